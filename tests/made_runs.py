@@ -62,6 +62,7 @@ def make_run(
     history: Sequence[Mapping[str, Any]] = (),
     geometry: LabelGeometry | None = None,
     seconds: float = 30.0,
+    selected_epoch: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     selected_by: str = "validation error",
     calibrated: Mapping[str, Any] | None = None,
@@ -92,7 +93,7 @@ def make_run(
             "status": "finished",
             "message": None,
             "epochs": len(history),
-            "selected_epoch": len(history),
+            "selected_epoch": selected_epoch or len(history),
             "selected_by": selected_by,
             "seconds": seconds,
             "parameters": 650_000,
@@ -166,11 +167,12 @@ def make_comparison(
     curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
     geometry: Mapping[str, Mapping[int, LabelGeometry]] | None = None,
     seconds: float = 30.0,
+    improving: bool = False,
 ) -> Path:
     """Makes a comparison folder from the test errors of each variant by seed.
 
     What is not given follows from the errors: the validation error is the test error, NLL three times it,
-    and the curve falls over three epochs to it.
+    and the curve falls over three epochs to it. Without `improving` the epoch before the last was selected.
     """
     objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
@@ -188,6 +190,7 @@ def make_comparison(
                 history=history_lines(curve),
                 geometry=(geometry or {}).get(name, {}).get(seed),
                 seconds=seconds,
+                selected_epoch=len(curve) if improving else max(len(curve) - 1, 1),
             )
     return path
 

@@ -24,7 +24,7 @@ from labelembed.lab.report.label_matrix import Panel, label_matrix
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder
-from .made_runs import forget_checksums
+from .made_runs import forget_checksums, make_run, metrics
 from .made_wordnet import write_wordnet
 from .naive.geometry import naive_agreement
 from .test_geometry_wordnet import needs_wordnet
@@ -126,6 +126,23 @@ def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
     refused = call("labels", "run")
     assert refused.code == 2
     assert "run/class_means.safetensors: its 6 labels are not the 10" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        ("LabelSmoothing, class means", ["class means of the outputs"]),
+        ("LabelEmbedding", ["learned labels", "class means of the outputs"]),
+    ],
+)
+def test_class_means_are_not_called_learned_labels(source, called, tmp_path):
+    means = made_geometry(seed=1)
+    geometry = LabelGeometry(NAMES, vectors=means.vectors, source=source)
+    run = make_run(tmp_path / "run", test=metrics(0.1), geometry=geometry)
+    means.save(run.class_means_file)
+    assert [one["geometry"] for one in succeed("labels", run.path, "--json").json["scores"]] == called
+    found = succeed("labels", run.geometry_file, "--out", tmp_path / "out")
+    assert called[0] in found.out
 
 
 def test_exported_files_hold_the_geometry(folder):

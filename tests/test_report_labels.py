@@ -14,9 +14,10 @@ from labelembed.lab.report import load_comparison, write_report
 from labelembed.lab.report.error_analysis import confusion_similarity, error_analysis, error_section
 from labelembed.lab.report.label_figures import map_stress
 from labelembed.lab.report.label_matrix import Panel, label_matrix
+from labelembed.lab.report.label_section import label_section
 from labelembed.lab.report.reliability import calibration_gap
 from labelembed.lab.report.sentences import sentence_section
-from labelembed.lab.report.similarities import label_similarities
+from labelembed.lab.report.similarities import DRAWN_LABELS, label_similarities
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
@@ -45,9 +46,34 @@ def test_lift_is_the_share_over_an_even_share_of_what_is_given_away(tmp_path):
     for label in range(3):
         others = [other for other in range(3) if other != label]
         wanted = [shares[label, other] / ((1 - shares[label, label]) / 2) for other in others]
-        assert found.lift[label, others].tolist() == pytest.approx(wanted, abs=1e-12)
-        assert np.mean(found.lift[label, others]) == pytest.approx(1)
-    assert np.isnan(np.diagonal(found.lift)).all()
+        assert found.relative[label, others].tolist() == pytest.approx(wanted, abs=1e-12)
+        assert np.mean(found.relative[label, others]) == pytest.approx(1)
+    assert np.isnan(np.diagonal(found.relative)).all()
+
+
+def test_lift_is_over_all_labels_not_the_drawn_ones(tmp_path):
+    names = tuple(f"label {number}" for number in range(DRAWN_LABELS + 500))
+    found = label_similarities(_made(tmp_path, [torch.zeros(len(names), len(names)).tolist()], names))
+    off_diagonal = ~np.eye(DRAWN_LABELS, dtype=bool)
+    assert found.relative.shape == (DRAWN_LABELS, DRAWN_LABELS)
+    assert found.relative[off_diagonal] == pytest.approx(1)
+
+
+def test_vectors_have_a_relative_distance_with_a_colour_of_its_own_and_no_lift(tmp_path):
+    geometry = {0: LabelGeometry(THREE, vectors=torch.tensor([[0.0], [1.0], [3.0]]))}
+    tables = {0: LabelGeometry(THREE, similarities=torch.as_tensor(TABLES[0]))}
+    errors = {"one_hot": {0: 0.25}, "adaptive_labels": {0: 0.25}, EMBEDDING: {0: 0.2}}
+    make_comparison(tmp_path, errors, geometry={"adaptive_labels": geometry, EMBEDDING: tables})
+    found = label_similarities(load_comparison(tmp_path).variants[1])
+    assert found.measure == "relative distance"
+    assert found.relative[0, 1:].tolist() == [0.5, 1.5]  # 1 and 3 over their mean
+    section = label_section([(one, label_similarities(one)) for one in load_comparison(tmp_path).variants[1:]])
+    first, second = section["nearest"]
+    assert [text for _, _, text, _ in first["lines"][0][3]] == ["0.50", "1.50"]
+    assert ("lift" in first["unit"], "lift" in second["unit"]) == (False, True)
+    sketch = section["figures"]["heatmap"]
+    assert sketch.numbers[1][:2] == ["adaptive_labels (relative distance)", "car"]
+    assert sketch.inline_svg().count("<image") == 4  # two squares, and a scale each
 
 
 def test_stability_is_counted_over_seeds(tmp_path):
@@ -114,7 +140,7 @@ def test_page_says_why_there_is_no_map(tmp_path):
 def test_a_matrix_lies_on_any_paper(tmp_path):
     joined = np.array([[0.0, 1.0, 0.5, 2.0], [2.0, 3.0, 2.0, 3.0]])
     table = np.array([[np.nan, 1.9, 0.1], [1.0, np.nan, 1.0], [0.2, 1.8, np.nan]])
-    sketch = label_matrix(THREE, joined, [Panel("learned", table), Panel("confused", table, confusions=True)])
+    sketch = label_matrix(THREE, joined, [Panel("learned", table), Panel("confused", table, "confusions")])
     assert sketch.numbers[1] == ["learned", "car", pytest.approx(np.nan, nan_ok=True), 0.2, 1.8]
     svg = sketch.inline_svg()
     assert svg.count("<image") == 3  # two squares and the scale, each with transparent pixels

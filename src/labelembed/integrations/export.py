@@ -33,6 +33,8 @@ INSTALL = "pip install 'labelembed[export]'"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 # What is exported is tried with so many examples; in the graph their number is free.
 _TRIED_EXAMPLES = (1, 3)
+# And of sparse rows with about so many features, padded; of one the exporter would take the number for fixed.
+_TRIED_FEATURES = 20
 # Of the largest output: float32 sums in another order. Twice this is far more than any network was seen to have.
 _TOLERANCE = 1e-4
 # No ONNX file can be longer, and the graph takes some room too.
@@ -134,7 +136,7 @@ def export_saved(saved: SavedRun, path: Path, *, format: Format = "onnx", probab
 
 def _about(saved: SavedRun, output: str) -> dict[str, str]:
     """Returns the metadata, all of it texts, as ONNX wants it."""
-    shape = "features" if saved.encoder.any_length else ", ".join(map(str, saved.input_shape))
+    shape = "features" if saved.encoder.sparse else ", ".join(map(str, saved.input_shape))
     return {
         "format": "labelembed.classifier.1",
         "labelembed": __version__,
@@ -158,8 +160,7 @@ def _made_inputs(saved: SavedRun, number: int) -> Tensor:
     low, high = saved.input_range
     generator = seeds.generator(number, "export")
     if _input_type(saved) == "int32":
-        # at least two features: of one, the exporter would take the number for fixed
-        size = (number, saved.input_shape[0] + number) if saved.encoder.any_length else (number, *saved.input_shape)
+        size = (number, _TRIED_FEATURES + number) if saved.encoder.sparse else (number, *saved.input_shape)
         return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
     return low + (high - low) * torch.rand(number, *saved.input_shape, generator=generator)
 
@@ -177,7 +178,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _program(graph: PredictionGraph, saved: SavedRun) -> torch.export.ExportedProgram:
-    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if saved.encoder.any_length else {})
+    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if saved.encoder.sparse else {})
     try:
         with torch.no_grad():
             return torch.export.export(graph, (_made_inputs(saved, 3),), dynamic_shapes=(free,))
@@ -219,7 +220,7 @@ def _onnx(
     model = converted.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    if saved.encoder.any_length:
+    if saved.encoder.sparse:
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
     del model.graph.value_info[:]  # of intermediate values, which name the batch otherwise
     for key, text in about.items():

@@ -19,11 +19,13 @@ class JointInterval(NamedTuple):
         low: Lower end, in the unit of the differences.
         high: Upper end.
         examples: N, how many test examples.
+        mean_squares: MS_s, MS_e and MS_r of `joint_interval`: what the seeds, the examples and the rest vary by.
     """
 
     low: float
     high: float
     examples: int
+    mean_squares: tuple[float, float, float]
 
 
 def joint_interval(differences: ArrayLike, *, confidence: float = 0.95) -> JointInterval | None:
@@ -78,16 +80,16 @@ def joint_interval(differences: ArrayLike, *, confidence: float = 0.95) -> Joint
     if seeds < 2 or examples < 2:
         return None
     mean = float(d.mean())
-    of_seeds, of_examples, left = _mean_squares(d, mean)
-    total, degrees = _variance(of_seeds, of_examples, left, seeds, examples)
+    squares = _mean_squares(d, mean)
+    total, degrees = variance_of_mean(*squares, seeds, examples)
     # Nothing but rounding: equal runs, or differences that cancel.
     if total <= seeds * examples * (4 * float(np.finfo(np.float64).eps) * float(np.abs(d).max())) ** 2:
         return None
     from scipy import stats  # half a second to import, and only comparisons need it
 
     quantiles = stats.t.ppf(0.5 + confidence / 2, [degrees, seeds - 1])
-    half = float(np.max(quantiles * np.sqrt(np.array([total, of_seeds]) / (seeds * examples))))
-    return JointInterval(mean - half, mean + half, examples)
+    half = float(np.max(quantiles * np.sqrt(np.array([total, squares[0]]) / (seeds * examples))))
+    return JointInterval(mean - half, mean + half, examples, squares)
 
 
 def _mean_squares(d: NDArray[np.float64], mean: float) -> tuple[float, float, float]:
@@ -102,7 +104,9 @@ def _mean_squares(d: NDArray[np.float64], mean: float) -> tuple[float, float, fl
     )
 
 
-def _variance(of_seeds: float, of_examples: float, left: float, seeds: int, examples: int) -> tuple[float, float]:
+def variance_of_mean(
+    of_seeds: float, of_examples: float, left: float, seeds: int, examples: int
+) -> tuple[float, float]:
     """Returns the variance of the mean times seeds times examples, and its degrees of freedom."""
     both = of_seeds + of_examples - left
     if both <= max(of_seeds, of_examples):

@@ -139,7 +139,7 @@ def paired_comparison(
         from scipy import stats  # half a second to import, and only comparisons need it
 
         low, high = (float(end) for end in stats.ttest_rel(ours, theirs).confidence_interval(confidence))
-        detectable = _detectable_effect(n) * _standard_deviation(differences)
+        detectable = detectable_shift(n - 1) * _standard_deviation(differences) / n**0.5
     p_value = None
     if n >= _FEWEST_SEEDS_FOR_P:
         # What the given values carry as rounding, not what differs: 0.3 - 0.2 and 0.2 - 0.1 are the same.
@@ -231,16 +231,24 @@ def _sign_flip_p(differences: NDArray[np.float64], rounding: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def _detectable_effect(n: int) -> float:
-    """Returns the true mean, in standard deviations, that n pairs show with the power and level above."""
+def detectable_shift(degrees: float) -> float:
+    """Returns the true mean, in its standard errors, that a two-sided t test at 5 % shows with a probability of 80 %.
+
+    Args:
+        degrees: Degrees of freedom of the standard error; Satterthwaite's may be a fraction. Fewer than 1 count as 1.
+
+    Returns:
+        16.3 for one degree of freedom, 3.3 for seven; 2.8 for very many.
+    """
     from scipy import optimize, stats
 
-    critical = float(stats.t.ppf(1 - _LEVEL / 2, n - 1))
+    degrees = min(max(degrees, 1.0), 1e4)  # outside scipy's noncentral t loses digits; of more the limit is reached
+    critical = float(stats.t.ppf(1 - _LEVEL / 2, degrees))
 
     def lacking(shift: float) -> float:
         # Only the tail on the true side: rejecting on the other has a probability below one in a million
         # here, would show the wrong sign, and is where scipy's noncentral t returns nan.
-        return _POWER - float(stats.nct.sf(critical, n - 1, shift))
+        return _POWER - float(stats.nct.sf(critical, degrees, shift))
 
     # The shift sought is 1.29 times the critical value for two pairs and 1.43 times for very many.
-    return float(optimize.brentq(lacking, critical / 2, 2 * critical, xtol=1e-12) / n**0.5)
+    return float(optimize.brentq(lacking, critical / 2, 2 * critical, xtol=1e-12))

@@ -55,7 +55,7 @@ def labels(
     from labelembed.lab.training.run_folder import RunFolder
 
     found = _geometries(run)
-    learned = found[_LEARNED]
+    learned = next(iter(found.values()))
     listed = list(names or learned.names[: first or _MOST_LISTED])
     try:
         near = learned.neighbours_of(listed, k=count)
@@ -67,9 +67,9 @@ def labels(
     if not names or wordnet or senses or groups or out:
         scored = _with_distances(found, first, run, asked=bool(wordnet or senses or groups or out or first))
     if scored and (wordnet or senses):
-        reference = _wordnet_distances(scored[_LEARNED].names, senses)
+        reference = _wordnet_distances(learned.names[:first], senses)
     if scored and groups:
-        tree = read_hierarchy(groups, scored[_LEARNED].names)
+        tree = read_hierarchy(groups, learned.names[:first])
     try:
         scores = {name: geometry_scores(one, wordnet=reference, hierarchy=tree) for name, one in scored.items()}
         written = _export(scored, out, reference) if out else []
@@ -93,7 +93,7 @@ def labels(
         typer.echo(f"{label}: " + ", ".join(f"{one.name} ({one.score:.3g})" for one in others))
     if scores:
         units = {name: one.distance_unit for name, one in scored.items()}
-        _print(scores, units, len(scored[_LEARNED]), published, tree)
+        _print(scores, units, len(learned.names[:first]), published, tree)
         if reference is None and tree is None:
             typer.echo("(--wordnet and --groups FILE say how well this agrees with what is known)", err=True)
     if written:
@@ -103,23 +103,25 @@ def labels(
 
 
 def _geometries(run: Path) -> dict[str, LabelGeometry]:
-    """Returns the geometries of a run or a file by what they are called, the learned one first."""
+    """Returns the geometries of a run or a file by what they are called, the learned one, if there is one, first."""
     from labelembed.errors import DataError
     from labelembed.geometry import LabelGeometry
     from labelembed.lab.training.run_folder import RunFolder
 
     if run.suffix == ".safetensors" or run.is_file():
         RunFolder(run.parent).require_unchanged(run)
-        return {_LEARNED: LabelGeometry.load(run)}
+        found = LabelGeometry.load(run)
+        return {_MEANS if found.is_class_means else _LEARNED: found}
     folder = RunFolder(run)
     folder.require_finished()
-    found = {_LEARNED: folder.label_geometry()}
+    found = folder.label_geometry()
+    geometries = {_MEANS if found.is_class_means else _LEARNED: found}
     if folder.class_means_file.exists():
-        found[_MEANS] = folder.class_means()
-        if found[_MEANS].names != found[_LEARNED].names:
-            what = f"its {len(found[_MEANS])} labels are not the {len(found[_LEARNED])} that the run has learned"
+        means = geometries[_MEANS] = folder.class_means()
+        if means.names != found.names:
+            what = f"its {len(means)} labels are not the {len(found)} of the run"
             raise DataError(f"{folder.class_means_file}: {what}; the file is of another run")
-    return found
+    return geometries
 
 
 def _with_distances(
@@ -129,7 +131,7 @@ def _with_distances(
     from labelembed.errors import DataError
     from labelembed.geometry.clustering import MOST_LABELS
 
-    count = len(found[_LEARNED])
+    count = len(next(iter(found.values())))
     if min(count, first or count) > MOST_LABELS:
         if not asked:
             return {}
@@ -164,9 +166,10 @@ def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
 def _export(found: dict[str, LabelGeometry], folder: Path, reference: Tensor | None) -> list[Path]:
     from labelembed.lab.report.catalogue import export_geometry
 
-    written = export_geometry(found[_LEARNED], folder, reference=reference)
-    if _MEANS in found:
-        written += export_geometry(found[_MEANS], folder / "class-means", reference=reference)
+    first, *others = found.values()
+    written = export_geometry(first, folder, reference=reference)
+    for means in others:
+        written += export_geometry(means, folder / "class-means", reference=reference)
     return written
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
 
 _IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
 _OF_SENTENCES = {
@@ -145,7 +146,7 @@ def _metric_text(name: str, value: float) -> str:
 class _Inputs(NamedTuple):
     """What is read at once: inputs, what each is called, and what the user should know of them."""
 
-    values: Tensor
+    values: Tensor | SparseRows
     names: list[str]
     notes: list[str]
 
@@ -247,13 +248,11 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
 
 def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
     """Yields inputs of the same shape together, so that a folder of pictures costs no step for each."""
-    import torch
-
     waiting: list[_Inputs] = []
 
     def all_of_them() -> _Inputs:
         together = _Inputs(
-            torch.cat([one.values for one in waiting]),
+            _joined([one.values for one in waiting]),
             [name for one in waiting for name in one.names],
             [note for one in waiting for note in one.notes],
         )
@@ -269,6 +268,12 @@ def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
             yield all_of_them()
     if waiting:
         yield all_of_them()
+
+
+def _joined(values: list[Any]) -> Any:
+    import torch
+
+    return torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
 
 
 def _writer(target: IO[str], format: str, *, top: int, texts: Container[str]) -> Any:

@@ -120,7 +120,7 @@ def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: 
         counts = confusion_table(errors, similarities) if errors is not None else None
         if errors is None or counts is None or not counts.any():
             return None
-        panel = Panel(f"{variant.name}: predicted instead, a run", counts / errors.runs, confusions=True)
+        panel = Panel(f"{variant.name}: predicted instead, a run", counts / errors.runs, "confusions")
         return label_matrix(similarities.drawn, similarities.joined, [panel], key=name)
     if len(similarities.names) < 2:
         return None
@@ -149,7 +149,8 @@ def export_geometry(
     distances = geometry.distances().numpy()
     joined = linkage(geometry, method)
     apart = np.where(np.eye(len(names), dtype=bool), np.nan, distances)
-    nearer = np.nanmean(apart, axis=1, keepdims=True) / np.maximum(apart, 1e-12)
+    relative = apart / np.maximum(np.nanmean(apart, axis=1, keepdims=True), 1e-12)
+    panel = Panel("relative distance", relative, "relative distance")
     plane = label_plane(distances, reference)
     shown = [names[number] for number in plane.labels]
     written = io.StringIO()
@@ -163,7 +164,7 @@ def export_geometry(
     return [
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
         label_map(shown, plane, stress=map_stress(distances, plane)).save(folder / "map.svg"),
-        label_matrix(names, joined, [Panel("times nearer than the mean label", nearer)]).save(folder / "heat-map.svg"),
+        label_matrix(names, joined, [panel]).save(folder / "heat-map.svg"),
         write_text(folder / "tree.json", to_json(joined, names)),
         write_text(folder / "distances.csv", written.getvalue()),
     ]

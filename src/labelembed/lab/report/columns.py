@@ -35,11 +35,11 @@ class MetricColumn:
     def text(self, row: Row) -> str:
         """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
 
-        Epochs to the baseline say how many runs got there, unless all did; epochs saved are of the same runs. A ratio
-        of times begins with ≈ where runs shared the machine.
+        Epochs to the baseline, and epochs saved, are of the runs that got there, and say how many did, unless all did.
+        A ratio of times begins with ≈ where runs shared the machine.
         """
         summary = row.metrics.get(self.attribute)
-        counts_runs = self.attribute == "epochs_to_baseline"
+        counts_runs = self.attribute in ("epochs_to_baseline", "epochs_saved", "epochs_saved_of_all")
         if self.attribute == "time_ratio" and row.timed_against == row.name:
             return "1"
         if summary is None:

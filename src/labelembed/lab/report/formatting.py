@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from labelembed.lab.report.decision import FEWEST_SEEDS
 from labelembed.metrics import PairedComparison, Summary
 
 NOTHING = "-"
@@ -56,12 +57,14 @@ def interval_text(ends: Sequence[float] | None, *, scale: float, decimals: int) 
     """Returns an interval, ``low to high``, or a dash where there is none."""
     if ends is None or math.isnan(ends[0]):
         return NOTHING
-    return " to ".join(number(scale * end, decimals) for end in ends[:2])
+    return " to ".join(number(scale * end, decimals) for end in ends)
 
 
-def detectable_text(comparison: PairedComparison) -> str:
-    """Returns the minimum detectable difference of these seeds, in points, or a dash."""
-    return NOTHING if math.isnan(comparison.detectable) else points(comparison.detectable)[0]
+def detectable_text(comparison: PairedComparison, scale: float = 100, decimals: int = 2) -> str:
+    """Returns the minimum detectable difference of these seeds, by default in points; a dash where it says nothing."""
+    if math.isnan(comparison.detectable) or comparison.n < FEWEST_SEEDS:
+        return NOTHING
+    return points(comparison.detectable)[0] if scale == 100 else number(scale * comparison.detectable, decimals)
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

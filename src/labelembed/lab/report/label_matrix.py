@@ -1,10 +1,10 @@
-"""The matrix of labels: lift over a uniform distribution, and which are confused, in the order of one tree."""
+"""The matrix of labels: lift of soft targets or relative distance of vectors, and confusions, in one order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 MOST_BESIDE, _MOST_CELLS = 40, 150
 # A picture has so many pixels a side at least: viewers other than browsers blur what they enlarge.
 _LEAST_PIXELS = 300
-# Seen on white and on black: lift above 1, below 1, and how often confused. Paper is a lift of 1.
-_MORE, _LESS, _CONFUSED = (0.14, 0.48, 0.75), (0.86, 0.43, 0.14), (0.7, 0.28, 0.63)
+# Seen on white and on black: lift above 1, below 1, a small distance, and how often confused. Paper is a lift of 1, and
+# a distance of the mean or more.
+_MORE, _LESS, _NEAR, _CONFUSED = (0.14, 0.48, 0.75), (0.86, 0.43, 0.14), (0.12, 0.55, 0.36), (0.7, 0.28, 0.63)
 _OWN = (0.5, 0.5, 0.5, 0.27)
 _PALE = 0.25
 Box = tuple[float, float, float, float]
+Shown = Literal["lift", "relative distance", "confusions"]
 
 
 class Panel(NamedTuple):
@@ -35,12 +37,12 @@ class Panel(NamedTuple):
     Attributes:
         title: What stands above it.
         table: [L, L], in the order of the labels' numbers; the diagonal takes no part.
-        confusions: Whether it counts confusions; else it is lift.
+        shows: What its values are; `LabelSimilarities.relative` says what the first two mean.
     """
 
     title: str
     table: NDArray[np.float64]
-    confusions: bool = False
+    shows: Shown = "lift"
 
 
 def label_matrix(
@@ -76,8 +78,10 @@ def label_matrix(
     width = tree + columns * (side + name_width) + (columns - 1) * gap + 0.1
     height = rows_of * step + scale_height
     tables = [_coarse(panel.table[np.ix_(order, order)]) for panel in panels]
-    lifts = [table for table, one in zip(tables, panels, strict=True) if not one.confusions]
-    reach = _reach(lifts)
+    reaches = {
+        kind: _reach([table for table, one in zip(tables, panels, strict=True) if one.shows == kind], kind)
+        for kind in dict.fromkeys(panel.shows for panel in panels)
+    }
 
     def paint(figure: Figure) -> None:
         figure.set_layout_engine("none")
@@ -91,7 +95,7 @@ def label_matrix(
             axes = figure.add_axes(box(left, upper, side, side))
             times, edge = -(-_LEAST_PIXELS // len(table)), len(table) - 0.5
             blocks = table.repeat(times, axis=0).repeat(times, axis=1)
-            _painted(axes, blocks, reach, (-0.5, edge, edge, -0.5), confusions=panel.confusions)
+            _painted(axes, blocks, panel.shows, reaches[panel.shows], (-0.5, edge, edge, -0.5))
             axes.tick_params(length=0)
             axes.spines[:].set(visible=True, linewidth=0.4, alpha=0.4)
             axes.set_title(
@@ -110,8 +114,9 @@ def label_matrix(
             branches = figure.add_axes(box(0.02, top, tree - 0.04, side))
             draw_branches(branches, joined, [None] * count, coloured=False, thick=1.0)
             branches.set_axis_off()
-        if lifts:
-            _scale(figure.add_axes(box(tree + name_width, height - 0.36, min(side, 2.4), 0.11)), reach)
+        for place, kind in enumerate(kind for kind in reaches if kind != "confusions"):
+            left = tree + name_width + place * (min(side, 2.4) + 0.4)
+            _scale(figure.add_axes(box(left, height - 0.36, min(side, 2.4), 0.11)), kind, reaches[kind])
 
     description = f"Matrix of {count:,} labels in the order of their tree: {', '.join(shown[:10])}"
     description += f"{', ...' if count > 10 else ''}. The list of nearest labels says the same in words."
@@ -125,21 +130,31 @@ def _positive(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.clip(known, 2.0**-6, 2.0**6))
 
 
-def _reach(tables: Sequence[NDArray[np.float64]]) -> float:
-    """Returns the power of two at which the colours are full: all but the most similar pairs lie within."""
-    powers = np.concatenate([np.log2(_positive(table)).ravel() for table in tables]) if tables else np.zeros(1)
+def _reach(tables: Sequence[NDArray[np.float64]], kind: Shown) -> float:
+    """Returns where the colours are full, so that all but the most similar pairs lie within.
+
+    Of lifts a power of two, of relative distances the smallest in tenths, of confusions the largest share.
+    """
+    values = np.concatenate([table[np.isfinite(table)] for table in tables])
+    if kind == "confusions":
+        return float(values.max(initial=1e-300))
+    if kind == "relative distance":
+        return float(np.clip(np.floor(10 * np.quantile(values, 0.01)) / 10, 0.0, 0.9)) if values.size else 0.0
+    powers = np.log2(_positive(values))
     above = powers[powers > 0]
     return float(np.clip(np.ceil(np.quantile(above, 0.99)), 1, 4)) if above.size else 1.0
 
 
-def _painted(axes: Axes, table: NDArray[np.float64], reach: float, extent: Box, *, confusions: bool = False) -> None:
+def _painted(axes: Axes, table: NDArray[np.float64], kind: Shown, reach: float, extent: Box) -> None:
     """Paints a table: paper where nothing is to be seen, so that it lies on white as on black."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    if confusions:
-        known = np.where(np.isfinite(table), table, 0.0)
+    if kind == "confusions":
         nodes = [(0.0, (*_CONFUSED, 0.0)), (1.0, (*_CONFUSED, 1.0))]
-        levels, ends = np.sqrt(table / max(float(known.max()), 1e-300)), (0.0, 1.0)
+        levels, ends = np.sqrt(table / reach), (0.0, 1.0)
+    elif kind == "relative distance":
+        nodes = [(0.0, (*_NEAR, 1.0)), (1.0, (*_NEAR, 0.0))]
+        levels, ends = table, (reach, 1.0)
     else:
         # A lift below 1 is most of a matrix and says little: it stays pale.
         nodes = [(0.0, (*_LESS, _PALE)), (0.5, (*_LESS, 0.0)), (0.5, (*_MORE, 0.0)), (1.0, (*_MORE, 1.0))]
@@ -148,11 +163,16 @@ def _painted(axes: Axes, table: NDArray[np.float64], reach: float, extent: Box, 
     axes.imshow(levels, cmap=colours, vmin=ends[0], vmax=ends[1], extent=extent, interpolation="none", aspect="auto")
 
 
-def _scale(axes: Axes, reach: float) -> None:
-    _painted(axes, 2.0 ** np.linspace(-reach, reach, 65)[None], reach, (-reach, reach, 0.0, 1.0))
-    step = 1 if reach <= 2 else 2
-    whole = [power for power in range(-4, 5) if abs(power) <= reach and power % step == 0]
-    axes.set_xticks(whole, [f"{2**power}\u00d7" if power >= 0 else f"1/{2**-power}" for power in whole], fontsize=7.5)
+def _scale(axes: Axes, kind: Shown, reach: float) -> None:
+    if kind == "lift":
+        _painted(axes, 2.0 ** np.linspace(-reach, reach, 65)[None], kind, reach, (-reach, reach, 0.0, 1.0))
+        step = 1 if reach <= 2 else 2
+        whole = [power for power in range(-4, 5) if abs(power) <= reach and power % step == 0]
+        texts = [f"{2**power}\u00d7" if power >= 0 else f"1/{2**-power}" for power in whole]
+        axes.set_xticks(whole, texts, fontsize=7.5)
+    else:
+        _painted(axes, np.linspace(reach, 1.0, 65)[None], kind, reach, (reach, 1.0, 0.0, 1.0))
+        axes.set_xticks([reach, 1.0], [f"{reach:.1f}", "1 (mean)"], fontsize=7.5)
     axes.set_yticks([])
     axes.tick_params(length=2)
     axes.spines[:].set_visible(False)

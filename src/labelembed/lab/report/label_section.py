@@ -28,15 +28,14 @@ from labelembed.lab.report.similarities import DRAWN_LABELS, LabelSimilarities, 
 #: A map that loses more of the distances than this misleads.
 MOST_STRESS = 0.2
 _MOST_PANELS = 3
-_OF_VECTORS = " (of vectors)"
 _LISTED, _LISTED_OF_OTHERS, _NEAREST = 200, 20, 5
 _SEARCHED, _MOST_NEIGHBOURS = 20, 700_000
 _NAME_LENGTH, _LONGEST_NAME, _LONGEST_TITLE = 40, 300, 10_000
 _UNITS = {
-    "share": "lift over a uniform distribution of the other labels",
-    "distance": "times nearer than the mean label",
-    "cosine": "times nearer than the mean label",
+    "lift": "lift over a uniform distribution of the other labels",
+    "relative distance": "relative distance: 1 is a label's mean distance to the others",
 }
+_COLOURS = {"lift": "blue above 1, orange below", "relative distance": "green, the darker the nearer"}
 
 
 def label_section(
@@ -104,14 +103,14 @@ def label_figures(
     confused = confusion_table(errors, first) if errors is not None else None
     others = learned[: _MOST_PANELS - int(confused is not None and bool(confused.any()))]
     panels = [
-        Panel(variant.name + (_OF_VECTORS if found.kind != first.kind == "share" else ""), found.lift)
+        Panel(variant.name + (f" ({found.measure})" if found.measure != "lift" else ""), found.relative, found.measure)
         for variant, found in others
     ]
     if confused is not None and errors is not None and confused.any():
         of_label = errors.of_label
         totals = np.ones(count) if of_label is None else of_label[first.skipped : first.skipped + count]
         shares = confused / np.maximum(totals, 1)[:, None] / errors.runs
-        panels.append(Panel(f"predicted instead, by {learned[0][0].name}", shares, confusions=True))
+        panels.append(Panel(f"predicted instead, by {learned[0][0].name}", shares, "confusions"))
     figures = {
         "heatmap": label_matrix(drawn, first.joined, panels, key=f"{key}-matrix", caption=_caption(first, panels))
     }
@@ -135,12 +134,13 @@ def label_figures(
 
 def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
     text = f"Mean over {counted(first.runs, 'run')}, one line a label, in the order of the tree. "
-    text += f"Colour: {_UNITS[first.kind]}, blue above 1, orange below."
-    if any(panel.title.endswith(_OF_VECTORS) for panel in panels):
-        text += f" Of vectors: {_UNITS['distance']}."
+    shown = [kind for kind in dict.fromkeys(panel.shows for panel in panels) if kind != "confusions"]
+    text += f"Colour: {'; '.join(f'{_UNITS[kind]}, {_COLOURS[kind]}' for kind in shown)}."
     if first.kind == "share":
         text += f" A label keeps {number(100 * first.own_share, 1)} % for itself on average (grey)."
-    return text + (" Purple: how often the row's class is predicted as the column's." if panels[-1].confusions else "")
+    return text + (
+        " Purple: how often the row's class is predicted as the column's." if panels[-1].shows == "confusions" else ""
+    )
 
 
 def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
     """
     small = len(found.names) <= DRAWN_LABELS
     near = found.neighbours(_NEAREST, min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names)))
-    kind, lines = "lift" if small else found.kind, []
+    kind, lines = found.measure if small else found.kind, []
     for label, (places, scores) in enumerate(zip(near.places.tolist(), near.scores.tolist(), strict=True)):
         others = [
             (other, shortened(found.names[other], _NAME_LENGTH), similarity_text(score, kind), score)
@@ -161,7 +161,7 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
         whole = shortened(name, _LONGEST_TITLE) if len(name) > _NAME_LENGTH else ""
         agreed = f"{found.nearest_in[label]} of {found.runs}" if small and found.runs > 1 else ""
         lines.append((label, shortened(name, _NAME_LENGTH), whole, others, agreed))
-    unit = _UNITS[found.kind] if small else {"share": "share of the soft target"}.get(found.kind, found.kind)
+    unit = _UNITS[found.measure] if small else {"share": "share of the soft target"}.get(found.kind, found.kind)
     return {
         "variant": variant.name,
         "unit": unit,
@@ -189,9 +189,11 @@ def _left_out(variant: VariantRuns, found: LabelSimilarities) -> list[str]:
 
 
 def similarity_text(value: float, kind: str) -> str:
-    """Returns how similar two labels are: a lift, a share in per cent, a distance, or a cosine."""
+    """Returns how similar two labels are: a lift, a relative distance, a share in per cent, a distance, or a cosine."""
     if kind == "lift":
         return f"{value:.2f}\u00d7"
+    if kind == "relative distance":
+        return f"{value:.2f}"
     if kind == "share":
         return f"{100 * value:.3g} %"
     return f"distance {-value:.3g}" if kind == "distance" else f"cosine {value:.3g}"
@@ -208,7 +210,7 @@ def _search(learned: Sequence[tuple[VariantRuns, LabelSimilarities]]) -> tuple[d
             continue
         room -= k * len(names)
         small = len(names) <= DRAWN_LABELS
-        about = {"kind": "lift", "unit": _UNITS[found.kind]} if small else {"kind": found.kind, "unit": ""}
+        about = {"kind": found.measure, "unit": _UNITS[found.measure]} if small else {"kind": found.kind, "unit": ""}
         shown.append({"variant": variant.name} | about | _packed(found.neighbours(k)))
     short = [shortened(name, _LONGEST_NAME) for name in names]
     cut = sum(len(name) > _LONGEST_NAME for name in names)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from labelembed.lab.report.formatting import counted, detectable_text, listed, seeds_text, shortened
-from labelembed.lab.report.table import Row, smallest_corrected_p
+from labelembed.lab.report.decision import LEVEL, smallest_corrected_p
+from labelembed.lab.report.formatting import NOTHING, counted, detectable_text, listed, seeds_text, shortened
+from labelembed.lab.report.table import Row
 
 # Above this number of pairs a random sample of all sign flips is drawn.
 _MOST_SEEDS_FOR_EXACT_P = 16
 _FEWEST_SEEDS_FOR_P = 6
-_LEVEL = 0.05
 _LONGEST_REASON = 500
 _SELECTED = {
     "validation error": "at the epoch with the lowest validation error",
@@ -140,7 +140,7 @@ def _interval_notes(compared: Sequence[Row]) -> list[str]:
         )
     for why in dict.fromkeys(row.no_joint_interval for row in compared if row.no_joint_interval):
         notes.append(f"No interval over seeds and test examples: {why}.")
-    shown = [f"{detectable_text(one)} points ({name})" for name, one in found if not math.isnan(one.detectable)]
+    shown = [f"{text} points ({name})" for name, one in found if (text := detectable_text(one)) != NOTHING]
     if shown:
         notes.append(
             "Minimum detectable difference: the smallest that so many seeds reveal with a probability of 80 % is "
@@ -157,8 +157,8 @@ def _p_notes(compared: Sequence[Row]) -> list[str]:
         elif count < _FEWEST_SEEDS_FOR_P:
             smallest = 2.0 ** (1 - count)
             notes.append(f"No p: with {count} seeds the exact sign-flip p cannot fall below {smallest:.3g}.")
-    corrected = smallest_corrected_p(compared)
-    if corrected is not None and corrected > _LEVEL:
+    corrected = smallest_corrected_p([one for row in compared if (one := row.headline_difference)])
+    if corrected is not None and corrected > LEVEL:
         notes.append(
             f"With so many comparisons and so few seeds, p after Holm's correction cannot fall below {corrected:.2g}, "
             "whatever the runs show: compare fewer variants, or run more seeds."

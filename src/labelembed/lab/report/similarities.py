@@ -21,6 +21,7 @@ from labelembed.lab.training.run_folder import RunFolder
 #: Labels that the figures are of; of more the first, which in a vocabulary are the most frequent.
 DRAWN_LABELS = 1_000
 Kind = Literal["share", "distance", "cosine"]
+Measure = Literal["lift", "relative distance"]
 
 
 class Neighbours(NamedTuple):
@@ -28,8 +29,8 @@ class Neighbours(NamedTuple):
 
     Attributes:
         places: [C, k], their numbers, most similar first.
-        scores: [C, k], the lift; of more than `DRAWN_LABELS` labels the share of the label's soft target, minus the
-            distance, or the cosine.
+        scores: [C, k], as in `LabelSimilarities.relative`; of more than `DRAWN_LABELS` labels the share of the label's
+            soft target, minus the distance, or the cosine.
     """
 
     places: NDArray[np.int64]
@@ -80,19 +81,23 @@ class LabelSimilarities:
         return leaf_order(self.joined) if len(self.joined) else list(range(len(self.similarity)))
 
     @property
-    def lift(self) -> NDArray[np.float64]:
-        """Lift [L, L]: how similar a label is to y, over a uniform distribution; nan on the diagonal.
+    def measure(self) -> Measure:
+        """What `relative` is."""
+        return "lift" if self.kind == "share" else "relative distance"
 
-        Of soft targets the share that a label gets, over a uniform share of all that y gives away; of vectors the mean
-        distance from y over the distance.
+    @property
+    def relative(self) -> NDArray[np.float64]:
+        """How similar a label is to y, beside the other labels [L, L]; nan on the diagonal.
+
+        Of soft targets the lift: the share that a label gets, over a uniform share of all that y gives away to the
+        other C - 1. Of vectors the relative distance: the distance from y over the mean distance from y.
         """
         table = self.similarity.copy() if self.kind == "share" else self.distances.copy()
         given_away = 1.0 - np.diagonal(table)[:, None]
         np.fill_diagonal(table, np.nan)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if self.kind == "share":
-                return np.asarray(table * (len(table) - 1) / np.maximum(given_away, 1e-12))
-            return np.asarray(np.nanmean(table, axis=1, keepdims=True) / np.maximum(table, 1e-12))
+        if self.kind == "share":
+            return np.asarray(table * (len(self.names) - 1) / np.maximum(given_away, 1e-12))
+        return np.asarray(table / np.maximum(np.nanmean(table, axis=1, keepdims=True), 1e-12))
 
     def neighbours(self, k: int, labels: int | None = None) -> Neighbours:
         """Returns the most similar labels: by the mean over runs, of more than `DRAWN_LABELS` labels by the first run.
@@ -107,7 +112,7 @@ class LabelSimilarities:
         table = self.similarity.copy()
         np.fill_diagonal(table, -np.inf)
         places = np.argsort(-table, axis=1, kind="stable")[:count, : min(k, len(table) - 1)]
-        return Neighbours(places, np.take_along_axis(self.lift[:count], places, axis=1))
+        return Neighbours(places, np.take_along_axis(self.relative[:count], places, axis=1))
 
     def _neighbours_of_first_run(self, labels: int, k: int) -> Neighbours:
         geometry = next(iter(self.geometries.values()))

@@ -125,17 +125,6 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
     return rows
 
 
-def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
-    """Returns the smallest p that Holm's correction over these comparisons can leave, however the runs turn out.
-
-    None where there is no p at all.
-    """
-    tested = [row.headline_difference for row in rows if row.headline_difference is not None]
-    # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
-    smallest = holm([None if difference.p_value is None else 2.0 ** (1 - difference.n) for difference in tested])
-    return min((p_value for p_value in smallest if p_value is not None), default=None)
-
-
 class Differences(NamedTuple):
     """A variant minus another, paired by seed.
 

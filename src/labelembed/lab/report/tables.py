@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -224,8 +223,8 @@ def _metrics(
 
 
 def _difference_cells(found: PairedComparison, scale: float, decimals: int, *, with_joint: bool) -> list[Cell]:
-    detectable = NOTHING if math.isnan(found.detectable) else number(scale * found.detectable, decimals)
-    joint = [Cell(interval_text(found.joint, scale=scale, decimals=decimals))] if with_joint else []
+    ends = found.joint[:2] if found.joint else None
+    joint = [Cell(interval_text(ends, scale=scale, decimals=decimals))] if with_joint else []
     return [
         Cell(str(found.n), found.n),
         Cell(number(scale * found.difference, decimals), found.difference),
@@ -233,7 +232,7 @@ def _difference_cells(found: PairedComparison, scale: float, decimals: int, *, w
         *joint,
         Cell(p_text(found.p_value), found.p_value),
         Cell(p_text(found.p_holm), found.p_holm),
-        Cell(detectable_text(found) if scale == 100 else detectable),
+        Cell(detectable_text(found, scale, decimals)),
     ]
 
 

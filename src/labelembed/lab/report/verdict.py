@@ -9,32 +9,43 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns
+from labelembed.lab.report.decision import (
+    FEWEST_SEEDS,
+    LEVEL,
+    contradicted_by_p,
+    corrected_p,
+    needed,
+    outcome,
+    shown_sign,
+    sign_of,
+    smallest_corrected_p,
+    still_improving,
+)
 from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import counted, listed, number, p_text, points
 from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
-from labelembed.lab.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
+from labelembed.lab.report.table import Row, compare_variants, comparison_rows
 from labelembed.lab.report.tuning import tuning_rows, tuning_statement
-from labelembed.metrics import PairedComparison
+from labelembed.metrics import PairedComparison, holm, paired_by_seed, paired_comparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
-_LEVEL = 0.05
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
-# Nobody waits for more seeds or examples than these.
-_MOST_SEEDS, _MOST_TIMES_EXAMPLES = 100, 100
-# 80 % power at a two-sided 5 %: a difference of so many standard errors.
-_STANDARD_ERRORS = 2.8
 _UNTRAINED_BLEU = 0.01
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
 
 
 class _Contrast(NamedTuple):
-    """The method against one reference: `headline` is what decides, `of` all paired differences."""
+    """The method against one reference.
+
+    `headline` is what decides, its p corrected by Holm over `tested`; `of` are all paired differences.
+    """
 
     method: VariantRuns
     reference: VariantRuns
     headline: PairedComparison | None
+    tested: list[PairedComparison]
     of: dict[str, PairedComparison]
 
 
@@ -70,8 +81,9 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
 
     It is about the learned method that is best on validation examples, by the error or of translations by BLEU: first
     against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
-    answer follows from the first: use it where both intervals are clear of zero on the better side; do not where the
-    method is worse, or where any gain is small; else what would tell. Without tuned label smoothing nobody can tell.
+    answer follows from the first: use it where it is better by both intervals and the corrected p; do not where it is
+    worse by the same standard, or where any gain is small; else what would tell. Without tuned label smoothing, with
+    fewer than five seeds and where every run still improves at its last epoch nobody can tell.
 
     Args:
         comparison: What `load_comparison` read.
@@ -81,7 +93,8 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
     nothing_learned = _nothing_learned(comparison)
     if baseline is None:
         (run,) = comparison.variants
-        return Verdict("", [*nothing_learned, *_training_too_short([run], comparison)], [_single_run(comparison)], [])
+        because = [*nothing_learned, *_training_too_short([run]), *_untrained(comparison)]
+        return Verdict("", because, [_single_run(comparison)], [])
     rows = comparison_rows(comparison) if rows is None else rows
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
@@ -92,29 +105,48 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
         return Verdict("", nothing_learned, [alone], [])
     (method, *_), chosen_on = ranked(candidates, comparison)
     found = [
-        _contrast(method, reference, comparison, rows)
+        _contrast(method, reference, comparison, candidates, rows)
         for reference in _references(method, baseline, finished, comparison)
     ]
     sentences = [*nothing_learned, *(_sentence(one, comparison) for one in found)]
     worse = [text for one in found if (text := _what_got_worse(one, rows))]
-    caveats = [_p_caveat(one.headline, rows) for one in found]
+    caveats = [_p_caveat(one) for one in found]
     caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
     caveats += [_smoothing_caveat(finished, comparison), tuning_statement(comparison)]
-    answer, because = _answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
+    answer, because = _answer_of(found[0], comparison) if not nothing_learned else ("Cannot tell yet", [])
     if answer == "Use it" and method.kind != SMOOTHING and not _is_smoothing_tuned(finished, comparison):
         answer = "Cannot tell yet"
         because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
-    because += _training_too_short([found[0].method, found[0].reference], comparison)
+    because += _untrained(comparison)
     sentences += [" ".join(worse)] if worse else []
     return Verdict(answer, because, sentences, [caveat for caveat in caveats if caveat])
 
 
-def _contrast(method: VariantRuns, reference: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> _Contrast:
+def _contrast(
+    method: VariantRuns,
+    reference: VariantRuns,
+    comparison: Comparison,
+    candidates: Sequence[VariantRuns],
+    rows: Sequence[Row],
+) -> _Contrast:
     found = compare_variants(method, reference, comparison.split).of
     headline = found.get(comparison.headline)
-    if reference.name == comparison.baseline:  # corrected by Holm
+    if reference.name == comparison.baseline:  # corrected over all variants
         headline = next(row for row in rows if row.name == method.name).headline_difference
-    return _Contrast(method, reference, headline, found)
+        return _Contrast(method, reference, headline, [one for row in rows if (one := row.headline_difference)], found)
+    tested = {one.name: _difference(one, reference, comparison) for one in candidates if one.name != reference.name}
+    known = {name: one for name, one in tested.items() if one is not None}
+    if headline is not None:
+        corrected = dict(zip(known, holm([one.p_value for one in known.values()]), strict=True))
+        headline = headline._replace(p_holm=corrected[method.name])
+    return _Contrast(method, reference, headline, list(known.values()), found)
+
+
+def _difference(one: VariantRuns, reference: VariantRuns, comparison: Comparison) -> PairedComparison | None:
+    """Returns the difference that decides; None without a common seed."""
+    both = (variant.metrics(comparison.split, comparison.headline) for variant in (one, reference))
+    ours, theirs, _ = paired_by_seed(*both)
+    return paired_comparison(ours, theirs) if ours else None
 
 
 def _references(
@@ -134,96 +166,87 @@ def _references(
 # ------------------------------------------------------------------------------- the answer, and what would tell
 
 
-def _clear_of_zero(found: PairedComparison) -> bool:
-    """Returns whether the interval over seeds leaves zero out."""
-    return found.interval_low > 0 or found.interval_high < 0
-
-
-def _answer_of(one: _Contrast, comparison: Comparison, rows: Sequence[Row]) -> tuple[Answer, list[str]]:
+def _answer_of(one: _Contrast, comparison: Comparison) -> tuple[Answer, list[str]]:
     """Returns whether to use the method, and what would tell."""
     found, other = one.headline, one.reference.name
-    if found is None or found.n == 1:
-        return "Cannot tell yet", ["Run several seeds (--seeds 8)."]
-    # From here on a gain is positive, whatever the metric.
-    sign = 1 if comparison.headline == "bleu" else -1
-    gain, seeds = sign * found.difference, sorted(sign * end for end in (found.interval_low, found.interval_high))
-    joint = sorted(sign * end for end in found.joint[:2]) if found.joint else None
-    if math.isnan(found.interval_low):
-        return "Cannot tell yet", ["All seeds differ by the same: more seeds, or a larger test set, would tell."]
-    if seeds[1] < 0:
-        return "Do not use it", [f"It is worse than {other}."]
-    best = max(seeds[1], joint[1] if joint else 0.0)
+    too_short = _training_too_short([one.method, one.reference])
+    if found is None or found.n < FEWEST_SEEDS:
+        return "Cannot tell yet", [f"Run at least {FEWEST_SEEDS} seeds (--seeds 8).", *too_short]
+    if too_short:
+        return "Cannot tell yet", too_short
     reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
-    if best < _SMALL[comparison.headline] * reference:
-        return "Do not use it", [f"At best it gains {points(best)[0]} points on {other}."]
-    if seeds[0] > 0 and _p_caveat(found, rows):
-        return "Cannot tell yet", ["The p leaves it open: more seeds, or fewer variants, would tell."]
-    if seeds[0] > 0 and (joint is None or joint[0] > 0):
-        sure = "of seeds; of the examples it is not known" if joint is None else "of seeds and examples"
+    is_bleu = comparison.headline == "bleu"
+    shown = outcome(found, smallest_gain=_SMALL[comparison.headline] * reference, more_is_better=is_bleu)
+    sure = "of seeds and examples" if found.joint else "of seeds; of the examples it is not known"
+    if shown == "no interval":
+        return "Cannot tell yet", ["All seeds differ by the same: more seeds, or a larger test set, would tell."]
+    if shown == "worse":
+        return "Do not use it", [f"It is worse than {other} beyond the chance {sure}."]
+    if shown == "small gain":
+        ends = [*found[2:4], *(found.joint[:2] if found.joint else ())]
+        most = max(ends) if is_bleu else -min(ends)
+        return "Do not use it", [f"At best it gains {points(max(most, 0.0))[0]} points on {other}."]
+    if shown == "better":
         return "Use it", [f"It is better than {other} beyond the chance {sure}."]
-    return "Cannot tell yet", _what_would_tell(found, gain, comparison)
+    return "Cannot tell yet", _what_would_tell(found, reference, comparison)
 
 
-def _what_would_tell(found: PairedComparison, gain: float, comparison: Comparison) -> list[str]:
+def _what_would_tell(found: PairedComparison, reference: float, comparison: Comparison) -> list[str]:
     """Returns how many seeds, or examples, would show a difference as large as the one that was seen."""
-    split = comparison.split
+    split, more, joint = comparison.split, needed(found), found.joint
+    if _sign(found) and (joint is None or sign_of(*joint[:2])):
+        return ["The p leaves it open: more seeds, or fewer variants, would tell."]
+    if more is None:
+        said = "A difference of this size is too small for any number of seeds or examples that one would use."
+    elif more.of == "seeds" or joint is None:
+        said = f"About {more.number} seeds would show a difference of this size; there are {found.n}."
+    else:
+        about = max(int(float(f"{more.number:.2g}")), joint.examples + 1)
+        said = f"About {about:,} {split} examples would show a difference of this size; there are {joint.examples:,}."
+    if joint is not None and _sign(found):
+        return [f"The seeds agree, but other {split} examples, as few as these, could turn it round.", said]
+    if found.detectable >= reference:  # nobody can use that
+        return [said]
     limit = f"With {counted(found.n, 'seed')} a difference of {points(found.detectable)[0]} points would be seen (80 % "
-    limit += "power); that none is shown does not make them equal."
-    if not _clear_of_zero(found):
-        needed = math.ceil(found.n * (found.detectable / abs(gain)) ** 2) if gain else math.inf
-        if needed <= _MOST_SEEDS:
-            return [f"About {needed} seeds would show a difference of this size; there are {found.n}.", limit]
-        return ["A difference of this size is too small for any number of seeds that one would run.", limit]
-    assert found.joint is not None
-    # The part of the variance that the seeds explain stays; the rest shrinks with the number of examples.
-    of_both, of_seeds = (
-        ((high - low) / (2 * 1.96)) ** 2 for low, high in (found.joint[:2], (found.interval_low, found.interval_high))
-    )
-    wanted = (gain / _STANDARD_ERRORS) ** 2 - of_seeds
-    examples = found.joint.examples
-    if wanted > 0 and (of_both - of_seeds) / wanted <= _MOST_TIMES_EXAMPLES:
-        times = max((of_both - of_seeds) / wanted, 1.1)
-        needed = int(float(f"{times * examples:.2g}"))
-        return [
-            f"The seeds agree, but the {split} set is small: about {needed:,} {split} examples would tell; there are "
-            f"{examples:,}."
-        ]
-    return [f"The seeds agree, but another sample of {examples:,} {split} examples could turn it round."]
+    return [said, f"{limit}power); that none is shown does not make them equal."]
 
 
-def _training_too_short(variants: Sequence[VariantRuns], comparison: Comparison) -> list[str]:
-    """Returns that training stopped while it still helped, or that a network is not trained at all."""
+def _sign(found: PairedComparison) -> int:
+    """Returns the sign of the interval over seeds, 0 where it has zero in it."""
+    return sign_of(found.interval_low, found.interval_high)
+
+
+def _training_too_short(variants: Sequence[VariantRuns]) -> list[str]:
+    """Returns that training stopped while it still helped."""
     runs = [run.result for variant in variants for run in variant.runs.values()]
+    which = "every run" if len(runs) > 1 else "this run"
+    longer = f"In {which} the best epoch was the last: train longer (--set epochs=...)."
+    return [longer] if still_improving(runs) else []
+
+
+def _untrained(comparison: Comparison) -> list[str]:
+    """Returns which networks write nothing that is like a translation."""
     untrained = [
         variant.name
         for variant in comparison.variants
         if (values := variant.metrics(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
     ]
-    found = [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
-    if all(
-        run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch" for run in runs
-    ):
-        which = "every run" if len(runs) > 1 else "this run"
-        found.append(f"In {which} the best epoch was the last: train longer (--set epochs=...).")
-    return found
+    return [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
 
 
-def _p_caveat(difference: PairedComparison | None, rows: Sequence[Row]) -> str:
+def _p_caveat(one: _Contrast) -> str:
     """Returns that the p does not bear out what the interval over seeds shows, where that is so."""
-    if difference is None or not _clear_of_zero(difference) or difference.p_value is None:
+    found = one.headline
+    if found is None or not _sign(found) or not contradicted_by_p(found):
         return ""
-    if difference.p_holm is None:
-        uncertain = f"But the sign-flip p is {p_text(difference.p_value)}: it may be chance."
-        return uncertain if difference.p_value > _LEVEL else ""
-    if difference.p_holm <= _LEVEL:
-        return ""
-    smallest = smallest_corrected_p(rows)
-    if smallest is not None and smallest > _LEVEL:
+    p, smallest = p_text(corrected_p(found)), smallest_corrected_p(one.tested)
+    if smallest is not None and smallest > LEVEL:
         return (
-            f"After Holm's correction p is {p_text(difference.p_holm)}; with so many comparisons and so few seeds it "
+            f"After Holm's correction p is {p}; with so many comparisons and so few seeds it "
             f"cannot fall below {p_text(smallest)}."
         )
-    return f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."
+    corrected = " after Holm's correction" if len(one.tested) > 1 else ""
+    return f"But the sign-flip p is {p}{corrected}: it may be chance."
 
 
 # --------------------------------------------------------------------------------------------------- the sentences
@@ -251,7 +274,7 @@ def _sentence(one: _Contrast, comparison: Comparison) -> str:
         )
     seeds = f"95 % interval over {counted(found.n, 'seed')} {_ends((found.interval_low, found.interval_high), found)}"
     brackets = f"({seeds}{f'; {joint}' if joint else ''})"
-    if _clear_of_zero(found):
+    if _sign(found):
         verb = "lowers" if found.difference < 0 else "raises"
         return f"{name} {verb} the {words} by {points(abs(found.difference))[0]} points against {other} {brackets}."
     return (
@@ -262,7 +285,7 @@ def _sentence(one: _Contrast, comparison: Comparison) -> str:
 
 def _ends(ends: Sequence[float], found: PairedComparison) -> str:
     """Returns an interval in points: of the size of a difference that is clear of zero, else of the difference."""
-    sign = -1 if _clear_of_zero(found) and found.difference < 0 else 1
+    sign = -1 if _sign(found) and found.difference < 0 else 1
     low, high = points(*sorted(sign * end for end in ends))
     return f"{low} to {high}"
 
@@ -270,8 +293,8 @@ def _ends(ends: Sequence[float], found: PairedComparison) -> str:
 def _what_got_worse(one: _Contrast, rows: Sequence[Row]) -> str:
     """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
     nll, ece = one.of.get("nll"), one.of.get("calibration_error")
-    unsure = [f"NLL (by {number(nll.difference, 3)} nats)"] if nll is not None and nll.interval_low > 0 else []
-    if ece is not None and ece.interval_low > 0:
+    unsure = [f"NLL (by {number(nll.difference, 3)} nats)"] if nll is not None and shown_sign(nll) > 0 else []
+    if ece is not None and shown_sign(ece) > 0:
         unsure.append(f"ECE (by {points(ece.difference)[0]} points)")
     worse = [f"{' and '.join(unsure)} before temperature scaling"] if unsure else []
     ratios = [

@@ -133,7 +133,7 @@ def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> li
         return []
     wrong = np.flatnonzero(found["labels"] != found["predicted"])
     worst = wrong[np.argsort(-found["loss"][wrong], kind="stable")[:_WORST]].tolist()
-    inputs = data.splits[split].inputs
+    inputs: Any = data.splits[split].inputs
     return [
         {
             "row": index,

@@ -118,6 +118,7 @@ def decode_pictures(
     image_size: ImageSize,
     fit: Fit,
     trained: int | None = None,
+    channels: int | None = None,
     progress: ReadingProgress | None = None,
 ) -> DecodedPictures:
     """Returns the pictures, from the cache where the same content was decoded before.
@@ -130,6 +131,7 @@ def decode_pictures(
         fit: How pictures of other proportions are brought to it.
         trained: How many of them, the first ones, are training pictures; None: all. Whether these are all grey decides
             whether all become grey or coloured.
+        channels: 1, grey, or 3; None: see `trained`.
         progress: Called while pictures are decoded, not where they come from the cache.
 
     Raises:
@@ -143,8 +145,9 @@ def decode_pictures(
         "trained": trained,
         "size": None if image_size is None else [image_size, fit],
     }
+    made_from |= {} if channels is None else {"channels": channels}
     pixels, noted = cached_with_notes(
-        made_from, partial(_decoded, source, places, where, trained, image_size, fit, progress)
+        made_from, partial(_decoded, source, places, where, trained, image_size, fit, channels, progress)
     )
     return DecodedPictures(
         pixels,
@@ -170,6 +173,7 @@ def _decoded(
     trained: int,
     image_size: ImageSize,
     fit: Fit,
+    channels: int | None,
     progress: ReadingProgress | None,
     new_array: NewArray,
 ) -> tuple[Array, Any]:
@@ -192,7 +196,7 @@ def _decoded(
     else:
         side = automatic_side(typical) if image_size == "auto" else image_size
         size = (side, side)
-    channels = 1 if all(header.is_grey for header in of_training) else 3
+    channels = channels or (1 if all(header.is_grey for header in of_training) else 3)
     pixels = new_array((len(places), channels, *size))
     converted: Counter[str] = Counter()
 

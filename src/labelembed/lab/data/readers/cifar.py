@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Split
+from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import content_of, few, first_invalid, require_names
 from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
+from labelembed.lab.data.files.parquet import schema_of
 from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.arrays import ArrayReader
 from labelembed.lab.data.readers.parquet import ParquetReader
@@ -102,8 +103,11 @@ class CifarReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
-        if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
-            column = "coarse_label" if labels == "coarse" else None
+        parquet = [file for folder in (place, place / "data") for file in folder.glob("*.parquet")]
+        if parquet:
+            # CIFAR-10 has one column of labels, called `label`
+            of_100 = {"fine_label", "coarse_label"} & set(schema_of(parquet[0]).names)
+            column = f"{labels}_label" if of_100 or labels == "coarse" else None
             return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
         files, where = _find(place)
         version = _version(files, where)
@@ -111,7 +115,7 @@ class CifarReader(ArrayReader):
             raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
         names, notes = _names(files, version, labels, count, where)
-        splits: dict[str, Split] = {}
+        splits: dict[str, Examples] = {}
         for part, members in (("train", version.train), ("test", version.test)):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))

@@ -152,6 +152,7 @@ class ImageReader(PictureReader):
             where=str(file.parent),
             source=f"pictures listed in {file}",
             notes=tuple(notes),
+            label_column=label,
             found_labels=label if self.labels is None and set(train.names) - {paths, label, self.split} else None,
         )
 

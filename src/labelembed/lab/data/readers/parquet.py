@@ -178,7 +178,8 @@ class ParquetReader(PictureReader):
         tables = self._tables(to_evaluate)
         found, column = self._of(tables, to_evaluate=to_evaluate)
         if tables["train"].left_aside[column.name] == "bytes":
-            return self.decoded(found, to_evaluate=to_evaluate, progress=progress, features=self.features)
+            raw = self.decoded(found, to_evaluate=to_evaluate, progress=progress, features=self.features)
+            return raw if to_evaluate else raw.renamed(self.names)
         if self.features != "pixels":
             raise DataError(
                 f"{found.where}: column {column.name!r} holds vectors; `features: {self.features}` needs pictures"
@@ -193,7 +194,14 @@ class ParquetReader(PictureReader):
         if found.found_labels is not None:
             notes.append(label_column_note(found.found_labels, splits["train"].labels, found.names, key="labels"))
         parts, more = assigned(splits, self.test_fraction, source=found.source, to_evaluate=to_evaluate)
-        return RawData(parts=parts, names=found.names, source=found.source, notes=(*notes, *more))
+        raw = RawData(
+            parts=parts,
+            names=found.names,
+            source=found.source,
+            notes=(*notes, *more),
+            label_column=found.label_column,
+        )
+        return raw if to_evaluate else raw.renamed(self.names)
 
     def _tables(self, to_evaluate: bool) -> Parts:
         return read_parts(Path(self.path).expanduser(), Reading(), to_evaluate=to_evaluate)
@@ -207,11 +215,12 @@ class ParquetReader(PictureReader):
         found, names, notes = labelled_rows(tables, label, folder, to_evaluate=to_evaluate)
         pictures = LabelledPictures(
             parts={part: Examples(_places(rows.inputs), rows.labels) for part, rows in found.items()},
-            names=require_names(self.names or names, len(names), str(folder)),
+            names=require_names(names, None, str(folder)),
             pictures=column,
             where=str(folder),
             source=f"parquet files in {folder}",
             notes=tuple(notes),
+            label_column=label,
             found_labels=label if self.labels is None and len(train.names) > 1 else None,
         )
         return pictures, column

@@ -55,6 +55,7 @@ class LabelledPictures:
         where: File or folder, for messages.
         source: What the data are, for messages and reports.
         notes: What the user should know of the files.
+        label_column: The column of the labels; None: not of a table.
         found_labels: The column that the labels were found in, where others could be meant; None: none could.
     """
 
@@ -64,6 +65,7 @@ class LabelledPictures:
     where: str
     source: str
     notes: tuple[str, ...] = ()
+    label_column: str | None = None
     found_labels: str | None = None
 
     def __len__(self) -> int:
@@ -107,6 +109,8 @@ class PictureReader(ArrayReader):
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
+        input_shape: (channels, height, width) of a run that is to evaluate the pictures; None: as the training
+            pictures are.
     """
 
     path: str
@@ -114,6 +118,7 @@ class PictureReader(ArrayReader):
     fit: Fit = "crop"
     test_fraction: float | None = None
     skip_unreadable: bool = False
+    input_shape: tuple[int, ...] | None = None
 
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
@@ -165,6 +170,7 @@ class PictureReader(ArrayReader):
             trained=len(parts["train"]),
             image_size=self.image_size,
             fit=self.fit,
+            channels=None if self.input_shape is None else self.input_shape[0],
             progress=progress,
         )
         shown = {index: found.pictures.shown(places[index]) for index in decoded.unreadable}
@@ -209,6 +215,7 @@ class PictureReader(ArrayReader):
             input_range=(0.0, 255.0) if features == "pixels" else None,
             source=found.source,
             notes=tuple(notes),
+            label_column=found.label_column,
         )
 
     def _size_notes(self, found: DecodedPictures) -> list[str]:

@@ -30,7 +30,7 @@
 
   const digits = (value) => Number(value.toPrecision(3)).toString();
   const score = (value, kind) => ({
-    lift: () => `${value.toFixed(2)}\u00d7`, share: () => `${digits(100 * value)}\u00a0%`,
+    lift: () => `${value.toFixed(2)}\u00d7`, "relative distance": () => value.toFixed(2), share: () => `${digits(100 * value)}\u00a0%`,
     distance: () => digits(-value), cosine: () => digits(value),
   })[kind]();
   const unit = (variant) => variant.unit || { share: "share of the label's soft target", distance: "distance", cosine: "cosine" }[variant.kind];
@@ -140,8 +140,9 @@
       numbers ??= matrix.querySelector("script[data-numbers]") ? await page.numbers(matrix) : [];
       const line = numbers[1 + panel * order.length + row];
       const value = line?.[2 + column];
-      const lift = !line?.[0].startsWith("predicted instead");
-      const text = value === undefined || value === null || row === column ? "" : lift ? `: ${value.toFixed(2)}\u00d7` : `: ${digits(100 * value)}\u00a0% of its examples`;
+      const shown = line?.[0].startsWith("predicted instead") ? `${digits(100 * value)}\u00a0% of its examples`
+        : line?.[0].endsWith("(relative distance)") ? `relative distance ${value?.toFixed(2)}` : `${value?.toFixed(2)}\u00d7`;
+      const text = value === undefined || value === null || row === column ? "" : `: ${shown}`;
       readout.textContent = `${line ? `${line[0]}: ` : ""}${names[order[row]]} \u2192 ${names[order[column]]}${text}`;
     });
     matrix.addEventListener("click", (event) => {
