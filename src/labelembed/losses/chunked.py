@@ -295,12 +295,14 @@ def label_embedding_terms(
         embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
         settings: Weights and constants.
     """
-    if hidden.device.type == "cpu" and not scales.all():  # on a GPU this would wait
+    run = _LabelEmbedding.apply
+    if torch.compiler.is_compiling():
+        run = torch.compiler.disable(run)  # its loops would become twenty graphs
+    elif hidden.device.type == "cpu" and not scales.all():  # on a GPU this would wait
         counts = scales != 0
         hidden, labels, scales = hidden[counts], labels[counts], scales[counts]
     arguments = (hidden, *first, *(second or (None, None)), *(embedding or (None, None)))
-    terms = _LabelEmbedding.apply(*arguments, labels, scales, settings, torch.is_grad_enabled())
-    return LabelEmbeddingTerms(*terms)
+    return LabelEmbeddingTerms(*run(*arguments, labels, scales, settings, torch.is_grad_enabled()))
 
 
 def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
