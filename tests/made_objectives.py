@@ -82,7 +82,7 @@ MORE_MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "adaptive_labels, algorithm 1": ("adaptive_labels", {"preset": "paper", "repel_weight": 3.0}),
     "online_label_smoothing, soft": (
         "online_label_smoothing",
-        {"temperature": 3.0, "similarity_weight": 0.6, "uniform_weight": 0.4},
+        {"similarity_weight": 0.6, "uniform_weight": 0.4},
     ),
     "retrospection, port": ("retrospection", {"preset": "published_port"}),
 }

@@ -236,7 +236,7 @@ def test_online_smoothing_with_a_uniform_s_is_label_smoothing():
 def test_retrospection_without_weight_is_cross_entropy(preset):
     objective, *batch = made("retrospection", preset=preset, final_weight=0.0, store_every=1)
     objective.storings += 1  # as if something were stored
-    objective.start_epoch(1, 10, 3)
+    objective.start_epoch(0, 10, 3)
     expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
     torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
 

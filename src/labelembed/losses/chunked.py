@@ -25,24 +25,17 @@ from torch import Tensor
 
 from labelembed.losses.reference import LabelEmbeddingTerms, full_precision
 
-# Adding a chunk to a weight's gradient reads and writes all of that gradient: with 128 examples that costs a third of
-# the product, with 512 a twelfth. With few labels more examples fit a processor's last cache, with very many fewer fit
-# in memory.
+# Adding a chunk to a weight's gradient reads and writes all of it: with 128 examples a third of the product, with 512 a
+# twelfth. With few labels more examples fit a processor's last cache, with very many fewer fit in memory.
 _EXAMPLES, _CACHE_BYTES, _CPU_BYTES, _GPU_BYTES = 512, 2**24, 2**28, 2**31
 _BLOCK_EXAMPLES, _BLOCK_BYTES = 128, 6 * 2**20
 
 
 class Settings(NamedTuple):
-    """Numbers of the loss, see `LabelEmbedding`.
-
-    Attributes:
-        target_weight: A scalar tensor where it changes in training, so that no step waits for a GPU.
-        learns_embedding: Whether E learns, from o2 or, where there is none, from o1 (``auxiliary="shared"``).
-        global_sum: Sums over the processes of a step.
-    """
+    """Numbers of the loss, see `LabelEmbedding`; `global_sum` sums over the processes of a step."""
 
     output_weight: float = 1.0
-    target_weight: float | Tensor = 0.0
+    target_weight: float = 0.0
     uniform_weight: float = 0.0
     hinge_weight: float | Tensor = 1.0
     temperature: float = 2.0
@@ -64,10 +57,7 @@ def _equal_slices(length: int, most: int) -> list[slice]:
 
 
 class _Layer:
-    """A linear layer over chunks: its logits, and the gradients of weight [C, H] and bias [C] as they add up.
-
-    Products are of `dtype`; sums are float32, of float64 layers float64.
-    """
+    """A linear layer over chunks, its products of `dtype`, and the sums of its gradients in float32 (or float64)."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, learns: bool) -> None:
         self.weight, self.exact = weight.to(dtype), full_precision(weight.new_empty(0, dtype=dtype)).dtype
@@ -93,7 +83,6 @@ class _Layer:
         self.d_weight.addcmul_(part, peak)
 
     def back(self, slopes: Tensor, scales: Tensor) -> Tensor:
-        """Returns the gradient [c, H] of the hidden states."""
         return (slopes.to(self.weight.dtype) @ self.weight).to(self.exact).mul_(scales[:, None])
 
 
@@ -129,7 +118,7 @@ class _Pass:
     def __init__(self, settings: Settings, first: _Layer, second: _Layer | None, table: _Table | None) -> None:
         self.settings, self.first, self.second, self.table = settings, first, second, table
         self.weight_sum = settings.output_weight + settings.target_weight + settings.uniform_weight
-        self.divisor = self.weight_sum + (self.weight_sum == 0)
+        self.divisor = self.weight_sum or 1.0
         # Sums over examples, times their scales, by the name of the term.
         self.sums = {name: first.weight.new_zeros((), dtype=first.exact) for name in LabelEmbeddingTerms._fields}
         self.correct = self.sums["total"].clone()
@@ -199,11 +188,10 @@ class _Pass:
         for name, dot in dots.items():
             self.sums[name] += scale @ (normaliser - dot)
         if soft is not None:
-            share = settings.target_weight / self.divisor
-            z.addcmul_(soft, share, value=-1) if isinstance(share, Tensor) else z.sub_(soft, alpha=share)
+            z.sub_(soft, alpha=settings.target_weight / self.divisor)
         if settings.uniform_weight:
             z.sub_(settings.uniform_weight / self.divisor / z.shape[1])
-        z.scatter_add_(1, true, (z.new_ones(1, 1) * (-settings.output_weight / self.divisor)).expand_as(true))
+        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / self.divisor).expand_as(true))
 
     def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor) -> None:
         """Eq. 8 and 12 for a chunk; overwrites its logits."""
@@ -244,8 +232,9 @@ class _LabelEmbedding(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             first = _Layer(weight, bias, dtype, learns=learns)
             second = None if weight2 is None else _Layer(weight2, bias2, dtype, learns=learns)
-            learns_table = learns and settings.learns_embedding
-            table = None if left is None else _Table(left, right, first.exact, learns=learns_table)
+            table = None
+            if left is not None:
+                table = _Table(left, right, first.exact, learns=learns and settings.learns_embedding)
             made = _Pass(settings, first, second, table)
             made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if learns and ctx.needs_input_grad[0] else None
             scales = scales.to(first.exact)
@@ -284,20 +273,14 @@ def label_embedding_terms(
 ) -> LabelEmbeddingTerms:
     """Computes the terms of `LabelEmbedding`, and without an embedding those of cross entropy with label smoothing.
 
-    `total` alone can be differentiated, once; a backward pass from another term raises RuntimeError.
-
-    Args:
-        hidden: [N, H].
-        labels: [N] in 0..C-1.
-        scales: [N], the factor of each example's loss: 1 / N for a mean, 0 for an ignored example.
-        first: Weight [C, H] and bias [C] (or None) of o1.
-        second: Those of o2; None where there is none.
-        embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
-        settings: Weights and constants.
+    `total` alone can be differentiated, once; a backward pass from another term raises RuntimeError. Of hidden [N, H]
+    and labels [N]; `scales` [N] are the factors of the examples' losses: 1 / N for a mean, 0 for an ignored example.
+    `first` and `second` are weight [C, H] and bias [C] of o1 and o2, `embedding` E [C, C] and None, or A [C, K] and
+    B [K, C].
     """
     run = _LabelEmbedding.apply
     if torch.compiler.is_compiling():
-        run = torch.compiler.disable(run)  # its loops would become twenty graphs
+        run = torch.compiler.disable(run)  # type: ignore[no-untyped-call]  # its loops would become twenty graphs
     elif hidden.device.type == "cpu" and not scales.all():  # on a GPU this would wait
         counts = scales != 0
         hidden, labels, scales = hidden[counts], labels[counts], scales[counts]
@@ -306,7 +289,7 @@ def label_embedding_terms(
 
 
 def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct labels [u] of sorted labels [b], and where each of these is among them [b]."""
+    """Returns the distinct labels [u] of sorted labels [b], and the position of each of these among them [b]."""
     if labels.device.type != "cpu":
         return labels, torch.arange(len(labels), device=labels.device)
     names, places = torch.unique_consecutive(labels, return_inverse=True)

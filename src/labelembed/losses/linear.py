@@ -12,8 +12,7 @@ from labelembed.losses.reference import LabelEmbeddingTerms, cross_entropy, log_
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
-# `auto` takes chunks from this number of labels on. On a CPU (full E, H = 256, one thread) they take 0.9 of the plain
-# lines' time for 1,024 examples from 500 to 4,000 labels, and 1.1 to 1.4 for 64: memory decides (docs/results.md).
+# `auto` takes chunks from this number of labels on, where memory decides; time differs little (docs/results.md).
 CHUNKED_LABELS = 1_000
 
 
@@ -22,10 +21,7 @@ def takes_chunks(impl: Implementation, num_labels: int, *layers: nn.Module) -> b
 
     `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks read the weights and do
     not call the layer: under torch.compile, and where a layer has hooks or a `forward` of its own, `auto` takes the
-    plain lines.
-
-    Raises:
-        ValueError: `chunked` is asked for over a layer that does more than `nn.Linear`.
+    plain lines, and `chunked` raises ValueError.
     """
     if impl == "reference":
         return False
@@ -48,13 +44,8 @@ def smoothed_cross_entropy(
 ) -> LabelEmbeddingTerms:
     """Computes ``(1 - s) CE(onehot(y), z) + s CE(1/C, z)`` of ``z = layer(h)``: `total`, `output` and `uniform`.
 
-    Args:
-        layer: The output layer [H -> C].
-        hidden: [n, H].
-        labels: [n] in 0..C-1.
-        scales: [n], the factor of each example's loss; 0 for an ignored example.
-        smoothing: s; with 0 `uniform` is not computed.
-        impl: See `takes_chunks`. In chunks `total` alone can be differentiated, once.
+    `scales` [n] are the factors of the examples' losses; with s = 0 `uniform` is not computed. In chunks `total` alone
+    can be differentiated, once.
     """
     if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
         settings = chunked.Settings(output_weight=1 - smoothing, uniform_weight=smoothing)

@@ -41,13 +41,8 @@ def cross_entropy(log_p: Tensor, labels: Tensor) -> Tensor:
 
 
 def soft_cross_entropy(targets: Tensor, log_p: Tensor) -> Tensor:
-    """Returns CE(q, z) [n] of distributions q [n, C] and log p [n, C]."""
+    """Returns CE(q, z) [n] of distributions q [n, C] and log p [n, C] (eq. 13)."""
     return -(targets * log_p).sum(dim=-1)
-
-
-def target_cross_entropy(log_targets: Tensor, log_p: Tensor) -> Tensor:
-    """Returns CE(q, z) [n] of log q [n, C], which gets no gradient, and log p [n, C] (eq. 13)."""
-    return soft_cross_entropy(log_targets.detach().exp(), log_p)
 
 
 def kl_divergence(targets: Tensor, log_p: Tensor) -> Tensor:
@@ -59,16 +54,6 @@ def kl_divergence(targets: Tensor, log_p: Tensor) -> Tensor:
 def uniform_cross_entropy(log_p: Tensor) -> Tensor:
     """Returns CE(1/C, z) [n] of log p [n, C]: the uniform component of label smoothing."""
     return -log_p.mean(dim=-1)
-
-
-def hinge(log_p_true: Tensor, limit: float) -> Tensor:
-    """Returns max(0, p_y - limit) [n] of log p_y [n] (eq. 12, with the norm p = 1)."""
-    return F.relu(log_p_true.exp() - limit)
-
-
-def embedding_cross_entropy(z: Tensor, log_e: Tensor, temperature: float) -> Tensor:
-    """Returns CE(softmax(sg(z) / temperature), e) [n] of log softmax(e) [n, C] (eq. 10 and 11)."""
-    return soft_cross_entropy(F.softmax(full_precision(z.detach()) / temperature, dim=-1), log_e)
 
 
 def distances(points: Tensor, centres: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ PRESETS = ("published_code", "paper")
 
 
 class AdaptiveLabelsTerms(NamedTuple):
-    """Terms of `AdaptiveLabels`: scalars; `repel` is not weighted, and 0 where it takes no part."""
+    """Terms of `AdaptiveLabels`: scalars, `repel` not weighted."""
 
     total: Tensor
     output: Tensor
@@ -39,9 +39,9 @@ class AdaptiveLabels(Objective):
         repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3)
         total    output + repel_weight repel                                   (`repel` on steps that update)
 
-    Eq. 3 of the paper is a sum over pairs; the published code, and this, take the mean, to which the paper's "+rpl",
-    lambda = 10, belongs. The label vectors start as one-hot vectors (where D < C as random directions); a class
-    without examples in the batch keeps its vector.
+    Eq. 3 of the paper is a sum over pairs; the published code, and this, take the mean, to which the paper's
+    lambda = 10 belongs. The label vectors start as one-hot vectors (where D < C as random directions); a class absent
+    from the batch keeps its vector.
 
     `published_code`: the loss of a step follows its update, and its gradient also flows through the means; steps are
     counted over the run. `paper` (Algorithm 1): the loss of a step goes by the vectors before its update; steps are
@@ -141,20 +141,19 @@ class AdaptiveLabels(Objective):
     def forward(
         self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> AdaptiveLabelsTerms:
-        """Computes the terms; see `Objective.forward`.
-
-        In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
-        """
+        """Computes the terms; in training mode the label vectors move; see `Objective.forward`."""
         examples = self._examples(hidden, labels, step)
         z = full_precision(self.output(examples.hidden))
         repel = z.new_zeros(())
-        centroids = self.centroids if self.training else self.prediction_centroids
+        centroids = (self.centroids if self.training else self.prediction_centroids).to(z.dtype)
         if self.training:
-            updates = self._is_update()
-            moved = torch.where(updates, self._moved(z, examples), centroids.to(z.dtype))
+            after = self.steps - self.warmup_steps
+            updates = (after >= 0) & (after % self.update_every == 0)  # a tensor, for which nothing waits
+            moved = torch.where(updates, self._moved(z, examples), centroids)
             if self._updates_state:
                 # New tensors: a backward pass may still read the old ones.
-                self.centroids = moved.detach().to(centroids.dtype)
+                self.steps = self.steps + 1
+                self.centroids = moved.detach().to(self.centroids.dtype)
                 self.prediction_centroids = self.centroids.clone()
             if self.preset == "published_code":
                 centroids = moved
@@ -163,13 +162,6 @@ class AdaptiveLabels(Objective):
         output = examples.mean(cross_entropy(log_softmax(-distances(z, centroids)), examples.labels))
         total = output if self.repel_weight == 0 else output + self.repel_weight * repel
         return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
-
-    def _is_update(self) -> Tensor:
-        """Returns whether this step updates, and counts it; a tensor, for which nothing waits."""
-        after = self.steps - self.warmup_steps
-        if self._updates_state:
-            self.steps = self.steps + 1
-        return (after >= 0) & (after % self.update_every == 0)
 
     def _moved(self, z: Tensor, examples: Examples) -> Tensor:
         """Returns the label vectors after an update with these examples, [C, D], with gradient (eq. 1)."""

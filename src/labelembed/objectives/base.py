@@ -10,14 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from labelembed.distributed import ALONE, Group
+from labelembed.distributed import ALONE
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import full_precision
 from labelembed.objectives.examples import Examples, make_examples
 
 Metric = Literal["cosine", "euclidean"]
-#: Yields every training example once, see `Objective.end_epoch`.
+#: See `Objective.end_epoch`.
 TrainingExamples = Callable[[], Iterable[tuple[Tensor, Tensor, Tensor | None] | tuple[Tensor, ...]]]
 
 
@@ -57,8 +57,7 @@ class StepArguments(TypedDict, total=False):
 class Objective(nn.Module, ABC):
     """Base of the objectives: owns the output layer `output`, predicts, and returns what it learned about labels.
 
-    Every objective takes these arguments; each class documents its own. An argument out of its range raises ValueError
-    with a line for each.
+    Every objective takes these arguments; each class documents its own. All that are out of range raise one ValueError.
 
     Args:
         hidden_size: H, width of the hidden states.
@@ -135,8 +134,7 @@ class Objective(nn.Module, ABC):
             arguments: The objective's own keyword arguments.
 
         Raises:
-            TypeError: `layer` is something else.
-            ValueError: The objective would build an output layer of another width.
+            TypeError, ValueError: `layer` is something else, or of another width than the objective's output layer.
         """
         if not isinstance(layer, nn.Linear):
             raise TypeError(f"`layer` must be an nn.Linear, got {type(layer).__name__}")
@@ -165,9 +163,8 @@ class Objective(nn.Module, ABC):
                 then over the step, so that the losses of the micro-batches add up. None: the batch is the step.
 
         Raises:
-            TypeError: An argument is no tensor.
-            ValueError: The shapes do not fit, or a value is out of its range; the message has both sides. On a GPU
-                the values are checked there, without waiting for it.
+            TypeError, ValueError: An argument is no tensor, shapes do not fit, or a value is out of range (a GPU checks
+                without waiting).
         """
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -224,11 +221,6 @@ class Objective(nn.Module, ABC):
         self._open_epoch = None
 
     @property
-    def _group(self) -> Group:
-        """The processes that share this forward pass; in evaluation mode this one alone."""
-        return self.process_group if self.training else ALONE
-
-    @property
     def _updates_state(self) -> bool:
         """Whether this forward pass changes what the objective remembers: in training mode, with gradients."""
         return self.training and torch.is_grad_enabled()
@@ -247,7 +239,7 @@ class Objective(nn.Module, ABC):
             num_labels=self.num_labels,
             ignore_index=self.ignore_index,
             class_weight=self.weight,
-            group=self._group,
+            group=self.process_group if self.training else ALONE,  # who evaluates waits for nobody
             **(step or {}),
         )
 
@@ -259,12 +251,12 @@ class Objective(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Shows the hyper-parameters in force, defaults and presets filled in."""
+        shown = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
         hidden = ("training", "accumulation_warning")
-        shown = {name: value for name, value in vars(self).items() if name[0] != "_" and name not in hidden}
         return ", ".join(
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
             for name, value in shown.items()
-            if isinstance(value, int | float | str)
+            if name[0] != "_" and name not in hidden
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -274,7 +266,7 @@ class Objective(nn.Module, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves and casts the module; its own buffers are not rounded below float32."""
         before = dict(self._buffers)
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in before.items():
             cast = self._buffers[name]
             if buffer is None or cast is None or buffer.is_meta:

@@ -45,8 +45,8 @@ class OneHot(Objective):
     Relations: `LabelSmoothing` with smoothing 0. When: as the baseline of every comparison.
 
     Args:
-        impl: `reference`: plain lines; `chunked`: never the logits of all examples at once; `auto`: chunks from 1,000
-            labels on, where `total` alone can be differentiated, once.
+        impl: `reference`: plain lines; `chunked`: never the logits of all examples at once, and only `total` can be
+            differentiated, once; `auto`: chunks from 1,000 labels on.
 
     Example:
         >>> import torch
@@ -86,8 +86,7 @@ class LabelSmoothing(Objective):
 
     Relations: with s = 0 cross entropy; `OnlineLabelSmoothing` with a uniform S, and `TeacherFree` as published, are
     label smoothing. When: always, tuned, as the control that a learned target must beat.
-    With a class `weight` an example's uniform component has the weight of its own class; torch gives each of its C
-    summands the weight of that summand's class.
+    With a class `weight` an example's uniform component has the weight of its class; torch weights its C summands.
 
     Args:
         smoothing: s, weight of the uniform component, in [0, 1].
@@ -139,8 +138,7 @@ class ConfidencePenalty(Objective):
         entropy  -sum_c p_c log p_c
         total    output - beta entropy
 
-    Relations: with beta = 0 cross entropy; label smoothing penalises KL(1/C || p), this KL(p || 1/C).
-    When: as a control beside label smoothing.
+    Relations: label smoothing penalises KL(1/C || p), this KL(p || 1/C). When: as a control beside label smoothing.
 
     Args:
         penalty_weight: beta, how much a nat of entropy takes off the loss; >= 0.
@@ -185,8 +183,7 @@ class TeacherFree(Objective):
         total    (1 - w) output + w teacher
 
     As in the published code, p^d is softened by a softmax over the probabilities themselves, and the network's output
-    not at all. That code's KL is a mean over examples *and* labels times a multiplier, 100 for the 100 labels of
-    CIFAR-100; the sum over labels here is that code with the multiplier C.
+    not at all; the sum over labels is that code with its multiplier C (100 for CIFAR-100).
 
     Relations: this *is* label smoothing: with t the softened teacher's share of the right label, the total and that of
     ``LabelSmoothing(smoothing=w (1 - t) C / (C - 1))`` differ by a constant. With the defaults and 100 labels the

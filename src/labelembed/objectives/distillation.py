@@ -36,18 +36,14 @@ class Distillation(Objective):
     With several teachers t is the log of their mean prediction. The predictions are a table made once, without
     augmentation; `indices` are positions in it. In evaluation mode they may be left out: the total is then `output`.
 
-    Relations: with w = u = 0 cross entropy; `Retrospection` is its own teacher. When: a finished comparison has
-    trained an ensemble, and one network shall come near it.
+    Relations: with w = u = 0 cross entropy; `Retrospection` is its own teacher. When: an ensemble is trained already.
 
     Args:
-        teacher_logits: The folder of the finished run that is the teacher, or of several. In Python: its logits [R, C]
-            for every training example; None where the objective is to predict only. No saved model carries them.
+        teacher_logits: The teacher's logits [R, C] for every training example; None: the objective predicts only. A
+            recipe names the folder of the finished run, or of several. No saved model carries them.
         temperature: tau, how soft both outputs are made; > 0.
         teacher_weight: w, the share of the teacher in the loss, in [0, 1].
         uniform_weight: u, the share of the uniform component, in [0, 1 - w].
-
-    Raises:
-        ValueError: An argument is out of its range, or the logits are not finite or of another number of labels.
 
     Example:
         >>> import torch
@@ -94,12 +90,7 @@ class Distillation(Objective):
     def forward(
         self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> DistillationTerms:
-        """Computes the terms; see `Objective.forward`.
-
-        Raises:
-            ValueError: In training, when there is no teacher, or `indices` is None; when `indices` is not as the
-                labels are, or not of the teacher's table.
-        """
+        """Computes the terms; see `Objective.forward`. ValueError: training without a teacher or `indices`."""
         examples = self._examples(hidden, labels, step)
         logits = full_precision(self.output(examples.hidden))
         log_p = log_softmax(logits)

@@ -60,10 +60,8 @@ def make_examples(
         mask = mask & (sample_weight.flatten() != 0)
     if not (_may_look(mask) and bool(mask.all())):
         hidden, labels = hidden.masked_fill(~mask[:, None], 0), labels.masked_fill(~mask, 0)
-    wrong = _out_of_range(labels, num_labels)
-    if wrong is not None:
-        allowed = "" if ignore_index is None else f" or {ignore_index} (ignored)"
-        raise ValueError(f"`labels` must be in 0..{num_labels - 1}{allowed}, got {wrong}")
+    ignored = "" if ignore_index is None else f" or {ignore_index} (ignored)"
+    _check_range("labels", labels, num_labels, ignored)
     own_weight = mask.to(torch.promote_types(hidden.dtype, torch.float32))
     if sample_weight is not None:
         own_weight = sample_weight.flatten().to(own_weight.dtype).masked_fill(~mask, 0)
@@ -82,10 +80,7 @@ def make_examples(
 
 
 def checked_indices(indices: Tensor | None, labels: Tensor, mask: Tensor, *, num_examples: int, reason: str) -> Tensor:
-    """Returns the positions of a batch's examples in the training set [N], checked; 0 for an ignored one.
-
-    `reason` says why they are needed, for the message. On a GPU the look-up itself checks their range.
-    """
+    """Returns the positions of a batch's examples in the training set [N], checked; 0 for an ignored one."""
     if indices is not None:
         _check_whole_numbers("indices", indices)
     if indices is None or indices.shape != labels.shape:
@@ -93,9 +88,7 @@ def checked_indices(indices: Tensor | None, labels: Tensor, mask: Tensor, *, num
         wanted = f"must be {list(labels.shape)}, positions of the examples in the training set"
         raise ValueError(f"`indices` {wanted}, got {shape}: {reason}")
     indices = indices.flatten().long().masked_fill(~mask, 0)
-    wrong = _out_of_range(indices, num_examples)
-    if wrong is not None:
-        raise ValueError(f"`indices` must be in 0..{num_examples - 1}, positions in the training set, got {wrong}")
+    _check_range("indices", indices, num_examples, ", positions in the training set")
     return indices
 
 
@@ -105,7 +98,7 @@ def _check_whole_numbers(name: str, value: Tensor) -> None:
 
 
 def _check_shapes(hidden: Tensor, labels: Tensor, sample_weight: Tensor | None, *, hidden_size: int) -> None:
-    for name, value in {"hidden": hidden, "labels": labels, "sample_weight": sample_weight}.items():
+    for name, value in ("hidden", hidden), ("labels", labels), ("sample_weight", sample_weight):
         if not isinstance(value, Tensor | None):
             raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}; use torch.as_tensor")
     _check_whole_numbers("labels", labels)
@@ -132,14 +125,8 @@ def _check_all(valid: Tensor, values: Tensor, rule: str) -> None:
         if valid.device.type in ("cpu", "cuda"):  # the only ones that can
             torch._assert_async(valid.all(), rule)
     elif not bool(valid.all()):
-        raise ValueError(f"{rule}, got {values[~valid][0].item():g}")
+        raise ValueError(f"{rule}, got {values[~valid][0].item()}")
 
 
-def _out_of_range(numbers: Tensor, length: int) -> int | None:
-    """Returns a number that is not in 0..length-1, where that can be told at once."""
-    if not _may_look(numbers) or numbers.numel() == 0:
-        return None
-    lowest, highest = (int(end) for end in numbers.aminmax())
-    if lowest < 0:
-        return lowest
-    return highest if highest >= length else None
+def _check_range(name: str, numbers: Tensor, length: int, more: str) -> None:
+    _check_all((numbers >= 0) & (numbers < length), numbers, f"`{name}` must be in 0..{length - 1}{more}")

@@ -27,10 +27,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
     "mixture": {"output_weight": 0.2, "target_weight": 0.5, "uniform_weight": 0.3, "hinge_reduction": "mean"},
 }
-# The geometry of a compressed embedding is the dense [C, C] up to so many labels (16 MB).
-DENSE_GEOMETRY_LABELS = 2_000
-# E, its gradient and Adam's two moments take 16 C^2 bytes: 6.4 GB at so many labels.
-FULL_LABELS = 20_000
+DENSE_GEOMETRY_LABELS = 2_000  # the geometry of a compressed embedding is [C, C] up to these: 16 MB
+FULL_LABELS = 20_000  # E, its gradient and Adam's two moments take 16 C^2 bytes: 6.4 GB
 
 
 class LabelEmbedding(Objective):
@@ -69,8 +67,8 @@ class LabelEmbedding(Objective):
             the rank (2,000 labels: 0.3 at rank 16, 0.7 at 100). None: 1, and compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
         preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
-            the batch), or `mixture` (not in the paper: 0.2 of the label itself, 0.5 learned, 0.3 uniform). The weights
-            of `paper` sum to 2, which doubles the learning rate of SGD; its hinge never outweighs cross entropy.
+            the batch), or `mixture` (not in the paper: 0.2 of the label, 0.5 learned, 0.3 uniform). The weights of
+            `paper` sum to 2, which doubles the learning rate of SGD; its hinge never outweighs cross entropy.
         temperature: tau, how soft the distribution is that E learns from; > 0.
         confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
         output_weight: Weight of `output`; None: the preset's.
@@ -188,12 +186,13 @@ class LabelEmbedding(Objective):
             z2 = self.auxiliary(h.detach())
             log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
             auxiliary = examples.mean(-log_p_true)  # eq. 8
-            hinge = examples.mean(losses.hinge(log_p_true, self.confidence_limit))  # eq. 12
+            hinge = examples.mean(F.relu(log_p_true.exp() - self.confidence_limit))  # eq. 12, with the norm p = 1
             hinge = hinge * self._hinge_weight(examples)
             total = total + auxiliary + hinge
         if self.learns_embedding:
             correct = z2.argmax(dim=-1) == y
-            entropies = losses.embedding_cross_entropy(z2, log_e, self.temperature)  # eq. 10, 11
+            softened = F.softmax(losses.full_precision(z2.detach()) / self.temperature, dim=-1)  # eq. 10
+            entropies = losses.soft_cross_entropy(softened, log_e)  # eq. 11
             embedding = self._mean_over_correct(entropies, correct, examples)
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
@@ -269,10 +268,7 @@ class LabelEmbedding(Objective):
 
 
 class _Embedding(nn.Module):
-    """``e = E[y]``, learned or fixed (eq. 17), or ``e = relu(A[y] B)`` with A [C, K] and B [K, C] (eq. 16).
-
-    `weight` is E or A, `projection` B or None.
-    """
+    """``E[y]``, learned or fixed (eq. 17), or ``relu(A[y] B)`` (eq. 16); `weight` is E or A, `projection` B or None."""
 
     weight: Tensor
     projection: Tensor | None

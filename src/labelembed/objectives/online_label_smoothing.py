@@ -11,7 +11,6 @@ from torch import Tensor
 from labelembed.distributed import class_sums
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax, soft_cross_entropy, uniform_cross_entropy
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, TrainingExamples, with_preset
 from labelembed.objectives.examples import Examples
@@ -20,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "moving_average": {"similarity_weight": 0.5, "uniform_weight": 0.2},
     "published": {"similarity_weight": 0.5, "uniform_weight": 0.0},
 }
-# S [C, C] takes 256 MB at so many labels, and as much again at each step.
+# S [C, C] takes 256 MB, and as much again at each step.
 MOST_LABELS = 8_000
 
 
@@ -36,8 +35,8 @@ class OnlineLabelSmoothingTerms(NamedTuple):
 class OnlineLabelSmoothing(Objective):
     """Trains on the class means of the network's own predictions (after Zhang et al. 2021; the default is ours).
 
-    ``S[c]`` is the mean of softmax(z / temperature) over the training examples of class c that the network gets right,
-    weighted by `sample_weight`; it starts uniform. With a = `similarity_weight`, b = `uniform_weight`::
+    ``S[c]`` is the mean of softmax(z) over the training examples of class c that the network gets right, weighted by
+    `sample_weight`; it starts uniform. With a = `similarity_weight`, b = `uniform_weight`::
 
         output      CE(onehot(y), z)
         similarity  CE(S[y], z)
@@ -56,9 +55,8 @@ class OnlineLabelSmoothing(Objective):
     Args:
         num_labels: C; at most 8,000.
         preset: `moving_average` or `published`.
-        similarity_weight: a; None: the preset's (0.5).
-        uniform_weight: b; None: the preset's (0.2 and 0). a + b is at most 1.
-        temperature: How soft the predictions are that S is the mean of; > 0.
+        similarity_weight: a; None: the preset's.
+        uniform_weight: b, at most 1 - a; None: the preset's.
         momentum: How much of S[c] an example of class c leaves, in [0, 1]; `published` has none.
 
     Example:
@@ -86,7 +84,6 @@ class OnlineLabelSmoothing(Objective):
         preset: Literal["moving_average", "published"] = "moving_average",
         similarity_weight: float | None = None,
         uniform_weight: float | None = None,
-        temperature: float = 1.0,
         momentum: float = 0.99,
         **common: Unpack[CommonArguments],
     ) -> None:
@@ -98,7 +95,6 @@ class OnlineLabelSmoothing(Objective):
         errors.require(0 <= a <= 1, "similarity_weight", a, "must be in [0, 1]")
         errors.require(0 <= b <= 1, "uniform_weight", b, "must be in [0, 1]")
         errors.require(a + b <= 1 + 1e-9, "similarity_weight", a + b, "and `uniform_weight` must add up to at most 1")
-        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
         errors.require(0 <= momentum <= 1, "momentum", momentum, "must be in [0, 1]")
         rule = f"must be at most {MOST_LABELS:,}: S is [C, C]; take LabelEmbedding with embedding='compressed'"
         errors.require(num_labels <= MOST_LABELS, "num_labels", num_labels, rule)
@@ -107,7 +103,6 @@ class OnlineLabelSmoothing(Objective):
         self.similarity_weight: float = a
         self.uniform_weight: float = b
         self.output_weight = max(0.0, 1 - a - b)
-        self.temperature = temperature
         self.momentum = momentum
         is_published = preset == "published"
         self.register_buffer("similarities", torch.full((num_labels, num_labels), 1 / num_labels))
@@ -122,28 +117,27 @@ class OnlineLabelSmoothing(Objective):
     ) -> OnlineLabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`. In training mode S then learns from the examples."""
         examples = self._examples(hidden, labels, step)
-        logits = full_precision(self.output(examples.hidden))
-        log_p = log_softmax(logits)
+        log_p = log_softmax(self.output(examples.hidden))
         output = examples.mean(cross_entropy(log_p, examples.labels))
         targets = self.similarities[examples.labels].to(log_p.dtype)
         similarity = examples.mean(soft_cross_entropy(targets, log_p))
         total = self.output_weight * output + self.similarity_weight * similarity
-        uniform = logits.new_zeros(())
+        uniform = log_p.new_zeros(())
         if self.uniform_weight > 0:
             uniform = examples.mean(uniform_cross_entropy(log_p))
             total = total + self.uniform_weight * uniform
         if self._updates_state:
-            self._learn(logits.detach(), examples)
+            self._learn(log_p.detach(), examples)
         return OnlineLabelSmoothingTerms(total=total, output=output, similarity=similarity, uniform=uniform)
 
     @torch.no_grad()
-    def _learn(self, logits: Tensor, examples: Examples) -> None:
+    def _learn(self, log_p: Tensor, examples: Examples) -> None:
         """Moves S, or what is gathered for the next, by the predictions of the examples that are right."""
-        weights = examples.sample_weight * (logits.argmax(dim=-1) == examples.labels)
-        predicted = (logits / self.temperature).softmax(dim=-1).to(self.similarities.dtype)
+        weights = examples.sample_weight * (log_p.argmax(dim=-1) == examples.labels)
+        predicted = log_p.exp().to(self.similarities.dtype)
         sums, number = class_sums(predicted, examples.labels, weights, self.num_labels, group=examples.group)
         # New tensors: a backward pass may still read the old ones.
-        if self.gathered is None:
+        if self.gathered is None or self.gathered_weight is None:
             keep = (self.momentum**number)[:, None]
             means = sums / number.clamp_min(1e-30)[:, None]
             self.similarities = self.similarities * keep + means * (1 - keep)

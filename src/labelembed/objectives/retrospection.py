@@ -40,21 +40,16 @@ class Retrospection(Objective):
         total          (1 - beta) output + beta tau**2 retrospection
 
     `paper` (LWR; Deng, Zhang 2021): k = 5, tau = 5, ``beta = final_weight k floor(t / k) / T`` with final_weight 0.9.
-    The gradient of `retrospection` is 0 for an example whose output has not changed since storing, up to the float16
-    of what is stored.
-
     `published_port` (what Yu, Verma 2022 compare with): ``(1 - beta) output + beta KL(s || softmax(z))`` with
-    ``beta = final_weight t / T``. The output itself is pulled to the softened one, changed or not, and so flattened.
-
+    ``beta = final_weight t / T``, which flattens the output, changed since storing or not.
     `progressive` (PS-KD; Kim et al. 2021): k = 1, tau = 1, ``beta = final_weight (t - 1) / T`` with final_weight 0.8:
     each example's target is ``(1 - beta) onehot + beta p``, p its own prediction in the epoch before.
 
     Needs `indices`, and `start_epoch` before and `end_epoch` after each epoch: without them it does not train. An
     example takes 2 C bytes (1.2 million of 1,000 labels: 2.4 GB), with ``store="steps"`` twice, also in checkpoints.
 
-    Relations: with ``final_weight=0`` cross entropy; `Distillation` with the network of an earlier epoch as teacher;
-    `OnlineLabelSmoothing` keeps a mean for each label instead. When: `progressive` where probabilities are needed and
-    there is no validation set to fit a temperature on.
+    Relations: with ``final_weight=0`` cross entropy; `OnlineLabelSmoothing` keeps a mean for each label instead.
+    When: `progressive` where there is no validation set to fit a temperature on.
 
     Args:
         num_examples: R, examples of the training set. Without it the objective predicts, and does not train.
@@ -63,8 +58,7 @@ class Retrospection(Objective):
         store_every: k, epochs from one storing to the next; less than the run's epochs.
         final_weight: beta at the end of the run; in [0, 1].
         store: `pass`: at the end of the k-th epoch `end_epoch` goes through all training examples once more, in
-            evaluation mode, which costs a forward pass; `steps`: what each example got in its own step of the k-th
-            epoch is stored, which costs nothing (as in the code published with LWR).
+            evaluation mode; `steps`: what each example got in its own step of the k-th epoch is stored, at no cost.
 
     Example:
         >>> import torch
@@ -146,11 +140,7 @@ class Retrospection(Objective):
     def forward(
         self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> RetrospectionTerms:
-        """Computes the terms; see `Objective.forward`.
-
-        Raises:
-            ValueError: `indices` is missing in training, or is not as the labels are.
-        """
+        """Computes the terms; see `Objective.forward`. ValueError: training without `indices` or `num_examples`."""
         examples = self._examples(hidden, labels, step)
         logits = full_precision(self.output(examples.hidden))
         log_p = log_softmax(logits)
