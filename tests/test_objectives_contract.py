@@ -188,8 +188,8 @@ def test_another_ignore_index_ignores_that_label_alone(mode):
 # ------------------------------------------------------------------------------------------------------------ weights
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in COUPLED])
-def test_a_sample_weight_is_a_number_of_copies(mode):
+@every_mode
+def test_a_sample_weight_is_a_number_of_copies_in_terms_gradients_and_state(mode):
     weighted, copied = made_mode(mode), made_mode(mode)
     hidden, labels, indices = made_examples(weighted, 11)
     copies = torch.arange(11) % 4  # an example of weight 0 is ignored
@@ -198,6 +198,9 @@ def test_a_sample_weight_is_a_number_of_copies(mode):
     expected = step(copied, *repeated)
     assert_same(found[0], expected[0])
     assert_same(found[2], expected[2])
+    weighted.eval().end_epoch(lambda: [(hidden, labels, indices, copies.double())])
+    copied.eval().end_epoch(passes(repeated))
+    assert_same(weighted.state_dict(), copied.state_dict())
 
 
 @every_mode

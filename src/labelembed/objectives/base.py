@@ -17,7 +17,6 @@ from labelembed.losses import full_precision
 from labelembed.objectives.examples import Examples, make_examples
 
 Metric = Literal["cosine", "euclidean"]
-#: See `Objective.end_epoch`.
 TrainingExamples = Callable[[], Iterable[tuple[Tensor, Tensor, Tensor | None] | tuple[Tensor, ...]]]
 
 

@@ -190,8 +190,8 @@ class Retrospection(Objective):
                 "at every example once more; or take store='steps'"
             )
         else:
-            for hidden, labels, indices, *_ in training_examples():
-                examples = self._examples(hidden, labels)
+            for hidden, labels, indices, *weight in training_examples():
+                examples = self._examples(hidden, labels, {"sample_weight": weight[0]} if weight else None)
                 rows = self._rows(indices, labels, examples.mask)[examples.mask]
                 self.stored.index_copy_(0, rows, self._softened(self.output(examples.hidden[examples.mask])))
         self.storings += 1
