@@ -72,7 +72,7 @@ class AdaptiveLabels(Objective):
         torch.Size([5, 3])
     """
 
-    citation = "Yu, Verma 2022: Learning with Adaptive Labels"
+    citation = "Yu, Verma 2022: Improving Model Training via Self-learned Label Representations"
     learns_labels = True
     accumulation_warning = "the label vectors are means over a batch, and the repel term is over its pairs"
     steps: Tensor
