@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import interleaved
-from labelembed.models import AttentionLSTM, BeamSearch
-from labelembed.models.encoder_decoder import DecoderState
-from labelembed.special_tokens import BEGIN, END, PAD
+from labelembed.lab.models import AttentionLSTM, BeamSearch
+from labelembed.lab.models.encoder_decoder import DecoderState
+from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 LABELS, WIDTH, SENTENCES, LENGTH, BEAM, ROUNDS = 8_000, 256, 64, 12, 10, 3
 LIMIT = 2 * LENGTH + 10

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelembed.data import CorpusSettings, PairFiles, preprocess
+from labelembed.lab.data import CorpusSettings, PairFiles, preprocess
 
 ROUNDS = 5
 MADE_PAIRS = 29_000

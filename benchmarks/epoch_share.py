@@ -9,11 +9,11 @@ import time
 import torch
 
 from benchmarks.made_data import mnist_sized
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.build import build_data
-from labelembed.runs.run import run_recipe
-from labelembed.training.run_folder import RunFolder
-from labelembed.training.trainer import Trainer
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.trainer import Trainer
 
 EPOCHS = 4
 
@@ -35,17 +35,17 @@ def run() -> None:
             recipe, _ = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
             Trainer._step = timed  # type: ignore[method-assign]
             run_recipe(recipe, f"{folder}/run", data=build_data(recipe))
-            journal = RunFolder(f"{folder}/run").journal()
+            history = RunFolder(f"{folder}/run").history()
     finally:
         Trainer._step = original  # type: ignore[method-assign]
         torch.set_num_threads(threads)
     steps = len(spent) // EPOCHS
     shares = []
-    for number, line in enumerate(journal):
+    for number, line in enumerate(history):
         in_steps = sum(spent[number * steps : (number + 1) * steps])
         shares.append(1 - in_steps / line["seconds"])
-    evaluation = [1 - line["training_seconds"] / line["seconds"] for line in journal]
-    print(f"  an epoch                    {statistics.median(line['seconds'] for line in journal):.2f} s, n = {EPOCHS}")
+    evaluation = [1 - line["training_seconds"] / line["seconds"] for line in history]
+    print(f"  an epoch                    {statistics.median(line['seconds'] for line in history):.2f} s, n = {EPOCHS}")
     print(
         f"  evaluation and data         {statistics.mean(shares):.1%} ± {statistics.stdev(shares):.1%}  (goal < 10 %)"
     )

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from labelembed.models import Augmentation, InputScaling, PaperResNet
+from labelembed.lab.models import Augmentation, InputScaling, PaperResNet
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.build import build_data, build_network, build_optimizer, build_scaling, build_schedule
+from labelembed.lab.training.compile_warmup import warm_up
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import LabelEmbedding
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.build import build_data, build_network, build_optimizer, build_scaling, build_schedule
-from labelembed.training.compile_warmup import warm_up
-from labelembed.training.run_folder import RunFolder
-from labelembed.training.trainer import Trainer
 
 LABELS, ROWS, BATCH = 100, 12_800, 128
 WARM_STEPS, STEPS, ROUNDS = 5, 40, 3

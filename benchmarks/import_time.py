@@ -23,7 +23,7 @@ def run() -> None:
         times = (
             _seconds("import torch"),
             _seconds(f"import torch, labelembed; {names}"),
-            _seconds("import sys; sys.argv = ['labelembed', '--help']; from labelembed.cli import main; main()"),
+            _seconds("import sys; sys.argv = ['labelembed', '--help']; from labelembed.lab.cli import main; main()"),
         )
         if number:  # the first reads the disk
             torch_only.append(times[0])

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from benchmarks.made_data import mnist_sized
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
 
 SEEDS, EPOCHS = 8, 3
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved, print_ratios
-from labelembed.data import ParquetReader, Split
-from labelembed.models import Augmentation, InputScaling, PaperResNet, SmallResNet
+from labelembed.lab.data import ParquetReader, Split
+from labelembed.lab.models import Augmentation, InputScaling, PaperResNet, SmallResNet
 from labelembed.objectives import LabelEmbedding, OneHot
 
 SHAPE, LABELS = (3, 32, 32), 10

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.report import write_report
-from labelembed.report.similarities import LabelSimilarities, Neighbours
-from labelembed.training.files import write_json
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.report import write_report
+from labelembed.lab.report.similarities import LabelSimilarities, Neighbours
+from labelembed.lab.training.files import write_json
+from labelembed.lab.training.run_folder import RunFolder
 
 EPOCHS, LABELS, ROWS, MANY_LABELS, OPENINGS = 100, 10, 1_000, 50_000, 5
 TERMS = ("total", "output", "target", "auxiliary", "hinge", "embedding")
@@ -79,7 +79,7 @@ def make_run(path: Path, objective: dict[str, Any], place: int, seed: int, *, ep
         shrunk = 0.05 + 0.5 / epoch
         line: dict[str, Any] = {"epoch": epoch, "seconds": 2.0, "training_seconds": shrunk + draws.random()}
         line["train"] = {term: shrunk * (3 + draws.random()) for term in TERMS}
-        folder.append_journal(line | {split: measured(shrunk, draws) for split in ("validation", "test")})
+        folder.append_history(line | {split: measured(shrunk, draws) for split in ("validation", "test")})
     ended: dict[str, Any] = {split: measured(0.06, draws) for split in ("validation", "test")}
     folder.write_result(
         {"format": 1, "status": "finished", "message": None, "epochs": epochs, "selected_epoch": epochs}

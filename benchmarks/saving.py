@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from labelembed.training.checkpoints import Checkpoint, save_checkpoint
-from labelembed.training.settings import CheckpointPolicy
+from labelembed.lab.training.checkpoints import Checkpoint, save_checkpoint
+from labelembed.lab.training.settings import CheckpointPolicy
 
 MILLIONS = (1, 10, 50)
 REPEATS = 5

@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.run import run_recipe
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.run import run_recipe
 
 Example = tuple[str, str]  # text, label
 

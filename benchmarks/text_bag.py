@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.build import build_data
-from labelembed.runs.run import run_recipe
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import run_recipe
 
 OBJECTIVES = ("one_hot", "label_smoothing", "label_embedding")
 

@@ -23,7 +23,7 @@ def texts() -> list[str]:
     """Returns some of the reviews, or made texts of like lengths."""
     given = os.environ.get("LABELEMBED_DATA")
     if given and (Path(given) / "imdb").is_dir():
-        from labelembed.data import TextReader
+        from labelembed.lab.data import TextReader
 
         found = TextReader(path=f"{given}/imdb").read().train.inputs
         return [found[row] for row in range(0, len(found), len(found) // TEXTS)][:TEXTS]
@@ -53,8 +53,8 @@ def run() -> None:
     try:
         from transformers.utils import logging
 
-        from labelembed.data.encoders.text_features import text_features
-        from labelembed.pretrained_text import packaged_model
+        from labelembed.lab.data.encoders.text_features import text_features
+        from labelembed.lab.pretrained_text import packaged_model
 
         folder = packaged_model()
     except (ImportError, DataError) as error:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.timing import interleaved, print_ratios
-from labelembed.models import AttentionLSTM
+from labelembed.lab.models import AttentionLSTM
+from labelembed.lab.special_tokens import BEGIN, SPECIAL_TOKENS
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
 from labelembed.objectives.base import Objective
-from labelembed.special_tokens import BEGIN, SPECIAL_TOKENS
 
 WORDS, SENTENCES, LENGTH, ROUNDS = 8_000, 64, 14, 8
 VARIANTS: dict[str, Callable[[int], Objective]] = {

@@ -37,11 +37,11 @@ encoder.eval(), objective.eval()
 with torch.no_grad():
     # Objectives with soft targets leave a network under-confident: one temperature, fitted on validation examples.
     logits = objective.logits(encoder(validation_x))
-    objective.temperature.fill_(labelembed.fit_temperature(logits, validation_y))
+    objective.output_temperature.fill_(labelembed.fit_temperature(logits, validation_y))
     probabilities = objective.probabilities(encoder(test_x))
 
 error = (probabilities.argmax(dim=1) != test_y).float().mean()
 nll = nn.functional.nll_loss(probabilities.log(), test_y)
-print(f"test error {100 * error:.1f} %, NLL {nll:.3f} at temperature {objective.temperature:.2f}")
+print(f"test error {100 * error:.1f} %, NLL {nll:.3f} at temperature {objective.output_temperature:.2f}")
 geometry = objective.label_geometry()
 print({digit: [each.name for each in geometry.neighbours(digit, k=3)] for digit in ("3", "4", "9")})

@@ -6,7 +6,7 @@ import json
 
 import torch
 
-from labelembed.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
+from labelembed.lab.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
 
 
 def made_checkpoint(step):

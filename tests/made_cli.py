@@ -12,7 +12,7 @@ from unittest import mock
 
 import torch
 
-from labelembed import cli
+from labelembed.lab import cli
 
 #: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
 SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "epochs=2"]

@@ -7,7 +7,7 @@ import json
 import random
 from pathlib import Path
 
-from labelembed.data import CorpusSettings, PairFiles, TextCorpus, preprocess
+from labelembed.lab.data import CorpusSettings, PairFiles, TextCorpus, preprocess
 
 SOURCE_WORDS = [f"w{number}" for number in range(20)]
 TARGET_WORDS = [f"v{number}" for number in range(20)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.schema import Recipe, parse_recipe
 from tests.made_corpus import write_corpus
 
 # Those that a recipe may name with a corpus.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import Split
+from labelembed.lab.data import Split
 
 _IDX_TYPES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 
@@ -154,6 +154,11 @@ def write_picture_folder(folder: Path, *, train=None, test=None, kind: str = "PN
         )
         row += len(pictures) if name.startswith("train-00000") else 0
     return folder
+
+
+def dense(inputs) -> torch.Tensor:
+    """Inputs as a tensor; ids of words filled up with 0."""
+    return inputs if isinstance(inputs, torch.Tensor) else inputs.padded()
 
 
 def made_split(rows: int = 23, num_labels: int = 3) -> Split:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
+from labelembed.lab.training.run_folder import RunFolder
+from tests.made_runs import make_comparison, run_path
 
 
 def bins(rows: dict[int, tuple[int, float, float]]) -> dict[str, list[Any]]:
@@ -66,6 +68,16 @@ def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test", 
     outcomes = np.asarray(right, dtype=bool)
     losses = half_precision(np.where(outcomes, nll, 2 * nll))
     RunFolder(folder).write_examples(ExampleOutcomes(split, outcomes, losses, losses / np.float16(2)))
+
+
+def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]], **settings: Any) -> Path:
+    """Makes a comparison of the outcomes [seeds, examples] of each variant."""
+    errors = {name: dict(enumerate((1 - outcomes.mean(axis=1)).tolist())) for name, outcomes in right.items()}
+    make_comparison(path, errors, **settings)
+    for name, outcomes in right.items():
+        for seed, one in enumerate(outcomes):
+            leave_examples(run_path(path, name, seed), one.tolist())
+    return path
 
 
 def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]], *, attention: bool = True) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labelembed.runs.run import run_job
-from labelembed.training.progress import Progress
+from labelembed.lab.runs.run import run_job
+from labelembed.lab.training.progress import Progress
 from tests.made_training import attempt
 
 #: Beside the runs: what happens to which of them, ``{"variant/seed-N": ["killed", times]}``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_runs import forget_checksums
 from tests.made_training import small_recipe, stop_after, train
 
@@ -19,7 +19,7 @@ def read_everything(folder: RunFolder) -> None:
     folder.state()
     folder.recipe()
     folder.environment()
-    folder.journal()
+    folder.history()
     folder.result()
     folder.evidence("errors")
     folder.examples()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from labelembed.runs.jobs import make
-from labelembed.training.progress import ignore_progress
+from labelembed.lab.runs.jobs import make
+from labelembed.lab.training.progress import ignore_progress
 
 
 def run_jobs_here(jobs, run, *, processes=1, gpus=()):
@@ -17,8 +17,8 @@ def run_jobs_here(jobs, run, *, processes=1, gpus=()):
 
 def make_runs_here(monkeypatch, run_jobs=run_jobs_here):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
-    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
-    for verb in ("labelembed.cli.compare_verb", "labelembed.cli.tune_verb", "labelembed.runs.comparison"):
+    monkeypatch.setattr("labelembed.lab.runs.machines.run_jobs", run_jobs)
+    for verb in ("labelembed.lab.cli.compare_verb", "labelembed.lab.cli.tune_verb", "labelembed.lab.runs.comparison"):
         monkeypatch.setattr(f"{verb}.start_fork_server", lambda: None)
 
 

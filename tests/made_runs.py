@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 
 ENVIRONMENT = {
     "python": "3.11.2",
@@ -28,10 +28,10 @@ ENVIRONMENT = {
 }
 
 
-def journal_lines(
+def history_lines(
     test_errors: Sequence[float | None], validation_errors: Sequence[float | None] | None = None
 ) -> list[dict[str, Any]]:
-    """Returns a journal with these errors; None for an epoch in which nothing was measured."""
+    """Returns a history with these errors; None for an epoch in which nothing was measured."""
     validation_errors = test_errors if validation_errors is None else validation_errors
     return [
         {
@@ -59,9 +59,10 @@ def make_run(
     objective: Mapping[str, Any] | None = None,
     test: Mapping[str, float] | None = None,
     validation: Mapping[str, float] | None = None,
-    journal: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
     geometry: LabelGeometry | None = None,
     seconds: float = 30.0,
+    selected_epoch: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     selected_by: str = "validation error",
     calibrated: Mapping[str, Any] | None = None,
@@ -74,15 +75,15 @@ def make_run(
         "model": {"name": "mlp", "hidden": [500, 500]},
         "objective": dict(objective or {"name": "one_hot"}),
         "optimizer": {"name": "adam", "learning_rate": 0.001},
-        "epochs": max(len(journal), 1),
+        "epochs": max(len(history), 1),
         "batch_size": 100,
         "seed": seed,
     }
     folder.write_recipe({**settings, **(recipe or {})})
     folder.write_environment(ENVIRONMENT)
-    for line in journal:
-        # Written by hand, for a journal may hold a NaN that another program wrote.
-        with (folder.path / "journal.jsonl").open("a", encoding="utf-8") as file:
+    for line in history:
+        # Written by hand, for a history may hold a NaN that another program wrote.
+        with (folder.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     if geometry is not None:
         geometry.save(folder.geometry_file)
@@ -91,8 +92,8 @@ def make_run(
             "format": 1,
             "status": "finished",
             "message": None,
-            "epochs": len(journal),
-            "selected_epoch": len(journal),
+            "epochs": len(history),
+            "selected_epoch": selected_epoch or len(history),
             "selected_by": selected_by,
             "seconds": seconds,
             "parameters": 650_000,
@@ -166,11 +167,12 @@ def make_comparison(
     curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
     geometry: Mapping[str, Mapping[int, LabelGeometry]] | None = None,
     seconds: float = 30.0,
+    improving: bool = False,
 ) -> Path:
     """Makes a comparison folder from the test errors of each variant by seed.
 
     What is not given follows from the errors: the validation error is the test error, NLL three times it,
-    and the curve falls over three epochs to it.
+    and the curve falls over three epochs to it. Without `improving` the epoch before the last was selected.
     """
     objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
@@ -185,9 +187,10 @@ def make_comparison(
                 objective=objectives[name],
                 test=metrics(error, nll=nll[name][seed] if nll else None),
                 validation=metrics(developed),
-                journal=journal_lines(curve),
+                history=history_lines(curve),
                 geometry=(geometry or {}).get(name, {}).get(seed),
                 seconds=seconds,
+                selected_epoch=len(curve) if improving else max(len(curve) - 1, 1),
             )
     return path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from labelembed.special_tokens import BEGIN, END, PAD
+from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 LENGTHS = [5, 1, 7, 2]  # of the sources, their END counted
 

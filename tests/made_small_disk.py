@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from labelembed.errors import LabelEmbedError
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.progress import Progress
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import after_steps, contents, differences, small_recipe, train
 
 BYTES = 16 * 2**20

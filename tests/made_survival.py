@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.run import run_recipe
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.run import run_recipe
 from tests.made_corpus import write_corpus
 from tests.made_training import Command, CommandLines, contents
 

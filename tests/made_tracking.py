@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 
 RECIPE_KEY = "optimizer.learning_rate"
 
@@ -70,9 +70,9 @@ def read_mlflow(path):
 
 
 def expected_of(path):
-    """Returns what the journal says, in the same form, in single precision as TensorBoard's files."""
+    """Returns what the history says, in the same form, in single precision as TensorBoard's files."""
     expected = {}
-    for line in RunFolder(path).journal():
+    for line in RunFolder(path).history():
         numbers = {key: line[key] for key in ("seconds", "learning_rate", "training_seconds") if key in line}
         for place in ("train", "validation", "test"):
             numbers |= {f"{place}/{name}": number for name, number in (line[place] or {}).items()}

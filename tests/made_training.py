@@ -24,17 +24,18 @@ import torch
 from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from labelembed.errors import DataError, InterruptedTraining
+from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
+from labelembed.lab.errors import InterruptedTraining
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import run_job, run_recipe
+from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.training.checkpoints import Checkpoint, load_newest
+from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.signals import SIGNALS, stop_after_step
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs.build import build_data
-from labelembed.runs.run import run_job, run_recipe
-from labelembed.training.batches import TrainingData
-from labelembed.training.checkpoints import Checkpoint, load_newest
-from labelembed.training.progress import Progress
-from labelembed.training.run_folder import RunFolder
-from labelembed.training.signals import SIGNALS, stop_after_step
 from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
@@ -192,7 +193,7 @@ def contents(folder: Path) -> dict[str, Any]:
         found |= {f"checkpoint: {group}: {name}": value for name, value in tensors.items()}
     found |= {f"checkpoint: {name}": value for name, value in timeless(checkpoint.values).items()}
     found["checkpoint: step"] = checkpoint.step
-    found["journal"] = timeless(RunFolder(folder).journal())
+    found["history"] = timeless(RunFolder(folder).history())
     found["result"] = timeless(RunFolder(folder).result())
     return found
 
@@ -276,7 +277,7 @@ def command_line(
         _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
     import torch
 
-    from labelembed import cli
+    from labelembed.lab import cli
 
     torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
@@ -308,7 +309,14 @@ def _kill_at_call(module: Any, name: str, number: int) -> None:
 
 
 # torch._dynamo is what the first optimiser of a process imports, and takes longest.
-_PRELOADED = ["pytest", "labelembed.cli", "filelock", "labelembed.runs.run", "sklearn.datasets", "torch._dynamo"]
+_PRELOADED = [
+    "pytest",
+    "labelembed.lab.cli",
+    "filelock",
+    "labelembed.lab.runs.run",
+    "sklearn.datasets",
+    "torch._dynamo",
+]
 
 
 def fork_server() -> Any:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from labelembed.data import read_corpus
+from labelembed.lab.data import read_corpus
 from tests.made_cli import call, listing, succeed
 from tests.made_corpus import made_pairs, write_pair_files, write_text
 
@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
         return true_dumps(*arguments, **keywords)
 
     asked, true_dumps = [], json.dumps
-    monkeypatch.setattr(f"labelembed.data.corpus.preprocessing.{moment}", stop)
+    monkeypatch.setattr(f"labelembed.lab.data.corpus.preprocessing.{moment}", stop)
     called = call(*TRAIN, "--out", "corpus", "--overwrite")
     monkeypatch.undo()
     assert called.code == 130

@@ -57,7 +57,7 @@ def compare_words(*more):
 
 def test_program_is_installed_under_its_name():
     (found,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "labelembed"]
-    assert found.value == "labelembed.cli:main"
+    assert found.value == "labelembed.lab.cli:main"
     script = Path(sys.executable).with_name("labelembed")
     if not script.exists():
         pytest.skip(f"the package is not installed beside {sys.executable}")
@@ -66,7 +66,7 @@ def test_program_is_installed_under_its_name():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nsys.argv = ['labelembed', '--help']\nfrom labelembed.cli import main\n"
+        "import sys\nsys.argv = ['labelembed', '--help']\nfrom labelembed.lab.cli import main\n"
         "try:\n    main()\nexcept SystemExit as left:\n    assert left.code == 0\n"
         f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
     )
@@ -273,7 +273,7 @@ def stopped(words, when, number=signal.SIGINT):
 def test_ctrl_c_in_a_comparison_keeps_what_is_done_and_the_next_call_finishes(tmp_path):
     words = [*compare_words("--seeds", 2, "--out", "out", "--jobs", 2), "--set", "epochs=40"]
     # in the middle of a run: an epoch is over, and 39 are not
-    code, out, err = stopped(words, lambda: any(path.stat().st_size for path in tmp_path.rglob("journal.jsonl")))
+    code, out, err = stopped(words, lambda: any(path.stat().st_size for path in tmp_path.rglob("history.jsonl")))
     assert code == 130
     assert out == ""
     assert "Traceback" not in err

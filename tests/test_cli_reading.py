@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.runs import display
-from labelembed.runs.display import ReadingText
+from labelembed.lab.runs import display
+from labelembed.lab.runs.display import ReadingText
 
 
 @pytest.mark.parametrize(("kind", "what"), [("texts", "texts through the encoder"), ("images", "decoding pictures")])

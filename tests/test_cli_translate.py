@@ -10,12 +10,12 @@ from statistics import fmean
 
 import pytest
 
-from labelembed.errors import RecipeError, RunFolderError
-from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.schema import kind_errors
-from labelembed.runs.saved_translator import SavedTranslator
-from labelembed.training.decoding import Decoding
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RecipeError, RunFolderError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.schema import kind_errors
+from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.training.decoding import Decoding
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
@@ -99,9 +99,9 @@ def test_line_without_a_known_word_is_translated_and_told_of(made, tmp_path):
 
 def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
     saved = SavedTranslator.load(made / "run")
-    from labelembed.models import Hypothesis
-    from labelembed.special_tokens import UNKNOWN
-    from labelembed.training.decoding import hypothesis_text
+    from labelembed.lab.models import Hypothesis
+    from labelembed.lab.special_tokens import UNKNOWN
+    from labelembed.lab.training.decoding import hypothesis_text
 
     known = saved.target_tokenizer.encode("v1")[0]
     found = Hypothesis((known, UNKNOWN, UNKNOWN), 0.0, 0.0, attention=(0, 1, 2))
@@ -116,7 +116,7 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
 
 
 def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
-    monkeypatch.setattr("labelembed.runs.saved_translator._LINES_AT_ONCE", 5)
+    monkeypatch.setattr("labelembed.lab.runs.saved_translator._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
     real, calls = SavedTranslator._translated, []

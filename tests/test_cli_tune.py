@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from labelembed.report import load_comparison, tuning_rows, verdict, write_report
-from labelembed.report.tuning import tuning_statement
+from labelembed.lab.report import load_comparison, tuning_rows, verdict, write_report
+from labelembed.lab.report.tuning import tuning_statement
 from tests.made_cli import call, succeed
 from tests.made_in_process import make_runs_here, run_jobs_here, sqlite_that_does_not_wait
 

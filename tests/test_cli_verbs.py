@@ -18,16 +18,16 @@ import typer.main
 from safetensors.torch import load_file
 
 import labelembed
-from labelembed import cli
-from labelembed.cli import program
-from labelembed.cli.options import device_for_runs
-from labelembed.data import read_idx
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
-from labelembed.runs import display
-from labelembed.runs.saved_run import SavedRun
-from labelembed.runs.stored import stored_recipe
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab import cli
+from labelembed.lab.cli import program
+from labelembed.lab.cli.options import device_for_runs
+from labelembed.lab.data import read_idx
+from labelembed.lab.runs import display
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
@@ -332,9 +332,9 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
     folder = made / "run"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *(".lock", "recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
+        *(".lock", "recipe.yaml", "environment.json", "history.jsonl", "result.json"),
         *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
-        "evidence",
+        "diagnostics",
     }
     result = result_of(folder)
     again = succeed("train", *MNIST, "--out", run)
@@ -389,7 +389,7 @@ def test_overwrite_trains_anew(run):
     Path("run/mine.txt").write_text("kept")
     succeed("train", *MNIST, "--set", "seed=1", "--out", run, "--overwrite")
     assert "seed: 1" in Path("run/recipe.yaml").read_text()
-    assert len(Path("run/journal.jsonl").read_text().splitlines()) == 2
+    assert len(Path("run/history.jsonl").read_text().splitlines()) == 2
     assert Path("run/mine.txt").read_text() == "kept"
 
 
@@ -500,7 +500,7 @@ def test_a_run_without_room_on_the_disk_is_not_advised_another_out(folders, tmp_
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folders / "mnist", "mnist")
     shutil.copytree(folders / "unfinished", "unfinished")
-    monkeypatch.setattr("labelembed.training.files.disk_free", lambda folder: 1)
+    monkeypatch.setattr("labelembed.lab.training.files.disk_free", lambda folder: 1)
     for verb, way in (
         ("resume", "move the run's folder to another place"),
         ("train", "choose another folder with --out"),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from labelembed.data import Batch, Split, ValidationSplit, hold_out, stratified_order
 from labelembed.errors import DataError
+from labelembed.lab.data import Batch, Split, ValidationSplit, hold_out, stratified_order
 from tests.made_data import made_split
 
 

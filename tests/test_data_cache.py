@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from labelembed.data import ParquetReader, cache
-from labelembed.data.cache import cached_array
-from labelembed.data.encoders import pictures
+from labelembed.lab.data import ParquetReader, cache
+from labelembed.lab.data.cache import cached_array
+from labelembed.lab.data.encoders import pictures
 from tests.made_data import made_colours, write_picture_folder
 
 

@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from labelembed.data import CorpusSettings, PairFiles, Tokenizer, Vocabulary, preprocess, read_corpus
-from labelembed.data.corpus import counting
-from labelembed.data.corpus.lines import MAXIMUM_LINE_BYTES, line_blocks
-from labelembed.data.corpus.tokenizer import Characters, Words
 from labelembed.errors import DataError
-from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
+from labelembed.lab.data import CorpusSettings, PairFiles, Tokenizer, Vocabulary, preprocess, read_corpus
+from labelembed.lab.data.corpus import counting
+from labelembed.lab.data.corpus.lines import MAXIMUM_LINE_BYTES, line_blocks
+from labelembed.lab.data.corpus.tokenizer import Characters, Words
+from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
 from tests.made_data import real_data_folder
 from tests.naive.corpus import naive_numbers, naive_vocabulary
@@ -155,6 +155,12 @@ def test_too_many_subwords_are_refused_with_what_is_possible(tmp_path):
     with pytest.raises(DataError, match=r"train.source: sentencepiece cannot make .* 9,000 pieces .* <= \d+"):
         write_corpus(tmp_path, level="subword", vocabulary_size=9000)
     assert not (tmp_path / "corpus").exists()
+
+
+def test_min_count_is_refused_where_no_side_counts(tmp_path):
+    with pytest.raises(ValueError, match="`min_count` is for words"):
+        CorpusSettings(level="subword", min_count=2)
+    CorpusSettings(source_level="word", target_level="subword", min_count=2)
 
 
 def test_missing_sentencepiece_names_the_extra(tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from labelembed import seeds
-from labelembed.data import PairBatch, SentencePairs, Sentences, TokenBudget
-from labelembed.special_tokens import PAD
+from labelembed.lab.data import PairBatch, SentencePairs, Sentences, TokenBudget
+from labelembed.lab.special_tokens import PAD
 from tests.made_watching import memory_taken
 from tests.naive.corpus import naive_batch, naive_cuts, naive_order
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from labelembed.data import TextReader, prepare
-from labelembed.data.encoder import CutTexts
+from labelembed.lab.data import TextReader, prepare
+from labelembed.lab.data.encoder import CutTexts
 from tests.made_cli import succeed
 from tests.made_texts import write_csv
 
@@ -81,7 +81,7 @@ ENCODED = ("text-features", "text-finetune")
 
 @pytest.mark.parametrize("name", ENCODED)
 def test_encoders_count_their_tokens_and_say_the_same_from_the_cache(name, tmp_path, monkeypatch):
-    from labelembed.data.encoders import text_features
+    from labelembed.lab.data.encoders import text_features
     from tests.made_text_encoder import write_encoder
 
     write_encoder(tmp_path / "encoder")
@@ -109,7 +109,7 @@ def test_encoders_count_their_tokens_and_say_the_same_from_the_cache(name, tmp_p
 
 
 def test_a_tokenizer_that_does_not_say_what_it_cut_off_is_asked_again():
-    from labelembed.data.encoders.text_features import tokens_of
+    from labelembed.lab.data.encoders.text_features import tokens_of
 
     asked = []
 

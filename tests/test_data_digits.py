@@ -2,7 +2,7 @@
 
 import torch
 
-from labelembed.data import DigitsReader
+from labelembed.lab.data import DigitsReader
 
 
 def test_read_digits_is_the_published_set():

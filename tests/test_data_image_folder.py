@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import ImageReader, ValidationSplit, prepare
 from labelembed.errors import DataError
+from labelembed.lab.data import ImageReader, ValidationSplit, prepare
 from tests.made_data import made_colours, picture_bytes, write_image
 from tests.made_pictures import write_classes
 

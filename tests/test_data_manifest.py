@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from labelembed.data import ImageReader
 from labelembed.errors import DataError
+from labelembed.lab.data import ImageReader
 from tests.made_data import write_parquet
 from tests.made_pictures import write_classes
 

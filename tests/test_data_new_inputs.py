@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import read_inputs
 from labelembed.errors import DataError
+from labelembed.lab.data import read_inputs
 from tests.made_data import made_images, write_idx, write_image
 
 GREY = {"input_shape": (1, 4, 5), "input_range": (0.0, 255.0)}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA, ParquetReader, prepare
 from labelembed.errors import DataError
-from labelembed.recipes.fitting import fitting_recipe
+from labelembed.lab.data import DATA, ParquetReader, prepare
+from labelembed.lab.recipes.fitting import fitting_recipe
 from tests.made_data import (
     made_colours,
     made_images,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import ParquetReader
-from labelembed.data.encoders import gradient_histograms as module
-from labelembed.data.encoders.gradient_histograms import gradient_histograms
 from labelembed.errors import DataError
+from labelembed.lab.data import ParquetReader
+from labelembed.lab.data.encoders import gradient_histograms as module
+from labelembed.lab.data.encoders.gradient_histograms import gradient_histograms
 from tests.made_data import made_colours, write_picture_folder
 from tests.naive.picture_features import naive_gradient_histograms
 

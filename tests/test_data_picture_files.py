@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import ImageReader, Split, cache, read_inputs
-from labelembed.data.encoders import pictures
-from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError
+from labelembed.lab.data import ImageReader, Split, cache, read_inputs
+from labelembed.lab.data.encoders import pictures
+from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
 from tests.made_data import made_colours, made_images, write_image
 from tests.made_pictures import write_classes
 

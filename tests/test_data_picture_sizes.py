@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import ImageReader
-from labelembed.recipes.loading import load_recipe
+from labelembed.lab.data import ImageReader
+from labelembed.lab.recipes.loading import load_recipe
 from tests.made_cli import call, succeed
 from tests.made_data import write_image
 from tests.made_pictures import write_classes

@@ -13,11 +13,11 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from labelembed.data import TableReader, ValidationSplit, prepare
-from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoder
-from labelembed.data.encoders.table_columns import kind_of
-from labelembed.data.files.parts import Reading, read_file
 from labelembed.errors import DataError
+from labelembed.lab.data import TableReader, ValidationSplit, prepare
+from labelembed.lab.data.encoders.table import COLUMNS_FILE, TableEncoder
+from labelembed.lab.data.encoders.table_columns import kind_of
+from labelembed.lab.data.files.parts import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
 
 
@@ -39,6 +39,15 @@ def fitted_on(table, rows, *, asked):
 
 
 HEADING = ("age", "city", "code", "class")
+
+
+@pytest.mark.parametrize("words", [("train", "test"), ("train", "training", "test")])
+def test_the_column_of_the_parts_is_neither_learned_from_nor_left_out(tmp_path, words):
+    rows = [(*row, words[number // 5 % len(words)]) for number, row in enumerate(made_rows(120))]
+    file = write_csv(tmp_path / "t.csv", rows, *HEADING, "split")
+    data = prepare(TableReader(path=str(file)).read(), validation=None)
+    assert {column.name for column in (*data.encoder.numeric, *data.encoder.categorical)} == {"age", "city", "code"}
+    assert "split" not in " ".join(data.notes)
 
 
 def test_inputs_are_those_of_scikit_learn(tmp_path):

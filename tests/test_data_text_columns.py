@@ -8,10 +8,10 @@ import shlex
 import pytest
 import torch
 
-from labelembed.data import TextReader, WordBags
-from labelembed.data.files.columns import as_setting
 from labelembed.errors import DataError
-from labelembed.training.plain_yaml import plain_values
+from labelembed.lab.data import BagOfWordsEncoder, TextReader
+from labelembed.lab.data.files.columns import as_setting
+from labelembed.lab.training.plain_yaml import plain_values
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
 BOTH = ["title", "body"]
@@ -51,7 +51,7 @@ def test_every_kind_of_file_gives_the_joined_texts(tmp_path, kind):
         zip(every_text(rows), torch.cat([part.labels for part in rows.parts.values()]).tolist(), strict=True)
     ) == sorted((joined, int(label == "pos")) for joined, (_, _, label) in zip(JOINED, ROWS, strict=True))
     if kind != "saved":
-        found = TextReader(path="x.csv", text_column=BOTH).new_examples(path, WordBags())
+        found = TextReader(path="x.csv", text_column=BOTH).new_examples(path, BagOfWordsEncoder())
         assert list(found.inputs) == JOINED
         assert len(found.names) == 40
 
@@ -110,7 +110,7 @@ def test_columns_that_cannot_be_are_named(tmp_path, columns, options, message):
     assert str(caught.value) == f"{file}: {message}"
     if not options:
         with pytest.raises(DataError) as caught:
-            TextReader(path="x.csv", text_column=columns).new_examples(file, WordBags())
+            TextReader(path="x.csv", text_column=columns).new_examples(file, BagOfWordsEncoder())
         assert str(caught.value) == f"{file}: {message}"
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import Texts
-from labelembed.data.encoders import text_features as module
-from labelembed.data.encoders.text_features import TokenizedTexts
 from labelembed.errors import DataError
-from labelembed.pretrained_text import load_encoder, load_tokenizer
+from labelembed.lab.data import Texts
+from labelembed.lab.data.encoders import text_features as module
+from labelembed.lab.data.encoders.text_features import TokenizedTexts
+from labelembed.lab.pretrained_text import load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2, t5

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA, OLD_NAMES, ValidationSplit, VectorReader, prepare
 from labelembed.errors import DataError
+from labelembed.lab.data import DATA, OLD_NAMES, ValidationSplit, VectorReader, prepare
 from tests.made_data import made_arrays, write_arrays, write_parquet
 
 ROWS = np.zeros((12, 5))

@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
-from labelembed.data import Vocabulary
 from labelembed.errors import DataError
-from labelembed.special_tokens import SPECIAL_TOKENS
+from labelembed.lab.data import Vocabulary
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from tests.naive.corpus import naive_numbers, naive_vocabulary
 
 SPECIAL = "<pad>\n<unk>\n<s>\n</s>\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 import typer
 from PIL import Image
 
-from labelembed.cli import app
-from labelembed.cli.program import VERBS
-from labelembed.recipes.loading import read_recipe
-from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.training.plain_yaml import plain_values
+from labelembed.lab.cli import app
+from labelembed.lab.cli.program import VERBS
+from labelembed.lab.recipes.loading import read_recipe
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
+from labelembed.lab.training.plain_yaml import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
@@ -111,6 +112,25 @@ def test_examples_of_page_run(page, folder, done, monkeypatch, no_flush):
                 exec(compile(text, page.name, "exec"), {"__name__": "block"})
     if lacking:
         pytest.skip(f"not installed: {', '.join(sorted(lacking))}; the page's other examples ran")
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported or, where a package for it is not installed, may be."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        needs = OPTIONAL.findall(f"import {name}")
+        return bool(needs) and importlib.util.find_spec(needs[0]) is None
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_of_the_package_on_a_page_exist(page):
+    text = page.read_text(encoding="utf-8")
+    names = {name for name in re.findall(r"\blabelembed(?:\.\w+)+", text) if name != "labelembed.json"}  # a file
+    for module, imported in re.findall(r"from (labelembed[\w.]*) import ([\w, ]+)", text):
+        names |= {f"{module}.{name.strip()}" for name in imported.split(",")}
+    assert sorted(name for name in names if not exists(name)) == []
 
 
 def test_there_are_blocks_to_run():

@@ -11,15 +11,8 @@ import pytest
 import torch
 
 from labelembed import seeds
-from labelembed.errors import (
-    ArgumentErrors,
-    DataError,
-    InterruptedTraining,
-    LabelEmbedError,
-    RecipeError,
-    RunFolderError,
-    TrainingError,
-)
+from labelembed.errors import ArgumentErrors, DataError, LabelEmbedError
+from labelembed.lab.errors import InterruptedTraining, RecipeError, RunFolderError, TrainingError
 
 
 def test_argument_errors_are_raised_all_at_once_in_order():

@@ -4,21 +4,26 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
-from benchmarks.evidence import rule
+from benchmarks.evidence import distillation, rule
 from benchmarks.evidence.data_sets import DATA_SETS, DataSet
 from benchmarks.evidence.figure import forest
 from benchmarks.evidence.methods import FIXED, KINDS, RECOMMENDED, TRIALS, trials
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from benchmarks.evidence.summary import COMPARISONS, differences, level, summary
+from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, level, mean_with_half, summary
 from torch import Tensor, nn
 
+from labelembed.lab.runs.expected_gain import expected_gain
+from labelembed.lab.training.schedules import cosine
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
-from labelembed.training.schedules import cosine
 
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "evidence" / "results"
+LEARNED = ("online_label_smoothing", "label_embedding")
 INPUTS, HIDDEN, LABELS, STEPS, BATCH = 6, 8, 5, 12, 16
 MIXTURE = Weights(similarity=0.5, uniform=0.2)
 
@@ -182,8 +187,79 @@ def test_rule_finds_what_the_gain_depends_on(tmp_path: Path, monkeypatch: pytest
 def test_forest_plot_draws_each_data_set(tmp_path: Path) -> None:
     _write_results(tmp_path, ["letter", "texture"], gain=0.01)
     colours = {"ink": "black", "faint": "silver", "clear": "blue", "open": "grey"}
-    error, _ = forest(tmp_path, "long", colours).axes
+    error, nll = forest(tmp_path, "long", colours).axes
     assert [tick.get_text() for tick in error.get_yticklabels()] == ["letter", "texture", "mean of 2"]
-    means = [line.get_xdata()[0] for line in error.lines if line.get_marker() == "o" and line.get_color() == "blue"]
+    points, per_cent = (
+        [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o" and line.get_color() == "blue"]
+        for axes in (error, nll)
+    )
+    assert points == pytest.approx([-1.05, -1.05, -1.05])
     of_letter, of_texture = 100 * -0.0105 / 0.2035, 100 * -0.0105 / 0.1935
-    assert means == pytest.approx([of_letter, of_texture, (of_letter + of_texture) / 2])
+    assert per_cent == pytest.approx([of_letter, of_texture, (of_letter + of_texture) / 2])
+
+
+def page(name: str) -> str:
+    """Returns a page of the docs, or the README, on one line."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def test_tables_of_the_evidence_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule, "GAIN_FILE", tmp_path / "gain.json")
+    distilled = [distillation.table(RESULTS, regime) for regime in REGIMES]
+    printed = "\n".join([summary(RESULTS), rule.write(RESULTS), *distilled]).splitlines()
+    assert expected_gain() == json.loads((tmp_path / "gain.json").read_text())
+    before, _, after = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").partition("## The goals")
+    goals, _, after = after.partition("\n## ")
+    assert "| missed" in goals
+    lines = [*before.splitlines(), *after.splitlines()]
+    headings = [line for line, below in itertools.pairwise(lines) if below.startswith("|--")]
+    rows = [line for line in lines if line.startswith("| ") and line not in headings]
+    assert len(rows) > 90
+    assert [row for row in rows if row not in printed] == []
+
+
+def changes(regime: str, metric: str, method: str, comparison: Comparison = COMPARISONS[0]) -> list[float]:
+    """Returns a method's change on each data set, in per cent of smoothing's."""
+    of_name = {data_set.name: data_set for data_set in DATA_SETS}
+    return [
+        100 * one.mean / level(RESULTS, of_name[name], regime, metric, fixed=comparison.control_fixed)
+        for name, one in differences(RESULTS, regime, metric, method, comparison).items()
+    ]
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_headlines_on_tuned_methods_are_those_of_the_results(method: str) -> None:
+    name, nll = method.replace("_", " "), changes("long", "nll", method)
+    change, half = mean_with_half(nll)
+    low, high, mean = -change - half, -change + half, -change
+    assert f"{mean:.0f} % ({name})" in page("README.md")
+    assert f"{mean:.0f} % with {name}" in page("docs/better-than-smoothing.md")
+    assert f"{mean:.0f} % with {name} ({low:.0f} to {high:.0f})" in page("docs/evidence.md")
+    assert f"{mean:.1f} % [{low:.1f}, {high:.1f}] lower" in page(f"docs/{method.replace('_', '-')}.md")
+    assert sum(one < 0 for one in nll) == 14  # "lower on fourteen of fifteen"
+    for regime in REGIMES:  # "no difference is shown on any of the fifteen"
+        assert not any(one.shown for one in differences(RESULTS, regime, "error", method).values())
+
+
+def test_headlines_on_the_ece_are_those_of_the_results() -> None:
+    done = [one for one in DATA_SETS if one.name in differences(RESULTS, "long", "error", LEARNED[0])]
+    every = [(one, regime, method) for method in LEARNED for regime in REGIMES for one in done]
+    before, after = (
+        [100 * level(RESULTS, one, regime, metric, method=method) for one, regime, method in every]
+        for metric in ("raw_ece", "ece")
+    )
+    ranges = f"{min(before):.1f} to {max(before):.1f} % before and {min(after):.1f} to {max(after):.1f} % after"
+    assert ranges in page("docs/evidence.md")
+    online, embedding = before[: len(done)], before[2 * len(done) : 3 * len(done)]
+    assert f"({fmean(online):.0f} and {fmean(embedding):.0f} %;" in page("README.md")
+
+
+def test_headlines_on_untuned_settings_are_those_of_the_results() -> None:
+    long, short = (changes(regime, "error", LEARNED[0], COMPARISONS[2]) for regime in REGIMES)
+    assert [sum(one < 0 for one in of_regime) for of_regime in (long, short)] == [14, 14]
+    answer = page("docs/better-than-smoothing.md")
+    assert f"fourteen of fifteen, by {-fmean(long):.0f} % when long and {-fmean(short):.0f} % when short" in answer
+    worse = [sum(one > 0 for one in changes(regime, "error", LEARNED[0], COMPARISONS[1])) for regime in REGIMES]
+    assert worse == [9, 12]
+    assert "more than *tuned* smoothing on nine (long) and twelve (short)" in answer
+    assert "more on nine of fifteen when long, on twelve when short" in page("docs/evidence.md")

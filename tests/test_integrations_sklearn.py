@@ -162,12 +162,12 @@ def test_probabilities_are_calibrated_on_the_validation_set():
     model = ObjectiveClassifier("label_embedding", hidden_layer_sizes=(64,), max_iter=30, random_state=0)
     fitted = clone(model).fit(train_x, train_y)
     plain = clone(model).set_params(calibrate=False).fit(train_x, train_y)
-    assert plain.temperature_ == 1
+    assert plain.output_temperature_ == 1
     # Soft targets leave a network under-confident.
-    assert fitted.temperature_ < 0.8
+    assert fitted.output_temperature_ < 0.8
     losses = [log_loss(test_y, each.predict_proba(test_x)) for each in (fitted, plain)]
     assert losses[0] < 0.75 * losses[1]
-    assert made().fit(*blobs(300)).temperature_ == 1  # of few examples nothing is held out
+    assert made().fit(*blobs(300)).output_temperature_ == 1  # of few examples nothing is held out
 
 
 @pytest.mark.parametrize("name", ["label_embedding", "distillation", "retrospection"])

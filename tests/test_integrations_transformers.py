@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import warnings
 
@@ -20,7 +21,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from labelembed.integrations.transformers import attach, load
 from labelembed.objectives import OBJECTIVES
 from tests.made_objectives import needed
-from tests.made_training import fork_server
 from tests.made_transformers import FAMILIES, TINY, batch, bert, gpt2, llama, state, texts, tokens, trainer
 
 # Each puts something else between the layer and the loss: nothing, the last token's choice, a shift, a decoder.
@@ -118,7 +118,7 @@ def test_trained_by_trainer_evaluated_saved_and_loaded(family, name, tmp_path):
 def test_resumed_by_trainer_it_ends_with_the_same_numbers(family, tmp_path):
     states = []
     for checkpoint in (None, str(tmp_path / "checkpoint-4")):
-        attached, examples = attached_to(family, target_warmup_steps=0.5)
+        attached, examples = attached_to(family, target_warmup=0.5)
         run = trainer(attached.model, tmp_path, examples, callbacks=[attached], save_strategy="steps", save_steps=4)
         run.train(resume_from_checkpoint=checkpoint)
         assert run.state.global_step == 6
@@ -160,7 +160,7 @@ def train_as_one_of(rank, world, folder):
 
 
 def test_two_processes_train_what_one_trains(tmp_path):
-    context = fork_server()
+    context = multiprocessing.get_context("forkserver")
     processes = [context.Process(target=train_as_one_of, args=(rank, 2, str(tmp_path))) for rank in range(2)]
     for process in processes:
         process.start()

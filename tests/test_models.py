@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.models import CNN, MLP, MODELS, InputScaling
+from labelembed.lab.models import CNN, MLP, MODELS, InputScaling
 from labelembed.seeds import seeded
 
 # (model, initialization): not every model has the start of the paper

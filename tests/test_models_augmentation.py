@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.models import Augmentation, Mixing
-from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.build import build_network
+from labelembed.lab.models import Augmentation, Mixing
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.build import build_network
 
 SHAPE = (3, 8, 10)
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from labelembed.errors import DataError
-from labelembed.models import Backbone
-from labelembed.models.backbones import read_weights
-from labelembed.recipes.schema import parse_recipe
+from labelembed.lab.models import Backbone
+from labelembed.lab.models.backbones import read_weights
+from labelembed.lab.recipes.schema import parse_recipe
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from labelembed.models import BeamSearch
-from labelembed.special_tokens import BEGIN, END
+from labelembed.lab.models import BeamSearch
+from labelembed.lab.special_tokens import BEGIN, END
 from labelembed.stable_topk import stable_topk
 from tests.naive.beam_search import naive_beam_search, naive_best_sequences
 

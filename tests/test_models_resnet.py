@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.models import PaperResNet, ResNet, SmallResNet
-from labelembed.models.resnet import BasicBlock
+from labelembed.lab.models import PaperResNet, ResNet, SmallResNet
+from labelembed.lab.models.resnet import BasicBlock
 from labelembed.seeds import seeded
 
 SHAPE = (3, 32, 32)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from labelembed.models import AttentionLSTM, BeamSearch, TransformerSeq2Seq
-from labelembed.models.sequence_transformer import sinusoids
+from labelembed.lab.models import AttentionLSTM, BeamSearch, TransformerSeq2Seq
+from labelembed.lab.models.sequence_transformer import sinusoids
+from labelembed.lab.special_tokens import PAD
 from labelembed.seeds import seeded
-from labelembed.special_tokens import PAD
 from tests.made_sequences import LENGTHS, made_pairs, stepped
 from tests.naive.attention import naive_general_attention
 

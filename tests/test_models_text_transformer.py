@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.models import text_transformer
-from labelembed.models.text_transformer import TextTransformer
+from labelembed.lab.models import text_transformer
+from labelembed.lab.models.text_transformer import TextTransformer
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import parameter_groups
 from labelembed.objectives import OneHot
-from labelembed.training.network import Network
-from labelembed.training.optimizers import parameter_groups
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2, t5

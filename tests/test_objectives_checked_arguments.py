@@ -20,7 +20,7 @@ def test_defaults_and_what_is_needed_are_right(name):
     defaults = {key: default for key, (_, default) in parameters_of(OBJECTIVES[name]).items()}
     assert checked_arguments(name, defaults | needed(name, 3), errors).keys() == defaults.keys()
     assert errors.errors == []
-    assert {"weight", "bias", "ignore_index", "output_std"} <= defaults.keys()
+    assert {"weight", "bias", "ignore_index"} <= defaults.keys()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_defaults_and_what_is_needed_are_right(name):
                 ("rank", "2.5"),
                 ("preset", "did you mean 'paper'"),
                 ("temperature", "a number"),
-                ("initial_scale", "'log' or None"),
+                ("initial_scale", "'log', a number or None"),
             ],
         ),
     ],
@@ -44,9 +44,9 @@ def test_defaults_and_what_is_needed_are_right(name):
 def test_all_that_is_wrong_is_named_with_the_way_out(name, arguments, words):
     errors = ArgumentErrors()
     checked_arguments(name, arguments, errors)
-    for line, (argument, word) in zip(errors.errors, words, strict=True):
-        assert line.startswith(f"`{argument}`")
-        assert word in line
+    for (named, message), (argument, word) in zip(errors.errors, words, strict=True):
+        assert named == argument
+        assert word in message
 
 
 def test_numbers_of_numpy_are_plain_numbers_and_what_the_caller_supplies_is_refused():
@@ -54,7 +54,7 @@ def test_numbers_of_numpy_are_plain_numbers_and_what_the_caller_supplies_is_refu
     checked = checked_arguments("retrospection", {"store_every": np.int64(2)}, errors, supplied=("num_examples",))
     assert type(checked["store_every"]) is int
     checked_arguments("retrospection", {"num_examples": 3}, errors, supplied=("num_examples",))
-    assert [line.split()[0] for line in errors.errors] == ["`num_examples`:"]
+    assert [name for name, _ in errors.errors] == ["num_examples"]
 
 
 @pytest.mark.parametrize("package", ["sklearn", "transformers", "lightning"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import CORPORA, DATA, OLD_NAMES
 from labelembed.errors import DataError
-from labelembed.recipes.fitting import OF_READER, fitting_recipe
-from labelembed.recipes.loading import load_recipe, shipped_recipes
-from labelembed.runs.build import build_data
-from labelembed.runs.training_network import network_for
+from labelembed.lab.data import CORPORA, DATA, OLD_NAMES
+from labelembed.lab.recipes.fitting import OF_READER, fitting_recipe
+from labelembed.lab.recipes.loading import load_recipe, shipped_recipes
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.training_network import network_for
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
@@ -261,7 +261,7 @@ def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
     assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
     trained = succeed("train", "--data", file, *QUICK)
     assert trained.err.startswith(f"{TEXTS}\n")
-    assert (tmp_path / "runs" / "text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
+    assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
     for words in (["compare", "--seeds", 1], ["tune", "--trials", 1]):
         one = [*words, "--objectives", "one_hot", "--jobs", 1]
         assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")

@@ -11,16 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from labelembed import pretrained_text
-from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
-from labelembed.models.text_transformer import encode_names
-from labelembed.runs import embedding
-from labelembed.runs.build import build_data
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.evaluation import predicted_logits
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab import pretrained_text
+from labelembed.lab.errors import RecipeError, RunFolderError
+from labelembed.lab.models.text_transformer import encode_names
+from labelembed.lab.runs import embedding
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.evaluation import predicted_logits
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import cached_data, no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
@@ -53,7 +54,7 @@ def test_student_learns_from_the_teachers_logits_of_the_training_rows(teacher, t
     table = load_file(tmp_path / "run" / "teacher.safetensors")["logits"]
     assert torch.allclose(table, predicted_logits(SavedRun.load(teacher).network, data.train.inputs), atol=1e-5)
     assert table.shape == (190, 10)
-    last = RunFolder(tmp_path / "run").journal()[-1]["train"]
+    last = RunFolder(tmp_path / "run").history()[-1]["train"]
     assert list(last) == ["total", "output", "teacher", "uniform"]
     assert last["total"] == pytest.approx(0.1 * last["output"] + 0.9 * 16 * last["teacher"], rel=1e-5)
 

@@ -9,11 +9,12 @@ import shutil
 import pytest
 import torch
 
-from labelembed.errors import RecipeError
-from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.sparse_rows import SparseRows
 from tests.made_cli import call, succeed
 from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv
 
@@ -64,7 +65,7 @@ def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
         4,
     ]
     succeed("train", "text-bag", "--data", few, "--out", "run", "--quiet", *words)
-    assert len((tmp_path / "run" / "journal.jsonl").read_text().splitlines()) == 16
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 16
     # a number takes the place of the steps, and a run that stands behind it does not go on
     assert succeed("check", "text-bag", "--data", few, *words, "--set", "epochs=2", "--json").json["epochs"] == 2
     refused = call("resume", "run", "--set", "epochs.steps=30", "--quiet")
@@ -90,10 +91,10 @@ def test_a_training_text_becomes_the_same_inputs_again(learned, tmp_path):
     trained_on = [data.texts("train", row) for row in range(len(data.train))]
     (tmp_path / "train.txt").write_text("".join(f"{text}\n" for text in trained_on))
     inputs, names, notes = saved.read_inputs(tmp_path / "train.txt")
-    assert torch.equal(inputs, data.train.inputs)
+    assert torch.equal(inputs.padded(), data.train.inputs.padded())
     assert (names[0], names[-1], notes) == ("train.txt line 1", f"train.txt line {len(trained_on)}", [])
-    one_by_one = torch.cat([saved.encode_texts([text])[0] for text in trained_on[:20]])
-    assert torch.equal(one_by_one, data.train.inputs[:20])
+    one_by_one = SparseRows.cat([saved.encode_texts([text])[0] for text in trained_on[:20]])
+    assert torch.equal(one_by_one.padded(), data.train.inputs[:20].padded())
 
 
 def test_texts_without_a_heading_are_all_predicted(learned, tmp_path, monkeypatch):
@@ -133,7 +134,7 @@ def test_a_report_shows_the_worst_texts_and_nothing_of_them_is_markup(tmp_path):
     rows = [(f"the <b>plot</b> & {'very ' * 100}long", ("pos", "neg")[n % 2]) for n in range(40)]
     file = write_csv(tmp_path / "r.csv", rows, "text", "label")
     succeed("train", "text-bag", "--data", file, "--out", "run", *QUICK)
-    worst = json.loads((tmp_path / "run" / "evidence" / "errors.json").read_text())["worst"]
+    worst = json.loads((tmp_path / "run" / "diagnostics" / "errors.json").read_text())["worst"]
     assert worst
     assert all(one["text"].startswith("the <b>plot</b> & very") and one["text"].endswith(" …") for one in worst)
     assert all(len(one["text"]) <= 302 for one in worst)

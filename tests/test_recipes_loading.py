@@ -8,20 +8,20 @@ import pytest
 import torch
 import yaml
 
-from labelembed.data import CORPORA
-from labelembed.errors import RecipeError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.blocks import DataCommon, checked_seeds
-from labelembed.recipes.loading import (
+from labelembed.lab.data import CORPORA
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.blocks import DataCommon, checked_seeds
+from labelembed.lab.recipes.loading import (
     load_recipe,
     read_recipe,
     recipe_heading,
     shipped_recipes,
 )
-from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
-from labelembed.recipes.signature import keys_of
-from labelembed.recipes.writing import full_recipe
-from labelembed.training.decoding import Decoding
+from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
+from labelembed.lab.recipes.signature import keys_of
+from labelembed.lab.recipes.writing import full_recipe
+from labelembed.lab.training.decoding import Decoding
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.errors import RecipeError
-from labelembed.models import PaperResNet
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs import build
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.models import PaperResNet
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs import build
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
 from tests.made_training import no_flush, one_thread  # noqa: F401
@@ -37,11 +37,11 @@ def cifar(folder, labels: int):
 
 
 def run(name: str, data, out, *settings: str):
-    """Trains a shipped recipe for one epoch and returns its journal's line and the saved run."""
+    """Trains a shipped recipe for one epoch and returns its history's line and the saved run."""
     common = ["epochs=1", "checkpoints.minimum_seconds=1000"]
     recipe, _ = load_recipe(name, data=str(data), settings=[*common, *settings])
     run_recipe(recipe, out, device="cpu")
-    (line,) = RunFolder(out).journal()
+    (line,) = RunFolder(out).history()
     return line, SavedRun.load(out)
 
 
@@ -68,7 +68,7 @@ def test_cifar100_resnet18_learns_a_fifth_as_fast_from_epochs_40_and_80(tmp_path
     line, saved = run("cifar100-resnet18", data, tmp_path / "run", narrow, "data.train_examples=8", "batch_size=8")
     assert saved.names[99] == "name99"  # the fine labels
     assert line["train"]["total"] > 0
-    from labelembed.runs.build import build_schedule
+    from labelembed.lab.runs.build import build_schedule
 
     schedule = build_schedule(load_recipe("cifar100-resnet18", data="anywhere")[0])
     rates = [schedule(epoch * 390, 390, 39_000) for epoch in (0, 39, 40, 79, 80, 99)]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from labelembed.data import DATA, DigitsReader, RawData
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.build import build_data
-from labelembed.runs.estimate import estimate_run
+from labelembed.lab.data import DATA, DigitsReader, RawData
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.estimate import estimate_run
 from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from labelembed.data import Split
-from labelembed.errors import RecipeError
-from labelembed.recipes.blocks import (
+from labelembed.lab.data import Split
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.blocks import (
     ComparisonBlock,
     DataCommon,
     ValidationBlock,
 )
-from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
-from labelembed.recipes.signature import described_arguments, keys_of, summary
-from labelembed.training.settings import CheckpointPolicy, Selection
+from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
+from labelembed.lab.recipes.signature import described_arguments, keys_of, summary
+from labelembed.lab.training.settings import CheckpointPolicy, Selection
 
 SMALLEST = {
     "data": {"name": "digits"},

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from labelembed.recipes.loading import load_recipe
+from labelembed.lab.recipes.loading import load_recipe
 from tests.made_cli import call, succeed
 from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_columns, write_csv, write_json_lines
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from labelembed.data import TextFeatures, Texts, TextTokens
 from labelembed.errors import DataError
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
+from labelembed.lab.data import TextFeatures, Texts, TextTokens
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
 from tests.made_text_encoder import WORDS, write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv

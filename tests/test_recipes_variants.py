@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from labelembed.errors import RecipeError
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
+from labelembed.lab.runs import machines
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.machines import default_jobs, visible_gpus
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
-from labelembed.runs import machines
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.runs.machines import default_jobs, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,7 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     monkeypatch.setattr(machines, "available_cores", lambda: 16)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
+    assert (visible_gpus("cuda:1"), default_jobs("cuda:1")) == (["1"], 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
     assert visible_gpus(None) == ["3", "GPU-5f"]
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

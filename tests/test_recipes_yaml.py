@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from labelembed.errors import RecipeError
-from labelembed.recipes.loading import load_recipe, parse_variant
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.loading import load_recipe, parse_variant
 
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
 

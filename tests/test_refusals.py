@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from torch import nn
 
-from labelembed.models import (
+from labelembed.lab.models import (
     CNN,
     MLP,
     AttentionLSTM,
@@ -22,10 +22,10 @@ from labelembed.models import (
     SmallResNet,
     TransformerSeq2Seq,
 )
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import OPTIMIZERS
+from labelembed.lab.training.schedules import SCHEDULES
 from labelembed.objectives import OneHot
-from labelembed.training.network import Network
-from labelembed.training.optimizers import OPTIMIZERS
-from labelembed.training.schedules import SCHEDULES
 
 WORDS = {"source_vocabulary_size": 11, "target_vocabulary_size": 13}
 SIDES = "`input_shape` must be (channels, height, width)"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.report import write_report
-from labelembed.report.similarities import LabelSimilarities, Neighbours
+from labelembed.lab.report import write_report
+from labelembed.lab.report.similarities import LabelSimilarities, Neighbours
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
 

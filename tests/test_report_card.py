@@ -8,15 +8,15 @@ import re
 import pytest
 import yaml
 
-from labelembed.errors import RunFolderError
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report import model_card, write_card
+from labelembed.lab.report.model_card import citations_of
 from labelembed.objectives import OBJECTIVES
-from labelembed.report import model_card, write_card
-from labelembed.report.model_card import citations_of
 from tests.made_cli import call, succeed
 from tests.made_runs import (
     ENVIRONMENT,
     embedding_geometry,
-    journal_lines,
+    history_lines,
     make_comparison,
     make_run,
     metrics,
@@ -35,7 +35,7 @@ def made_run(path, **more):
         "objective": {"name": "label_embedding", "temperature": 3},
         "test": metrics(0.2, nll=0.7),
         "validation": metrics(0.1),
-        "journal": journal_lines([0.3, 0.2]),
+        "history": history_lines([0.3, 0.2]),
         "geometry": embedding_geometry(["0", "1", "2", "3"]),
         "calibrated": CALIBRATED,
     }
@@ -184,7 +184,7 @@ def test_labels_with_any_name_leave_the_card_whole(tmp_path):
     assert write_card(run.path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("lost", ["environment.json", "label_geometry.safetensors", "journal.jsonl"])
+@pytest.mark.parametrize("lost", ["environment.json", "label_geometry.safetensors", "history.jsonl"])
 def test_what_is_missing_in_a_run_folder_is_left_out(tmp_path, lost):
     run = made_run(tmp_path / "run")
     (run.path / lost).unlink()

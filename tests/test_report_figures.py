@@ -10,16 +10,16 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelMap
-from labelembed.report import comparison_rows, load_comparison
-from labelembed.report.catalogue import FIGURES, draw_figure
-from labelembed.report.curves import CurveMetric, curve_metrics, curve_sketch
-from labelembed.report.forest import forest_plot, forest_sketch
-from labelembed.report.label_figures import dendrogram, label_map
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report import comparison_rows, load_comparison
+from labelembed.lab.report.catalogue import FIGURES, draw_figure
+from labelembed.lab.report.curves import CurveMetric, curve_metrics, curve_sketch
+from labelembed.lab.report.forest import forest_plot, forest_sketch
+from labelembed.lab.report.label_figures import dendrogram, label_map
 from tests.made_cli import call, succeed
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
-from tests.made_runs import embedding_geometry, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 EMBEDDING = "label_embedding preset=paper"
 NAMES = ("cat", "dog", "horse", "car", "bus")
@@ -66,8 +66,8 @@ def test_the_legend_of_a_column_leaves_the_axes_their_room(tmp_path):
 
 
 def test_groups_colour_tree_and_map_and_are_named(folder, tmp_path):
-    groups = tmp_path / "groups.yaml"
-    groups.write_text("animals: [cat, dog, horse]\nvehicles: [car, bus]\n")
+    groups = tmp_path / "groups.json"
+    groups.write_text('{"animals": ["cat", "dog", "horse"], "vehicles": ["car", "bus"]}')
     plain = draw_figure("dendrogram", folder, tmp_path / "plain.svg").read_text(encoding="utf-8")
     coloured = draw_figure("dendrogram", folder, tmp_path / "coloured.svg", groups=groups).read_text(encoding="utf-8")
     for told in ("animals", "vehicles", "● cat", "■ car"):
@@ -80,8 +80,8 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
     make_comparison(tmp_path / "plain", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
     for name, said in (
         ("confusion", "left no label geometry"),
-        ("reliability", "needs evidence/errors.json"),
-        ("attention", "needs evidence/sentences.json"),
+        ("reliability", "needs diagnostics/errors.json"),
+        ("attention", "needs diagnostics/sentences.json"),
     ):
         with pytest.raises(RunFolderError, match=said):
             draw_figure(name, tmp_path / "plain", tmp_path / "figure.pdf")
@@ -168,5 +168,5 @@ def test_the_thin_bar_is_spoken_of_only_where_there_is_one(tmp_path):
 
 
 def test_nothing_compared_gives_no_plot(tmp_path):
-    run = make_run(tmp_path / "run", test=metrics(0.1), journal=journal_lines([0.1]))
+    run = make_run(tmp_path / "run", test=metrics(0.1), history=history_lines([0.1]))
     assert forest_plot(load_comparison(run.path)) == ""

@@ -7,17 +7,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
-from labelembed.report import load_comparison, write_report
-from labelembed.report.error_analysis import confusion_similarity, error_analysis, error_section
-from labelembed.report.label_figures import map_stress
-from labelembed.report.label_matrix import Panel, label_matrix
-from labelembed.report.reliability import calibration_gap
-from labelembed.report.sentences import sentence_section
-from labelembed.report.similarities import label_similarities
-from labelembed.special_tokens import SPECIAL_TOKENS
+from labelembed.lab.report import load_comparison, write_report
+from labelembed.lab.report.error_analysis import confusion_similarity, error_analysis, error_section
+from labelembed.lab.report.label_figures import map_stress
+from labelembed.lab.report.label_matrix import Panel, label_matrix
+from labelembed.lab.report.label_section import label_section
+from labelembed.lab.report.reliability import calibration_gap
+from labelembed.lab.report.sentences import sentence_section
+from labelembed.lab.report.similarities import DRAWN_LABELS, label_similarities
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
 
@@ -45,9 +45,34 @@ def test_lift_is_the_share_over_an_even_share_of_what_is_given_away(tmp_path):
     for label in range(3):
         others = [other for other in range(3) if other != label]
         wanted = [shares[label, other] / ((1 - shares[label, label]) / 2) for other in others]
-        assert found.lift[label, others].tolist() == pytest.approx(wanted, abs=1e-12)
-        assert np.mean(found.lift[label, others]) == pytest.approx(1)
-    assert np.isnan(np.diagonal(found.lift)).all()
+        assert found.relative[label, others].tolist() == pytest.approx(wanted, abs=1e-12)
+        assert np.mean(found.relative[label, others]) == pytest.approx(1)
+    assert np.isnan(np.diagonal(found.relative)).all()
+
+
+def test_lift_is_over_all_labels_not_the_drawn_ones(tmp_path):
+    names = tuple(f"label {number}" for number in range(DRAWN_LABELS + 500))
+    found = label_similarities(_made(tmp_path, [torch.zeros(len(names), len(names)).tolist()], names))
+    off_diagonal = ~np.eye(DRAWN_LABELS, dtype=bool)
+    assert found.relative.shape == (DRAWN_LABELS, DRAWN_LABELS)
+    assert found.relative[off_diagonal] == pytest.approx(1)
+
+
+def test_vectors_have_a_relative_distance_with_a_colour_of_its_own_and_no_lift(tmp_path):
+    geometry = {0: LabelGeometry(THREE, vectors=torch.tensor([[0.0], [1.0], [3.0]]))}
+    tables = {0: LabelGeometry(THREE, similarities=torch.as_tensor(TABLES[0]))}
+    errors = {"one_hot": {0: 0.25}, "adaptive_labels": {0: 0.25}, EMBEDDING: {0: 0.2}}
+    make_comparison(tmp_path, errors, geometry={"adaptive_labels": geometry, EMBEDDING: tables})
+    found = label_similarities(load_comparison(tmp_path).variants[1])
+    assert found.measure == "relative distance"
+    assert found.relative[0, 1:].tolist() == [0.5, 1.5]  # 1 and 3 over their mean
+    section = label_section([(one, label_similarities(one)) for one in load_comparison(tmp_path).variants[1:]])
+    first, second = section["nearest"]
+    assert [text for _, _, text, _ in first["lines"][0][3]] == ["0.50", "1.50"]
+    assert ("lift" in first["unit"], "lift" in second["unit"]) == (False, True)
+    sketch = section["figures"]["heatmap"]
+    assert sketch.numbers[1][:2] == ["adaptive_labels (relative distance)", "car"]
+    assert sketch.inline_svg().count("<image") == 4  # two squares, and a scale each
 
 
 def test_stability_is_counted_over_seeds(tmp_path):
@@ -114,7 +139,7 @@ def test_page_says_why_there_is_no_map(tmp_path):
 def test_a_matrix_lies_on_any_paper(tmp_path):
     joined = np.array([[0.0, 1.0, 0.5, 2.0], [2.0, 3.0, 2.0, 3.0]])
     table = np.array([[np.nan, 1.9, 0.1], [1.0, np.nan, 1.0], [0.2, 1.8, np.nan]])
-    sketch = label_matrix(THREE, joined, [Panel("learned", table), Panel("confused", table, confusions=True)])
+    sketch = label_matrix(THREE, joined, [Panel("learned", table), Panel("confused", table, "confusions")])
     assert sketch.numbers[1] == ["learned", "car", pytest.approx(np.nan, nan_ok=True), 0.2, 1.8]
     svg = sketch.inline_svg()
     assert svg.count("<image") == 3  # two squares and the scale, each with transparent pixels
@@ -154,45 +179,19 @@ def test_confused_labels_are_held_against_likeness(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
     variant = _variant(folder)
     alike = confusion_similarity(error_analysis(variant), label_similarities(variant))
-    # of ten mistakes nine are with the nearest label
-    assert (alike["nearest"], alike["chance"], alike["pairs"]) == (0.9, 1 / 3, 6)
-    similarity = np.exp(TABLE.double().numpy())
-    similarity /= similarity.sum(axis=1, keepdims=True)
-    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    scores = [round(similarity[i, j] + similarity[j, i], 12) for i, j in pairs]
-    assert alike["correlation"] == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "said"),
-    [
-        # Similar labels stand side by side on a line: neighbours confused, far ones confused, and any.
-        (lambda i, j: 8 - abs(i - j), "the more similar two labels are, the more they are confused"),
-        (lambda i, j: abs(i - j), "the more similar two labels are, the less they are confused"),
-        (lambda i, j: (i + j) % 2 + 1, "no relation is shown"),
-    ],
-)
-def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_chance(pairs, said, tmp_path):
-    names = tuple("abcdefgh")
-    places = torch.arange(8.0)
-    table = LabelGeometry(names, similarities=-0.5 * (places[:, None] - places).abs())
-    make_comparison(tmp_path, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
-    confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
-    leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
-    variant = _variant(tmp_path)
-    errors, similarities = error_analysis(variant), label_similarities(variant)
-    found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
-    (one,) = found["detailed"]
-    assert said in one["sentences"][1]
-    assert "by Mantel's test" in one["sentences"][1]
+    assert alike == {"nearest": 0.9, "chance": 1 / 3}  # of ten mistakes nine are with the nearest label
+    found = error_section(
+        load_comparison(folder), variant, {EMBEDDING: error_analysis(variant)}, {EMBEDDING: label_similarities(variant)}
+    )
+    assert "In 90.0 % of the mistakes" in found["detailed"][0]["sentences"][1]
 
 
 def test_page_shows_errors_and_says_which_runs_left_none(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6)], labels=4)
-    (run_path(folder, EMBEDDING, 1) / "evidence").mkdir()
-    (run_path(folder, EMBEDDING, 1) / "evidence" / "errors.json").write_text('{"labels": 4}')
+    (run_path(folder, EMBEDDING, 1) / "diagnostics").mkdir()
+    (run_path(folder, EMBEDDING, 1) / "diagnostics" / "errors.json").write_text('{"labels": 4}')
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
+    assert "label_embedding, seed 1: diagnostics/errors.json: damaged" in text
     assert "one_hot: the runs left no evidence of their errors" in text
     assert "a picture of cat, predicted as dog" in text
     assert text.count('<img src="data:image/png;base64,') == 2
@@ -218,7 +217,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
 def test_evidence_that_cannot_be_true_is_not_shown(folder, change):
     run = run_path(folder, EMBEDDING, 0)
     leave_errors(run, [(0, 1, 6)], labels=4)
-    path = run / "evidence" / "errors.json"
+    path = run / "diagnostics" / "errors.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert error_analysis(_variant(folder)) is None
 
@@ -240,7 +239,7 @@ def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
     leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6)])
     comparison = load_comparison(folder)
     assert sentence_section(comparison, comparison.variants[1]) is None
-    path = run_path(folder, "one_hot", 0) / "evidence"
+    path = run_path(folder, "one_hot", 0) / "diagnostics"
     path.mkdir()
     (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
     assert sentence_section(comparison, comparison.variants[1]) is None

@@ -9,10 +9,10 @@ import zlib
 import numpy as np
 import pytest
 
-from labelembed.report import curves, load_comparison, verdict, write_report
-from labelembed.report.curves import CurveMetric, curve_data, curve_sketch
-from labelembed.report.drawing import line_style, series_number
-from labelembed.report.ranking import MOST_NAMED, best_method, by_weight, drawn_variants, series_positions
+from labelembed.lab.report import curves, load_comparison, verdict, write_report
+from labelembed.lab.report.curves import CurveMetric, curve_data, curve_sketch
+from labelembed.lab.report.drawing import line_style, series_number
+from labelembed.lab.report.ranking import MOST_NAMED, best_method, by_weight, drawn_variants, series_positions
 from tests.made_evidence import leave_errors
 from tests.made_runs import make_comparison, run_path
 

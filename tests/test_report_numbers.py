@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from labelembed.errors import RunFolderError
-from labelembed.report import (
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report import (
     comparison_rows,
     load_comparison,
     print_comparison,
@@ -22,18 +22,18 @@ from labelembed.report import (
     write_report,
     write_runs_csv,
 )
-from labelembed.report.columns import ALL_METRICS
-from labelembed.report.table import run_speed
-from labelembed.report.table_texts import latex_text, markdown_text
-from labelembed.report.tables import report_tables
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.report.columns import ALL_METRICS
+from labelembed.lab.report.table import run_speed
+from labelembed.lab.report.table_texts import latex_text, markdown_text
+from labelembed.lab.report.tables import report_tables, speed_table
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_examples
 from tests.made_runs import (
     ENVIRONMENT,
     describe_comparison,
     fail_run,
-    journal_lines,
+    history_lines,
     make_comparison,
     make_run,
     metrics,
@@ -166,7 +166,7 @@ def _with_curves(path, curves=CURVES, *, test=0.9, validation=True):
                 objective={"name": name},
                 test=metrics(0.1),
                 validation=metrics(0.1) if validation else None,
-                journal=journal_lines([test] * len(errors), errors if validation else [None] * len(errors)),
+                history=history_lines([test] * len(errors), errors if validation else [None] * len(errors)),
             )
     return path
 
@@ -186,7 +186,9 @@ def test_speed_is_of_the_validation_examples_and_as_worked_by_hand(tmp_path):
     assert ours["epochs_saved_of_all"][::2] == (pytest.approx((0.5 + 0.25) / 2, **EXACT), 2)
     assert (ours["epochs_to_baseline"].mean, rows[1].reached, rows[1].reachable) == (2.5, 2, 3)
     assert one_hot["epochs_saved"][:2] == (0.0, 0.0)
-    assert "2.5 ± 0.7 (2 of 3) 0.0 ± 70.7" in " ".join(_printed(rows).split())
+    reached = [cell.text for cell in speed_table(rows).lines[1].cells][-3:]
+    assert reached[:2] == ["2.5 ± 0.7 (2 of 3)", "0.0 ± 70.7 (2 of 3)"]
+    assert reached[2].endswith(" (2 of 3)")
     assert any("over the runs that got there (k of n)" in note for note in table_notes(rows))
     cells = _read(write_csv(rows, tmp_path / "comparison.csv"))[1]
     assert (cells["speed_measured_on"], cells["epochs_to_baseline_of"], cells["epochs_saved_n"]) == (
@@ -231,8 +233,8 @@ def _timed(path, device="cpu", words=("labelembed", "compare", "digits-mlp"), **
     for name, seconds in (("one_hot", {0: 2.0, 1: 4.0}), ("label_embedding", {0: 3.0, 1: 8.0})):
         for seed, value in seconds.items():
             run = RunFolder(run_path(path, name, seed))
-            lines = [line | {"training_seconds": value} for line in run.journal()]
-            (run.path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            lines = [line | {"training_seconds": value} for line in run.history()]
+            (run.path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             kind = "process" if name == "one_hot" else ("gpu", "process")[seed]
             _change(path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
             run.write_environment(ENVIRONMENT | {"device": device, "command": list(words), **environment})

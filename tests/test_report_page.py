@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.report import load_comparison, verdict, write_report
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.report import load_comparison, verdict, write_report
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import (
     embedding_geometry,
     fail_run,
-    journal_lines,
+    history_lines,
     make_comparison,
     make_run,
     metrics,
@@ -134,11 +134,11 @@ def test_strange_names_of_variants_labels_and_sentences_are_shown_as_they_are(tm
     assert all(link.startswith(("#", "data:image/png")) for link in page.links)
 
 
-def test_what_is_no_number_in_a_journal_is_a_gap_and_leaves_json_whole(tmp_path):
-    lines = journal_lines([0.4, 0.3, 0.2])
+def test_what_is_no_number_in_a_history_is_a_gap_and_leaves_json_whole(tmp_path):
+    lines = history_lines([0.4, 0.3, 0.2])
     lines[1]["train"] = {"total": float("nan"), "output": float("inf")}
     lines[2]["validation"] = {"error": None, "nll": float("-inf")}
-    text = write_report(make_run(tmp_path / "run", test=metrics(0.2), journal=lines).path).read_text(encoding="utf-8")
+    text = write_report(make_run(tmp_path / "run", test=metrics(0.2), history=lines).path).read_text(encoding="utf-8")
     for value in text.split('type="application/json"')[1:]:
         inside = value[value.index(">") + 1 : value.index("</script>")]
         json.loads(inside, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
@@ -211,7 +211,7 @@ def test_a_comparison_without_any_finished_run_is_still_a_page(tmp_path):
     assert f"Failed: {EMBEDDING}, seed 0: nan" in text
 
 
-def test_unequal_journals_and_gaps_are_drawn_and_said(tmp_path):
+def test_unequal_historys_and_gaps_are_drawn_and_said(tmp_path):
     curves = {EMBEDDING: {0: [0.5, float("nan"), 0.3, 0.2, 0.1], 1: [0.5, 0.4]}}
     text = "".join(_page(make_comparison(tmp_path, ERRORS, curves=curves)).text)
     assert "a gap in the curve" in text
@@ -219,8 +219,8 @@ def test_unequal_journals_and_gaps_are_drawn_and_said(tmp_path):
     assert "from 2 to 5 epochs" in text
 
 
-def test_a_journal_without_a_finite_error_draws_nothing(tmp_path):
-    make_run(tmp_path, test=metrics(0.1), journal=journal_lines([float("nan"), None]))
+def test_a_history_without_a_finite_error_draws_nothing(tmp_path):
+    make_run(tmp_path, test=metrics(0.1), history=history_lines([float("nan"), None]))
     text = "".join(_page(tmp_path).text)
     assert "error over epochs" not in text
     assert "Training term total over epochs" in text
@@ -232,7 +232,7 @@ def test_report_of_a_single_run(tmp_path):
         test=metrics(0.02),
         validation=metrics(0.03),
         objective={"name": "label_embedding", "temperature": 3.0},
-        journal=journal_lines([0.2, 0.1, 0.02]),
+        history=history_lines([0.2, 0.1, 0.02]),
         geometry=embedding_geometry(["cat", "dog", "car"]),
     )
     text = "".join(_page(tmp_path / "first").text)

@@ -10,26 +10,26 @@ import shutil
 import numpy as np
 import pytest
 
-from labelembed.errors import RunFolderError
-from labelembed.report import comparison_rows, load_comparison, load_several, table_notes, write_report
-from labelembed.report.tables import published_table
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report import comparison_rows, load_comparison, load_several, table_notes, write_report
+from labelembed.lab.report.tables import published_table
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
-from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import ENVIRONMENT, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
 ERRORS = {"one_hot": {0: 0.05, 1: 0.06, 2: 0.07}, SMOOTHING: {0: 0.04, 1: 0.05, 2: 0.05}}
 
 
 def _run(path, objective, seed=0, error=0.1, **more):
-    make_run(path, objective=objective, seed=seed, test=metrics(error), journal=journal_lines([0.3, error]), **more)
+    make_run(path, objective=objective, seed=seed, test=metrics(error), history=history_lines([0.3, error]), **more)
     return path
 
 
-def test_curve_has_gaps_where_the_journal_has_nothing_finite(tmp_path):
-    journal = journal_lines([0.5, float("nan"), None, 0.2])
-    del journal[1]["validation"]
-    make_run(tmp_path, test=metrics(0.2), journal=journal[:2] + journal[3:])
+def test_curve_has_gaps_where_the_history_has_nothing_finite(tmp_path):
+    history = history_lines([0.5, float("nan"), None, 0.2])
+    del history[1]["validation"]
+    make_run(tmp_path, test=metrics(0.2), history=history[:2] + history[3:])
     run = load_comparison(tmp_path).variants[0].runs[0]
     for split in ("test", "validation"):
         np.testing.assert_array_equal(run.curve(split, "error"), [0.5, np.nan, np.nan, 0.2])
@@ -92,9 +92,9 @@ def _write(name, text):
             _result({"calibrated": {"validation": {"error": 0.1, "nll": "low"}}}),
             "the calibrated validation metric nll is 'low'",
         ),
-        (_write("journal.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "journal.jsonl: line 2 is damaged"),
-        (_write("journal.jsonl", '{"epoch": 1000000000000}\n'), "journal.jsonl: damaged"),
-        (_write("journal.jsonl", '{"epoch": 1, "test": {"error": 40.0}}\n'), "no fraction"),
+        (_write("history.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "history.jsonl: line 2 is damaged"),
+        (_write("history.jsonl", '{"epoch": 1000000000000}\n'), "history.jsonl: damaged"),
+        (_write("history.jsonl", '{"epoch": 1, "test": {"error": 40.0}}\n'), "no fraction"),
     ],
 )
 def test_a_damaged_run_is_listed_and_the_others_are_shown(tmp_path, damage, said):
@@ -124,11 +124,11 @@ def test_failed_missing_and_unfinished_runs_are_told_apart_on_the_page_too(tmp_p
         assert said in text
 
 
-def test_a_journal_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
+def test_a_history_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
     folder = _run(tmp_path / "run", {"name": "one_hot"})
-    with (folder / "journal.jsonl").open("ab") as file:
+    with (folder / "history.jsonl").open("ab") as file:
         file.write(b'{"epoch": 3, "train": {"to')
-    assert len(load_comparison(folder).variants[0].runs[0].journal) == 2
+    assert len(load_comparison(folder).variants[0].runs[0].history) == 2
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_damaged_and_unfinished_folders_are_named_and_the_rest_shown(tmp_path):
     _run(tmp_path / "good", {"name": "one_hot"})
     fail_run(tmp_path / "failed", "the loss is nan")
     broken = _run(tmp_path / "broken", {"name": "label_embedding"})
-    (broken / "journal.jsonl").write_text('{"epoch": 1}\nnothing\n{"epoch": 2}\n')
+    (broken / "history.jsonl").write_text('{"epoch": 1}\nnothing\n{"epoch": 2}\n')
     (_run(tmp_path / "unfinished", {"name": "label_embedding"}) / "result.json").unlink()
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "comparison.json").write_text('{"recipe": ')

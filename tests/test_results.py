@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import labelembed
-from labelembed import report
+from labelembed.lab import report
 from tests.made_cli import call
 from tests.made_in_process import make_runs_here
-from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.made_texts import reviews, write_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -102,12 +102,12 @@ def test_comparison_gives_its_runs(folder):
         comparison.run("one_hot", 1)
 
 
-def test_journal_is_a_row_an_epoch(tmp_path):
-    journal = journal_lines([0.5, None, 0.125])
-    make_run(tmp_path / "run", journal=journal, test=metrics(0.125))
+def test_history_is_a_row_an_epoch(tmp_path):
+    history = history_lines([0.5, None, 0.125])
+    make_run(tmp_path / "run", history=history, test=metrics(0.125))
     run = labelembed.Run.load(tmp_path / "run")
     rows = run.rows()
-    assert run.journal == journal
+    assert run.history == history
     assert [row["test_error"] for row in rows] == [0.5, None, 0.125]
     assert [row["train_output"] for row in rows] == [0.5, 0.25, 0.5 / 3]
     assert list(rows[0])[:3] == ["epoch", "seconds", "learning_rate"]
@@ -120,8 +120,8 @@ def test_journal_is_a_row_an_epoch(tmp_path):
     assert table.index.tolist() == [1, 2, 3]
 
 
-def test_run_that_still_goes_shows_its_journal(tmp_path):
-    make_run(tmp_path / "run", journal=journal_lines([0.5]), test=metrics(0.5))
+def test_run_that_still_goes_shows_its_history(tmp_path):
+    make_run(tmp_path / "run", history=history_lines([0.5]), test=metrics(0.5))
     (tmp_path / "run" / "result.json").unlink()
     run = labelembed.Run.load(tmp_path / "run")
     assert (run.state, run.result, len(run.rows())) == ("unfinished", {}, 1)
@@ -162,9 +162,9 @@ def test_comparison_folder_is_no_run(folder):
         labelembed.Run.load(folder)
 
 
-def test_damaged_journal_is_refused(tmp_path):
-    make_run(tmp_path / "run", journal=journal_lines([0.5, 0.25])[::-1], test=metrics(0.25))
-    with pytest.raises(labelembed.RunFolderError, match=r"run/journal.jsonl: damaged, epoch 1 stands after epoch 2"):
+def test_damaged_history_is_refused(tmp_path):
+    make_run(tmp_path / "run", history=history_lines([0.5, 0.25])[::-1], test=metrics(0.25))
+    with pytest.raises(labelembed.RunFolderError, match=r"run/history.jsonl: damaged, epoch 1 stands after epoch 2"):
         labelembed.Run.load(tmp_path / "run")
 
 
@@ -174,7 +174,7 @@ def test_html_shows_the_reports_cells_and_escapes(tmp_path):
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
     assert "<td>2.00</td>" in shown
-    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), journal=journal_lines([0.25]))
+    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), history=history_lines([0.25]))
     shown = labelembed.Run.load(run.path)._repr_html_()
     assert "&lt;b&gt;" in shown
     assert "<td>test</td><td>0.25</td><td>0.75</td>" in re.sub(r"\s*\n\s*", "", shown)
@@ -223,7 +223,7 @@ def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsy
     write_csv(here / "reviews.csv", reviews(60), "review", "stars")
     settings = {"epochs": 1, "batch_size": 10}
     made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
-    assert made.path == Path("comparisons/text-bag-small")
+    assert made.path == Path("comparisons/reviews-text-bag-small")
     assert capsys.readouterr().err.startswith("60 texts, ")
     run = made.run("label_embedding", 0)
     texts = [text for text, _ in reviews(3)]
@@ -274,7 +274,7 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
     interrupted = (
         "import _thread, pathlib, runpy, threading, time\n"
         "def stop():\n"
-        "    while not any(path.stat().st_size for path in pathlib.Path().rglob('journal.jsonl')):\n"
+        "    while not any(path.stat().st_size for path in pathlib.Path().rglob('history.jsonl')):\n"
         "        time.sleep(0.02)\n"
         "    _thread.interrupt_main()\n"
         "threading.Thread(target=stop, daemon=True).start()\n"

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs import cluster as cluster_module
-from labelembed.runs import machines
-from labelembed.runs.cluster import open_cluster
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.runs.jobs import Job
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import ClusterError, InterruptedTraining, TrainingError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs import cluster as cluster_module
+from labelembed.lab.runs import machines
+from labelembed.lab.runs.cluster import open_cluster
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.jobs import Job
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_training import (
     CommandLines,
@@ -136,7 +136,7 @@ def test_ctrl_c_saves_what_is_under_way_and_the_same_command_goes_on(two_process
     runs = [RunFolder(out / "runs" / name / "seed-0") for name in ("one_hot", "label_embedding")]
 
     command = commands.start(*words)
-    wait_until(lambda: all(len(run.journal()) > 1 for run in runs), command, pause=0.02)
+    wait_until(lambda: all(len(run.history()) > 1 for run in runs), command, pause=0.02)
     os.killpg(command.process.pid, signal.SIGINT)
     assert command.code() == 130, command.output()
     assert command.output().splitlines() == [
@@ -145,14 +145,14 @@ def test_ctrl_c_saves_what_is_under_way_and_the_same_command_goes_on(two_process
     saved = []
     for run in runs:
         assert run.state() == "unfinished"
-        epochs = [line["epoch"] for line in run.journal()]
+        epochs = [line["epoch"] for line in run.history()]
         assert epochs == list(range(1, len(epochs) + 1))
         assert len(epochs) * 5 <= newest(run.path).step < (len(epochs) + 1) * 5  # no step is lost
         saved.append(newest(run.path).step)
 
     # A client that is killed says nothing; the scheduler drops its tasks, and the runs save and leave all the same.
     command = commands.start(*words)
-    wait_until(lambda: all(len(run.journal()) * 5 > step + 5 for run, step in zip(runs, saved, strict=True)), command)
+    wait_until(lambda: all(len(run.history()) * 5 > step + 5 for run, step in zip(runs, saved, strict=True)), command)
     command.signal(signal.SIGKILL)
     assert command.code() == -signal.SIGKILL
     until = time.monotonic() + PATIENCE_SECONDS

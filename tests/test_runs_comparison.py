@@ -7,8 +7,8 @@ import json
 import pytest
 
 import labelembed
-from labelembed.errors import RunFolderError
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import made_images, write_idx_folder
 from tests.made_in_process import make_runs_here
@@ -132,8 +132,8 @@ def test_half_done_runs_are_counted_by_their_epochs(words, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
     folder = RunFolder(tmp_path / "out/runs/one_hot/seed-0")
     (folder.path / "result.json").unlink()
-    from labelembed.recipes.loading import load_recipe
-    from labelembed.runs.comparison_plan import half_done, plan_comparison
+    from labelembed.lab.recipes.loading import load_recipe
+    from labelembed.lab.runs.comparison_plan import half_done, plan_comparison
 
     recipe, name = load_recipe("mnist-mlp", settings=[*SMALL[1::2], "epochs=1"], data=str(tmp_path / "mnist"))
     plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot,confidence_penalty", seeds="1")

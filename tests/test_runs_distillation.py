@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 import labelembed
-from labelembed.runs.build import build_data
-from labelembed.runs.saved_run import SavedRun
-from labelembed.runs.stored import stored_recipe
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here

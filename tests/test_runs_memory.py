@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.data import CorpusSettings, preprocess
-from labelembed.errors import NotEnoughMemory
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs import memory
-from labelembed.runs.build import build_data
-from labelembed.runs.estimate import estimate_run
-from labelembed.runs.memory import in_gib
-from labelembed.training.trainer import Trainer
+from labelembed.lab.data import CorpusSettings, preprocess
+from labelembed.lab.errors import NotEnoughMemory
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs import memory
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.estimate import estimate_run
+from labelembed.lab.runs.memory import in_gib
+from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import call, succeed
 from tests.made_corpus import made_pairs, write_pair_files
 from tests.made_corpus_runs import sequence_recipe

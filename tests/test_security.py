@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
-from labelembed.report import write_card, write_report
-from labelembed.training import plain_yaml
+from labelembed import json_files, tensor_files
+from labelembed.lab.data.corpus import lines
+from labelembed.lab.data.files import csv, parquet
+from labelembed.lab.report import write_card, write_report
+from labelembed.lab.training import plain_yaml
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
 from tests.made_in_process import make_runs_here
-from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import ENVIRONMENT, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 VERBS = """
@@ -82,6 +86,26 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
     assert issubclass(plain_yaml._PlainLoader, yaml.SafeLoader)
 
 
+# ------------------------------------------------------------------------------------------------ limits
+
+
+def test_limits_of_the_page_are_those_of_the_code():
+    mebi = 2**20
+    json, header = json_files.MAXIMUM_BYTES // mebi, tensor_files.HEADER_BYTES // mebi
+    tensors, line, columns = tensor_files.HEADER_TENSORS, lines.MAXIMUM_LINE_BYTES // mebi, parquet.MOST_BYTES // 2**30
+    limits = {
+        "a JSON file of a run": f"{json} MiB, {json_files.MAXIMUM_VALUES // 10**6} million values",
+        "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",
+        "the columns of parquet files by their footers": f"{columns} GiB, or ten times the files",
+        "a cell of a CSV file; a line of a corpus": f"{csv.MAXIMUM_CELL:,} characters; {line} MiB",
+        "a picture": f"{Image.MAX_IMAGE_PIXELS:,} pixels",
+    }
+    page = (SOURCE.parents[1] / "docs" / "security.md").read_text()
+    table = page.split("| limit | value |\n|---|---|\n")[1].split("\n\n")[0]
+    assert table.splitlines() == [f"| {what} | {value} |" for what, value in limits.items()]
+    assert f"at most {plain_yaml.MAXIMUM_BYTES:,} bytes" in page
+
+
 # ------------------------------------------------------------------------------------------------ no markup
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -94,7 +118,7 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
     fail_run(failed, f"the loss of {SCRIPT} is not finite", seed=1)
     data = ENVIRONMENT["data"] | {"source": SCRIPT, "notes": [SCRIPT], "names": [SCRIPT, "b"]}
     told = {"command": ["labelembed", SCRIPT], "processor": SCRIPT, "changes": [SCRIPT], "commit": SCRIPT, "data": data}
-    run = make_run(tmp_path / "run", test=metrics(0.1), journal=journal_lines([0.2, 0.1]))
+    run = make_run(tmp_path / "run", test=metrics(0.1), history=history_lines([0.2, 0.1]))
     for folder in (run.path, *(run_path(tmp_path / "c", name, 0) for name in ("one_hot", "label_embedding"))):
         type(run)(folder).write_environment(ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)

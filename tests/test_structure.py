@@ -9,52 +9,94 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
+# A file imports only from packages of a lower level. Below `lab` is the library: it knows nothing of the lab.
 LEVELS = {
     "errors": 0,
-    "json_files": 0,
+    "json_files": 0.1,
     "seeds": 0,
-    "tensor_files": 0.25,
-    "special_tokens": 0,
+    "tensor_files": 0.5,
     "distributed": 0,
     "stable_topk": 0,
-    "pretrained_text": 0.5,
     "losses": 1,
-    "models": 1,
-    "data": 1,
     "metrics": 1,
     "geometry": 1,
     "objectives": 2,
-    "integrations": 2.5,
-    "training": 3,
-    "recipes": 4,
-    "runs": 4.5,
-    "report": 5,
-    "results": 5.5,
-    "comparing": 5.6,
-    "cli": 6,
-    "__init__": 7,
-    "__main__": 8,
+    "integrations": 3,
+    "lab/errors": 0.5,
+    "lab/special_tokens": 0.5,
+    "lab/sparse_rows": 0.5,
+    "lab/pretrained_text": 4.5,
+    "lab/models": 5,
+    "lab/data": 5,
+    "lab/training": 6,
+    "lab/recipes": 7,
+    "lab/report": 8,
+    "lab/runs": 9,
+    "lab/results": 9.5,
+    "lab/comparing": 9.6,
+    "lab/cli": 10,
+    "lab/__init__": 11,
+    "__init__": 12,
+    "__main__": 13,
 }
-# Rooms that may know less than their level allows.
+# Packages that may know less than their level allows.
 MAY_KNOW = {
-    "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
+    "objectives": {"errors", "seeds", "distributed", "losses", "geometry", "lab/special_tokens"},
     "integrations": {"errors", "seeds", "distributed", "losses", "geometry", "metrics", "objectives"},
-    "report": {
+    "lab/report": {
         "errors",
-        "special_tokens",
+        "lab/errors",
+        "lab/special_tokens",
         "metrics",
         "geometry",
-        "training.files",
-        "training.run_folder",
-        "runs.comparison_folder",
+        "lab/training.files",
+        "lab/training.run_folder",
+        "lab/training.comparison_folder",
     },
+}
+# Lines and files that a package may have, with its templates, styles and scripts.
+BUDGETS = {
+    "objectives": (1_800, 14),
+    "losses": (450, 4),
+    "geometry": (800, 8),
+    "metrics": (800, 7),
+    "integrations": (1_050, 9),
+    "root": (400, 4),
+    "lab/data": (4_000, 30),
+    "lab/models": (1_300, 10),
+    "lab/recipes": (1_100, 8),
+    "lab/training": (1_850, 13),
+    "lab/runs": (2_300, 15),
+    "lab/report": (2_850, 24),
+    "lab/cli": (1_250, 11),
+}
+# Packages that are still to be written anew, and too large until then.
+STILL_LARGE = {
+    "objectives",
+    "losses",
+    "root",
+    "lab/data",
+    "lab/models",
+    "lab/recipes",
+    "lab/training",
+    "lab/runs",
+    "lab/report",
+    "lab/cli",
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+def room_of(module: str) -> str:
+    """Returns the package of a module or name below `labelembed.`, for instance `objectives` or `lab/data`."""
+    parts = module.split(".")
+    return "/".join(parts[:2]) if parts[0] == "lab" and len(parts) > 1 else parts[0]
 
 
 MODULES = {module_of(path): path for path in FILES}
@@ -73,30 +115,50 @@ def imports_of(path: Path) -> frozenset[str]:
 
 
 def errors_of(room: str, imports: frozenset[str] | set[str]) -> list[str]:
-    """Returns what a file of a room must not import."""
+    """Returns what a file of a package must not import."""
     errors = []
     allowed = MAY_KNOW.get(room)
     for name in imports:
-        other = name.split(".")[0]
+        other = room_of(name)
         if other == room or other not in LEVELS:  # a name of the package itself
             continue
-        known = allowed is None or any(f"{name}.".startswith(f"{entry}.") for entry in allowed)
+        shown = name.replace("lab.", "lab/", 1) if name.startswith("lab.") else name
+        known = allowed is None or any(f"{shown}.".startswith(f"{entry}.") for entry in allowed)
         if not known or LEVELS[other] >= LEVELS[room]:
             errors.append(name)
     return errors
 
 
 def test_files_import_only_from_lower_levels():
-    rooms = {path: path.relative_to(SOURCE).with_suffix("").parts[0] for path in FILES}
-    assert set(rooms.values()) <= LEVELS.keys(), "a new room needs its level in this table"
-    errors = {module_of(path): errors_of(room, imports_of(path)) for path, room in rooms.items()}
-    assert {name: found for name, found in errors.items() if found} == {}
+    rooms = {module: room_of(module) for module in MODULES}
+    assert set(rooms.values()) <= LEVELS.keys(), "a new package needs its level in this table"
+    # `__init__` and `__main__` look the lab up when something of it is asked for.
+    errors = {module: errors_of(room, imports_of(MODULES[module])) for module, room in rooms.items()}
+    assert {name: wrong for name, wrong in errors.items() if wrong} == {}
     # An error would be found.
-    assert errors_of("objectives", {"training.trainer"}) == ["training.trainer"]
-    assert errors_of("objectives", {"data"}) == ["data"]
-    assert errors_of("report", {"training.trainer"}) == ["training.trainer"]
-    assert errors_of("report", {"training.run_folder"}) == []
-    assert errors_of("models", {"geometry"}) == ["geometry"]
+    assert errors_of("objectives", {"lab.training.trainer"}) == ["lab.training.trainer"]
+    assert errors_of("metrics", {"lab.data"}) == ["lab.data"]
+    assert errors_of("lab/report", {"lab.training.trainer"}) == ["lab.training.trainer"]
+    assert errors_of("lab/report", {"lab.training.run_folder"}) == []
+    assert errors_of("lab/models", {"lab.data"}) == ["lab.data"]
+
+
+def size_of(room: str) -> tuple[int, int]:
+    """Returns the lines and files of a package, its templates, styles and scripts included."""
+    folder = SOURCE if room == "root" else SOURCE / room
+    found = folder.glob("*") if room == "root" else folder.rglob("*")
+    files = [path for path in found if path.suffix in {".py", ".html", ".md", ".css", ".js"}]
+    return sum(path.read_text().count("\n") for path in files), len(files)
+
+
+@pytest.mark.parametrize("room", BUDGETS)
+def test_packages_stay_within_their_budgets(room):
+    lines, files = size_of(room)
+    most_lines, most_files = BUDGETS[room]
+    # One that has come to keep its budget leaves `STILL_LARGE`.
+    assert (lines > most_lines or files > most_files) == (room in STILL_LARGE), (
+        f"{room}: {lines} lines in {files} files"
+    )
 
 
 def test_no_files_import_each_other_in_a_circle():
@@ -127,8 +189,8 @@ def test_imports_stay_light_until_something_is_needed():
         "import labelembed, labelembed.integrations, labelembed.metrics\n"
         "labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
         f"imported(*{heavy!r})\n"
-        "from labelembed.recipes.loading import load_recipe\n"
-        "from labelembed.cli import main\n"
+        "from labelembed.lab.recipes.loading import load_recipe\n"
+        "from labelembed.lab.cli import main\n"
         "load_recipe('text-bag', data='reviews.csv')\n"
         "sys.argv = ['labelembed', 'check', 'mnist-mlp', '--data', 'nowhere']\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code)\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.evaluation import calibrate, predicted_logits
 from labelembed.metrics import classification_metrics, fit_temperature
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
 from tests.made_training import cached_data, contents, differences, small_recipe, timeless, train
 
@@ -38,7 +38,7 @@ def test_the_temperature_is_that_of_the_selected_weights_on_the_validation_rows(
 def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     recipe, folder, result = finished
     test, saved = cached_data(recipe).test, SavedRun.load(folder)
-    assert saved.temperature == result["temperature"]
+    assert saved.output_temperature == result["temperature"]
     probabilities = saved.probabilities(test.inputs)
     expected = (predicted_logits(saved.network, test.inputs) / result["temperature"]).softmax(dim=1)
     assert torch.equal(probabilities, expected)
@@ -56,7 +56,7 @@ def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_pa
     assert differences(contents(folder), contents(tmp_path / "run")) == ["result"]
     assert (off["temperature"], off["calibration"], off["calibrated"]) == (None, "off", None)
     assert off["test"] == result["test"]
-    assert SavedRun.load(tmp_path / "run").temperature == 1.0
+    assert SavedRun.load(tmp_path / "run").output_temperature == 1.0
 
 
 @pytest.mark.parametrize(("examples", "is_fitted"), [(49, False), (50, True)])

@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from labelembed.training.checkpoints import Checkpoint, load_newest, save_checkpoint
+from labelembed.lab.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 from tests.made_checkpoints import assert_loads, save, write_manifest
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from labelembed import seeds
-from labelembed.data import LabelledData, Split
-from labelembed.models import SmallResNet
+from labelembed.lab.data import LabelledData, Split
+from labelembed.lab.models import SmallResNet
+from labelembed.lab.training.batches import free_bytes, placed
+from labelembed.lab.training.compile_warmup import warm_up
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import load_state, state_tensors
 from labelembed.objectives import LabelEmbedding
-from labelembed.training.batches import free_bytes, placed
-from labelembed.training.compile_warmup import warm_up
-from labelembed.training.network import Network
-from labelembed.training.optimizers import load_state, state_tensors
 from tests.made_training import small_recipe, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
@@ -67,7 +67,7 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
     size = 27 * (3 * 16 * 16 + 8)  # bytes of a picture and of its label
     elsewhere = torch.device("meta")  # stands for a device of its own
     free = 2 * size
-    monkeypatch.setattr("labelembed.training.batches.free_bytes", lambda device: free)
+    monkeypatch.setattr("labelembed.lab.training.batches.free_bytes", lambda device: free)
     assert placed(data, elsewhere).train.inputs.device == elsewhere
     free = None  # not known
     assert placed(data, elsewhere).test.labels.device == elsewhere

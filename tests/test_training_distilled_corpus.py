@@ -8,14 +8,14 @@ import signal
 import pytest
 import torch
 
-from labelembed.data import read_corpus
-from labelembed.errors import InterruptedTraining, RecipeError
-from labelembed.runs import teacher as teacher_table
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_translator import SavedTranslator
-from labelembed.runs.teacher import open_table
-from labelembed.runs.training_network import network_for
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.data import read_corpus
+from labelembed.lab.errors import InterruptedTraining, RecipeError
+from labelembed.lab.runs import teacher as teacher_table
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.teacher import open_table
+from labelembed.lab.runs.training_network import network_for
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
@@ -97,7 +97,7 @@ def test_terms_of_a_run_are_the_naive_ones(made, tmp_path):
             rows.append(batch.indices[0].tolist())
     said = teachers_logits(made / "teacher", corpus.train)
     expected = naive_token_distillation_terms(logits, labels, rows, said, temperature=2.0, teacher_weight=0.6, top_k=4)
-    (line,) = RunFolder(tmp_path / "run").journal()
+    (line,) = RunFolder(tmp_path / "run").history()
     assert line["train"].keys() == expected.keys()
     for name, value in line["train"].items():
         # The table's float16: 2^-11 of each of the entries kept, times temperature squared in the total.
@@ -156,7 +156,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     asked = []
     corpus = read_corpus(made / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelembed.training.batches.EVALUATION_TOKENS", 60)
+        patch.setattr("labelembed.lab.training.batches.EVALUATION_TOKENS", 60)
         with pytest.raises(InterruptedTraining, match="stopped while the teacher was asked") as caught:
             run_recipe(
                 distilled(made),

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from labelembed.errors import RunFolderError
-from labelembed.recipes.schema import parse_recipe
-from labelembed.report import write_report
-from labelembed.runs.run import run_recipe
-from labelembed.runs.run_setup import start_over
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.environment import begin_peak, peak_memory
-from labelembed.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.report import write_report
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.run_setup import start_over
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.environment import begin_peak, peak_memory
+from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus_runs import sequence_recipe
 
 DIGITS = {
@@ -63,7 +63,7 @@ def test_evidence_is_what_the_saved_network_does(digits):
     assert [one["row"] for one in found["worst"]] == worst
     picture = Image.open(io.BytesIO(base64.b64decode(found["worst"][0]["png"])))
     assert np.array_equal(np.asarray(picture), (rows.inputs[worst[0], 0].double() * 255 / 16).round().numpy())
-    assert (digits / "evidence" / "errors.json").stat().st_size < 20_000
+    assert (digits / "diagnostics" / "errors.json").stat().st_size < 20_000
 
 
 def test_outcome_of_every_test_example_is_kept(digits):
@@ -106,7 +106,7 @@ def test_published_figures_go_with_the_run_and_start_over_takes_the_evidence(dig
     folder = tmp_path / "run"
     run_recipe(parse_recipe(DIGITS, source="test"), folder, device="cpu")
     start_over(folder)
-    assert not (folder / "evidence").exists()
+    assert not (folder / "diagnostics").exists()
 
 
 def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_peak_memory_is_of_what_came_after_the_beginning():
 )
 def test_outcomes_that_cannot_be_true_are_refused(change, nll, message, tmp_path):
     folder = RunFolder(tmp_path)
-    folder.evidence_folder.mkdir()
+    folder.diagnostics_folder.mkdir()
     about = json.dumps({"format": 1, "split": "test", "examples": 9} | change)
     tensors = {"right": np.zeros(2, np.uint8), "nll": np.full(9, nll, np.float16)}
     save_file(tensors, folder.examples_file, metadata={"examples": about})

@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 
-from labelembed.errors import RunFolderError
-from labelembed.runs.run_setup import start_over
-from labelembed.training.files import sha256
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.runs.run_setup import start_over
+from labelembed.lab.training.files import sha256
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
 from tests.made_training import small_recipe, stop_after, train
@@ -25,41 +25,41 @@ from tests.made_training import small_recipe, stop_after, train
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run folder with a recipe and three lines of a journal."""
+    """A run folder with a recipe and three lines of a history."""
     made = RunFolder(tmp_path / "run")
     made.path.mkdir()
     made.write_recipe({"objective": {"name": "one_hot"}, "seed": 3}, heading="First line\nand second")
     for epoch in (1, 2, 3):
-        made.append_journal({"epoch": epoch, "seconds": 0.5, "train": {"total": 1 / epoch}})
+        made.append_history({"epoch": epoch, "seconds": 0.5, "train": {"total": 1 / epoch}})
     return made
 
 
 def epochs(folder):
-    return [line["epoch"] for line in folder.journal()]
+    return [line["epoch"] for line in folder.history()]
 
 
-def journal_file(folder):
-    return folder.path / "journal.jsonl"
+def history_file(folder):
+    return folder.path / "history.jsonl"
 
 
-def test_last_line_of_the_journal_may_be_torn_anywhere(folder):
-    content = journal_file(folder).read_bytes()
+def test_last_line_of_the_history_may_be_torn_anywhere(folder):
+    content = history_file(folder).read_bytes()
     last = content.splitlines(keepends=True)[-1]
     for cut in range(1, len(last) + 1):
-        journal_file(folder).write_bytes(content[: len(content) - cut])
+        history_file(folder).write_bytes(content[: len(content) - cut])
         assert epochs(folder) == ([1, 2, 3] if cut == 1 else [1, 2])
-        folder.keep_journal(3)
-        folder.append_journal({"epoch": 4})
+        folder.keep_history(3)
+        folder.append_history({"epoch": 4})
         assert epochs(folder) == ([1, 2, 3, 4] if cut == 1 else [1, 2, 4])
 
 
 @pytest.mark.parametrize("line", [b'{"epoch": 2, "sec', b"[2]", b'{"epoch": "two"}', b"\xff\xfe"])
-def test_damaged_line_in_the_middle_of_the_journal_is_named(line, folder):
-    lines = journal_file(folder).read_bytes().split(b"\n")
+def test_damaged_line_in_the_middle_of_the_history_is_named(line, folder):
+    lines = history_file(folder).read_bytes().split(b"\n")
     lines[1] = line
-    journal_file(folder).write_bytes(b"\n".join(lines))
-    with pytest.raises(RunFolderError, match=r"journal.jsonl: line 2 is damaged"):
-        folder.journal()
+    history_file(folder).write_bytes(b"\n".join(lines))
+    with pytest.raises(RunFolderError, match=r"history.jsonl: line 2 is damaged"):
+        folder.history()
 
 
 def test_states_follow_one_another(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelembed.recipes.loading import load_recipe
+from labelembed.lab.recipes.loading import load_recipe
 from tests.made_cli import call
 from tests.made_tracking import expected_of, read_tensorboard
 from tests.made_training import assert_same_run, train

@@ -14,16 +14,16 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from labelembed.errors import RecipeError
-from labelembed.models import InputScaling
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.models import InputScaling
+from labelembed.lab.runs.build import build_network
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.training import evaluation, trainer
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import OPTIMIZERS
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.schedules import SCHEDULES
 from labelembed.objectives import LabelEmbedding
-from labelembed.runs.build import build_network
-from labelembed.runs.run import run_recipe
-from labelembed.training import evaluation, trainer
-from labelembed.training.network import Network
-from labelembed.training.optimizers import OPTIMIZERS
-from labelembed.training.run_folder import RunFolder
-from labelembed.training.schedules import SCHEDULES
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
@@ -49,24 +49,25 @@ def terms_of(name):
 # ---- what is written down
 
 
-def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
+def test_history_has_the_keys_and_units_of_the_contract(tmp_path):
     recipe = small_recipe(optimizer={"name": "adam", "learning_rate": 0.02})
     result = train(recipe, tmp_path / "run")
-    journal = RunFolder(tmp_path / "run").journal()
-    assert [line["epoch"] for line in journal] == [1, 2, 3]
-    for line in journal:
+    history = RunFolder(tmp_path / "run").history()
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    for line in history:
         assert list(line) == ["epoch", "seconds", "training_seconds", "learning_rate", "train", "validation", "test"]
         assert 0 < line["training_seconds"] <= line["seconds"] < 60
         assert line["learning_rate"] == 0.02
         assert list(line["train"]) == terms_of("label_embedding")
         assert line["test"] is None  # measured once, at the end
-    for rows, metrics in ((449, result["test"]), *((100, line["validation"]) for line in journal)):
+    for rows, metrics in ((449, result["test"]), *((100, line["validation"]) for line in history)):
         ranked = {"error", "top5_error", "macro_f1", "balanced_accuracy"}
-        assert ranked | {"nll", "calibration_error", "brier"} == set(metrics)
+        curve = {"aurc", "excess_aurc", "error_at_80_coverage", "error_at_90_coverage", "error_at_95_coverage"}
+        assert ranked | curve | {"nll", "calibration_error", "brier"} == set(metrics)
         assert metrics["error"] * rows == pytest.approx(round(metrics["error"] * rows), abs=1e-9)
         assert 0 <= metrics["top5_error"] <= metrics["error"] <= 1
         assert 0 <= metrics["calibration_error"] <= 1
-    best = journal[result["selected_epoch"] - 1]
+    best = history[result["selected_epoch"] - 1]
     temperature = result["temperature"]
     assert 0.01 <= temperature <= 100
     # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
@@ -80,7 +81,7 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         "epochs": 3,
         "selected_epoch": best["epoch"],
         "selected_by": "validation error",
-        "seconds": pytest.approx(sum(line["seconds"] for line in journal), abs=1e-3),
+        "seconds": pytest.approx(sum(line["seconds"] for line in history), abs=1e-3),
         "parameters": 64 * 12 + 12 + 2 * (12 * 10 + 10) + 100,
         "batch_size": 40,
         "train": best["train"],
@@ -100,7 +101,7 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
     assert RunFolder(tmp_path / "run").result() == result
 
 
-def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
+def test_terms_of_the_history_are_means_over_the_rows_of_the_epoch(tmp_path):
     # With a rate this small the network is the same for all batches; the last has 30 rows, the others 40.
     recipe = small_recipe(
         objective={"name": "label_smoothing", "smoothing": 0.25},
@@ -118,7 +119,7 @@ def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     by_row = -logs[np.arange(190), data.train.labels.numpy()]
     output, uniform = by_row.mean(), -logs.mean()
-    terms = RunFolder(tmp_path / "run").journal()[0]["train"]
+    terms = RunFolder(tmp_path / "run").history()[0]["train"]
     # Float32 terms of single batches.
     assert terms == pytest.approx(
         {"total": 0.75 * output + 0.25 * uniform, "output": output, "uniform": uniform}, rel=1e-6
@@ -157,9 +158,9 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
     assert measured.count("test") == 1
     each = train(recipes[1], tmp_path / "each")
     assert measured.count("test") == 1 + 6
-    journal = RunFolder(tmp_path / "each").journal()
-    assert all(line["test"] for line in journal)
-    assert once["test"] == each["test"] == journal[each["selected_epoch"] - 1]["test"]  # to the last bit
+    history = RunFolder(tmp_path / "each").history()
+    assert all(line["test"] for line in history)
+    assert once["test"] == each["test"] == history[each["selected_epoch"] - 1]["test"]  # to the last bit
     assert (each["selected_epoch"] < 6) == (data is not None)
     assert once["files"] == each["files"]  # the weights are the same
 
@@ -198,7 +199,7 @@ def test_first_of_the_lowest_is_selected_and_patience_ends_the_run(selection, ep
         recipe = small_recipe(epochs=6, selection=selection, objective="one_hot")
         result = train(recipe, tmp_path / "run")
     assert (result["epochs"], result["selected_epoch"]) == (epochs, selected)
-    assert len(RunFolder(tmp_path / "run").journal()) == epochs
+    assert len(RunFolder(tmp_path / "run").history()) == epochs
     # The weights are those of the selected epoch: a run of so many epochs ends with them.
     shorter = small_recipe(epochs=selected, selection={"by": "last_epoch"}, objective="one_hot")
     train(shorter, tmp_path / "shorter")
@@ -245,8 +246,8 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_float32(hooks, tmp_path):
         torch.int64,
     }
     train(small_recipe(), tmp_path / "full")
-    exact = RunFolder(tmp_path / "full").journal()[0]["train"]
-    rounded = RunFolder(tmp_path / "run").journal()[0]["train"]
+    exact = RunFolder(tmp_path / "full").history()[0]["train"]
+    rounded = RunFolder(tmp_path / "run").history()[0]["train"]
     # bf16 has 8 bits: near the numbers of float32, and not the same.
     assert rounded == pytest.approx(exact, rel=0.02)
     assert rounded["output"] != exact["output"]

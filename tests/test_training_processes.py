@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.stored import stored_recipe
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_survival import gloo, start_two
 from tests.made_training import CommandLines, assert_same_run, checkpoint_names, newest, stop_after, train, wait_until
@@ -52,7 +52,7 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     for command in start_two(commands, *train_words(tmp_path / "two", settings)):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
-    losses = [line["train"]["total"] for line in RunFolder(tmp_path / "two").journal()]
+    losses = [line["train"]["total"] for line in RunFolder(tmp_path / "two").history()]
     assert losses[0] > losses[1] > losses[2]
 
 
@@ -85,7 +85,7 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     # For one of them it is always time to save, for the other never.
     clocks = [("--set", f"checkpoints={{minimum_seconds: {seconds}, time_share: 1}}") for seconds in (0, 1000)]
     first, second = start_two(commands, *train_words(tmp_path / "two", settings), last=clocks)
-    wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
+    wait_until(lambda: len(RunFolder(tmp_path / "two").history()) >= 2, first)
     second.signal(signal.SIGTERM)
     assert second.code() == 143, second.output()
     assert first.code() == 130, first.output()  # it had no signal of its own
@@ -118,7 +118,7 @@ def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resum
     settings = [*SETTINGS, "epochs=20", "objective=one_hot", often]
     words = train_words(tmp_path / "two", settings)
     first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "2"})
-    wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
+    wait_until(lambda: len(RunFolder(tmp_path / "two").history()) >= 2, first)
     second.signal(number)
     assert first.code() == 1, first.output()
     if number != signal.SIGKILL:

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from labelembed.data import read_corpus
+from labelembed.lab.data import read_corpus
+from labelembed.lab.runs.training_network import network_for
+from labelembed.lab.training.decoding import Decoding, decode, text_metrics
+from labelembed.lab.training.evaluation import token_metrics
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import bleu
-from labelembed.runs.training_network import network_for
-from labelembed.training.decoding import Decoding, decode, text_metrics
-from labelembed.training.evaluation import token_metrics
-from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import contents, stop_after, train
@@ -55,7 +55,7 @@ def test_token_metrics_are_those_of_each_sentence_alone(made):
     assert found["error"] >= found["top5_error"] > 0
 
 
-def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
+def test_history_has_means_over_tokens_not_over_batches(made, tmp_path):
     # With no step and no dropout the terms of the epoch are those of the network as it began.
     recipe = sequence_recipe(
         made,
@@ -68,13 +68,13 @@ def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
     result = train(recipe, tmp_path / "run")
     corpus = read_corpus(made / "corpus")
     loss, _, count = token_by_token(network_for(recipe, corpus), corpus.train)
-    (line,) = RunFolder(tmp_path / "run").journal()
+    (line,) = RunFolder(tmp_path / "run").history()
     assert line["train"]["output"] == pytest.approx(loss / count, rel=1e-5)
     assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["validation"].keys()
     assert "bleu" not in line["test"]
     assert result["test"] == result["test"] | line["test"]
     once = train(recipe.model_copy(update={"test_every_epoch": False}), tmp_path / "once")
-    assert RunFolder(tmp_path / "once").journal()[0]["test"] is None
+    assert RunFolder(tmp_path / "once").history()[0]["test"] is None
     assert once["test"] == result["test"]
 
 
@@ -89,7 +89,7 @@ def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_p
         assert result[split] == result[split] | text_metrics(written, corpus.references(split), level="word")
     assert result["temperature"] is None
     assert result["selected_by"] == "validation bleu"
-    scores = [line["validation"]["bleu"] for line in RunFolder(tmp_path).journal()]
+    scores = [line["validation"]["bleu"] for line in RunFolder(tmp_path).history()]
     assert result["selected_epoch"] == 1 + scores.index(max(scores))
     geometry = RunFolder(tmp_path).label_geometry()
     assert geometry.names == corpus.names
@@ -129,7 +129,7 @@ def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypat
     network = network_for(sequence_recipe(made), corpus)
     sources = [corpus.train.source[place] for place in range(20)]
     together = decode(network, sources, Decoding(beam=3))
-    monkeypatch.setattr("labelembed.training.decoding._TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("labelembed.lab.training.decoding._TOKENS_AT_ONCE", 1)
     alone = decode(network, sources, Decoding(beam=3))
     assert [best[0].tokens for best in together] == [best[0].tokens for best in alone]
     for one, other in zip(together, alone, strict=True):

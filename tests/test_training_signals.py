@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from labelembed.training.signals import SIGNALS, Stopped, stop_after_step, stop_at_once
+from labelembed.lab.training.signals import SIGNALS, Stopped, stop_after_step, stop_at_once
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.data import read_corpus
-from labelembed.runs.saved_translator import SavedTranslator
-from labelembed.runs.training_network import network_for
-from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
-from labelembed.training.decoding import Decoding
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.data import read_corpus
+from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.training_network import network_for
+from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
+from labelembed.lab.training.decoding import Decoding
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import train

@@ -1,4 +1,4 @@
-"""What a tracker shows is the journal, of a resumed run too."""
+"""What a tracker shows is the history, of a resumed run too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from labelembed.errors import LabelEmbedError
-from labelembed.training.device import meet
-from labelembed.training.progress import Progress
-from labelembed.training.tracking import TRACKERS, tracked
+from labelembed.lab.training.device import meet
+from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.tracking import TRACKERS, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here
-from tests.made_runs import journal_lines, make_run, metrics
+from tests.made_runs import history_lines, make_run, metrics
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
 from tests.reliability.figures import sized
 
@@ -24,11 +24,11 @@ READERS = {"tensorboard": read_tensorboard, "wandb": read_wandb, "mlflow": read_
 
 
 def watched(folder, lines, *, names=(), warn=pytest.fail):
-    """Ends these epochs as the loop does: into the journal, then to who watches. Returns what was seen after each."""
+    """Ends these epochs as the loop does: into the history, then to who watches. Returns what was seen after each."""
     seen = []
     with tracked(folder, seen.append, names=names, warn=warn) as watch:
         for line in lines:
-            folder.append_journal(line)
+            folder.append_history(line)
             watch(Progress(line["epoch"], 9, 0, 1, 1.0, line))
     return seen
 
@@ -51,11 +51,11 @@ def tracker(request):
 
 
 def test_epochs_and_configuration_are_those_of_the_run_and_of_a_resumed_one(folder, tracker):
-    lines = journal_lines([0.5, None, 0.25, 0.2, 0.1])
+    lines = history_lines([0.5, None, 0.25, 0.2, 0.1])
     seen = watched(folder, lines[:3], names=[tracker])
     assert [progress.epoch for progress in seen] == [1, 2, 3]
     if tracker != "wandb":  # which without a server begins another file
-        folder.append_journal(lines[3])  # killed before the tracker had it
+        folder.append_history(lines[3])  # killed before the tracker had it
         watched(folder, lines[4:])  # it goes on unasked
     shown, config = READERS[tracker](folder.path)
     assert shown == expected_of(folder.path)  # each epoch once
@@ -72,17 +72,17 @@ def test_tracker_that_fails_while_training_is_left_out_with_a_warning(folder, mo
 
     monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", failing)
     said = []
-    assert len(watched(folder, journal_lines([0.5, 0.4]), names=["tensorboard"], warn=said.append)) == 2
+    assert len(watched(folder, history_lines([0.5, 0.4]), names=["tensorboard"], warn=said.append)) == 2
     assert said == ["TensorBoardTracker has failed and is left out (ConnectionError: no answer)"]
 
 
 def test_tracker_that_cannot_start_is_an_error_where_it_was_named(folder, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
-    watched(folder, journal_lines([0.5]), names=["tensorboard"])
+    watched(folder, history_lines([0.5]), names=["tensorboard"])
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.delattr("torch.utils.tensorboard", raising=False)
     said = []
-    assert len(watched(folder, journal_lines([0.5, 0.4])[1:], warn=said.append)) == 1
+    assert len(watched(folder, history_lines([0.5, 0.4])[1:], warn=said.append)) == 1
     assert said[0].startswith("--track tensorboard: cannot be started (")
     with pytest.raises(LabelEmbedError, match="--track tensorboard: cannot be started"):
         watched(folder, [], names=["tensorboard"])
@@ -107,7 +107,7 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
     compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
-    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.lab.runs.machines.run_jobs", run_jobs_here)
     succeed(*compare, "--seeds", "1")
     runs = tmp_path / "compared" / "runs" / "one_hot"
     assert not (runs / "seed-0" / "tensorboard").exists()

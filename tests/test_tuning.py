@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labelembed.errors import InterruptedTraining, RunFolderError
-from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.variants import variants_of
-from labelembed.runs import machines, trials
-from labelembed.runs.search_spaces import recipe_with
-from labelembed.runs.trials import STUDIES, Trials, run_trial, studies_in
-from labelembed.runs.tuning import run_tuning, tuned_variants
-from labelembed.runs.tuning_plan import plan_tuning
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import InterruptedTraining, RunFolderError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.variants import variants_of
+from labelembed.lab.runs import machines, trials
+from labelembed.lab.runs.search_spaces import recipe_with
+from labelembed.lab.runs.trials import STUDIES, Trials, run_trial, studies_in
+from labelembed.lab.runs.tuning import run_tuning, tuned_variants
+from labelembed.lab.runs.tuning_plan import plan_tuning
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_in_process import make_runs_here, sqlite_that_does_not_wait
 
 optuna = pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
@@ -60,7 +60,7 @@ def faked(monkeypatch, score, *, metric="error", test=0.5):
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_recipe(payload["recipe"])
         measured = {"validation": {metric: score(payload["recipe"])}, "test": {metric: test}}
-        folder.append_journal({"epoch": 1, "seconds": 1.0, **measured})
+        folder.append_history({"epoch": 1, "seconds": 1.0, **measured})
         folder.write_result({"format": 1, "status": "finished", "seconds": 1.0, **measured})
         return folder.result()
 
@@ -339,9 +339,9 @@ def test_a_run_worse_than_the_median_is_given_up_and_not_made_again(tmp_path):
     payload |= {"track": [], "metric": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
     result = run_trial(payload, lambda progress: None, lambda: False)
     assert result["pruned"]
-    journal = RunFolder(tmp_path / "run").journal()
-    assert len(journal) == 2  # not in the first quarter of the epochs
-    assert result["validation"] == journal[1]["validation"]
+    history = RunFolder(tmp_path / "run").history()
+    assert len(history) == 2  # not in the first quarter of the epochs
+    assert result["validation"] == history[1]["validation"]
     # Had it been killed before it could say so, it ends again without another step.
     assert run_trial(payload, lambda progress: None, lambda: False) == result
     # With fewer trials before there is no median, and a stop is no pruning.
@@ -361,7 +361,7 @@ def test_runs_below_the_median_are_pruned_and_never_chosen(tmp_path):
     assert states[tuned["chosen"]] == "finished"
     for trial in tuned["trials"]:
         folder = RunFolder(plan.out / trial["folders"][0])
-        assert (folder.state() == "unfinished") == (trial["state"] == "pruned") == (len(folder.journal()) < 4)
+        assert (folder.state() == "unfinished") == (trial["state"] == "pruned") == (len(folder.history()) < 4)
     assert made(plan) == [tuned]
 
 

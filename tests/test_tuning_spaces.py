@@ -6,13 +6,12 @@ import itertools
 
 import pytest
 
-from labelembed.errors import RecipeError
-from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.probing import value_errors
-from labelembed.recipes.signature import keys_of, resolve
-from labelembed.recipes.variants import variants_of
-from labelembed.runs.search_spaces import (
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.probing import value_errors
+from labelembed.lab.recipes.signature import keys_of, resolve
+from labelembed.lab.recipes.variants import variants_of
+from labelembed.lab.runs.search_spaces import (
     SEARCH_SPACES,
     SHARED_TARGETS,
     arguments_at,
@@ -23,6 +22,7 @@ from labelembed.runs.search_spaces import (
     refuse_unknown_keys,
     space_of,
 )
+from labelembed.objectives import OBJECTIVES
 
 distributions = pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed").distributions
 CategoricalDistribution = distributions.CategoricalDistribution

@@ -18,9 +18,9 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from labelembed.data import MnistReader, ParquetReader
-from labelembed.data.encoders.gradient_histograms import gradient_histograms
 from labelembed.errors import DataError
+from labelembed.lab.data import MnistReader, ParquetReader
+from labelembed.lab.data.encoders.gradient_histograms import gradient_histograms
 
 Numbers = tuple[Tensor, Tensor]  # inputs [N, F] float32, labels [N] int64
 

@@ -21,7 +21,7 @@ from benchmarks.evidence.methods import RECOMMENDED
 from benchmarks.evidence.runs import REGIMES, SEEDS, read
 from benchmarks.evidence.stacked import Examples, Stack
 from benchmarks.evidence.summary import CONFIDENCE, CONTROL, chosen
-from labelembed.runs.expected_gain import GAIN_FILE
+from labelembed.lab.runs.expected_gain import GAIN_FILE
 
 METHOD = "online_label_smoothing"
 FILE = "diagnoses.csv"

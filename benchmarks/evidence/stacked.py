@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from labelembed.training.schedules import cosine
+from labelembed.lab.training.schedules import cosine
 
 MOMENTUM = 0.99  # of the class means, for each example
 WARMUP = 0.05  # share of the steps in which the learning rate rises

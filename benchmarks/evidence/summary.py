@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,9 +107,11 @@ RELATED = (
 METRICS = {"error": ("test error, points", 100.0, 2), "nll": ("test NLL, nats", 1.0, 3)}
 
 
-def level(results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False) -> float:
-    """Returns the mean of the control on a data set; not a number where not all splits are there."""
-    rows = chosen(read(results / f"{data_set.name}.csv"), regime, CONTROL, fixed=fixed, own_trials=data_set.own_trials)
+def level(
+    results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False, method: str = CONTROL
+) -> float:
+    """Returns the mean of a method on a data set; not a number where not all splits are there."""
+    rows = chosen(read(results / f"{data_set.name}.csv"), regime, method, fixed=fixed, own_trials=data_set.own_trials)
     return float(np.mean([row[metric] for row in rows.values()])) if len(rows) == SEEDS else math.nan
 
 
@@ -201,6 +204,28 @@ def overview(results: Path) -> str:
     return "\n".join(lines)
 
 
+def calibration(results: Path) -> str:
+    """Returns a Markdown table of the ECE before and after temperature scaling, its mean over the data sets."""
+    done = [one for one in DATA_SETS if all(one.name in differences(results, "long", "ece", name) for name in METHODS)]
+    lines = [
+        f"| ECE, % | {' | '.join(name.replace('_', ' ') for name in (CONTROL, *METHODS))} |",
+        f"|{'---|' * (2 + len(METHODS))}",
+    ]
+    for regime, fixed in itertools.product(REGIMES, (False, True)):
+        control = [level(results, one, regime, "raw_ece", fixed=fixed) for one in done]
+        cells = []
+        for method in (CONTROL, *METHODS):
+            before, after = (
+                [level(results, one, regime, metric, fixed=fixed, method=method) for one in done]
+                for metric in ("raw_ece", "ece")
+            )
+            lower = sum(own < other for own, other in zip(before, control, strict=True))
+            count = "" if method == CONTROL else f" ({lower} of {len(done)})"
+            cells.append(f"{100 * np.mean(before):.1f} → {100 * np.mean(after):.1f}{count}")
+        lines.append(f"| {regime}, {'untuned' if fixed else 'tuned'} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def summary(results: Path) -> str:
     """Returns all tables."""
     tables = (
@@ -209,4 +234,4 @@ def summary(results: Path) -> str:
         for metric in METRICS
         for comparison in COMPARISONS
     )
-    return "\n\n".join([overview(results), *tables])
+    return "\n\n".join([overview(results), calibration(results), *tables])

@@ -1,110 +1,59 @@
 """Train PyTorch networks with learned label similarities, and measure whether they help.
 
-Letters used throughout: N rows, H hidden size, C labels, D label space, K compressed size, B batch, T time.
-An objective owns the output layer and stands where `nn.Linear` and `cross_entropy` stood::
+An objective owns the output layer and replaces `nn.Linear` and `cross_entropy`::
 
     objective = labelembed.LabelEmbedding(hidden_size=512, num_labels=100)
     optimizer = torch.optim.Adam([*encoder.parameters(), *objective.parameters()])
     terms = objective(encoder(x), y)
     terms.total.backward()
     scores = objective.logits(encoder(x))
+
+The library needs torch, numpy, scipy and safetensors. `compare`, `Run`, `Comparison` and `SavedRun` are of the lab:
+``pip install 'labelembed[lab]'``.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelembed.comparing import compare, distill
-    from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
-    from labelembed.geometry import LabelGeometry, Neighbour
-    from labelembed.metrics import fit_temperature
-    from labelembed.objectives import (
-        OBJECTIVES,
-        AdaptiveLabels,
-        ConfidencePenalty,
-        Distillation,
-        LabelEmbedding,
-        LabelSmoothing,
-        Objective,
-        OneHot,
-        OnlineLabelSmoothing,
-        Retrospection,
-        StaticLabels,
-        TeacherFree,
-        Terms,
-    )
-    from labelembed.results import Comparison, Run
-    from labelembed.runs.saved_run import SavedRun
+    from labelembed.errors import DataError as DataError
+    from labelembed.errors import InvalidArguments as InvalidArguments
+    from labelembed.errors import LabelEmbedError as LabelEmbedError
+    from labelembed.geometry import LabelGeometry as LabelGeometry
+    from labelembed.geometry import Neighbour as Neighbour
+    from labelembed.lab.comparing import compare as compare
+    from labelembed.lab.comparing import distill as distill
+    from labelembed.lab.results import Comparison as Comparison
+    from labelembed.lab.results import Run as Run
+    from labelembed.lab.runs.saved_run import SavedRun as SavedRun
+    from labelembed.metrics import fit_temperature as fit_temperature
+    from labelembed.objectives import *  # noqa: F403
 
 __version__ = "0.2.0"
 
-# Names are imported when first asked for, so that the command line answers --help before torch is there.
-_HOMES = {
-    "DataError": "errors",
-    "LabelEmbedError": "errors",
-    "RecipeError": "errors",
-    "RunFolderError": "errors",
-    "TrainingError": "errors",
-    "LabelGeometry": "geometry",
-    "Neighbour": "geometry",
-    "fit_temperature": "metrics",
-    "OBJECTIVES": "objectives",
-    "AdaptiveLabels": "objectives",
-    "OnlineLabelSmoothing": "objectives",
-    "Retrospection": "objectives",
-    "ConfidencePenalty": "objectives",
-    "Distillation": "objectives",
-    "LabelEmbedding": "objectives",
-    "LabelSmoothing": "objectives",
-    "Objective": "objectives",
-    "OneHot": "objectives",
-    "StaticLabels": "objectives",
-    "TeacherFree": "objectives",
-    "Terms": "objectives",
-    "SavedRun": "runs.saved_run",
-    "Comparison": "results",
-    "Run": "results",
-    "compare": "comparing",
-    "distill": "comparing",
+# Names are imported when first asked for, so that the command line answers --help before torch is imported.
+_MODULES = {
+    "errors": "DataError InvalidArguments LabelEmbedError",
+    "geometry": "LabelGeometry Neighbour",
+    "metrics": "fit_temperature",
+    "objectives": "OBJECTIVES AdaptiveLabels ConfidencePenalty Distillation LabelEmbedding LabelSmoothing Objective "
+    "OneHot OnlineLabelSmoothing Retrospection StaticLabels TeacherFree Terms",
+    "lab.errors": "RecipeError RunFolderError TrainingError",
+    "lab.comparing": "compare distill",
+    "lab.results": "Comparison Run",
+    "lab.runs.saved_run": "SavedRun",
 }
-
-__all__ = [
-    "OBJECTIVES",
-    "AdaptiveLabels",
-    "Comparison",
-    "ConfidencePenalty",
-    "DataError",
-    "Distillation",
-    "LabelEmbedError",
-    "LabelEmbedding",
-    "LabelGeometry",
-    "LabelSmoothing",
-    "Neighbour",
-    "Objective",
-    "OneHot",
-    "OnlineLabelSmoothing",
-    "RecipeError",
-    "Retrospection",
-    "Run",
-    "RunFolderError",
-    "SavedRun",
-    "StaticLabels",
-    "TeacherFree",
-    "Terms",
-    "TrainingError",
-    "compare",
-    "distill",
-    "fit_temperature",
-]
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'labelembed' has no attribute {name!r}")
-    value = getattr(import_module(f"labelembed.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"labelembed.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULE_OF])

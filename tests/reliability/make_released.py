@@ -17,8 +17,8 @@ from unittest import mock
 import torch
 
 import labelembed
-from labelembed.training import environment
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training import environment
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import small_recipe, stop_after, train
 
 RELEASED = Path(__file__).parent / "released"
@@ -26,7 +26,7 @@ STOPPED_AT = 7
 
 
 def make(place: Path) -> None:
-    """Writes `run`, stopped after step 7 of 15, and `expected.json`: the journal and the result of the whole run."""
+    """Writes `run`, stopped after step 7 of 15, and `expected.json`: the history and the result of the whole run."""
     torch.set_num_threads(1)
     recipe = small_recipe(schedule={"name": "cosine"})
     run = place / "run"
@@ -41,12 +41,12 @@ def make(place: Path) -> None:
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as whole:
         result = train(recipe, Path(whole) / "run")
-        journal = RunFolder(Path(whole) / "run").journal()
+        history = RunFolder(Path(whole) / "run").history()
     known = ("epochs", "selected_epoch", "selected_by", "parameters", "train", "validation", "test", "temperature")
     expected = {
         "stopped_at": STOPPED_AT,
         "result": {key: result[key] for key in known},
-        "journal": [{key: line[key] for key in ("epoch", "train", "validation", "test")} for line in journal],
+        "history": [{key: line[key] for key in ("epoch", "train", "validation", "test")} for line in history],
     }
     (place / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

@@ -6,8 +6,8 @@ import pytest
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_pictures import write_classes

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
-from labelembed.training.run_folder import RunFolder
 from tests.made_survival import SELDOM, cases, gloo
 from tests.made_training import (
     CommandLines,
@@ -39,7 +39,7 @@ def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, tmp_path, fig
     case = replace(case, settings=[*case.settings, f"objective={{{text}}}", "micro_batches=2", "batch_size=51"])
     folder = tmp_path / "run"
     started = case.start(commands, case.train(folder, saves=SELDOM))
-    wait_until(lambda: len(RunFolder(folder).journal()) >= 2, started[0])
+    wait_until(lambda: len(RunFolder(folder).history()) >= 2, started[0])
     for command in started:
         command.signal(signal.SIGTERM)
     assert [command.code() for command in started] == [143, 143], started[0].output()

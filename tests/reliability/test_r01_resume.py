@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from labelembed.errors import RunFolderError
-from labelembed.models import InputScaling
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.models import InputScaling
+from labelembed.lab.runs.build import build_network
+from labelembed.lab.runs.embedding import given_embedding
+from labelembed.lab.runs.run import run_recipe
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.runs.build import build_network
-from labelembed.runs.embedding import given_embedding
-from labelembed.runs.run import run_recipe
 from tests.made_training import (
     EPOCHS,
     cached_data,
@@ -79,7 +79,7 @@ def test_contents_compared_depend_on_every_step(unbroken):
     for group in ("network: encoder", "network: objective.output", "network: objective.embedding", "optimizer", "best"):
         assert any(name.startswith(f"checkpoint: {group}") for name in differing), group
     assert {
-        "journal",
+        "history",
         "result",
         "label_geometry: similarities",
         "checkpoint: position",
@@ -168,7 +168,7 @@ def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 7)
     result = train(recipe, tmp_path / "run")
-    names = [".lock", "checkpoints", "class_means.safetensors", "environment.json", "evidence", "journal.jsonl"]
+    names = [".lock", "checkpoints", "class_means.safetensors", "environment.json", "diagnostics", "history.jsonl"]
     names += ["label_geometry.safetensors", "model.safetensors", "recipe.yaml", "result.json"]
     assert sorted(os.listdir(tmp_path / "run")) == names
     assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (10, 15)]

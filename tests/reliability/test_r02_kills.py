@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_survival import gloo, saves, step_of
 from tests.made_training import (
     contents,
@@ -24,8 +24,8 @@ from tests.reliability.figures import FULL, sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
-# The calls by which a save changes the disk. The third rename of a new run, of the journal, is the first with a run
-# to resume; a resumed one writes its journal, then saves five or six files and their folder again and again.
+# The calls by which a save changes the disk. The third rename of a new run, of the history, is the first with a run
+# to resume; a resumed one writes its history, then saves five or six files and their folder again and again.
 CALLS = [
     *(f"fsync {number}" for number in sized(short=range(1, 14, 4), full=range(1, 14))),
     *(f"replace {number}" for number in sized(short=range(1, 9, 2), full=range(1, 9))),

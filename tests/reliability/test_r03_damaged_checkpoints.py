@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import assert_loads, save
 from tests.made_training import checkpoint_names, contents, differences, small_recipe, stop_after, train
 from tests.reliability.figures import sized
@@ -154,4 +154,4 @@ def test_run_of_which_no_checkpoint_is_whole_says_so_and_begins_anew(broken_off,
     assert ["step-0000000012" in warnings[0], "step-0000000010" in warnings[1]] == [True, True]
     assert warnings[2:] == [f"{folder}: none of its 2 checkpoints is whole; the run starts over"]
     assert differences(contents(folder), expected) == []
-    assert [line["epoch"] for line in RunFolder(folder).journal()] == [1, 2, 3]
+    assert [line["epoch"] for line in RunFolder(folder).history()] == [1, 2, 3]

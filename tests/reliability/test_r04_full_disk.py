@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from labelembed.errors import LabelEmbedError, RunFolderError, TrainingError
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.files import make_writable_folder
-from labelembed.training.run_folder import RunFolder
+from labelembed.errors import LabelEmbedError
+from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.files import make_writable_folder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
 from tests.made_small_disk import outcome_on_small_disk
 from tests.made_training import (

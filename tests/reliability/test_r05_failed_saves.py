@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from labelembed.errors import TrainingError
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import TrainingError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import make_runs_here
 from tests.made_small_disk import outcome_on_small_disk
@@ -34,7 +34,7 @@ KINDS = {
 }
 # The file whose writing fails, and the optimiser steps that are made by then.
 PLACES = {
-    "journal.jsonl": BATCHES,
+    "history.jsonl": BATCHES,
     ".network.safetensors.writing": BATCHES,
     ".model.safetensors.writing": 3 * BATCHES,
     ".label_geometry.safetensors.writing": 3 * BATCHES,

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_survival import SELDOM
 from tests.made_terminal import Terminal
 from tests.made_training import contents, differences, newest
@@ -67,7 +67,7 @@ def loud(words):
 def test_closed_terminal_saves_the_step_and_the_run_goes_on(kinds, commands, expected, tmp_path):
     case, folder = kinds["rows"], tmp_path / "run"
     with on_terminal(tmp_path, loud(case.train(folder, saves=SELDOM))) as (process, master):
-        shown = shown_until(master, process, lambda: len(RunFolder(folder).journal()) >= 2)
+        shown = shown_until(master, process, lambda: len(RunFolder(folder).history()) >= 2)
         os.close(master)
         assert process.wait(60) == 128 + signal.SIGHUP
     assert "epoch" in shown

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from labelembed.cli.launched import end_with_launcher
-from labelembed.runs.run_lock import LOCK
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.cli.launched import end_with_launcher
+from labelembed.lab.runs.run_lock import LOCK
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo
 from tests.made_training import newest
@@ -49,7 +49,7 @@ def none_left(folder):
 def under_way(process, folder):
     """Waits until a run has made two epochs."""
     until = time.monotonic() + 240
-    while len(RunFolder(folder).journal()) < 2:
+    while len(RunFolder(folder).history()) < 2:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -58,14 +58,14 @@ def under_way(process, folder):
 
 def saved_and_goes_on(folder, err, steps_of_epoch):
     """Holds what a run has left that was stopped, and has it go on."""
-    epochs = len(RunFolder(folder).journal())
+    epochs = len(RunFolder(folder).history())
     assert f"labelembed resume {folder}" in err
     assert newest(folder).step >= epochs * steps_of_epoch
     assert epochs < EPOCHS
     more = ["--set", f"epochs={epochs + 2}"]
     resumed = call("resume", str(folder), "--device", "cpu", "--json", *more)
     assert resumed.code == 0, resumed.err
-    assert len(RunFolder(folder).journal()) == epochs + 2
+    assert len(RunFolder(folder).history()) == epochs + 2
 
 
 @only_linux

@@ -13,12 +13,12 @@ import time
 import pytest
 import torch
 
-from labelembed.errors import InterruptedTraining, LostProcess
-from labelembed.runs import run as run_module
-from labelembed.runs.run_lock import LOCK
-from labelembed.training.run_folder import RunFolder
-from labelembed.training.signals import SIGNALS, Stopped, stop_at_once
-from labelembed.training.trainer import Trainer
+from labelembed.lab.errors import InterruptedTraining, LostProcess
+from labelembed.lab.runs import run as run_module
+from labelembed.lab.runs.run_lock import LOCK
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.signals import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo, saves, step_of
 from tests.made_training import (
@@ -127,7 +127,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
     words = [first, "digits-mlp", *sets, *rest, "--out", str(out), "--device", "cpu", "--quiet"]
 
     def grown(before):
-        lines = {path: path.read_bytes().count(b"\n") for path in out.rglob("journal.jsonl")}
+        lines = {path: path.read_bytes().count(b"\n") for path in out.rglob("history.jsonl")}
         return lines if any(count > before.get(path, 0) + 1 for path, count in lines.items()) else None
 
     before = {}
@@ -142,15 +142,15 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
         assert f"give the same command again (digits-mlp, --out {out})" in command.output()
         runs = [RunFolder(path.parent) for path in out.rglob("recipe.yaml")]
         assert {run.state() for run in runs} == {"unfinished"}
-        assert all(newest(run.path).step >= 8 * len(run.journal()) for run in runs if run.journal())
+        assert all(newest(run.path).step >= 8 * len(run.history()) for run in runs if run.history())
         before = grown({})
 
 
 BEFORE_TRAINING = {
-    "train": (["train"], "labelembed.runs.run.build_data"),
-    "compare": (["compare", "--jobs", "1"], "labelembed.runs.machines.build_data"),
-    "train, building the network": (["train"], "labelembed.runs.run.network_for"),
-    "train, before the first step": (["train"], "labelembed.training.batches.placed"),
+    "train": (["train"], "labelembed.lab.runs.run.build_data"),
+    "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.machines.build_data"),
+    "train, building the network": (["train"], "labelembed.lab.runs.run.network_for"),
+    "train, before the first step": (["train"], "labelembed.lab.training.batches.placed"),
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from labelembed.runs.cluster import open_cluster
-from labelembed.runs.worker_log import LOG_FILE
+from labelembed.lab.runs.cluster import open_cluster
+from labelembed.lab.runs.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_training import contents, differences, fork_server, train
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, places_that_tell, planned, told_of
@@ -48,7 +48,7 @@ def processes():
 def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_alone(
     processes, tmp_path, monkeypatch, figure
 ):
-    monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
+    monkeypatch.setattr("labelembed.lab.runs.comparison.run_job", harmed_job)
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     out, address = Path("comparison"), processes(2)
 

@@ -13,21 +13,22 @@ import time
 
 import pytest
 
-from labelembed import report
-from labelembed.cli.compare_verb import say_comparison
-from labelembed.data.encoders import pictures
-from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
-from labelembed.errors import DataError, RunFolderError, TrainingError
-from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.variants import variants_of
-from labelembed.results import Comparison
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.runs.jobs import Job, least_used, make, run_jobs
-from labelembed.runs.run import run_job
-from labelembed.runs.worker_log import LOG_FILE, with_last_lines
-from labelembed.training.progress import ignore_progress
-from labelembed.training.run_folder import RunFolder
+from labelembed.errors import DataError
+from labelembed.lab import report
+from labelembed.lab.cli.compare_verb import say_comparison
+from labelembed.lab.data.encoders import pictures
+from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
+from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.variants import variants_of
+from labelembed.lab.results import Comparison
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.jobs import Job, least_used, make, run_jobs
+from labelembed.lab.runs.run import run_job
+from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
+from labelembed.lab.training.progress import ignore_progress
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes
@@ -60,7 +61,7 @@ PATIENCE_SECONDS = 100.0  # within which everything here has come to its end, on
 def harm(monkeypatch):
     """Harm comes to the runs of comparisons that ask for it."""
     fork_server()  # with what the tests import
-    monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
+    monkeypatch.setattr("labelembed.lab.runs.comparison.run_job", harmed_job)
 
 
 def planned(out, objectives, seeds, *more):
@@ -169,10 +170,10 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
 
 def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path, monkeypatch, figure):
     pytest.importorskip("optuna", reason="no optuna here: pip install 'labelembed[tune]'")
-    from labelembed.runs.tuning import failure_of, run_tuning
-    from labelembed.runs.tuning_plan import plan_tuning
+    from labelembed.lab.runs.tuning import failure_of, run_tuning
+    from labelembed.lab.runs.tuning_plan import plan_tuning
 
-    monkeypatch.setattr("labelembed.runs.tuning.run_trial", harmed_job)
+    monkeypatch.setattr("labelembed.lab.runs.tuning.run_trial", harmed_job)
     recipe, name = load_recipe("digits-mlp", settings=SETTINGS)
     out = tmp_path / "tuning"
     plan = plan_tuning(recipe, name, out, variants=variants_of(recipe, "label_smoothing"), trials=3)
@@ -300,7 +301,7 @@ def test_killed_comparison_leaves_no_process(tmp_path):
         *("--out", str(tmp_path / "comparison"), "--quiet"),
     )
     run = RunFolder(tmp_path / "comparison" / "runs" / "one_hot" / "seed-0")
-    wait_until(lambda: len(run.journal()) > 1, command, pause=0.01)
+    wait_until(lambda: len(run.history()) > 1, command, pause=0.01)
     command.signal(signal.SIGKILL)
     assert command.code() == -signal.SIGKILL
     until = time.monotonic() + PATIENCE_SECONDS
@@ -315,7 +316,7 @@ def test_killed_comparison_leaves_no_process(tmp_path):
 @pytest.fixture
 def here(monkeypatch):
     """Makes the runs of a comparison in this process."""
-    monkeypatch.setattr("labelembed.runs.comparison.run_job", run_job)
+    monkeypatch.setattr("labelembed.lab.runs.comparison.run_job", run_job)
     make_runs_here(monkeypatch)
 
 
@@ -346,8 +347,8 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
         assert differences(contents(folder), contents(tmp_path / "alone" / name)) == []
 
     # The second time nothing is left to do, and no process is started.
-    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
-    monkeypatch.setattr("labelembed.runs.jobs._started", None)
+    monkeypatch.setattr("labelembed.lab.runs.machines.run_jobs", run_jobs)
+    monkeypatch.setattr("labelembed.lab.runs.jobs._started", None)
     again = planned(out, "one_hot,label_embedding", 2)
     assert len(again.finished()) == 4
     assert compared(again, out)[:2] == ({}, [])

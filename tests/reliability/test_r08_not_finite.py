@@ -13,19 +13,19 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from labelembed import report, seeds
-from labelembed.cli.compare_verb import say_comparison
-from labelembed.errors import TrainingError
+from labelembed.lab import report, seeds
+from labelembed.lab.cli.compare_verb import say_comparison
+from labelembed.lab.errors import TrainingError
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.results import Comparison
+from labelembed.lab.runs import run as run_module
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.training import trainer
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.device import make_accelerator
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.recipes.loading import load_recipe
-from labelembed.results import Comparison
-from labelembed.runs import run as run_module
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.training import trainer
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.device import make_accelerator
-from labelembed.training.run_folder import RunFolder
 from tests.made_in_process import make_runs_here
 from tests.made_objectives import build
 from tests.made_training import (
@@ -272,7 +272,7 @@ def test_every_objective_is_tried_and_every_table_is_known():
     assert set(TABLES) | without == set(OBJECTIVES)
     for name in without:
         floating = [key for key, value in build(name, 2, 2).named_buffers() if value.is_floating_point()]
-        assert floating == ["temperature"]
+        assert floating == ["output_temperature"]
 
 
 # ---- ways to make a step

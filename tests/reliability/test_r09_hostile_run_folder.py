@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from labelembed.errors import LabelEmbedError, RunFolderError
-from labelembed.report import write_card, write_report
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.run_folder import RunFolder
+from labelembed.errors import LabelEmbedError
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report import write_card, write_report
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing
 from tests.made_hostile import mutated_file, pickle_bomb, vouch_for
 from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
@@ -160,10 +161,10 @@ def linked(folder: Path, name: str, target: Path) -> None:
 
 
 LINKS = (
-    "recipe.yaml", "environment.json", "journal.jsonl", "result.json", "model.safetensors",
+    "recipe.yaml", "environment.json", "history.jsonl", "result.json", "model.safetensors",
     "label_geometry.safetensors",
-    "class_means.safetensors", "evidence", "evidence/errors.json",
-    "evidence/examples.safetensors", "checkpoints", "checkpoints/step-0000000005",
+    "class_means.safetensors", "diagnostics", "diagnostics/errors.json",
+    "diagnostics/examples.safetensors", "checkpoints", "checkpoints/step-0000000005",
     "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations", ".lock",
 )  # fmt: skip
 
@@ -209,7 +210,7 @@ def test_link_within_the_folder_is_followed(runs, tmp_path):
     SavedRun.load(tmp_path / "link")
 
 
-TEMPORARY = (".recipe.yaml", ".journal.jsonl", ".result.json", ".model.safetensors", ".label_geometry.safetensors")
+TEMPORARY = (".recipe.yaml", ".history.jsonl", ".result.json", ".model.safetensors", ".label_geometry.safetensors")
 
 
 @pytest.mark.parametrize("name", TEMPORARY)

@@ -10,16 +10,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from labelembed.errors import LabelEmbedError, RunFolderError
+from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
-from labelembed.models.backbones import read_weights
-from labelembed.pretrained_text import load_encoder
-from labelembed.runs.saved_run import SavedRun
-from labelembed.runs.teacher import LOGITS, about_table
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.models.backbones import read_weights
+from labelembed.lab.pretrained_text import load_encoder
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.teacher import LOGITS, about_table
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.tensor_files import HEADER_BYTES, HEADER_TENSORS
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.run_folder import RunFolder
 from tests.made_hostile import vouch_for
 from tests.made_hostile_runs import read_everything, write_runs
 from tests.made_training import no_flush, one_thread  # noqa: F401
@@ -59,7 +60,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("kind", HUGE)
-@pytest.mark.parametrize("name", ["result.json", "journal.jsonl", "recipe.yaml"])  # a reader each
+@pytest.mark.parametrize("name", ["result.json", "history.jsonl", "recipe.yaml"])  # a reader each
 def test_huge_file_takes_little_memory(kind, name, runs, tmp_path, figure):
     folder = tmp_path / "run"
     shutil.copytree(runs / "label embedding" / "done", folder)

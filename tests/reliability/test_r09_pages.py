@@ -16,12 +16,12 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_hostile import json_text, mutated_file, pickle_bomb
 from tests.made_hostile_runs import files_of, write_runs
-from tests.made_runs import embedding_geometry, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import embedding_geometry, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.made_training import no_flush, one_thread  # noqa: F401
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
@@ -68,7 +68,7 @@ def write_translation(place: Path) -> Path:
         place / "translation",
         test={"error": 0.4, "nll": 2.0, "bleu": 0.2},
         validation={"error": 0.4, "nll": 2.0, "bleu": 0.2},
-        journal=journal_lines([0.6, 0.4]),
+        history=history_lines([0.6, 0.4]),
         calibrated={"temperature": 1.5, "test": metrics(0.4), "validation": metrics(0.4)},
     )
     leave_sentences(run.path, [("one output", 0.2), ("another", 0.9)])

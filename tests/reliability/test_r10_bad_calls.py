@@ -83,7 +83,7 @@ def test_a_message_is_compared_to_its_end():
 def test_a_process_of_its_own_says_the_same(words, folder, figure):
     (bad,) = [bad for bad in TABLE if bad.words == words]
     before = listing(folder)
-    code = "import sys, torch; from labelembed.cli import main; main()"
+    code = "import sys, torch; from labelembed.lab.cli import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, *shlex.split(words)], cwd=folder, capture_output=True, text=True, timeout=120
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.data import TextReader
-from labelembed.data.files.csv import MAXIMUM_CELL
 from labelembed.errors import DataError
+from labelembed.lab.data import TextReader
+from labelembed.lab.data.files.csv import MAXIMUM_CELL
 from tests.made_cli import call
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelembed.data import (
+from labelembed.errors import LabelEmbedError
+from labelembed.geometry import LabelGeometry, read_hierarchy
+from labelembed.lab.data import (
     CifarReader,
     CorpusSettings,
     ImageReader,
@@ -28,16 +30,14 @@ from labelembed.data import (
     read_idx,
     read_inputs,
 )
-from labelembed.data.corpus.text_corpus import read_corpus
-from labelembed.errors import LabelEmbedError
-from labelembed.geometry import LabelGeometry, read_hierarchy
-from labelembed.recipes.loading import load_recipe
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.data.corpus.text_corpus import read_corpus
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
 from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes, write_tar
-from tests.made_runs import embedding_geometry, journal_lines, make_run, metrics
+from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
@@ -57,7 +57,7 @@ def preprocessed(place: Path) -> None:
 
 
 def run(place: Path) -> Path:
-    make_run(place, test=metrics(0.1), journal=journal_lines([0.3, 0.2, 0.1]))
+    make_run(place, test=metrics(0.1), history=history_lines([0.3, 0.2, 0.1]))
     return place
 
 
@@ -143,14 +143,14 @@ READERS = {
         lambda at: load_recipe(str(at / "f.yaml")),
     ),
     "groups": (
-        one_file(lambda at: (at / "f.yaml").write_text("animals: [cat, dog]\nthings: [car, ship]\n")),
-        lambda at: read_hierarchy(at / "f.yaml", ("cat", "dog", "car", "ship")),
+        one_file(lambda at: (at / "f.json").write_text('{"animals": ["cat", "dog"], "things": ["car", "ship"]}')),
+        lambda at: read_hierarchy(at / "f.json", ("cat", "dog", "car", "ship")),
     ),
     "geometry": (
         one_file(lambda at: embedding_geometry("abcd").save(at / "f.safetensors")),
         lambda at: LabelGeometry.load(at / "f.safetensors"),
     ),
-    "journal": (run, lambda at: RunFolder(at).journal()),
+    "history": (run, lambda at: RunFolder(at).history()),
 }
 
 

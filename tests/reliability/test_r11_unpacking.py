@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import ImageReader, ParquetReader, TableReader, TextReader
-from labelembed.data.files import parquet
 from labelembed.errors import DataError
+from labelembed.lab.data import ImageReader, ParquetReader, TableReader, TextReader
+from labelembed.lab.data.files import parquet
 from tests.made_cli import call
 from tests.made_data import write_parquet
 from tests.made_texts import write_columns

@@ -11,8 +11,8 @@ import shutil
 import pytest
 import torch
 
-from labelembed.data import ImageReader
-from labelembed.data.cache import cache_folder
+from labelembed.lab.data import ImageReader
+from labelembed.lab.data.cache import cache_folder
 from tests.made_cli import succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, write_image
@@ -52,7 +52,7 @@ def unlike(first, second):
     assert len(runs) > 1
     for run in runs:
         wrong += [f"{run}: {name}" for name in differences(contents(first / run), contents(second / run))]
-        for name in ("model.safetensors", "evidence/examples.safetensors"):
+        for name in ("model.safetensors", "diagnostics/examples.safetensors"):
             one, other = (folder / run / name for folder in (first, second))
             if one.exists() or other.exists():  # of sentence pairs there are no outcomes of examples
                 wrong += [f"{run}: bytes of {name}"] if one.read_bytes() != other.read_bytes() else []
@@ -209,7 +209,7 @@ def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
 
 def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
     pytest.importorskip("transformers", reason="features of texts need transformers: the extra `text`")
-    from labelembed.data import TextReader
+    from labelembed.lab.data import TextReader
     from tests.made_text_encoder import write_encoder
     from tests.made_texts import reviews, write_csv
 

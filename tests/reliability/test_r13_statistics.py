@@ -10,8 +10,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from labelembed.metrics import joint_interval, paired_comparison
-from labelembed.report import comparison_rows, load_comparison, verdict, write_csv
+from labelembed.lab.report import comparison_rows, load_comparison, verdict, write_csv
+from labelembed.lab.report.decision import outcome
+from labelembed.lab.report.verdict import full_verdict
+from labelembed.metrics import holm, joint_interval, paired_comparison
+from tests.made_evidence import comparison_of_outcomes
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401
 from tests.reliability.figures import sized
@@ -195,18 +198,66 @@ def test_joint_intervals_cover_as_often_as_promised(seeds, strength, of_seeds, f
     figure.at_most(what, missed / TRIALS, 0.07)
 
 
-def test_verdicts_over_folders_say_a_difference_as_often_as_promised(tmp_path, figure):
-    # The whole way: run folders, table, Holm's correction, words. Fewer of them, for each is 16 files to write.
-    times, said = sized(short=40, full=400), 0
+# Nothing is there in any of these: how often "better" and "worse" come all the same, each of which may be wrong in 5 %.
+NOTHING_THERE = [(of_seeds, of_examples) for of_seeds in (0.0, 0.4) for of_examples in (0.0, 1.0, 3.0)]
+
+
+def errors_by_chance(random, of_seeds, of_examples, examples=449):
+    """Returns right and wrong of a method minus those of its reference [8, examples], in truth equally good."""
+    latent = random.normal(0, of_seeds, size=(8, 1)) + random.normal(0, of_examples, size=(1, examples))
+    latent = latent + random.normal(size=(8, examples))
+    limit = 2 * math.sqrt(1 + of_examples**2)
+    return (latent > limit) * 1.0 - (latent < -limit)
+
+
+def compared(differences):
+    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
+    return found._replace(joint=joint_interval(differences))
+
+
+@pytest.mark.parametrize(("of_seeds", "of_examples"), NOTHING_THERE)
+def test_better_and_worse_are_each_said_in_under_5_percent_where_nothing_is_there(of_seeds, of_examples, figure):
+    random = np.random.default_rng(2030)
+    # A gain of 5 % of about 5 % errors is worth something.
+    said = [
+        outcome(compared(errors_by_chance(random, of_seeds, of_examples)), smallest_gain=0.0025) for _ in range(TRIALS)
+    ]
+    for answer in ("better", "worse"):
+        figure.at_most(f'"{answer}" in {TRIALS:,} comparisons without a difference', said.count(answer) / TRIALS, 0.05)
+
+
+def test_the_best_of_three_by_validation_is_called_better_in_under_5_percent_where_nothing_is_there(figure):
+    random = np.random.default_rng(2031)
+    said = []
+    for _ in range(TRIALS):
+        # The luck of a seed is in its validation and its test error.
+        both = [errors_by_chance(random, 0.4, 1.0, examples=898) for _ in range(3)]
+        methods = [compared(one[:, 449:]) for one in both]
+        best = int(np.argmin([one[:, :449].mean() for one in both]))
+        p_holm = holm([one.p_value for one in methods])[best]
+        said.append(outcome(methods[best]._replace(p_holm=p_holm), smallest_gain=0.0025))
+    for answer in ("better", "worse"):
+        figure.at_most(f'"{answer}" of the best of three in {TRIALS:,}', said.count(answer) / TRIALS, 0.05)
+
+
+def test_verdicts_over_folders_say_use_it_and_it_is_worse_as_seldom(tmp_path, figure):
+    # The whole way: run folders, outcomes of examples, table, Holm's correction, words. Fewer, for each is 24 runs.
+    times = sized(short=20, full=200)
+    said = {"Use it": 0, "worse": 0}
     random = np.random.default_rng(2028)
+    names = ("one_hot", "label_smoothing smoothing=0.1", "label_smoothing smoothing=0.4", "label_embedding")
     for number in range(times):
-        luck = random.normal(0.05, 0.01, size=8)
-        errors = {
-            name: dict(enumerate((luck + random.normal(0, 0.002, size=8)).tolist()))
-            for name in ("one_hot", "label_embedding")
-        }
-        sentence = verdict(load_comparison(make_comparison(tmp_path / str(number), errors)))[0]
-        said += "lowers" in sentence or "raises" in sentence
-    # Of so many, at 5 % each: four standard deviations above what is to be expected.
-    most = 0.05 * times + 4 * math.sqrt(0.05 * 0.95 * times)
-    figure.at_most(f"verdicts of {times} folders that claim a difference where there is none", said, most)
+        wrong = np.abs(random.normal(size=(1, 449))) > 1.5
+        right = {}
+        for name in names:  # each method errs on some examples more than the others do, by chance
+            own = random.normal(0, 3.0, size=(1, 449)) + random.normal(size=(8, 449))
+            right[name] = ~(wrong & (own > 0))
+        chosen_by = {name: dict(enumerate(random.uniform(0.05, 0.06, size=8).tolist())) for name in names}
+        folder = comparison_of_outcomes(tmp_path / str(number), right, validation_errors=chosen_by)
+        answer = full_verdict(load_comparison(folder))
+        said["Use it"] += answer.answer == "Use it"
+        said["worse"] += any("worse" in one for one in answer.because)
+    # Of so many, at 5 % each: three standard deviations above what is to be expected.
+    most = 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
+    for answer, count in said.items():
+        figure.at_most(f'"{answer}" in the verdicts of {times} folders without a difference', count, most)

@@ -15,10 +15,10 @@ import filelock
 import pytest
 
 import labelembed
-from labelembed.errors import InterruptedTraining, RunFolderError
-from labelembed.runs.run import run_recipe
-from labelembed.runs.run_lock import LOCK, locked
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.errors import InterruptedTraining, RunFolderError
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.run_lock import LOCK, locked
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
 from tests.made_training import (
     CommandLines,
@@ -64,7 +64,7 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
         assert time.monotonic() < until, [command.output() for command in left]
         time.sleep(0.02)
     (running,) = left
-    wait_until(lambda: len(RunFolder(out).journal()) > 1, running, pause=0.02)
+    wait_until(lambda: len(RunFolder(out).history()) > 1, running, pause=0.02)
     assert owner(out) == running.process.pid
     said = f"error: {out}: is being trained by process {running.process.pid} on {socket.gethostname()}; wait for it"
     others = [command for command in started if command is not running]
@@ -78,9 +78,9 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
     assert running.running()
     running.signal(signal.SIGTERM)
     assert running.code() == 143, running.output()
-    journal = RunFolder(out).journal()
-    assert [line["epoch"] for line in journal] == list(range(1, len(journal) + 1))
-    assert sorted(os.listdir(out)) == [LOCK, "checkpoints", "environment.json", "journal.jsonl", "recipe.yaml"]
+    history = RunFolder(out).history()
+    assert [line["epoch"] for line in history] == list(range(1, len(history) + 1))
+    assert sorted(os.listdir(out)) == [LOCK, "checkpoints", "environment.json", "history.jsonl", "recipe.yaml"]
 
 
 @pytest.mark.parametrize("verb", ["compare", "compare --tuned", "tune"])
@@ -99,7 +99,7 @@ def test_second_comparison_or_tuning_of_a_folder_is_refused(verb, tmp_path):
 def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
     out = tmp_path / "run"
     command = commands.start(*words("train", out))
-    wait_until(lambda: len(RunFolder(out).journal()) > 1, command, pause=0.02)
+    wait_until(lambda: len(RunFolder(out).history()) > 1, command, pause=0.02)
     command.signal(signal.SIGKILL)
     assert command.code() == -signal.SIGKILL
     assert owner(out) == command.process.pid

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from labelembed.runs.stored import stored_recipe
-from labelembed.training.checkpoints import load_newest
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
 from tests.made_hostile import vouch_for
 from tests.made_training import small_recipe, stop_after, train
@@ -50,12 +50,12 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
     expected = json.loads((release / "expected.json").read_text())
     before, damaged = load_newest(tmp_path / "run" / "checkpoints")
     assert (before.step, damaged) == (expected["stopped_at"], [])
-    kept = RunFolder(release / "run").journal()
+    kept = RunFolder(release / "run").history()
     succeed("resume", tmp_path / "run", "--quiet")
     folder = RunFolder(tmp_path / "run")
-    assert folder.journal()[: len(kept)] == kept  # what was done is as it was, to the last bit
-    errors = differing({"result": folder.result(), "journal": folder.journal()},
-                       {key: expected[key] for key in ("result", "journal")})  # fmt: skip
+    assert folder.history()[: len(kept)] == kept  # what was done is as it was, to the last bit
+    errors = differing({"result": folder.result(), "history": folder.history()},
+                       {key: expected[key] for key in ("result", "history")})  # fmt: skip
     print("\n".join(errors))
     figure.count("releases whose run ends as recorded", int(not errors), 1)
     for verb in ("evaluate", "labels", "report"):
@@ -105,13 +105,13 @@ def test_train_refuses_a_changed_recipe_with_its_differences(half, figure):
 
 def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figure):
     succeed("resume", "run", "--epochs", 5, "--set", "optimizer.learning_rate=0.5", "--quiet")
-    journal = half.journal()
-    assert [line["epoch"] for line in journal] == [1, 2, 3, 4, 5]
-    # cosine over 25 steps, of which 10, 15, ... are made: the schedule is that of the new number of epochs
-    from labelembed.training.schedules import cosine
+    history = half.history()
+    assert [line["epoch"] for line in history] == [1, 2, 3, 4, 5]
+    # cosine over 25 steps, the last of an epoch 9, 14, ...: the schedule is that of the new number of epochs
+    from labelembed.lab.training.schedules import cosine
 
-    rates = [0.5 * cosine()(min(step, 24), 5, 25) for step in (10, 15, 20, 25)]
-    assert [line["learning_rate"] for line in journal[1:]] == pytest.approx(rates, rel=1e-12)
+    rates = [0.5 * cosine()(step, 5, 25) for step in (9, 14, 19, 24)]
+    assert [line["learning_rate"] for line in history[1:]] == pytest.approx(rates, rel=1e-12)
     assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
     assert "epochs: 3" in (half.path / "recipe.1.yaml").read_text()
     noted = "at step 7 (epoch 2): epochs 3 became 5; optimizer.learning_rate 0.01 became 0.5; before: recipe.1.yaml"
@@ -156,6 +156,7 @@ ANEW = "it cannot go on; train again in another folder. It differs in\n  "
         ("objective=one_hot", f"{ANEW}objective.name: here"),
         ("optimizer=sgd", f"{ANEW}optimizer.name: here 'adam'"),
         ("batch_size=20", f"{ANEW}batch_size: here 40, asked"),
+        (f"objective.weight={[2.0] * 10}", f"{ANEW}objective.weight: here None, asked"),
         ("seed=1", f"{ANEW}seed: here 0, asked for 1"),
         ("data.train_examples=100", f"{ANEW}data.train_examples: here"),
         ("selection.by=last_epoch", f"{ANEW}selection.by: here"),

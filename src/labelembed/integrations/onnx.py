@@ -55,7 +55,7 @@ def export_onnx(
     """Writes an encoder and its objective as one ONNX file, and returns the largest difference to PyTorch's outputs.
 
     The file has one input, `inputs`, and one output, `logits` or `probabilities`; in its metadata are `labels` (JSON),
-    `objective`, `output` and `temperature`.
+    `objective`, `output` and `output_temperature`.
 
     Args:
         path: The file.
@@ -82,7 +82,7 @@ def export_onnx(
         "labels": json.dumps([str(n) for n in range(objective.num_labels)] if names is None else list(names)),
         "objective": next((name for name, kind in OBJECTIVES.items() if kind is type(objective)), "unknown"),
         "output": "probabilities" if probabilities else "logits",
-        "temperature": repr(float(objective.temperature)),
+        "output_temperature": repr(float(objective.output_temperature)),
     }
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # of the exporters: what matters is raised

@@ -72,23 +72,24 @@ class Network(nn.Module):
         return torch.cat([self(inputs) for inputs, *_ in examples.batches(rows)]).float().cpu()
 
     @torch.no_grad()
-    def hidden_states(self, examples: Examples, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields hidden states [n, H], labels [n] and row numbers [n] in evaluation mode."""
+    def hidden_states(self, examples: Examples, rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Yields hidden states [n, H], labels, row numbers and weights, where there are any, in evaluation mode."""
         self.eval()
-        for inputs, labels, indices, _ in examples.batches(rows):
-            yield self.encoder(inputs), labels, indices
+        for inputs, labels, indices, weights in examples.batches(rows):
+            yield (self.encoder(inputs), labels, indices, *([] if weights is None else [weights]))
 
     @torch.no_grad()
     def label_geometry(self, examples: Examples, rows: Tensor, names: list[str]) -> LabelGeometry:
-        """Returns what the objective learned about the labels; it is given the class means of its outputs."""
+        """Returns what the objective learned about the labels; where that is nothing the class means of its outputs."""
         objective = self.objective
-        if len(names) > 4_000:  # a table of means, and of the distances between all of them, would be too large
+        if objective.learns_labels or len(names) > 4_000:  # the distances between so many means take too much memory
             return objective.label_geometry(names)
         sums = torch.zeros(len(names), objective.output_size, dtype=torch.float64, device=examples.labels.device)
-        for hidden, labels, _ in self.hidden_states(examples, rows):
+        for hidden, labels, *_ in self.hidden_states(examples, rows):
             sums.index_add_(0, labels, objective.output(hidden).double())
         counts = torch.bincount(examples.labels[rows], minlength=len(names)).clamp_min(1)
-        return objective.label_geometry(names, class_means=(sums / counts[:, None]).float())
+        means = (sums / counts[:, None]).float().cpu()
+        return LabelGeometry(tuple(names), vectors=means, source=f"{type(objective).__name__}, class means")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -129,7 +130,7 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: The labels [C], sorted.
         label_geometry_: What was learned about the labels, a `LabelGeometry` with the names `str(label)`.
-        temperature_: What the logits are divided by; 1 where none was fitted.
+        output_temperature_: What the logits are divided by; 1 where none was fitted.
         history_: For each epoch the mean of each term; `loss_curve_` the total's.
         n_iter_: Epochs trained; `best_iter_` the one whose weights are kept.
         validation_scores_: Accuracy on the validation set after each epoch, `best_validation_score_` the best; None
@@ -191,20 +192,20 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             objective = self._new_objective(width, arguments)
         network = Network(encoder, objective).to(self.device)
         self._train(network, examples, rows, validation, seed)
-        self.temperature_ = 1.0
+        self.output_temperature_ = 1.0
         if self.calibrate and validation is not None:
             counted = validation if sample_weight is None else validation[sample_weight[validation] > 0]
             if len(counted) >= FEWEST_CALIBRATION_EXAMPLES:
-                self.temperature_ = fit_temperature(network.logits(examples, counted), labels[counted])
+                self.output_temperature_ = fit_temperature(network.logits(examples, counted), labels[counted])
         self.label_geometry_ = network.label_geometry(examples, rows, [str(label) for label in self.classes_])
         if isinstance(objective, (Retrospection, Distillation)):
             # Prediction does not need what they remember of each example.
-            forgetful = arguments | {"num_examples": 0, "teacher_logits": None}
-            network.objective = self._new_objective(width, forgetful).to(self.device)
-            own, trained = network.objective.state_dict(), objective.state_dict()
+            forgetful = self._new_objective(width, arguments | {"num_examples": 0, "teacher_logits": None})
+            own, trained = forgetful.state_dict(), objective.state_dict()
             same = {name: trained[name] for name, value in own.items() if trained[name].shape == value.shape}
-            network.objective.load_state_dict(same, strict=False)
-        network.objective.temperature.fill_(self.temperature_)
+            forgetful.load_state_dict(same, strict=False)
+            network.objective = forgetful.to(self.device)
+        network.objective.output_temperature.fill_(self.output_temperature_)
         self.network_ = network.eval()
         return self
 
@@ -225,7 +226,7 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "network_")
         inputs = self._validated(X, reset=False)
         examples = Examples(inputs, device=self.device)
-        return self.network_.to(self.device).logits(examples, torch.arange(inputs.shape[0])) / self.temperature_
+        return self.network_.to(self.device).logits(examples, torch.arange(inputs.shape[0])) / self.output_temperature_
 
     def _validated(self, X: Any, **more: Any) -> Any:  # noqa: N803
         accepted = {"accept_sparse": "csr", "dtype": np.float32, "allow_nd": self.encoder is not None}
@@ -247,12 +248,12 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             errors.require(holds, name, getattr(self, name), rule)
         errors.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
         errors.choice("schedule", self.schedule, ("constant", "cosine"))
-        given = dict(self.objective_arguments or {})
-        given.pop("teacher" if self.objective == "distillation" else "", None)
+        own = {"teacher"} if self.objective == "distillation" else set()
+        given = {name: value for name, value in (self.objective_arguments or {}).items() if name not in own}
         supplied = ("num_examples", "teacher_logits", "ignore_index")
-        arguments = checked_arguments(self.objective, given, errors, supplied=supplied)
+        given = checked_arguments(self.objective, given, errors, supplied=supplied)
         errors.raise_if_any()
-        return arguments
+        return given
 
     def _split(self, labels: Any, seed: int) -> tuple[Tensor, Tensor | None]:
         """Returns the rows to train on and those of the validation set; None where it is not needed or too small."""
@@ -379,9 +380,8 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return OPTIMIZERS[self.optimizer](groups, fused=fused)
 
     def __getstate__(self) -> Any:
-        """Returns the state to pickle, its tensors on the CPU, so that it opens where there is no other device."""
         if hasattr(self, "network_"):
-            self.network_.to("cpu")
+            self.network_.to("cpu")  # so that a pickle opens where there is no other device
         return super().__getstate__()
 
     def __sklearn_tags__(self) -> Any:

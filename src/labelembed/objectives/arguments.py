@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from labelembed.errors import ArgumentErrors, nearest, unknown_name
+from labelembed.errors import ArgumentErrors, nearest
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES
 from labelembed.objectives.base import CommonArguments, Objective
 
-_DESCRIPTIONS: dict[Any, str] = {
+_WORDS: dict[Any, str] = {
     float: "a number",
     int: "a whole number",
     bool: "True or False",
@@ -54,19 +54,19 @@ def checked_arguments(
         supplied: Arguments that the caller fills in, which a user cannot give.
     """
     given = {key: value.item() if isinstance(value, np.generic) else value for key, value in (arguments or {}).items()}
+    errors.choice("objective", name, tuple(OBJECTIVES))
     if name not in OBJECTIVES:
-        errors.errors.append(f"`objective`: {unknown_name('objective', name, OBJECTIVES)}")
         return given
     known = {key: each for key, each in parameters_of(OBJECTIVES[name]).items() if key not in supplied}
     for key, value in given.items():
         if key not in known:
-            errors.errors.append(f"`{key}`: {name!r} has no such argument{nearest(key, known)}")
-        elif not _fits(value, known[key][0]):
+            errors.note(key, f"is no argument of {name!r}{nearest(key, known)}")
+        elif not any(_fits(value, member) for member in _members(known[key][0])):
             hint = nearest(value, _choices(known[key][0])) if isinstance(value, str) else ""
-            errors.errors.append(f"`{key}` must be {_described(known[key][0])}, got {value!r}{hint}")
+            errors.note(key, f"must be {_described(known[key][0])}, got {value!r}{hint}")
     for key, (annotation, default) in known.items():
         if default is inspect.Parameter.empty and key not in given:
-            errors.errors.append(f"`{key}`: {name!r} needs it, {_described(annotation)}")
+            errors.note(key, f"must be given to {name!r}: {_described(annotation)}")
     return given
 
 
@@ -81,33 +81,22 @@ def _choices(annotation: Any) -> list[str]:
     return [choice for member in literals for choice in typing.get_args(member)]
 
 
-def _fits(value: Any, annotation: Any) -> bool:
-    for member in _members(annotation):
-        origin = typing.get_origin(member)
-        if origin is Literal:
-            fits = isinstance(value, str) and value in typing.get_args(member)
-        elif origin is not None:  # numbers in a sequence
-            numbers = value.tolist() if isinstance(value, np.ndarray) else value
-            entry = typing.get_args(member)[0]
-            is_sequence = isinstance(numbers, Sequence) and not isinstance(numbers, str)
-            fits = is_sequence and all(_fits(each, entry) for each in numbers)
-        elif member in (float, int):
-            fits = isinstance(value, (int, float) if member is float else int) and not isinstance(value, bool)
-        else:
-            fits = isinstance(value, member)
-        if fits:
-            return True
-    return False
+def _fits(value: Any, member: Any) -> bool:
+    if typing.get_origin(member) is Literal:
+        return isinstance(value, str) and value in typing.get_args(member)
+    if typing.get_origin(member) is not None:  # numbers in a sequence
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        entry = typing.get_args(member)[0]
+        return isinstance(value, Sequence) and not isinstance(value, str) and all(_fits(each, entry) for each in value)
+    if member in (float, int):
+        return isinstance(value, (int, member)) and not isinstance(value, bool)
+    return isinstance(value, member)
 
 
 def _described(annotation: Any) -> str:
     """Returns an annotation in words: ``a number, 'log' or None``."""
-    words: list[str] = []
+    words = [repr(choice) for choice in _choices(annotation)]
     for member in _members(annotation):
-        if typing.get_origin(member) is Literal:
-            words += [repr(choice) for choice in typing.get_args(member)]
-        elif typing.get_origin(member) is not None:
-            words.append("a sequence of numbers")
-        else:
-            words.append(_DESCRIPTIONS.get(member, f"a {getattr(member, '__name__', member)}"))
+        if typing.get_origin(member) is not Literal:
+            words.append(_WORDS.get(member, "a sequence of numbers"))
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

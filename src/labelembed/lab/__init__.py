@@ -1,0 +1,10 @@
+"""The lab: from a recipe to a page; what the command `labelembed` does on top of the library."""
+
+from importlib.util import find_spec
+
+_NEEDED = (
+    "PIL accelerate filelock jinja2 matplotlib optuna pandas pydantic rich sklearn typer yaml"  # as they are imported
+)
+_missing = [name for name in _NEEDED.split() if find_spec(name) is None]
+if _missing:
+    raise ImportError(f"labelembed.lab needs {', '.join(_missing)}: pip install 'labelembed[lab]'")

@@ -1,0 +1,153 @@
+"""Data sets: readers, encoders, splits, batches with the indices of their examples.
+
+A reader turns what the user has into `RawData`; `prepare` holds out the validation set, fits the reader's encoder on
+the training examples and returns `LabelledData`, whose splits give out batches. Parallel text becomes a folder by
+`preprocess`, which `read_corpus` opens as a `TextCorpus` of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
+from labelembed.lab.data.corpus.pair_files import PairFiles
+from labelembed.lab.data.corpus.preprocessing import preprocess
+from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs
+from labelembed.lab.data.corpus.sentences import Sentences
+from labelembed.lab.data.corpus.settings import CorpusSettings
+from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
+from labelembed.lab.data.corpus.tokenizer import Tokenizer
+from labelembed.lab.data.corpus.vocabulary import Vocabulary
+from labelembed.lab.data.dataset import LabelledData, RawData
+from labelembed.lab.data.encoder import Encoded, Encoder, NewExamples, ReadingProgress, Unchanged
+from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
+from labelembed.lab.data.encoders.table import TableEncoder
+from labelembed.lab.data.encoders.text_encoder import TextFeatures, TextTokens
+from labelembed.lab.data.files.idx import read_idx
+from labelembed.lab.data.files.picture import Fit
+from labelembed.lab.data.found import Found, Place
+from labelembed.lab.data.preparation import prepare
+from labelembed.lab.data.readers.arrays import read_inputs
+from labelembed.lab.data.readers.cifar import CifarReader
+from labelembed.lab.data.readers.digits import DigitsReader
+from labelembed.lab.data.readers.images import ImageReader
+from labelembed.lab.data.readers.mnist import MnistReader
+from labelembed.lab.data.readers.parquet import ParquetReader
+from labelembed.lab.data.readers.table import TableReader
+from labelembed.lab.data.readers.texts import TextReader
+from labelembed.lab.data.readers.vectors import VectorReader
+from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
+from labelembed.lab.data.texts import Texts
+
+
+class Reader(Protocol):
+    """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the parts of the data set with their labels, a test set among them, and what to say of them.
+
+        Args:
+            to_evaluate: The data are for a finished run to evaluate: no test set is held out, and any label will do.
+            progress: Told how far the decoding of pictures is.
+
+        Raises:
+            DataError: The data cannot be used.
+        """
+        ...
+
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn, from the training examples, how examples become inputs."""
+        ...
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns what is to be predicted for, decoded as `read` does, for the run's encoder.
+
+        Args:
+            file: A file of such examples, without labels.
+            encoder: That of the run.
+            invert: Exchange dark and light, of pictures.
+
+        Raises:
+            DataError: The file cannot be used.
+        """
+        ...
+
+
+#: The readers a recipe can name; their keyword arguments are its keys.
+DATA: dict[str, Callable[..., Reader]] = {
+    "texts": TextReader,
+    "table": TableReader,
+    "images": ImageReader,
+    "vectors": VectorReader,
+    "parquet": ParquetReader,
+    "mnist": MnistReader,
+    "cifar": CifarReader,
+    "digits": DigitsReader,
+}
+
+#: Names that readers had before, with what stands for them now.
+OLD_NAMES: dict[str, dict[str, str]] = {
+    "labelled-text": {"name": "texts", "inputs": "words"},
+    "text-features": {"name": "texts", "inputs": "features"},
+    "text-tokens": {"name": "texts", "inputs": "tokens"},
+    "manifest": {"name": "images"},
+    "arrays": {"name": "vectors"},
+    "idx": {"name": "mnist"},
+}
+
+#: The readers of sentence pairs.
+CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
+
+__all__ = [
+    "CORPORA",
+    "DATA",
+    "OLD_NAMES",
+    "BagOfWordsEncoder",
+    "Batch",
+    "CifarReader",
+    "CorpusSettings",
+    "DigitsReader",
+    "Encoded",
+    "Encoder",
+    "Examples",
+    "Fit",
+    "Found",
+    "ImageReader",
+    "LabelledData",
+    "MnistReader",
+    "NewExamples",
+    "PairBatch",
+    "PairFiles",
+    "PairInputs",
+    "ParquetReader",
+    "Place",
+    "RawData",
+    "Reader",
+    "ReadingProgress",
+    "SentencePairs",
+    "Sentences",
+    "Split",
+    "TableEncoder",
+    "TableReader",
+    "TextCorpus",
+    "TextFeatures",
+    "TextReader",
+    "TextTokens",
+    "Texts",
+    "TokenBudget",
+    "Tokenizer",
+    "Unchanged",
+    "ValidationSplit",
+    "VectorReader",
+    "Vocabulary",
+    "hold_out",
+    "open_corpus",
+    "prepare",
+    "preprocess",
+    "read_corpus",
+    "read_idx",
+    "read_inputs",
+    "stratified_order",
+]

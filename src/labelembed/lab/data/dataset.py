@@ -1,0 +1,166 @@
+"""What a reader returns (`RawData`) and what a run trains on (`LabelledData`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelembed.lab.data.batch import Examples, Split
+from labelembed.lab.data.checks import require_names
+from labelembed.lab.data.encoder import CutTexts, Encoder, Unchanged
+
+# Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
+_CHUNK_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RawData:
+    """A data set as a reader found it, before validation examples are held out and inputs are made.
+
+    Attributes:
+        parts: The training examples `train`; the test examples `test`, but of data to evaluate that name none; and the
+            `validation` set where the data bring one, and then none is held out.
+        names: Names of the labels 0, 1, ...; none: arrays to evaluate whose labels have numbers only.
+        input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
+            and the encoder learns it.
+        source: Where the data came from, for messages and reports.
+        notes: What the user should know of the data, one line each: pictures converted, examples left out.
+        label_column: The column of the labels; None: not of a table.
+        label_values: The labels as the data spell them, where `names` are the user's own; none: as `names`.
+        minimum_label_examples: Labels with fewer training examples are to be left out; None: no setting says so.
+        new_encoder: Makes the encoder that turns examples into inputs.
+    """
+
+    parts: Mapping[str, Examples]
+    names: tuple[str, ...]
+    input_range: tuple[float, float] | None = None
+    source: str
+    notes: tuple[str, ...] = ()
+    label_column: str | None = None
+    label_values: tuple[str, ...] = ()
+    minimum_label_examples: int | None = None
+    new_encoder: Callable[[], Encoder] = Unchanged
+
+    @property
+    def train(self) -> Examples:
+        """The training examples."""
+        return self.parts["train"]
+
+    @property
+    def validation(self) -> Examples | None:
+        """The validation set that the data bring."""
+        return self.parts.get("validation")
+
+    @property
+    def test(self) -> Examples | None:
+        """The test examples."""
+        return self.parts.get("test")
+
+    def renamed(self, names: Sequence[str] | None) -> RawData:
+        """Returns the data with the user's own names of the labels, in the order of the data's; None: as they are.
+
+        Raises:
+            DataError: There are more or fewer of them, or one is empty or stands twice.
+        """
+        if names is None:
+            return self
+        return replace(self, names=require_names(names, len(self.names), self.source), label_values=self.names)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledData:
+    """A data set ready for training, its splits checked (see `prepare`).
+
+    Attributes:
+        train: Training examples without those held out; a batch's indices are positions in it.
+        validation: Validation examples to choose by, or None.
+        test: Test examples, or None.
+        names: Names of the labels 0, 1, ...
+        input_shape: Shape of one input: (channels, height, width), or (features,).
+        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
+            those of the training examples; others may lie outside, and are not clipped.
+        source: Where the data came from.
+        notes: What the user should know of the data, one line each.
+        encoder: The encoder that made the inputs, fitted on the training examples.
+        texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
+            only their inputs are known.
+        cut: How many texts are longer than what is read of them, which a note says too; None where none is.
+        label_column: See `RawData`.
+        label_values: See `RawData`.
+    """
+
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    input_range: tuple[float, float]
+    source: str
+    notes: tuple[str, ...] = ()
+    encoder: Encoder = field(default_factory=Unchanged)
+    texts: Callable[[str, int], str] | None = None
+    cut: CutTexts | None = None
+    label_column: str | None = None
+    label_values: tuple[str, ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels, those included that no example has."""
+        return len(self.names)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    def to(self, device: torch.device | str) -> LabelledData:
+        """Returns this data with every split on `device`."""
+        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels and names.
+
+        Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which
+        examples are held out does take part.
+        """
+        digest = hashlib.sha256(json.dumps(self.names).encode())
+        for name, split in self.splits.items():
+            inputs = split.inputs
+            for tensor in ((inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)) + (split.labels,):
+                array = np.ascontiguousarray(tensor.cpu().numpy())
+                # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
+                heading = [name, array.dtype.str, array.shape]
+                digest.update(json.dumps(heading).encode())
+                digest.update(array.data)
+        return digest.hexdigest()
+
+    def input_statistics(self) -> tuple[Tensor, Tensor]:
+        """Returns mean [C] and standard deviation [C] of the training inputs, in the units of the inputs.
+
+        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are
+        float32 on the CPU, and the same to the last bit on whatever device the data are. The deviation is
+        over all values (divided by their number). A channel that is constant gets 1, so that dividing by
+        it is always safe.
+        """
+        inputs = self.train.inputs
+        assert isinstance(inputs, Tensor)  # ids of words have no mean
+        channels = inputs.shape[1]
+        at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
+
+        def mean_of(function: Callable[[Tensor], Tensor]) -> Tensor:
+            total = torch.zeros(channels, dtype=torch.float64)
+            for chunk in torch.split(inputs, at_once):
+                total += function(chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)).sum(dim=1)
+            return total / (inputs.numel() / channels)
+
+        mean = mean_of(lambda values: values)
+        deviation = mean_of(lambda values: (values - mean[:, None]).square()).sqrt()
+        deviation[deviation == 0] = 1.0
+        return mean.to(torch.float32), deviation.to(torch.float32)

@@ -1,0 +1,182 @@
+"""What the parts of a data set are for, and holding examples out: the same ones whatever the seed of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelembed.errors import ArgumentErrors, DataError
+from labelembed.lab.data.batch import Examples
+from labelembed.seeds import generator
+
+Part = TypeVar("Part", bound=Examples)
+
+#: How parts are spelt in file names, folders, lists and columns.
+PARTS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+}  # fmt: skip
+#: Default share of the examples that becomes the test set.
+TEST_FRACTION = 0.2
+
+
+def assigned(
+    found: Mapping[str, Part],
+    fraction: float | None,
+    *,
+    source: str,
+    to_evaluate: bool = False,
+    purpose: str = "test",
+) -> tuple[dict[str, Part], list[str]]:
+    """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
+
+    A validation part is the validation set, and none is held out of the training examples. Only where there is no test
+    part it is the test set, as is usual where test labels are kept secret. Where there is neither, test examples are
+    held out: stratified by label and always the same, so that every run is tested on the same examples. A label's only
+    example is trained on.
+
+    Args:
+        found: The parts that the data bring; `train` is among them.
+        fraction: Share of the examples that becomes the test set where there is none; None: 0.2.
+        source: The data set, for messages.
+        to_evaluate: The data are for a finished run to evaluate: nothing is held out.
+        purpose: See `stratified_order`.
+
+    Raises:
+        DataError: There is a test set and `fraction` asks for another, or one side would be empty.
+    """
+    parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
+    notes = []
+    if "validation" in parts and "test" not in parts:
+        parts["test"] = parts.pop("validation")
+        notes.append("no test set: the validation set takes its place")
+    if to_evaluate:
+        return parts, notes
+    if "test" in parts:
+        if fraction is not None:
+            raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
+        return parts, notes
+    train = parts["train"]
+    share = TEST_FRACTION if fraction is None else fraction
+    count = round(share * len(train))
+    if not 0 < count < len(train):
+        side = "training" if count else "test"
+        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
+    order = stratified_order(train.labels, seed=0, purpose=purpose).numpy()
+    values = train.labels.cpu().numpy()
+    is_test = np.zeros(len(values), dtype=bool)
+    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
+    for part, chosen in (("train", ~is_test), ("test", is_test)):
+        parts[part] = train.select(torch.from_numpy(np.flatnonzero(chosen)))
+    held = f"{is_test.sum():,} of {len(values):,} examples held out for it"
+    return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
+
+
+def in_words(part: str) -> str:
+    """Returns the name of a part in a sentence: the `training` set."""
+    return "training" if part == "train" else part
+
+
+def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
+    """Returns what is wrong with a share of the examples; None is no error."""
+    errors = ArgumentErrors()
+    inside = isinstance(fraction, float | int) and not isinstance(fraction, bool) and 0 < fraction < 1
+    errors.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
+    return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSplit:
+    """Which training examples become the validation set; exactly one of the first three.
+
+    Args:
+        first: The first so many, as the papers do with MNIST (5,000).
+        fraction: This part of them, between 0 and 1, at random and stratified by label.
+        examples: So many, at random and stratified by label.
+        seed: Which random ones; not the run's seed, so that runs with other seeds choose by the same examples.
+
+    Raises:
+        ValueError: Not exactly one is given, or a value is out of its range.
+    """
+
+    first: int | None = None
+    fraction: float | None = None
+    examples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        errors = ArgumentErrors()
+        given = {
+            name: value
+            for name, value in (("first", self.first), ("fraction", self.fraction), ("examples", self.examples))
+            if value is not None
+        }
+        errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
+        for name in ("first", "examples"):
+            value = getattr(self, name)
+            errors.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
+        errors.errors += fraction_errors(self.fraction, "fraction").errors
+        errors.require(_is_whole(self.seed, 0), "seed", self.seed, "must be a whole number >= 0")
+        errors.raise_if_any()
+
+
+def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | None]:
+    """Returns the training examples that stay and the validation set, each in the order they stood in.
+
+    Without `how` nothing is held out.
+
+    Raises:
+        DataError: Nothing would be held out, or no training example would stay.
+    """
+    if how is None:
+        return train, None
+    if how.first is not None:
+        number, wording, order = how.first, f"first = {how.first:,}", torch.arange(len(train))
+    else:
+        number, wording = how.examples or 0, f"examples = {how.examples or 0:,}"
+        if how.fraction is not None:
+            number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
+        # another purpose would hold out other examples than those of docs/results.md
+        order = stratified_order(train.labels, seed=how.seed, purpose="development")
+    if number < 1:
+        raise DataError(
+            f"validation: {wording} of {len(train):,} training examples is none; ask for a larger part or leave it out"
+        )
+    if number >= len(train):
+        raise DataError(
+            f"validation: {wording} would leave nothing to train on, "
+            f"for the training set has {len(train):,} examples; hold out fewer"
+        )
+    return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
+
+
+def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
+    """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
+
+    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part
+    of a larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the
+    larger side.
+
+    Args:
+        labels: Labels [N], int64, not negative.
+        seed: Seed of the order.
+        purpose: What the order is for; other purposes get other orders from the same seed.
+    """
+    shuffle = torch.randperm(labels.shape[0], generator=generator(seed, purpose)).numpy()
+    shuffled = labels.cpu().numpy()[shuffle]
+    by_label = np.argsort(shuffled, kind="stable")
+    _, starts, counts = np.unique(shuffled[by_label], return_index=True, return_counts=True)
+    rank = np.arange(len(shuffled)) - np.repeat(starts, counts)
+    # The r-th of c rows of a label stands at (r + 1/2) / c of the way; ties stay in shuffled order.
+    place = np.empty(len(shuffled))
+    place[by_label] = (2 * rank + 1) / (2 * np.repeat(counts, counts))
+    return torch.from_numpy(shuffle[np.argsort(place, kind="stable")])
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

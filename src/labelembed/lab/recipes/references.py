@@ -1,0 +1,106 @@
+"""What a recipe points to: the labels' vectors, a text encoder for their names, the run that is the teacher.
+
+A run folder keeps what came of it, so that to resume and to predict need the folder and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from labelembed.lab.recipes.schema import Recipe
+from labelembed.lab.recipes.signature import keys_of
+from labelembed.lab.training.run_folder import RunFolder
+from labelembed.objectives import OBJECTIVES
+
+# Where a run folder keeps the labels' vectors or similarities that it was given.
+EMBEDDING_FILE = "embedding.safetensors"
+# Where it keeps the teacher's predictions of the training examples.
+TEACHER_FILE = "teacher.safetensors"
+KEPT_FILES = (EMBEDDING_FILE, TEACHER_FILE)
+
+
+def kept_file(folder: Path | None, name: str) -> Path | None:
+    """Returns a file that a run folder keeps, None where the run has not begun: its recipe is written last."""
+    begun = folder is not None and RunFolder(folder).state() != "empty"
+    return folder / name if folder is not None and begun and (folder / name).is_file() else None
+
+
+def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
+    """Returns where the objective's saved geometry is, None when it takes none.
+
+    Args:
+        recipe: A checked recipe.
+        base: The run folder; what it keeps is taken first.
+    """
+    value = recipe.objective.get("embedding")
+    if not isinstance(value, str) or value in learned_embeddings(recipe):
+        return None
+    if text_encoder(recipe) is not None:  # encoded once, when the run began
+        return kept_file(base, EMBEDDING_FILE)
+    below = (base / value) if base is not None else None
+    return below if below is not None and below.is_file() else Path(value).expanduser()
+
+
+def learned_embeddings(recipe: Recipe) -> tuple[str, ...]:
+    """Returns the values of `embedding` that are no path: those of an objective that can learn it."""
+    key = keys_of(OBJECTIVES[recipe.objective["name"]])["embedding"]
+    return () if key.is_required() else ("full", "compressed")
+
+
+def text_encoder(recipe: Recipe) -> str | None:
+    """Returns the path of the text encoder for the labels' names, `""` for the packaged one; None for none."""
+    value = recipe.objective.get("embedding")
+    if not isinstance(value, str) or not (value == "text" or value.startswith("text:")):
+        return None
+    return value.removeprefix("text").removeprefix(":")
+
+
+def teacher_path(given: Path, *, base: Path | None = None) -> Path:
+    """Returns the teacher's run folder, or the table of its predictions that a run folder keeps.
+
+    Args:
+        given: What the recipe says.
+        base: The run folder of the student: its own table is taken first.
+    """
+    return kept_file(base, TEACHER_FILE) or given.expanduser()
+
+
+def needs_table(recipe: Recipe) -> bool:
+    """Tells whether a recipe's teacher is kept by its largest entries, and not by all logits."""
+    return "teacher" in recipe.objective and (recipe.of_sentences or recipe.objective["top_k"] is not None)
+
+
+def points_outside(recipe: Recipe) -> bool:
+    """Tells whether the objective is given something that its recipe only points to."""
+    return "teacher" in recipe.objective or embedding_path(recipe) is not None or text_encoder(recipe) is not None
+
+
+def whole_paths(recipe: Recipe, beside: Path | None) -> dict[str, str]:
+    """Returns the objective's keys that are paths, made whole, so that the recipe works from anywhere.
+
+    Args:
+        recipe: A checked recipe.
+        beside: The recipe's own folder: what it points to may lie there, as it does in a run folder.
+    """
+    found: dict[str, str] = {}
+    geometry, encoder = embedding_path(recipe, base=beside), text_encoder(recipe)
+    if encoder:
+        found["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"
+    elif encoder is None and geometry is not None and geometry.is_file():
+        found["embedding"] = str(geometry.absolute())
+    if "teacher" in recipe.objective:
+        given = Path(recipe.objective["teacher"]).expanduser()
+        below = given if beside is None else beside / given
+        found["teacher"] = str((below if below.exists() else given).absolute())
+    return found
+
+
+def as_kept(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as a run folder keeps it: what it points to is the folder's own."""
+    kept = recipe.of_one_run()
+    if embedding_path(recipe) is not None or text_encoder(recipe) is not None:
+        kept["objective"] = kept["objective"] | {"embedding": EMBEDDING_FILE}
+    if "teacher" in recipe.objective:
+        kept["objective"] = kept["objective"] | {"teacher": TEACHER_FILE}
+    return kept

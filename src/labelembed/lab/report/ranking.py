@@ -1,0 +1,86 @@
+"""Which variants come first: the one that the verdict is about, the baseline, then the others, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from labelembed.lab.report.comparison import Comparison, Split, VariantRuns
+
+#: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
+MOST_NAMED = 12
+SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
+# They treat all wrong classes alike: nothing about the labels is learned or given.
+_ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
+
+
+def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
+    """Returns variants by their mean on validation examples, the best first, and in words what they were ranked by.
+
+    By test examples only where one of them has no validation examples. A variant without a number comes last.
+    """
+    metric = comparison.headline
+    validated = all(variant.metrics("validation", metric) for variant in variants)
+    chosen_on: Split = "validation" if validated else comparison.split
+
+    def loss(variant: VariantRuns) -> float:
+        values = variant.metrics(chosen_on, metric).values()
+        return (-fmean(values) if metric == "bleu" else fmean(values)) if values else math.inf
+
+    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
+    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if metric == 'bleu' else 'error'}{flattered}"
+
+
+def best_method(comparison: Comparison) -> VariantRuns | None:
+    """Returns the best of `method_candidates`, which the verdict is about; None where no run has finished."""
+    finished = [variant for variant in comparison.variants if variant.runs]
+    candidates = method_candidates(comparison) or finished
+    return ranked(candidates, comparison)[0][0] if candidates else None
+
+
+def method_candidates(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the finished variants that the verdict's method is chosen among; the baseline is none of them.
+
+    The learned methods, those that use how labels relate; where there are none the other methods, then label smoothing,
+    then cross entropy.
+    """
+    others = [variant for variant in comparison.variants if variant.runs and variant.name != comparison.baseline]
+    learned = [variant for variant in others if variant.kind not in _ALL_LABELS_ALIKE]
+    methods = learned or [variant for variant in others if variant.kind not in (SMOOTHING, ONE_HOT)]
+    return methods or [variant for variant in others if variant.kind == SMOOTHING] or others
+
+
+def by_weight(comparison: Comparison) -> list[VariantRuns]:
+    """Returns all variants: the verdict's, the baseline, and the others.
+
+    Of a few the others stay in the order in which they were asked for; of more than `MOST_NAMED` the best come first.
+    """
+    first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
+    many = len(comparison.variants) > MOST_NAMED
+    finished = [variant for variant in comparison.variants if variant.runs]
+    others = ranked(finished, comparison)[0] if many and finished else []
+    return list({one.name: one for one in [*first, *others, *comparison.variants]}.values())
+
+
+def series_positions(comparison: Comparison) -> dict[str, int]:
+    """Returns the colour and style of each variant by its name: 0, the grey one, for the baseline.
+
+    The colours of the variants that are drawn all differ, in their line's style at least.
+    """
+    many = len(comparison.variants) > MOST_NAMED
+    order = by_weight(comparison) if many else comparison.variants
+    others = [variant.name for variant in order if variant.name != comparison.baseline]
+    series = {name: place for place, name in enumerate(others, start=1)}
+    return {variant.name: series.get(variant.name, 0) for variant in comparison.variants}
+
+
+def drawn_variants(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the variants that a figure draws each for itself, in the comparison's order."""
+    names = {variant.name for variant in by_weight(comparison)[:MOST_NAMED]}
+    return [variant for variant in comparison.variants if variant.name in names]
+
+
+def others_note(drawn: int, others: int) -> str:
+    """Returns, for a caption, which of many variants are drawn each for itself."""
+    return f"Drawn are {drawn} of {drawn + others} variants, the best and the baseline; the {others} others"

@@ -1,0 +1,103 @@
+"""What a run ran on and how much memory it took, for whoever reads its numbers later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("labelembed", "torch", "numpy", "accelerate", "safetensors", "scikit-learn")
+
+
+def describe_environment(*, device: str | None = None) -> dict[str, Any]:
+    """Returns versions, machine, commit, command and threads as JSON values.
+
+    Args:
+        device: The device asked for, None for whatever Accelerate finds.
+    """
+    gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(0) if gpus else "cpu",
+        "command": _command(),
+    }
+
+
+def _command() -> list[str]:
+    """Returns what was called: the command line, or the script that trains."""
+    program = Path(sys.argv[0])
+    is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
+    return ["labelembed", *sys.argv[1:]] if is_ours else ["python", *filter(None, sys.argv)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a source tree that was not installed
+        return None
+
+
+@cache
+def _commit() -> str | None:
+    """Returns the commit of the source tree this package stands in, with `-modified` where it has changed."""
+    here = Path(__file__).parent
+    if not (here.parents[2] / ".git").exists():
+        return None
+    answers = []
+    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            ran = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        answers.append(ran.stdout.strip())
+    return answers[0] + ("-modified" if answers[1] else "")
+
+
+def begin_peak() -> None:
+    """Resets the peak of memory; where the system cannot, it stays that of the whole process."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux, proc(5); several runs share a process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> dict[str, int | str] | None:
+    """Returns the most bytes since `begin_peak`, and of what; None where the system does not tell.
+
+    Args:
+        device: Where the run was computed.
+
+    Returns:
+        ``{"bytes": ..., "of": "gpu"}`` is what PyTorch's tensors took on the GPU, ``"process"`` the resident memory of
+        the whole process, Python and libraries included.
+    """
+    if device.type == "cuda":
+        return {"bytes": int(torch.cuda.max_memory_allocated(device)), "of": "gpu"}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return {"bytes": int(line.split()[1]) * 1024, "of": "process"}
+    return None
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

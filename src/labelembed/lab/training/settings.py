@@ -1,0 +1,142 @@
+"""How a run goes: the numbers that are neither data, network, objective nor optimiser; a recipe holds them too."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from labelembed.lab.data import TextCorpus, TokenBudget
+from labelembed.lab.training.batches import TrainingData
+
+# Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value}")
+    return value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
+
+
+def _examples_or_another_unit(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    (unit,) = value if len(value) == 1 else (None,)
+    if unit not in ("per_label", "tokens"):
+        raise ValueError(
+            "must be a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, "
+            f"{{tokens: TOKENS}} for as many sentences as have so many, got {value}"
+        )
+    return {unit: check(value[unit])}
+
+
+def _epochs_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    if not {"steps"} <= set(value) <= {"steps", "at_least"}:
+        raise ValueError(
+            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with "
+            f"`at_least: EPOCHS` no fewer than these, got {value}"
+        )
+    return {name: check(value[name]) for name in value}
+
+
+if TYPE_CHECKING:
+    BatchSize = int | dict[str, int]
+    Epochs = int | dict[str, int]
+else:  # checked as a number, so that the message is about a number
+    _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
+    BatchSize = Annotated[PositiveInt, pydantic.WrapValidator(_examples_or_another_unit), _AS_GIVEN]
+    Epochs = Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000, strict=True)], pydantic.WrapValidator(_epochs_or_steps), _AS_GIVEN
+    ]
+
+
+class Block(pydantic.BaseModel):
+    """A part of a recipe: unknown keys are refused, and so are infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Selection(Block):
+    """Which epoch's weights are kept: of equal errors those with the lowest NLL, of equal epochs the first."""
+
+    by: Literal["auto", "validation_error", "validation_nll", "validation_bleu", "last_epoch"] = Field(
+        "auto",
+        description="auto: validation_error (of a corpus validation_bleu) where there is a validation set, "
+        "else last_epoch",
+    )
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
+
+
+class CheckpointPolicy(Block):
+    """When to save what resuming needs. On Ctrl-C and at the end of the run it is saved in any case."""
+
+    minimum_seconds: Annotated[Number, Field(ge=0)] = Field(
+        10.0, description="save at the end of an epoch when the last save is this old"
+    )
+    every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    time_share: Annotated[Number, Field(gt=0, le=1)] = Field(
+        0.05, description="share of the time that saving may take: saves that come sooner are left out; 1: none is"
+    )
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
+        2, description="how many are kept; the older one is there if one breaks"
+    )
+
+
+class TrainingSettings(Block):
+    """Everything the trainer must know besides what it trains."""
+
+    epochs: Epochs = Field(
+        description="passes over the training set; {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30"
+    )
+    batch_size: BatchSize = Field(
+        description="examples of one optimiser step; {per_label: 50}: 50 times the number of labels"
+    )
+    micro_batches: PositiveInt = Field(
+        1, description="gradient accumulation: parts of a batch, one after the other where it does not fit into memory"
+    )
+    seed: Seed = Field(0, description="of the start, the order of the examples, dropout")
+    precision: Precision = Field("float32", description="bf16 and fp16: mixed precision")
+    compile: Flag = Field(
+        False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
+    )
+    max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="scale gradients down to this norm, all parameters together; null: never"
+    )
+    selection: Selection = Field(Selection(), description="which epoch's weights are kept")
+    checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), description="when to save what resuming needs")
+    test_every_epoch: Flag = Field(
+        False, description="evaluate the test set after every epoch, as papers' curves do; false: once, at the end"
+    )
+
+    def step_size(self, num_labels: int) -> int | TokenBudget:
+        """Returns the batch size in examples, or of a corpus in sentences or tokens, for data with so many labels."""
+        size = self.batch_size
+        if isinstance(size, int):
+            return size
+        return TokenBudget(size["tokens"]) if "tokens" in size else size["per_label"] * num_labels
+
+    def number_of_epochs(self, data: TrainingData) -> int:
+        """Returns the number of epochs, for data that may have to be counted in steps."""
+        if isinstance(self.epochs, int):
+            return self.epochs
+        steps = data.train.number_of_batches(self.step_size(data.num_labels))
+        return max(math.ceil(self.epochs["steps"] / steps), self.epochs.get("at_least", 1))
+
+    def selected_by(self, data: TrainingData) -> str:
+        """Returns what the selection goes by: `last_epoch`, or `validation_` and a metric."""
+        if self.selection.by != "auto":
+            return self.selection.by
+        if data.validation is None:
+            return "last_epoch"
+        return "validation_bleu" if isinstance(data, TextCorpus) else "validation_error"
