@@ -1,10 +1,12 @@
-"""A step of transformers' Trainer: its own heads against objectives in their place, one thread."""
+"""Inside other tools, one thread: a step of transformers' Trainer, and a fit of scikit-learn on the digits."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,14 +101,43 @@ def language_model(folder: str) -> dict[str, Callable[[], None]]:
     return variants_of(theirs, batches, folder, {"label_embedding": {"embedding": "compressed", "rank": 64}})
 
 
+def scikit_learn() -> None:
+    """Prints the time of `ObjectiveClassifier` as a ratio of `MLPClassifier`'s, with the test errors."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier
+
+    from labelembed.integrations.sklearn import ObjectiveClassifier
+
+    inputs, labels = load_digits(return_X_y=True)
+    train_x, test_x, train_y, test_y = train_test_split(inputs / 16, labels, stratify=labels, random_state=0)
+    same = {"hidden_layer_sizes": (100,), "batch_size": 200, "max_iter": 100, "random_state": 0}
+    models: dict[str, Any] = {"MLPClassifier": MLPClassifier(n_iter_no_change=1_000, **same)}
+    for name in ("one_hot", "label_smoothing", "online_label_smoothing", "label_embedding"):
+        models[name] = ObjectiveClassifier(name, **same)
+    print(" scikit-learn, the digits, 100 epochs of batches of 200, one hidden layer of 100")
+    with warnings.catch_warnings(action="ignore"):  # of MLPClassifier, that it has not converged
+        times = interleaved(
+            {name: partial(model.fit, train_x, train_y) for name, model in models.items()}, rounds=5, calls=1
+        )
+    print_ratios(times, baseline="MLPClassifier", goals=dict.fromkeys([*models][1:], 1.5))
+    errors = {name: f"{100 * (1 - model.score(test_x, test_y)):.2f} %" for name, model in models.items()}
+    print(f"  test errors: {errors}")
+
+
 def run() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        scikit_learn()
+    finally:
+        torch.set_num_threads(threads)
     try:
         import transformers
     except ImportError:
         print("  transformers is not installed: pip install 'labelembed[transformers]'")
         return
     transformers.utils.logging.set_verbosity_error()
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -44,8 +44,7 @@ class EncoderAndObjective(nn.Module):
             self.objective = build(name, HIDDEN, LABELS, **arguments, **CASES[case])
         self.double()
         # As `training.network.Network` does: what every process keeps for itself is not sent at every step.
-        store = getattr(self.objective, "store", nn.Module())
-        self._ddp_params_and_buffers_to_ignore = [f"objective.store.{name}" for name, _ in store.named_buffers()]
+        self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in self.objective.named_buffers()]
 
     def forward(self, inputs: Tensor, labels: Tensor, indices: Tensor, items: Tensor | None = None) -> Any:
         return self.objective(self.encoder(inputs), labels, indices, num_items_in_step=items)
@@ -116,7 +115,7 @@ def evaluate(rank: int = 0) -> dict[str, list[float]]:
 # Every way in which processes talk: sums of counts, of class sums, of distributions, and what is gathered.
 GROUPED = (
     *("label_embedding", "one_hot, chunked", "adaptive_labels, repel"),
-    *("online_label_smoothing", "online_label_smoothing, top 2", "retrospection, steps"),
+    *("online_label_smoothing", "retrospection, steps"),
 )
 
 

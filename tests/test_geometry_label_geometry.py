@@ -13,7 +13,7 @@ from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry, label_geometry
 
 from .naive.cross_entropy import naive_softmax
-from .naive.static_labels import naive_cosine
+from .naive.geometry import naive_cosine
 
 KINDS = ["euclidean", "cosine", "similarities"]
 

@@ -27,14 +27,14 @@ def outputs(objective, hidden):
     return objective.output(hidden).tolist()
 
 
-@pytest.mark.parametrize("arguments", [{}, {"update": "moving_average", "momentum": 0.8}, {"loss": "before_update"}])
+@pytest.mark.parametrize("arguments", [{}, {"preset": "paper"}])
 @pytest.mark.parametrize("count", [13, 1])
 def test_label_vectors_after_a_step_equal_the_loops_and_predict(arguments, count):
     objective = made(**arguments)
     for step in range(3):
         hidden, labels = rows(objective, count, seed=step, ignored=count > 1)
         old = objective.centroids.tolist()
-        new = naive_centroids(outputs(objective, hidden), labels.tolist(), old, momentum=objective.momentum)
+        new = naive_centroids(outputs(objective, hidden), labels.tolist(), old)
         objective(hidden, labels)
         torch.testing.assert_close(objective.centroids.tolist(), new, rtol=0, atol=1e-12)
     distances = [[-naive_distance(row, vector) for vector in new] for row in outputs(objective, hidden)]
@@ -79,18 +79,15 @@ def test_an_example_on_its_own_label_vector_has_finite_gradients():
 def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
     hidden, labels = rows(made(), 9, ignored=False)[0], torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
     objective = made()
-    said = r"fewer than two examples a class in the batch \(9 in 5 classes\), .* larger batches .* or update='epoch'"
-    with pytest.warns(UserWarning, match=said):
+    with pytest.warns(UserWarning, match="9 examples of 5 classes"):
         objective(hidden, labels)
     objective(hidden, labels)  # warnings are errors here
-    for settled in ("epoch", "moving_average"):
-        made(update=settled)(hidden, labels)
     enough = made()
     enough(hidden[:8], labels[:8] % 4)  # two of each class
     enough(hidden[:1], labels[:1])  # the last batch of an epoch
 
 
-@pytest.mark.parametrize("arguments", [{}, {"update": "epoch"}, {"prediction": "last"}])
+@pytest.mark.parametrize("arguments", [{}, {"prediction": "last"}])
 def test_a_pass_over_the_training_examples_gives_the_means_of_all(arguments):
     objective = made(**arguments)
     hidden, labels = rows(objective, 50)
@@ -101,9 +98,20 @@ def test_a_pass_over_the_training_examples_gives_the_means_of_all(arguments):
     if "prediction" not in arguments:
         torch.testing.assert_close(objective.prediction_centroids, means, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(objective.label_geometry().vectors, means.float())
-    # Training goes on from its own vectors, unless they are those of the epoch.
-    expected = means if objective.update == "epoch" else before
-    torch.testing.assert_close(objective.centroids, expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(objective.centroids, before)  # training goes on from its own vectors
+
+
+def test_the_papers_steps_are_counted_from_the_start_of_each_epoch():
+    """Algorithm 1: with w = 1 and k = 2 an epoch of four steps updates in its second and fourth."""
+    objective, moved = made(preset="paper", update_every=2, warmup_steps=1, prediction="last"), []
+    for step in range(8):
+        if step == 4:
+            objective.end_epoch()
+            objective.start_epoch(1, 10, 4)
+        before = objective.centroids.clone()
+        objective(*rows(objective, seed=step))
+        moved.append(not torch.equal(before, objective.centroids))
+    assert moved == [False, True] * 4
 
 
 def test_label_vectors_start_as_one_hot_vectors_padded_or_as_directions():
@@ -129,7 +137,3 @@ def test_the_width_of_a_layer_is_the_label_dimension_and_a_bias_stays_where_ther
     objective = AdaptiveLabels.from_linear(layer, num_labels=3)
     assert objective.centroids.shape == (3, 30)
     assert objective.output.bias is layer.bias
-    saved = AdaptiveLabels(4, 3, bias=True).state_dict()
-    with pytest.raises(RuntimeError, match="no output bias unless it is asked for; build it with bias=True"):
-        AdaptiveLabels(4, 3).load_state_dict(saved)
-    AdaptiveLabels(4, 3, bias=True).load_state_dict(saved)

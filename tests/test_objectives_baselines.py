@@ -7,18 +7,22 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import ConfidencePenalty, Distillation, LabelSmoothing, OneHot, StaticLabels, TeacherFree
-from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed
+from labelembed.objectives import (
+    ConfidencePenalty,
+    Distillation,
+    LabelEmbedding,
+    LabelSmoothing,
+    OneHot,
+    StaticLabels,
+    TeacherFree,
+)
 
-from .made_objectives import label_vectors, made_examples, made_mode, teacher_logits
-from .naive.cross_entropy import naive_linear, naive_softmax
-from .naive.remembering import naive_sparse
+from .made_objectives import label_vectors, made_examples, made_mode
+from .naive.cross_entropy import naive_linear
 from .naive.static_labels import naive_static_logits
-
-LOSSES = ("huber", "squared", "cosine")
+from .naive.teacher_free import naive_virtual_teacher
 
 
 def made(mode, *shape, ignored=True, **arguments):
@@ -74,7 +78,7 @@ def test_label_smoothing_is_that_of_torch(smoothing, impl):
 
 
 def test_one_label_leaves_nothing_to_learn():
-    for objective in (ConfidencePenalty(4, 1), TeacherFree(4, 1), TeacherFree(4, 1, preset="paper")):
+    for objective in (ConfidencePenalty(4, 1), TeacherFree(4, 1)):
         found = total_and_gradients(objective, torch.randn(3, 4), torch.zeros(3, dtype=torch.int64), torch.arange(3))
         assert not any(value.any() for value in found.values())
 
@@ -101,12 +105,11 @@ def test_training_with_the_penalty_leaves_more_entropy():
 # --------------------------------------------------------------------------------------------------- teacher-free
 
 
-@pytest.mark.parametrize("preset", ["published_code", "paper"])
 @pytest.mark.parametrize("true_probability", [1e-300, 0.2, 0.99, 1.0])
 @pytest.mark.parametrize("temperature", [1e-9, 1.0, 1e9])
-def test_teacher_free_is_finite_at_the_ends_of_its_arguments(preset, true_probability, temperature):
+def test_teacher_free_is_finite_at_the_ends_of_its_arguments(true_probability, temperature):
     for num_labels in (1, 2, 5):
-        ends = {"preset": preset, "true_probability": true_probability, "temperature": temperature}
+        ends = {"true_probability": true_probability, "temperature": temperature}
         objective, *batch = made("teacher_free", num_labels=num_labels, **ends)
         assert all(bool(value.isfinite().all()) for value in total_and_gradients(objective, *batch).values())
         assert objective(*batch).teacher.item() >= -1e-12
@@ -115,7 +118,8 @@ def test_teacher_free_is_finite_at_the_ends_of_its_arguments(preset, true_probab
 @pytest.mark.parametrize(("num_labels", "smoothing"), [(3, None), (100, 0.09995)])
 def test_teacher_free_as_published_is_label_smoothing(num_labels, smoothing):
     objective, *batch = made("teacher_free", num_labels=num_labels, teacher_weight=0.1)
-    share, others = objective._true_share, num_labels - 1
+    share = naive_virtual_teacher(0, num_labels, true_probability=0.99, temperature=20.0)[0]
+    others = num_labels - 1
     strength = 0.1 * (1 - share) * num_labels / others
     assert smoothing is None or strength == pytest.approx(smoothing, abs=5e-6)
     smooth = with_output_of(objective, LabelSmoothing(4, num_labels, smoothing=strength).double())
@@ -166,70 +170,30 @@ def test_training_brings_the_outputs_to_the_teacher_where_there_is_no_loss():
         assert value.abs().max().item() < 1e-14, name
 
 
-@pytest.mark.parametrize("top_k", [1, 2, 6])
-def test_the_table_holds_the_largest_softened_entries_and_their_rounding_alone_moves_the_terms(top_k):
-    logits = teacher_logits(6)
-    table = SoftLabelTable.of_logits(logits, temperature=2.5, top_k=top_k)
-    assert table.values.dtype == torch.float16
-    assert (table.labels is None) == (top_k == 6)
-    for place, row in enumerate(logits[:7].double().tolist()):
-        soft = naive_softmax(row, 2.5)
-        labels = range(6) if table.labels is None else table.labels[place].tolist()
-        assert table.values[place].tolist() == pytest.approx([soft[label] for label in labels], rel=2**-10)
-        assert sorted(soft[label] for label in labels) == sorted(soft)[-top_k:]
-    objective, hidden, labels, rows = made("distillation", num_labels=6, top_k=top_k, temperature=2.5)
-    exact = torch.tensor([naive_sparse(naive_softmax(row, 2.5), top_k) for row in logits[rows].tolist()]).double()
-    log_p = (objective.logits(hidden) / 2.5).log_softmax(dim=1)
-    expected = F.kl_div(log_p, exact, reduction="none").sum(dim=1)[labels != -100].mean().item()
-    # 2^-11 of each of the entries.
-    assert objective(hidden, labels, rows).teacher.item() == pytest.approx(expected, abs=2e-3)
-
-
-def test_sizes_are_those_of_the_tables_and_a_uniform_one_takes_that_of_one_example():
-    assert bytes_needed(430_000, 4_000) == 430_000 * 32 * 4  # 55 MB
-    assert bytes_needed(40_000_000, 4_000) == 5_120_000_000
-    assert bytes_needed(1_200_000, 1_000, top_k=1_000) == 2_400_000_000
-    for labels, top_k in ((300, 32), (100, 3), (40_000, 2)):
-        table = SoftLabelTable.of_logits(torch.zeros(5, labels), temperature=1.0, top_k=top_k)
-        held = sum(part.numel() * part.element_size() for part in table)
-        assert held == bytes_needed(5, labels, top_k=top_k)
-    table = SoftLabelTable.uniform(10**9, 1_000)
-    assert table.values.shape == (10**9, 32)
-    assert table.values.untyped_storage().nbytes() == 64
-    objective = Distillation(4, 1_000, teacher_logits=table, temperature=1.0)
-    with torch.no_grad():
-        objective.output.weight.zero_()
-        objective.output.bias.zero_()
-    terms = objective(torch.randn(2, 4), torch.tensor([3, 4]), torch.tensor([0, 10**9 - 1]))
-    assert terms.teacher.item() == pytest.approx(0, abs=1e-4)  # float16 of 1/1000
-
-
 # -------------------------------------------------------------------------------------------------- static labels
 
 
-def straight(loss):
+def straight():
     """Static labels whose outputs are the hidden states themselves."""
-    objective = made_mode("static_labels", loss=loss, hidden_size=7)
+    objective = made_mode("static_labels", hidden_size=7)
     with torch.no_grad():
         objective.output.weight.copy_(torch.eye(7))
         objective.output.bias.zero_()
     return objective
 
 
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("normalize", [True, False])
-def test_static_logits_equal_the_naive_loops(loss, normalize):
-    objective, hidden, *_ = made("static_labels", 3, 4, loss=loss, normalize=normalize)
+def test_static_logits_equal_the_naive_loops(normalize):
+    objective, hidden, *_ = made("static_labels", 3, 4, normalize=normalize)
     weight, bias = objective.output.weight.tolist(), objective.output.bias.tolist()
     outputs = [naive_linear(weight, bias, row) for row in hidden.view(12, 4).tolist()]
-    naive = naive_static_logits(outputs, objective.vectors.tolist(), loss=loss)
+    naive = naive_static_logits(outputs, objective.vectors.tolist())
     # A square root of a sum of squares that cancels to a tenth of its parts at most.
     torch.testing.assert_close(objective.logits(hidden).view(12, 5).tolist(), naive, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_logits_at_a_labels_vector_and_at_zero(loss):
-    objective = straight(loss)
+def test_loss_and_logits_at_a_labels_vector_and_at_zero():
+    objective = straight()
     assert objective.logits(objective.vectors).argmax(dim=1).tolist() == [0, 1, 2, 3, 4]
     for hidden in (objective.vectors[:3].clone(), torch.zeros(3, 7, dtype=torch.float64)):  # a distance has no slope
         hidden.requires_grad_()
@@ -252,18 +216,42 @@ def test_similarities_give_their_soft_targets_as_vectors():
     torch.testing.assert_close(objective.vectors, geometry.soft_targets())
 
 
-@pytest.mark.parametrize(("loss", "metric"), [("huber", "euclidean"), ("cosine", "cosine")])
-def test_the_geometry_is_the_vectors_or_the_means_of_what_the_outputs_became(loss, metric):
-    objective, means = made_mode("static_labels", loss=loss), torch.randn(5, 7)
-    geometry = objective.label_geometry("vwxyz")
-    assert geometry.metric == metric
-    assert torch.equal(geometry.vectors, objective.vectors.float())
-    of_means = objective.label_geometry("vwxyz", class_means=means)
-    assert torch.equal(of_means.vectors, means)
-    assert (of_means.metric, of_means.source) == (metric, "StaticLabels, class means")
+def test_the_geometry_is_the_vectors():
+    objective = made_mode("static_labels")
+    assert torch.equal(objective.label_geometry("vwxyz").vectors, objective.vectors.float())
 
 
-def test_from_linear_takes_the_number_of_labels_from_the_vectors():
-    layer = nn.Linear(4, 7)
-    objective = StaticLabels.from_linear(layer, embedding=label_vectors(5))
-    assert (objective.num_labels, objective.output) == (5, layer)
+# ------------------------------------------------------------------------------------------------------ identities
+
+
+def test_online_smoothing_with_a_uniform_s_is_label_smoothing():
+    objective, *batch = made("online_label_smoothing", similarity_weight=0.3, uniform_weight=0.1)
+    with torch.no_grad():
+        objective.similarities.fill_(1 / 5)
+    expected = total_and_gradients(with_output_of(objective, LabelSmoothing(4, 5, smoothing=0.4).double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("preset", ["paper", "published_port", "progressive"])
+def test_retrospection_without_weight_is_cross_entropy(preset):
+    objective, *batch = made("retrospection", preset=preset, final_weight=0.0, store_every=1)
+    objective.storings += 1  # as if something were stored
+    objective.start_epoch(0, 10, 3)
+    expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
+
+
+def test_a_fixed_embedding_equal_to_onehot_is_cross_entropy():
+    geometry = LabelGeometry("abcde", similarities=1e3 * torch.eye(5))
+    objective = LabelEmbedding(4, 5, embedding=geometry, output_weight=0.5, target_weight=0.5).double()
+    batch = made_examples(objective)
+    expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
+
+
+def test_a_constant_embedding_is_label_smoothing():
+    geometry = LabelGeometry("abcde", similarities=torch.zeros(5, 5))
+    objective = LabelEmbedding(4, 5, embedding=geometry, output_weight=0.7, target_weight=0.3).double()
+    batch = made_examples(objective)
+    expected = total_and_gradients(with_output_of(objective, LabelSmoothing(4, 5, smoothing=0.3).double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)

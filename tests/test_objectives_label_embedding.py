@@ -10,16 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.models import MLP, InputScaling
-from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot, label_embedding
 from labelembed.seeds import seeded
 
 from .made_objectives import made_examples, made_mode
 
 FIRST, SECOND = {"hidden", "output.weight", "output.bias"}, {"auxiliary.weight", "auxiliary.bias"}
-LEARNED = {"full": {"embedding.weight"}, "compressed": {"embedding.left", "embedding.right"}, "fixed": set()}
+LEARNED = {"full": {"embedding.weight"}, "compressed": {"embedding.weight", "embedding.projection"}, "fixed": set()}
 every_kind = pytest.mark.parametrize("kind", LEARNED)
 learned_kinds = pytest.mark.parametrize("kind", ["full", "compressed"])
 
@@ -77,7 +74,7 @@ def test_only_labels_that_are_predicted_right_have_their_embedding_moved(kind):
     labels[labels == 2] = -100
     objective(hidden, labels).total.backward()
     right = labels[objective.auxiliary(hidden).argmax(dim=1) == labels].unique()
-    table = objective.embedding.weight if kind == "full" else objective.embedding.left
+    table = objective.embedding.weight
     assert (table.grad != 0).any(dim=1).nonzero().flatten().tolist() == right.tolist()
     assert 2 not in right.tolist()
     terms = objective(hidden, objective.auxiliary(hidden).argmin(dim=1))  # and none at all
@@ -168,7 +165,7 @@ def test_compressed_embedding_has_one_scale_for_every_rank_or_is_sure_of_the_lab
     with seeded(0):
         plain = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank)
         objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
-    assert (plain.embedding.left.shape, plain.embedding.right.shape) == ((8_000, rank), (rank, 8_000))
+    assert (plain.embedding.weight.shape, plain.embedding.projection.shape) == ((8_000, rank), (rank, 8_000))
     labels = torch.arange(0, 8_000, 40)
     with torch.no_grad():
         # relu of a unit normal has the mean square 1/2.
@@ -195,70 +192,27 @@ def test_presets_give_the_documented_weights_and_arguments_override_them(preset,
     settings = LabelEmbedding(3, 4, preset=preset)
     assert tuple(getattr(settings, name) for name in names) == weights
     assert (settings.temperature, settings.confidence_limit) == (2.0, 0.9)
-    other = (0.0, 0.25, 0.0, "mean" if preset == "published_code" else "sum")
-    chosen = LabelEmbedding(3, 4, preset=preset, **dict(zip(names, other, strict=True)))
-    assert tuple(getattr(chosen, name) for name in names) == other
+    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, uniform_weight=0.0)
+    assert tuple(getattr(chosen, name) for name in names) == (0.0, 0.25, 0.0, weights[-1])
 
 
 # --------------------------------------------------------------------------------------------------- the warm-up
 
 
 @every_kind
-def test_target_has_no_weight_for_exactly_the_warmup_steps(kind):
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+@pytest.mark.parametrize(("share", "epochs", "silent"), [(0.4, 10, 4), (0.5, 5, 3), (0.001, 10, 1), (0.99, 4, 4)])
+def test_target_has_no_weight_in_the_first_share_of_the_epochs(kind, impl, share, epochs, silent):
     # 0.3 has no exact binary form: a weight that passed through float32 would show at 1e-8.
-    objective = made(kind, output_weight=0.0, target_weight=0.3, target_warmup_steps=3)
+    objective = made(kind, output_weight=0.0, target_weight=0.3, target_warmup=share, impl=impl)
     hidden, labels = rows(objective)
-    for step in range(6):
-        objective.zero_grad()
-        terms = objective(hidden, labels)
-        expected = weighted(objective, terms, 0.0 if step < 3 else 0.3)
-        assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12), step  # float64 sums of five
-        terms.total.backward()
-        assert objective.output.weight.grad.any() == (step >= 3)
-
-
-def test_the_warmup_counts_training_steps_and_travels_in_the_state():
-    objective, other = (made(target_warmup_steps=2, seed=seed) for seed in range(2))
-    hidden, labels = rows(objective)
-    objective(hidden, labels)
-    objective.eval()(hidden, labels)
-    assert objective.progress.item() == 1_000_000
-    objective.train()(hidden, labels)
-    other.load_state_dict(objective.state_dict())
-    terms = other(hidden, labels)
-    assert terms.total.item() == pytest.approx(weighted(other, terms, 1.0).item(), abs=1e-12)
-    assert LabelEmbedding(3, 4, target_warmup_steps=9).to(torch.bfloat16).progress.dtype == torch.int64
-
-
-@pytest.mark.parametrize(("share", "steps", "silent"), [(0.4, 10, 4), (0.5, 5, 2), (0.001, 10, 0), (0.999, 4, 4)])
-def test_a_share_of_the_run_is_so_many_steps_of_it(share, steps, silent):
-    objective = made(target_weight=0.3, target_warmup_steps=share)
-    plain = made(target_weight=0.3, target_warmup_steps=silent)
-    objective.start_epoch(0, 1, steps)
-    hidden, labels = rows(objective)
-    for _ in range(steps + 2):
-        assert torch.equal(objective(hidden, labels).total, plain(hidden, labels).total)
-
-
-def test_a_share_of_a_run_of_unknown_length_is_refused_at_the_first_step():
-    objective = LabelEmbedding(4, 5, target_warmup_steps=0.4).double()
-    hidden, labels = rows(objective)
-    with pytest.raises(RuntimeError, match=r"0\.4 is a share of the run's steps.*objective\.start_epoch\(epoch"):
-        objective(hidden, labels)
-    assert objective.progress.item() == 0
-    terms = objective.eval()(hidden, labels)  # nothing has begun: the target has no weight yet
-    assert terms.total.item() == pytest.approx(weighted(objective, terms, 0.0).item(), abs=1e-12)
-
-
-def test_a_micro_batch_is_a_part_of_a_warmup_step():
-    objective = made(target_weight=0.3, target_warmup_steps=2)
-    hidden, labels = rows(objective, ignored=False)
-    weighs = []
-    for _ in range(3):
-        for part, own in zip(hidden.tensor_split(3), labels.tensor_split(3), strict=True):  # 13 examples: 5, 4, 4
-            terms = objective(part, own, num_items_in_step=len(labels))
-            weighs.append(bool((terms.total - weighted(objective, terms, 0.0)).abs() > 1e-9))
-    assert weighs == [False] * 6 + [True] * 3
+    for epoch in range(epochs):
+        objective.start_epoch(epoch, epochs, 3)
+        for module in (objective.train(), objective.eval()):
+            terms = module(hidden, labels)
+            expected = weighted(objective, terms, 0.0 if epoch < silent else 0.3)
+            assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12)  # float64 sums of five
+        objective.end_epoch()
 
 
 # ------------------------------------------------------------------------------------ geometries, layers, states
@@ -294,7 +248,7 @@ def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatc
     torch.testing.assert_close(small.label_geometry().similarities, table)
     geometry = large.label_geometry()
     assert (geometry.similarities, geometry.metric) == (None, "cosine")
-    assert torch.equal(geometry.vectors, large.embedding.left.detach().float())
+    assert torch.equal(geometry.vectors, large.embedding.weight.detach().float())
 
 
 def test_a_full_embedding_of_very_many_labels_is_refused():
@@ -320,19 +274,14 @@ def test_from_linear_starts_the_second_layer_as_a_copy_that_learns(bias):
 # ---------------------------------------------------------------------------------------------------- optimisers
 
 
-@pytest.mark.parametrize("kind", LEARNED)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_embedding_is_not_decayed_and_has_its_own_learning_rate(name, kind):
-    objective = made(kind, hidden_size=6, embedding_learning_rate=10.0)
-    network = Network(InputScaling(offset=[0.0], scale=[1.0]), MLP(input_shape=(4,), hidden_sizes=(6,)), objective)
-    optimizer = OPTIMIZERS[name](network, learning_rate=0.01, weight_decay=0.1, head_weight_decay=0.4)
-    names = {id(parameter): key.removeprefix("objective.") for key, parameter in network.named_parameters()}
+@every_kind
+def test_the_embedding_is_not_decayed_and_has_its_own_learning_rate(kind):
+    objective = made(kind, embedding_learning_rate=10.0)
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
     found = {
-        names[id(parameter)]: (pytest.approx(group["lr"]), group["weight_decay"])
-        for group in optimizer.param_groups
+        names[id(parameter)]: (group.get("learning_rate_factor"), group["weight_decay"])
+        for group in objective.parameter_groups(0.4)
         for parameter in group["params"]
     }
-    layers = SECOND | FIRST if kind != "fixed" else FIRST
-    expected = dict.fromkeys(layers - {"hidden"}, (0.01, 0.4)) | dict.fromkeys(LEARNED[kind], (0.1, 0.0))
-    expected |= {key: (0.01, 0.1) for key in names.values() if key.startswith("encoder")}
-    assert found == expected
+    layers = (FIRST if kind == "fixed" else SECOND | FIRST) - {"hidden"}
+    assert found == dict.fromkeys(layers, (None, 0.4)) | dict.fromkeys(LEARNED[kind], (10.0, 0.0))

@@ -24,7 +24,7 @@ LEVELS = {
     "metrics": 1,
     "geometry": 1,
     "objectives": 2,
-    "integrations": 9.8,  # its classifier and its export still use the lab
+    "integrations": 3,
     "lab/errors": 0.5,
     "lab/special_tokens": 0.5,
     "lab/sparse_rows": 0.5,
@@ -45,6 +45,7 @@ LEVELS = {
 # Packages that may know less than their level allows.
 MAY_KNOW = {
     "objectives": {"errors", "seeds", "distributed", "losses", "geometry", "lab/special_tokens"},
+    "integrations": {"errors", "seeds", "distributed", "losses", "geometry", "metrics", "objectives"},
     "lab/report": {
         "errors",
         "lab/errors",
@@ -74,9 +75,6 @@ BUDGETS = {
 }
 # Packages that are still to be written anew, and too large until then.
 STILL_LARGE = {
-    "objectives",
-    "losses",
-    "integrations",
     "root",
     "lab/data",
     "lab/models",
@@ -163,7 +161,7 @@ def test_packages_stay_within_their_budgets(room):
 def test_no_files_import_each_other_in_a_circle():
     graph = {name: (imports_of(path) & MODULES.keys()) - {name} for name, path in MODULES.items()}
     assert set(graphlib.TopologicalSorter(graph).static_order()) == graph.keys()
-    assert graph["objectives.one_hot"] >= {"objectives.base", "errors"}
+    assert graph["objectives.baselines"] >= {"objectives.base", "errors"}
 
 
 def test_files_stay_readable_are_named_for_something_and_import_by_full_names():

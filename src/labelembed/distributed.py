@@ -77,20 +77,20 @@ class _GlobalSum(torch.autograd.Function):
 
 
 def class_sums(
-    values: Tensor, labels: Tensor, counts: Tensor, num_labels: int, *, group: Group = None
+    values: Tensor, labels: Tensor, weights: Tensor, num_labels: int, *, group: Group = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the sums [C, D] of the vectors of each label over the step, with gradient, and their counts [C].
+    """Returns the weighted sums [C, D] of the vectors of each label over the step, with gradient, and of weights [C].
 
     Args:
         values: [n, D] of this process.
         labels: [n] int64 in 0..C-1.
-        counts: [n] bool, which of them take part.
+        weights: [n], how many examples each counts for; 0: it takes no part.
         num_labels: C.
         group: The processes that share the step.
     """
-    ones = counts.to(values.dtype)[:, None]
-    with_ones = torch.cat([values * ones, ones], dim=1)
-    sums = values.new_zeros(num_labels, with_ones.shape[1]).index_add(0, labels, with_ones)
+    weights = weights.to(values.dtype)[:, None]
+    weighted = torch.cat([values * weights, weights], dim=1)
+    sums = values.new_zeros(num_labels, weighted.shape[1]).index_add(0, labels, weighted)
     sums = global_sum(sums, group=group)
     return sums[:, :-1], sums[:, -1].detach()
 

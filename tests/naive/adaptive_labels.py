@@ -7,7 +7,7 @@ import math
 from .cross_entropy import naive_cross_entropy, naive_mean, naive_onehot
 
 
-def naive_centroids(z, labels, old, *, momentum=0.0, ignore_index=-100):
+def naive_centroids(z, labels, old, *, ignore_index=-100):
     """eq. 1: the mean of each class' rows; a class without rows keeps its old vector."""
     new = []
     for label, vector in enumerate(old):
@@ -15,8 +15,7 @@ def naive_centroids(z, labels, old, *, momentum=0.0, ignore_index=-100):
         if not rows:
             new.append(list(vector))
             continue
-        mean = [sum(row[d] for row in rows) / len(rows) for d in range(len(vector))]
-        new.append([momentum * before + (1 - momentum) * now for before, now in zip(vector, mean, strict=True)])
+        new.append([sum(row[d] for row in rows) / len(rows) for d in range(len(vector))])
     return new
 
 

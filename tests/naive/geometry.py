@@ -64,3 +64,8 @@ def naive_average_linkage(distances):
         heights.append(height)
         groups[j] += groups.pop(i)
     return heights
+
+
+def naive_cosine(first, second):
+    lengths = [math.sqrt(max(sum(value**2 for value in vector), 1e-12)) for vector in (first, second)]
+    return sum(a * b for a, b in zip(first, second, strict=True)) / (lengths[0] * lengths[1])

@@ -58,24 +58,21 @@ def naive_entropy(row):
     return -sum(share * math.log(share) for share in row if share > 0)
 
 
-def naive_sparse(row, k):
-    """The k largest entries of a distribution, what is left spread evenly over the others."""
-    order = sorted(range(len(row)), key=lambda index: -row[index])[:k]
-    kept = {index: row[index] for index in order}
-    others = len(row) - len(kept)
-    each = (1 - sum(kept.values())) / others if others else 0.0
-    return [kept.get(index, each) for index in range(len(row))]
-
-
 def naive_staircase(epoch, epochs, store_every, final_weight):
     """beta of Deng, Zhang 2021 in epoch 1, 2, ...: it rises at every k-th epoch."""
     return final_weight * store_every * (epoch // store_every) / epochs
 
 
+def naive_progressive(epoch, epochs, final_weight):
+    """alpha of Kim et al. 2021 in epoch 1, 2, ...: 0 in the first, in which nothing is stored."""
+    return final_weight * (epoch - 1) / epochs
+
+
 def naive_retrospection_terms(logits, labels, stored, *, temperature, weight, ignore_index=-100):
     """Deng, Zhang 2021: (1 - beta) CE + beta tau^2 KL(stored || softmax(z / tau)); `stored` one distribution a row.
 
-    At temperature 1 it is the port in Yu, Verma 2022: (1 - beta) CE + beta KL(stored || softmax(z)).
+    At temperature 1 it is the port in Yu, Verma 2022: (1 - beta) CE + beta KL(stored || softmax(z)), and but for the
+    constant entropy of `stored` Kim et al. 2021: CE((1 - beta) onehot + beta stored, z).
     """
     output, retrospection, total = [], [], []
     for row, label, soft in zip(logits, labels, stored, strict=True):

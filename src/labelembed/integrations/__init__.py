@@ -1,5 +1,4 @@
-"""The objectives inside the tools people already train with: transformers, scikit-learn, Lightning.
+"""The objectives inside the tools people train with: transformers, scikit-learn, Lightning, ONNX.
 
-Thin adapters over objectives, training and recipes. Each lives in a module of its own that is imported by its full
-name, so that `import labelembed` imports none of those tools.
+One file each, imported by its full name: `import labelembed` imports none of those tools.
 """

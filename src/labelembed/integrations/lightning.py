@@ -1,4 +1,4 @@
-"""A callback for a LightningModule that owns an objective. Needs `lightning` (or `pytorch-lightning`)."""
+"""A callback for a LightningModule that owns an objective."""
 
 from __future__ import annotations
 
@@ -18,35 +18,33 @@ except ImportError:
     try:
         from pytorch_lightning import Callback, LightningModule, Trainer
     except ImportError as error:
-        raise ImportError("labelembed.integrations.lightning needs lightning: pip install lightning") from error
-
-#: From your module and a batch on its device to hidden states [N, H], labels [N] and indices [N] or None.
-HiddenStates = Callable[[Any, Any], tuple[Tensor, Tensor, Tensor | None]]
+        message = "labelembed.integrations.lightning needs lightning: pip install 'labelembed[lightning]'"
+        raise ImportError(message) from error
 
 
 class ObjectiveCallback(Callback):  # type: ignore[misc]
-    """Tells the objectives of a LightningModule of epochs, and shows them the training examples.
+    """Announces epochs to the objectives of a LightningModule, and gives them the training examples after each.
 
-    The module is yours: where it had an output layer and a loss it has an objective, and its training step returns
-    ``terms.total``. `Retrospection`, `AdaptiveLabels` that predict by means over the training set, the published online
-    label smoothing and a `target_warmup_steps` that is a share of the run need the callback; for the others it does
-    nothing. The training examples are shown after the epoch's last batch, before its validation and checkpoint.
+    Where your module had an output layer and a loss it has an objective, and its training step returns
+    ``terms.total``. `Retrospection`, `AdaptiveLabels`, the published online label smoothing and a warm-up over a
+    fraction of the run need it. The training examples come after an epoch's last batch, before validation.
 
     Args:
-        hidden_states: Makes hidden states of a batch, for objectives that look at every training example once more;
-            None: the module's own method `hidden_states(batch)` where it has one.
+        hidden_states: From your module and a batch to hidden states [N, H], labels [N] and indices [N] or None, for
+            objectives that look at every training example once more; None: the module's own method
+            `hidden_states(batch)` where it has one.
 
     Example:
         ``Trainer(callbacks=[ObjectiveCallback(lambda module, batch: (module.encoder(batch[0]), batch[1], None))])``
     """
 
-    def __init__(self, hidden_states: HiddenStates | None = None) -> None:
+    def __init__(self, hidden_states: Callable[[Any, Any], tuple[Tensor, Tensor, Tensor | None]] | None = None) -> None:
         self.hidden_states = hidden_states
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the objectives' epoch."""
         epochs = _epochs(trainer)
-        # Each micro-batch is a step to the objective.
+        # To the objective each micro-batch is a step.
         steps = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
         for objective in _objectives(pl_module):
             objective.start_epoch(trainer.current_epoch, epochs, max(1, steps // epochs))
@@ -57,13 +55,13 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
         """Ends the objectives' epoch after its last batch."""
         if not trainer.is_last_batch:
             return
-        found = self.hidden_states or getattr(type(pl_module), "hidden_states", None)
+        hidden_states = self.hidden_states or getattr(type(pl_module), "hidden_states", None)
         examples = None
-        if found is not None:
+        if hidden_states is not None:
             loader = trainer.train_dataloader
 
             def read(batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-                return found(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+                return hidden_states(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
 
             size = getattr(loader, "batch_size", None) or 256  # a loader with a sampler of batches has none
             examples = partial(training_examples, pl_module, loader, read, batch_size=size)
@@ -72,22 +70,17 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
 
 
 def _objectives(module: LightningModule) -> list[Objective]:
-    """Returns the objectives in a module.
-
-    Raises:
-        ValueError: There is none.
-    """
-    found = [each for each in module.modules() if isinstance(each, Objective)]
-    if not found:
+    objectives = [each for each in module.modules() if isinstance(each, Objective)]
+    if not objectives:
         raise ValueError(f"{type(module).__name__} owns no objective: put one where its output layer and loss are")
-    return found
+    return objectives
 
 
 def _epochs(trainer: Trainer) -> int:
     """Returns the run's length in epochs."""
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         return int(trainer.max_epochs)
-    # A run of so many steps: as many epochs as they take, once it is known how many batches an epoch has.
+    # Of a run of so many steps, once it is known how many batches an epoch has.
     batches = float(trainer.num_training_batches)
     steps = int(trainer.max_steps) * int(trainer.accumulate_grad_batches)
     return math.ceil(steps / batches) if 0 < batches < math.inf and steps > 0 else int(trainer.current_epoch) + 1

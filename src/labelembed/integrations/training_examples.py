@@ -1,4 +1,4 @@
-"""Every training example once, through a loader of its own, for objectives that need it after an epoch."""
+"""Every training example once, through a loader of its own, for objectives that look at them after an epoch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,14 @@ ReadBatch = Callable[[Any], tuple[Tensor, Tensor, Tensor | None]]
 
 @torch.no_grad()
 def training_examples(
-    model: nn.Module, batches: Any, read: ReadBatch, *, batch_size: int
+    model: nn.Module, loader: Any, read: ReadBatch, *, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Yields the hidden states, labels and indices of a loader's whole data set, in evaluation mode.
+    """Yields what `read` makes of each batch of a trainer's whole data set, with the model in evaluation mode.
 
-    No random state moves: the trainer's own loader is not gone through, for that would move its sampler, and by that
-    the order of the next epochs. Every process sees all examples, as the objectives want it.
-
-    Args:
-        model: Its mode is put back.
-        batches: The trainer's loader, whose data set and collator are taken.
-        read: Makes hidden states of a batch.
-        batch_size: Examples at once.
+    The trainer's own loader is not iterated: that would change the order of the next epochs. Every process sees all.
     """
     in_order: DataLoader[Any] = DataLoader(
-        batches.dataset, batch_size=batch_size, collate_fn=batches.collate_fn, generator=torch.Generator()
+        loader.dataset, batch_size=batch_size, collate_fn=loader.collate_fn, generator=torch.Generator()
     )
     was_training = model.training
     model.eval()

@@ -1,8 +1,8 @@
-"""The label-embedding loss over many labels, without ever holding the logits [N, C] of all examples.
+"""The label-embedding loss over many labels, without holding the logits [N, C] of all examples.
 
-Same terms as `losses.reference`, from the hidden states on. The logits of some examples at a time (a *chunk*) are
-overwritten by their softmax, that by their gradient, which is folded into the gradients of the layers. So all gradients
-exist at the end of the forward pass, and the backward pass only multiplies them.
+The same terms as `losses.reference`, from the hidden states on. The logits of a *chunk* of examples are overwritten by
+their softmax and then by their gradient, which is added to the gradients of the layers. All gradients exist at the end
+of the forward pass; the backward pass multiplies them.
 
 What keeps it near the time of its matrix products (with p = softmax(z), all derivatives times the example's scale):
 
@@ -10,9 +10,9 @@ What keeps it near the time of its matrix products (with p = softmax(z), all der
   weights: one softmax and one product for three terms. w multiplies the hidden states instead, which are smaller.
 - d (auxiliary + hinge) / d z2 = (p2 - onehot) (1 - [p2[y] > limit] p2[y]): a factor, again on the hidden states.
 - Examples are sorted by label, so that softmax(e) and its gradient are computed once for each distinct label of a
-  *block*, the examples whose elementwise work fits a processor's cache.
-- On a CPU softmax(z2 / temperature) is computed for the examples that o2 gets right only. A GPU takes all of them with
-  weight 0 and every example as a label of its own: to select would wait for it.
+  *block*, the part of a chunk whose elementwise work fits a processor's cache.
+- On a CPU softmax(z2 / temperature) is computed only for the examples that o2 gets right. On a GPU all are computed,
+  the others with weight 0, and each example counts as a label of its own: a selection would wait for the GPU.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from torch import Tensor
 
 from labelembed.losses.reference import LabelEmbeddingTerms, full_precision
 
-# Folding a chunk into a weight's gradient reads and writes all of that gradient: with 128 examples that costs a third
-# of the product, with 512 a twelfth. Of few labels more fit a processor's last cache, of very many fewer fit in memory.
+# Adding a chunk to a weight's gradient reads and writes all of it: with 128 examples a third of the product, with 512 a
+# twelfth. With few labels more examples fit a processor's last cache, with very many fewer fit in memory.
 _EXAMPLES, _CACHE_BYTES, _CPU_BYTES, _GPU_BYTES = 512, 2**24, 2**28, 2**31
 _BLOCK_EXAMPLES, _BLOCK_BYTES = 128, 6 * 2**20
 
 
 class Settings(NamedTuple):
-    """Numbers of the loss, as `LabelEmbedding` explains them, and how sums over processes are taken."""
+    """Numbers of the loss, see `LabelEmbedding`; `global_sum` sums over the processes of a step."""
 
     output_weight: float = 1.0
-    target_weight: float | Tensor = 0.0
-    """A scalar tensor where it changes in training, so that a GPU need not be waited for."""
-    uniform_weight: float | None = None
-    """None: the term is not computed."""
+    target_weight: float = 0.0
+    uniform_weight: float = 0.0
     hinge_weight: float | Tensor = 1.0
     temperature: float = 2.0
     confidence_limit: float = 0.9
-    teaches: bool = False
-    """Whether E learns, from o2 or, where there is none, from o1 (``auxiliary="shared"``)."""
+    learns_embedding: bool = False
     global_sum: Callable[[Tensor], Tensor] = lambda value: value
 
 
 def chunk_size(num_labels: int, *, device: str = "cpu") -> int:
-    """Returns how many examples' logits over `num_labels` labels are held at a time on a type of device."""
+    """Returns how many examples' logits over C labels are held at a time on a type of device."""
     usual = max(_EXAMPLES, _CACHE_BYTES // (4 * num_labels))
     return min(usual, max(32, (_CPU_BYTES if device == "cpu" else _GPU_BYTES) // (4 * num_labels)))
 
 
-class _Layer:
-    """A linear layer over chunks: its logits, and the gradients of weight [C, H] and bias [C] as they add up.
+def _equal_slices(length: int, most: int) -> list[slice]:
+    """Returns slices of 0..length of nearly equal size, at most `most`: a small last one would waste a product."""
+    count = -(-length // most)
+    return [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
 
-    Products are of `dtype`; sums are float32, of float64 layers float64.
-    """
+
+class _Layer:
+    """A linear layer over chunks, its products of `dtype`, and the sums of its gradients in float32 (or float64)."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, learns: bool) -> None:
         self.weight, self.exact = weight.to(dtype), full_precision(weight.new_empty(0, dtype=dtype)).dtype
@@ -83,7 +83,6 @@ class _Layer:
         self.d_weight.addcmul_(part, peak)
 
     def back(self, slopes: Tensor, scales: Tensor) -> Tensor:
-        """Returns the gradient [c, H] of the hidden states."""
         return (slopes.to(self.weight.dtype) @ self.weight).to(self.exact).mul_(scales[:, None])
 
 
@@ -118,11 +117,11 @@ class _Pass:
 
     def __init__(self, settings: Settings, first: _Layer, second: _Layer | None, table: _Table | None) -> None:
         self.settings, self.first, self.second, self.table = settings, first, second, table
-        self.weight_sum = settings.output_weight + settings.target_weight + (settings.uniform_weight or 0)
-        self.divisor = self.weight_sum + (self.weight_sum == 0)
+        self.weight_sum = settings.output_weight + settings.target_weight + settings.uniform_weight
+        self.divisor = self.weight_sum or 1.0
         # Sums over examples, times their scales, by the name of the term.
         self.sums = {name: first.weight.new_zeros((), dtype=first.exact) for name in LabelEmbeddingTerms._fields}
-        self.right = self.sums["total"].clone()
+        self.correct = self.sums["total"].clone()
         self.d_hidden: Tensor | None = None
 
     def run(self, hidden: Tensor, labels: Tensor, scales: Tensor) -> None:
@@ -132,20 +131,21 @@ class _Pass:
         like = self.sums["total"]
         logits = [like.new_empty(min(chunk, len(labels)), count) for _ in range(1 if self.second is None else 2)]
         buffers = [like.new_empty(min(block, len(labels)), count) for _ in range(0 if self.table is None else 4)]
-        for some in torch.split(torch.argsort(labels, stable=True), chunk) if len(labels) else ():
+        order = torch.argsort(labels, stable=True)
+        for some in (order[part] for part in _equal_slices(len(order), chunk)):
             states, true, scale = hidden[some], labels[some, None], scales[some]
             z1 = self.first.logits(states, logits[0][: len(some)])
             z2 = z1 if self.second is None else self.second.logits(states, logits[1][: len(some)])
-            hits = _right(z2, true) if self.settings.teaches else None
-            for begin in range(0, len(some), block):
-                part = slice(begin, begin + block)
+            # On a CPU `max` takes a fifth of the time of `argmax`.
+            hits = z2.max(dim=1).indices == true[:, 0] if self.settings.learns_embedding else None
+            for part in _equal_slices(len(some), block):
                 soft, places = None, true[part, 0]
                 if self.table is not None:
                     names, places = _distinct(true[part, 0])
                     e = self.table.rows(names, buffers[0][: len(names)])
                     soft = torch.softmax(e, dim=1, out=buffers[1][: len(names)])
                     if hits is not None:
-                        self._teach(names, places, e, soft, z2[part], hits[part], scale[part], buffers[2], buffers[3])
+                        self._embedding(names, places, e, soft, z2[part], hits[part], scale[part], buffers[2:])
                 self._output(z1[part], true[part], scale[part], soft, places, buffers[2:])
             scale = scale * self.weight_sum
             self.first.fold(z1, states, scale)
@@ -154,20 +154,21 @@ class _Pass:
             if self.second is not None:
                 self._auxiliary(z2, true, states, scales[some])
 
-    def _teach(
+    def _embedding(
         self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
-        soft_sums: Tensor, work: Tensor,
+        work: list[Tensor],
     ) -> None:  # fmt: skip
         """Eq. 10 and 11 for a block: CE(softmax(z2 / tau), e) = logsumexp(e) - softmax(z2 / tau) . e."""
         if z2.device.type == "cpu":
             some = hits.nonzero().squeeze(1)
-            z2, places, scale = torch.index_select(z2, 0, some, out=work[: len(some)]), places[some], scale[some]
+            z2 = torch.index_select(z2, 0, some, out=work[1][: len(some)])
+            places, scale = places[some], scale[some]
         else:
-            z2, scale = work[: len(z2)].copy_(z2), scale * hits
+            z2, scale = work[1][: len(z2)].copy_(z2), scale * hits
         softened = torch.softmax(z2.mul_(1 / self.settings.temperature), dim=1, out=z2).mul_(scale[:, None])
-        soft_sums = soft_sums[: len(names)].zero_().index_add_(0, places, softened)
+        soft_sums = work[0][: len(names)].zero_().index_add_(0, places, softened)
         mass = scale.new_zeros(len(names)).index_add_(0, places, scale)
-        self.right += mass.sum()
+        self.correct += mass.sum()
         self.sums["embedding"] += mass @ _logsumexp(e.amax(dim=1), soft) - torch.dot(soft_sums.view(-1), e.view(-1))
         assert self.table is not None
         self.table.fold(names, soft_sums.neg_().addcmul_(soft, mass[:, None]), e)
@@ -175,10 +176,10 @@ class _Pass:
     def _output(
         self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]
     ) -> None:
-        """Eq. 7 and 13 for a block, whose logits become their gradient divided by the sum of the weights."""
-        settings, divisor = self.settings, self.divisor
+        """Eq. 7 and 13 for a block; its logits become their gradient divided by the sum of the weights."""
+        settings = self.settings
         dots = {"output": z.gather(1, true)[:, 0]}  # of the target distributions with the logits
-        if settings.uniform_weight is not None:
+        if settings.uniform_weight:
             dots["uniform"] = z.mean(dim=1)
         if soft is not None:
             soft = torch.index_select(soft, 0, places, out=work[0][: len(z)])
@@ -187,14 +188,13 @@ class _Pass:
         for name, dot in dots.items():
             self.sums[name] += scale @ (normaliser - dot)
         if soft is not None:
-            share = settings.target_weight / divisor
-            z.addcmul_(soft, share, value=-1) if isinstance(share, Tensor) else z.sub_(soft, alpha=share)
+            z.sub_(soft, alpha=settings.target_weight / self.divisor)
         if settings.uniform_weight:
-            z.sub_(settings.uniform_weight / divisor / z.shape[1])
-        z.scatter_add_(1, true, (z.new_ones(1, 1) * (-settings.output_weight / divisor)).expand_as(true))
+            z.sub_(settings.uniform_weight / self.divisor / z.shape[1])
+        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / self.divisor).expand_as(true))
 
     def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor) -> None:
-        """Eq. 8 and 12 for a chunk, whose logits are overwritten."""
+        """Eq. 8 and 12 for a chunk; overwrites its logits."""
         assert self.second is not None
         highest, at_true = z.amax(dim=1), z.gather(1, true)[:, 0]
         log_true = at_true - _logsumexp(highest, torch.softmax(z, dim=1, out=z))
@@ -207,23 +207,17 @@ class _Pass:
     def finish(self, scales: Tensor) -> LabelEmbeddingTerms:
         """Returns the terms; `embedding` is the mean over the examples of all processes that o2 gets right."""
         settings, sums = self.settings, self.sums
-        if settings.teaches and self.table is not None:
-            all_scales, right = settings.global_sum(torch.stack([scales.sum(), self.right])).unbind()
-            factor = torch.where(right > 0, all_scales / right, 0)
+        if settings.learns_embedding and self.table is not None:
+            all_scales, correct = settings.global_sum(torch.stack([scales.sum(), self.correct])).unbind()
+            factor = torch.where(correct > 0, all_scales / correct, 0)
             sums["embedding"] *= factor
             for gradient in (self.table.d_left, self.table.d_right):
                 if gradient is not None:
                     gradient.mul_(factor)
         total = sums["auxiliary"] + sums["hinge"] + sums["embedding"]
         for name in ("output", "target", "uniform"):
-            total = total + (getattr(settings, f"{name}_weight") or 0) * sums[name]
+            total = total + getattr(settings, f"{name}_weight") * sums[name]
         return LabelEmbeddingTerms(**{**sums, "total": total})
-
-    def gradients(self) -> list[Tensor | None]:
-        """Returns those of the hidden states, of weight and bias of both layers, and of both factors of E."""
-        second = (None, None) if self.second is None else (self.second.d_weight, self.second.d_bias)
-        table = (None, None) if self.table is None else (self.table.d_left, self.table.d_right)
-        return [self.d_hidden, self.first.d_weight, self.first.d_bias, *second, *table]
 
 
 class _LabelEmbedding(torch.autograd.Function):
@@ -238,26 +232,34 @@ class _LabelEmbedding(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             first = _Layer(weight, bias, dtype, learns=learns)
             second = None if weight2 is None else _Layer(weight2, bias2, dtype, learns=learns)
-            table = None if left is None else _Table(left, right, first.exact, learns=learns and settings.teaches)
+            table = None
+            if left is not None:
+                table = _Table(left, right, first.exact, learns=learns and settings.learns_embedding)
             made = _Pass(settings, first, second, table)
             made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if learns and ctx.needs_input_grad[0] else None
             scales = scales.to(first.exact)
             made.run(hidden.to(dtype), labels, scales)
             terms = made.finish(scales)
-        ctx.made = [
+        gradients = [made.d_hidden, first.d_weight, first.d_bias]
+        gradients += [None, None] if second is None else [second.d_weight, second.d_bias]
+        gradients += [None, None] if table is None else [table.d_left, table.d_right]
+        ctx.gradients = [
             None if gradient is None or value is None else gradient.to(value.dtype)
-            for gradient, value in zip(made.gradients(), arguments, strict=False)
+            for gradient, value in zip(gradients, arguments, strict=False)
         ]
-        ctx.mark_non_differentiable(*terms[1:])
         return tuple(terms)
 
     @staticmethod
-    def backward(ctx: Any, total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        # Not `once_differentiable`: it lets a second derivative pass as 0 where the loss' own gradient is a constant.
-        if torch.is_grad_enabled() or ctx.made is None:
+    def backward(ctx: Any, total: Tensor | None, *terms: Tensor | None) -> tuple[Tensor | None, ...]:
+        names = LabelEmbeddingTerms._fields[1:]
+        used = [name for name, gradient in zip(names, terms, strict=True) if gradient is not None]
+        if used:
+            raise RuntimeError(f"in chunks `total` alone has a gradient, not {', '.join(used)}; set `impl='reference'`")
+        # Not `once_differentiable`: it lets a second derivative pass as 0 where the gradient of the loss is a constant.
+        if total is None or torch.is_grad_enabled() or ctx.gradients is None:
             raise RuntimeError("the chunked loss can be differentiated once, not twice; set `impl='reference'`")
-        made, ctx.made = ctx.made, None
-        return (*(None if gradient is None else gradient.mul_(total) for gradient in made), *[None] * 4)
+        gradients, ctx.gradients = ctx.gradients, None
+        return (*(None if gradient is None else gradient.mul_(total) for gradient in gradients), *[None] * 4)
 
 
 def label_embedding_terms(
@@ -269,38 +271,29 @@ def label_embedding_terms(
     embedding: tuple[Tensor, Tensor | None] | None,
     settings: Settings,
 ) -> LabelEmbeddingTerms:
-    """Computes the terms of `LabelEmbedding`, and with no embedding those of cross entropy with label smoothing.
+    """Computes the terms of `LabelEmbedding`, and without an embedding those of cross entropy with label smoothing.
 
-    `total` alone can be differentiated, once; the other terms carry no gradient.
-
-    Args:
-        hidden: [N, H].
-        labels: [N] in 0..C-1.
-        scales: [N], what each example's loss is multiplied with: 1 / N for a mean, 0 for an ignored example.
-        first: Weight [C, H] and bias [C] (or None) of o1.
-        second: Those of o2; None where there is none.
-        embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
-        settings: Weights and constants.
+    `total` alone can be differentiated, once; a backward pass from another term raises RuntimeError. Of hidden [N, H]
+    and labels [N]; `scales` [N] are the factors of the examples' losses: 1 / N for a mean, 0 for an ignored example.
+    `first` and `second` are weight [C, H] and bias [C] of o1 and o2, `embedding` E [C, C] and None, or A [C, K] and
+    B [K, C].
     """
-    if hidden.device.type == "cpu" and not scales.all():  # on a GPU the answer would have to be waited for
+    run = _LabelEmbedding.apply
+    if torch.compiler.is_compiling():
+        run = torch.compiler.disable(run)  # type: ignore[no-untyped-call]  # its loops would become twenty graphs
+    elif hidden.device.type == "cpu" and not scales.all():  # on a GPU this would wait
         counts = scales != 0
         hidden, labels, scales = hidden[counts], labels[counts], scales[counts]
     arguments = (hidden, *first, *(second or (None, None)), *(embedding or (None, None)))
-    terms = _LabelEmbedding.apply(*arguments, labels, scales, settings, torch.is_grad_enabled())
-    return LabelEmbeddingTerms(*terms)
+    return LabelEmbeddingTerms(*run(*arguments, labels, scales, settings, torch.is_grad_enabled()))
 
 
 def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct labels [u] of sorted labels [b], and where each of these is among them [b]."""
+    """Returns the distinct labels [u] of sorted labels [b], and the position of each of these among them [b]."""
     if labels.device.type != "cpu":
         return labels, torch.arange(len(labels), device=labels.device)
     names, places = torch.unique_consecutive(labels, return_inverse=True)
     return names, places
-
-
-def _right(logits: Tensor, true: Tensor) -> Tensor:
-    """Returns whether the argmax [c] of logits [c, C] is the true label [c, 1]; of equals the first counts."""
-    return logits.max(dim=1).indices == true[:, 0]  # on a CPU a fifth of the time of argmax
 
 
 def _logsumexp(highest: Tensor, soft: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The losses in plain lines: the definition of correct, and what runs below some thousand labels.
+"""The losses in plain lines: the definition of correct, and what runs below a thousand labels.
 
-Letters as in the papers: z logits [n, C], e rows of the label embedding [n, C], y labels [n], p = softmax(z). Every
-function returns one number for each example [n]; who calls it takes the mean.
+Letters as in the papers: z logits [n, C], e label embeddings [n, C], y labels [n], p = softmax(z). Every loss is one
+number for each example [n]; the caller takes the mean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class LabelEmbeddingTerms(NamedTuple):
-    """Terms of `LabelEmbedding`: scalars; all but `total` unweighted, 0 where a term has no part."""
+    """Terms of `LabelEmbedding`: scalars; all but `total` unweighted, 0 where a term takes no part."""
 
     total: Tensor
     output: Tensor
@@ -26,7 +26,7 @@ class LabelEmbeddingTerms(NamedTuple):
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Returns float16 and bfloat16 as float32, anything else as it is: softmax and sums need the digits."""
+    """Returns float16 and bfloat16 as float32, anything else unchanged: softmax and sums need the digits."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -40,9 +40,15 @@ def cross_entropy(log_p: Tensor, labels: Tensor) -> Tensor:
     return F.nll_loss(log_p, labels, reduction="none")
 
 
-def target_cross_entropy(log_targets: Tensor, log_p: Tensor) -> Tensor:
-    """Returns CE(q, z) [n] of log q [n, C], through which no gradient goes, and log p [n, C] (eq. 13)."""
-    return -(log_targets.detach().exp() * log_p).sum(dim=-1)
+def soft_cross_entropy(targets: Tensor, log_p: Tensor) -> Tensor:
+    """Returns CE(q, z) [n] of distributions q [n, C] and log p [n, C] (eq. 13)."""
+    return -(targets * log_p).sum(dim=-1)
+
+
+def kl_divergence(targets: Tensor, log_p: Tensor) -> Tensor:
+    """Returns KL(q || p) [n] in nats, of distributions q [n, C] without gradient and log p [n, C]; 0 log 0 is 0."""
+    entropy: Tensor = torch.special.entr(full_precision(targets)).sum(dim=-1)
+    return soft_cross_entropy(targets, log_p) - entropy
 
 
 def uniform_cross_entropy(log_p: Tensor) -> Tensor:
@@ -50,12 +56,19 @@ def uniform_cross_entropy(log_p: Tensor) -> Tensor:
     return -log_p.mean(dim=-1)
 
 
-def hinge(log_p_true: Tensor, limit: float) -> Tensor:
-    """Returns max(0, p_y - limit) [n] of log p_y [n] (eq. 12, with the norm p = 1)."""
-    return F.relu(log_p_true.exp() - limit)
+def distances(points: Tensor, centres: Tensor) -> Tensor:
+    """Returns the Euclidean distances [..., C] of points [..., D] to label vectors [C, D].
 
-
-def embedding_cross_entropy(z: Tensor, log_e: Tensor, temperature: float) -> Tensor:
-    """Returns CE(softmax(sg(z) / temperature), e) [n] of log softmax(e) [n, C] (eq. 10 and 11)."""
-    softened = F.softmax(full_precision(z.detach()) / temperature, dim=-1)
-    return -(softened * log_e).sum(dim=-1)
+    ``sqrt(max(|z|^2 + |c|^2 - 2 z c, 1e-12))``, as Yu, Verma 2022 compute eq. 2: no tensor [N, C, D] is made, the
+    operations export to ONNX, and where a point equals a vector the gradient is 0 and not infinite. Both are first
+    moved to the mean of the vectors, since the sum loses digits far from the origin. float16 and bfloat16 are computed
+    in float32, also under autocast.
+    """
+    with torch.autocast(points.device.type, enabled=False):
+        points, centres = full_precision(points), full_precision(centres)
+        middle = centres.detach().mean(dim=0)
+        points, centres = points - middle, centres - middle
+        lengths = points.square().sum(dim=-1, keepdim=True) + centres.square().sum(dim=-1)
+        flat = points.reshape(-1, points.shape[-1])
+        squares = torch.addmm(lengths.reshape(-1, centres.shape[0]), flat, centres.T, alpha=-2).view_as(lengths)
+        return squares.clamp_min(1e-12).sqrt()

@@ -1,17 +1,17 @@
-"""The methods, one file each: output layer and loss in one module, named terms out."""
+"""The methods: output layer and loss in one module each, named terms out.
 
-from labelembed.losses import LabelEmbeddingTerms
-from labelembed.objectives.adaptive_labels import AdaptiveLabels, AdaptiveLabelsTerms
+Letters: N examples, H hidden size, C labels, D label dimension, K compressed size, B batch, T time. An objective
+replaces `nn.Linear` and `cross_entropy`.
+"""
+
+from labelembed.objectives.adaptive_labels import AdaptiveLabels
 from labelembed.objectives.base import Objective, Terms
-from labelembed.objectives.confidence_penalty import ConfidencePenalty, ConfidencePenaltyTerms
-from labelembed.objectives.distillation import Distillation, DistillationTerms
+from labelembed.objectives.baselines import ConfidencePenalty, LabelSmoothing, OneHot, TeacherFree
+from labelembed.objectives.distillation import Distillation
 from labelembed.objectives.label_embedding import LabelEmbedding
-from labelembed.objectives.label_smoothing import LabelSmoothing, LabelSmoothingTerms
-from labelembed.objectives.one_hot import OneHot, OneHotTerms
-from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
-from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
-from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
-from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
+from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing
+from labelembed.objectives.retrospection import Retrospection
+from labelembed.objectives.static_labels import StaticLabels
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "one_hot": OneHot,
@@ -29,25 +29,15 @@ OBJECTIVES: dict[str, type[Objective]] = {
 __all__ = [
     "OBJECTIVES",
     "AdaptiveLabels",
-    "AdaptiveLabelsTerms",
     "ConfidencePenalty",
-    "ConfidencePenaltyTerms",
     "Distillation",
-    "DistillationTerms",
     "LabelEmbedding",
-    "LabelEmbeddingTerms",
     "LabelSmoothing",
-    "LabelSmoothingTerms",
     "Objective",
     "OneHot",
-    "OneHotTerms",
     "OnlineLabelSmoothing",
-    "OnlineLabelSmoothingTerms",
     "Retrospection",
-    "RetrospectionTerms",
     "StaticLabels",
-    "StaticLabelsTerms",
     "TeacherFree",
-    "TeacherFreeTerms",
     "Terms",
 ]

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.distributed import class_sums
+from labelembed.distributed import class_sums, global_count
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import distances, full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax
-from labelembed.objectives.base import Objective, TrainingExamples
+from labelembed.objectives.base import Objective, StepArguments, TrainingExamples
 from labelembed.objectives.examples import Examples
+
+PRESETS = ("published_code", "paper")
 
 
 class AdaptiveLabelsTerms(NamedTuple):
-    """Terms of `AdaptiveLabels`: scalars; `repel` is not weighted, and 0 where it has no part."""
+    """Terms of `AdaptiveLabels`: scalars, `repel` not weighted."""
 
     total: Tensor
     output: Tensor
@@ -34,55 +36,45 @@ class AdaptiveLabels(Objective):
 
         yhat_c   mean of z over the examples of class c                        (eq. 1)
         output   CE(onehot(y), softmax(-||z - yhat_c||_2))                     (eq. 2)
-        repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3 is the sum)
+        repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3)
+        total    output + repel_weight repel                                   (`repel` on steps that update)
 
-    ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
-    one-hot vectors (where D < C as random directions); a class without examples in the batch keeps its vector.
+    Eq. 3 of the paper is a sum over pairs; the published code, and this, take the mean, to which the paper's
+    lambda = 10 belongs. The label vectors start as one-hot vectors (where D < C as random directions); a class absent
+    from the batch keeps its vector.
 
-    The examples of a batch are coupled: a larger batch is another objective (the paper: 50 examples a class). Under
-    gradient accumulation each micro-batch is a batch and a step of its own, whose `output` and `repel` count by its
-    examples. With about one example of a class in a batch the class's mean is the example itself, at a distance of 0:
-    the first step warns of it.
+    `published_code`: the loss of a step follows its update, and its gradient also flows through the means; steps are
+    counted over the run. `paper` (Algorithm 1): the loss of a step goes by the vectors before its update; steps are
+    counted from the start of each epoch. The examples of a batch are coupled: a larger batch is another objective (the
+    paper: 50 examples a class), and under gradient accumulation each micro-batch is a batch and a step of its own.
+
+    Relations: `StaticLabels` has label vectors that are given. When: for a low error in the first epochs; at the end it
+    is above that of cross entropy in our runs (docs/adaptive-labels.md).
 
     Args:
-        hidden_size: H, width of the hidden states.
-        num_labels: C, number of labels.
+        preset: `published_code` or `paper`, see above.
         label_dimension: D, length of a label's vector; None: C ("LwAL"). 10 C is the paper's "LwAL10".
-        update: What the label vectors are in training: `batch`: the batch's means (the paper); `moving_average`:
-            ``momentum yhat + (1 - momentum) mean``; `epoch`: means over the training set, after each epoch.
-        momentum: Of the moving average, in [0, 1).
-        update_every: k, steps from one update to the next, counted over the run as in the published code (in
-            Algorithm 1 the count starts again with each epoch).
-        warmup_steps: w, steps of the run before the first update.
-        loss: `after_update`: the step's loss goes by the new vectors (the published code); `before_update`: by the
-            old ones (Algorithm 1).
-        gradient_through_centroids: Whether the loss after an update also moves the examples by way of their means.
-        repel_weight: lambda, weight of `repel`. The paper's "+rpl" is 10: of the mean over pairs, which its code takes,
-            not of the sum in eq. 3.
+        update_every: k, steps from one update to the next.
+        warmup_steps: w, steps before the first update.
+        repel_weight: lambda, weight of `repel`; the paper's "+rpl" is 10.
         prediction: Vectors that predict after an epoch: `training_set`: means over all training examples, which
             `end_epoch` is given, at the cost of a forward pass; `last`: those of training (the published code).
-        bias: Whether the output layer has a bias. Where all label vectors are the batch's means it moves them as it
-            moves the outputs, and its gradient is rounding alone, which Adam takes for a direction. It does matter for
-            labels absent from the batch, whose vectors stay, for `repel`, and for other updates.
-        weight: See `Objective`; the label vectors are means without weights.
-        ignore_index: See `Objective`.
-        output_std: See `Objective`.
-
-    Raises:
-        ValueError: When an argument is out of its range.
-        RuntimeError: In training, when `start_epoch` was never called, unless ``prediction="last"`` and `update` is not
-            `epoch`.
+        bias: Whether the output layer has a bias. It moves the means as it moves the outputs, and so matters only for
+            classes absent from the batch, and for `repel`.
 
     Example:
         >>> import torch
         >>> objective = AdaptiveLabels(8, 3, label_dimension=30, repel_weight=10.0)
-        >>> objective.start_epoch(0, epochs=1, steps=1)
-        >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
+        >>> objective.start_epoch(0, 10, steps=1)
+        >>> terms = objective(torch.randn(6, 8), torch.tensor([0, 1, 2, 1, 0, 2]))
         >>> terms.total.backward()
         >>> objective.logits(torch.randn(5, 8)).shape
         torch.Size([5, 3])
     """
 
+    citation = "Yu, Verma 2022: Improving Model Training via Self-learned Label Representations"
+    learns_labels = True
+    accumulation_warning = "the label vectors are means over a batch, and the repel term is over its pairs"
     steps: Tensor
     centroids: Tensor
     prediction_centroids: Tensor
@@ -92,27 +84,21 @@ class AdaptiveLabels(Objective):
         hidden_size: int,
         num_labels: int,
         *,
+        preset: Literal["published_code", "paper"] = "published_code",
         label_dimension: int | None = None,
-        update: Literal["batch", "moving_average", "epoch"] = "batch",
-        momentum: float = 0.9,
         update_every: int = 1,
         warmup_steps: int = 0,
-        loss: Literal["after_update", "before_update"] = "after_update",
-        gradient_through_centroids: bool = True,
         repel_weight: float = 0.0,
         prediction: Literal["training_set", "last"] = "training_set",
-        weight: Sequence[float] | Tensor | None = None,
         bias: bool = False,
+        weight: Sequence[float] | Tensor | None = None,
         ignore_index: int | None = -100,
-        output_std: float | None = None,
     ) -> None:
         errors = ArgumentErrors()
+        errors.choice("preset", preset, PRESETS)
         errors.whole("label_dimension", label_dimension, least=1, optional=True)
-        errors.choice("update", update, ("batch", "moving_average", "epoch"))
-        errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
         errors.whole("update_every", update_every, least=1)
         errors.whole("warmup_steps", warmup_steps, least=0)
-        errors.choice("loss", loss, ("after_update", "before_update"))
         errors.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
         errors.choice("prediction", prediction, ("training_set", "last"))
         super().__init__(
@@ -122,15 +108,11 @@ class AdaptiveLabels(Objective):
             weight=weight,
             bias=bias,
             ignore_index=ignore_index,
-            output_std=output_std,
             errors=errors,
         )
-        self.update = update
-        self.momentum = 0.0 if update == "batch" else momentum
+        self.preset = preset
         self.update_every = update_every
         self.warmup_steps = warmup_steps
-        self.loss = loss
-        self.gradient_through_centroids = gradient_through_centroids
         self.repel_weight = repel_weight
         self.prediction = prediction
         start = torch.eye(num_labels, self.output_size)
@@ -139,17 +121,12 @@ class AdaptiveLabels(Objective):
         self.register_buffer("centroids", start)
         self.register_buffer("prediction_centroids", start.clone())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._steps = 0
+        self._needs_epochs = prediction == "training_set"
         self._batch_seen = False
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
-        """Takes over an existing output layer [H -> D]; its width is the label dimension, and a bias stays.
-
-        Args:
-            layer: The layer to own from now on; device and dtype follow it.
-            num_labels: C; must be given, since any width can be the label dimension.
-            arguments: The objective's own keyword arguments.
+        """Takes over an existing output layer [H -> D], of any label dimension D; see `Objective.from_linear`.
 
         Raises:
             ValueError: `num_labels` is missing.
@@ -161,142 +138,88 @@ class AdaptiveLabels(Objective):
             arguments.setdefault("label_dimension", layer.out_features)
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
-    @property
-    def accumulation_warning(self) -> str | None:
-        """Why a micro-batch is a batch: the label vectors are means over it, and `repel` is over its pairs."""
-        if self.update == "epoch" and self.repel_weight == 0:
-            return None
-        return "the label vectors are means over the examples of a batch, and the repel term is over their pairs"
-
     def forward(
-        self,
-        hidden: Tensor,
-        labels: Tensor,
-        indices: Tensor | None = None,
-        *,
-        sample_weight: Tensor | None = None,
-        num_items_in_step: Tensor | int | None = None,
+        self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> AdaptiveLabelsTerms:
-        """Computes the terms; see `Objective.forward`.
-
-        In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
-        """
-        if self.update == "epoch" or self.prediction == "training_set":
-            self._require_epoch("without the means over the training set")
-        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        """Computes the terms; in training mode the label vectors move; see `Objective.forward`."""
+        examples = self._examples(hidden, labels, step)
         z = full_precision(self.output(examples.hidden))
         repel = z.new_zeros(())
-        updates = self.training and self._is_update()
-        centroids = self.centroids if self.training else self.prediction_centroids
-        if updates and self.update != "epoch":
-            moved = self._moved(z if self.gradient_through_centroids else z.detach(), examples)
+        centroids = (self.centroids if self.training else self.prediction_centroids).to(z.dtype)
+        if self.training:
+            after = self.steps - self.warmup_steps
+            updates = (after >= 0) & (after % self.update_every == 0)  # a tensor, for which nothing waits
+            moved = torch.where(updates, self._moved(z, examples), centroids)
             if self._updates_state:
-                self._keep(moved)
-            if self.loss == "after_update":
+                # New tensors: a backward pass may still read the old ones.
+                self.steps = self.steps + 1
+                self.centroids = moved.detach().to(self.centroids.dtype)
+                self.prediction_centroids = self.centroids.clone()
+            if self.preset == "published_code":
                 centroids = moved
-        if updates and self.repel_weight > 0:
-            repel = self._repel(z, examples)
+            if self.repel_weight > 0:
+                repel = torch.where(updates, self._repel(z, examples), 0)
         output = examples.mean(cross_entropy(log_softmax(-distances(z, centroids)), examples.labels))
         total = output if self.repel_weight == 0 else output + self.repel_weight * repel
         return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
 
-    def _is_update(self) -> bool:
-        """Tells whether this batch updates, and counts it where it changes state."""
-        if self.warmup_steps == 0 and self.update_every == 1:
-            return True
-        step = self._steps
-        if self._updates_state:
-            # Counted twice: the buffer goes into checkpoints, and reading the number needs no wait for a GPU.
-            self._steps += 1
-            self.steps += 1
-        return step >= self.warmup_steps and (step - self.warmup_steps) % self.update_every == 0
-
     def _moved(self, z: Tensor, examples: Examples) -> Tensor:
         """Returns the label vectors after an update with these examples, [C, D], with gradient (eq. 1)."""
-        sums, counts = class_sums(z, examples.labels, examples.counts, self.num_labels, group=examples.group)
+        sums, weights = class_sums(z, examples.labels, examples.sample_weight, self.num_labels, group=examples.group)
         if not self._batch_seen and not torch.compiler.is_compiling():
-            # Looked at once: the last batch of an epoch may well be small, and on a GPU each look costs a wait.
+            # Once: the last batch of an epoch may well be small, and on a GPU each look waits.
             self._batch_seen = True
-            if self.update == "batch":
-                _warn_of_small_batch(counts)
-        old = self.centroids.to(z.dtype)
-        means = sums / counts.clamp_min(1)[:, None]
-        if self.momentum > 0:
-            means = self.momentum * old + (1 - self.momentum) * means
-        return torch.where(counts[:, None] > 0, means, old)
-
-    @torch.no_grad()
-    def _keep(self, centroids: Tensor) -> None:
-        # New tensors: the old ones may stand in a graph that is yet to be gone back through.
-        self.centroids = centroids.detach().to(self.centroids.dtype)
-        self.prediction_centroids = self.centroids.clone()
+            number, classes = int(global_count(examples.mask.sum(), group=examples.group)), int((weights > 0).sum())
+            if number < 2 * classes:
+                warnings.warn(
+                    f"AdaptiveLabels: {number} examples of {classes} classes in a batch, each nearly its own centroid: "
+                    "nothing is learned; take larger batches (the paper: 50 examples a class)",
+                    stacklevel=2,
+                )
+        means = sums / weights.clamp_min(1e-30)[:, None]
+        return torch.where(weights[:, None] > 0, means, self.centroids.to(z.dtype))
 
     def _repel(self, z: Tensor, examples: Examples) -> Tensor:
-        """Returns the mean over all pairs of what eq. 3 sums.
-
-        The cosines of all pairs add up to the square of the directions' sum, and so they do within a class.
-        """
+        """Returns the mean over all pairs of what eq. 3 sums, by the squares of sums of directions."""
         directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        by_class, counts = class_sums(
-            directions, examples.labels, examples.counts, self.num_labels, group=examples.group
+        by_class, weights = class_sums(
+            directions, examples.labels, examples.loss_weights, self.num_labels, group=examples.group
         )
         unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
-        return unlike / counts.sum().clamp_min(1).square() * examples.step_share()
+        return unlike / weights.sum().clamp_min(1e-15).square() * examples.step_share()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns minus the distances [..., C] to the label vectors; the softmax is eq. 2."""
         return -distances(self.output(hidden), self.prediction_centroids)
 
     @torch.no_grad()
-    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
+    def label_geometry(self, names: Sequence[str] | None = None) -> LabelGeometry:
         """Returns the label vectors that predict."""
-        vectors = self.prediction_centroids.float().cpu().clone()
-        return LabelGeometry(self._names(names), vectors=vectors, source=type(self).__name__)
+        return self._geometry(names, vectors=self.prediction_centroids)
 
     @torch.no_grad()
     def end_epoch(self, training_examples: TrainingExamples | None = None) -> None:
-        """Takes the means over the training set, where they predict or train; see `Objective.end_epoch`.
-
-        A label without examples keeps its vector.
+        """Takes the means over the training set to predict; a label without examples keeps its vector.
 
         Raises:
-            ValueError: Means over the training set are wanted and `training_examples` is None.
+            ValueError: With ``prediction="training_set"``, when `training_examples` is None.
         """
-        if self.prediction != "training_set" and self.update != "epoch":
+        super().end_epoch()
+        if self.preset == "paper":
+            self.steps = torch.zeros_like(self.steps)
+        if self.prediction == "last":
             return
         if training_examples is None:
             raise ValueError(
                 "`training_examples` must be given, got None: AdaptiveLabels takes means over the training set after "
-                "each epoch; or take prediction='last' (and another update than 'epoch')"
+                "each epoch; or take prediction='last'"
             )
         sums = torch.zeros_like(self.centroids, dtype=torch.float64)
-        numbers = sums.new_zeros(self.num_labels)
-        for hidden, labels, _ in training_examples():
-            examples = self._examples(hidden, labels, None, None)
-            counts = examples.counts.double()
-            sums.index_add_(0, examples.labels, self.output(examples.hidden).double() * counts[:, None])
-            numbers.index_add_(0, examples.labels, counts)
-        means = (sums / numbers.clamp_min(1)[:, None]).to(self.centroids.dtype)
-        found = torch.where(numbers[:, None] > 0, means, self.centroids)
-        if self.update == "epoch":
-            self._keep(found)
-        else:
-            self.prediction_centroids = found
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        self._steps = int(self.steps)
-        if self.output.bias is None and f"{prefix}output.bias" in state_dict:
-            rest[-1].append("AdaptiveLabels has no output bias unless it is asked for; build it with bias=True")
-
-
-def _warn_of_small_batch(counts: Tensor) -> None:
-    """Warns where a batch has fewer than two examples of a class, on average over the classes that it has."""
-    examples, classes = int(counts.sum()), int((counts > 0).sum())
-    if examples < 2 * classes:
-        warnings.warn(
-            f"AdaptiveLabels: fewer than two examples a class in the batch ({examples} in {classes} classes), so that "
-            "the centroids are about the examples themselves and nothing is learned from the distance to them; take "
-            "larger batches (the paper: 50 examples a class) or update='epoch'",
-            stacklevel=2,
-        )
+        weights = sums.new_zeros(self.num_labels)
+        for hidden, labels, _, *weight in training_examples():
+            examples = self._examples(hidden, labels, {"sample_weight": weight[0]} if weight else None)
+            own = examples.sample_weight.double()
+            sums.index_add_(0, examples.labels, self.output(examples.hidden).double() * own[:, None])
+            weights.index_add_(0, examples.labels, own)
+        means = (sums / weights.clamp_min(1e-30)[:, None]).to(self.centroids.dtype)
+        self.prediction_centroids = torch.where(weights[:, None] > 0, means, self.centroids)

@@ -77,12 +77,10 @@ def figure(
 def export(
     run: RunArgument,
     format: Annotated[
-        Literal["onnx", "torch", "card"],
-        typer.Option("--format", help="`torch`: a .pt2 file for torch.export.load; `card`: a model card in Markdown."),
+        Literal["onnx", "card"],
+        typer.Option("--format", help="`onnx`: for onnxruntime and others; `card`: a model card in Markdown."),
     ] = "onnx",
-    out: Annotated[
-        Path | None, out_option("FILE", "By default model.onnx, model.pt2 or README.md in the run folder.")
-    ] = None,
+    out: Annotated[Path | None, out_option("FILE", "By default model.onnx or README.md in the run folder.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Calibrated probabilities, as of `predict`, instead of logits.")
     ] = False,
@@ -95,13 +93,12 @@ def export(
         card = write_card(run, out)
         typer.echo(json.dumps({"path": str(card), "format": "card"}) if as_json else str(card))
         return
-    from labelembed.integrations.export import export_run
+    from labelembed.lab.runs.export import export_run
 
-    made = export_run(run, out, format=format, probabilities=probabilities)
+    path, difference = export_run(run, out, probabilities=probabilities)
+    size, output = path.stat().st_size, "probabilities" if probabilities else "logits"
     if as_json:
-        about = {"path": str(made.path), "format": made.format, "output": made.output}
-        typer.echo(json.dumps(about | {"bytes": made.bytes, "difference": made.difference}))
+        about = {"path": str(path), "format": format, "output": output, "bytes": size, "difference": difference}
+        typer.echo(json.dumps(about))
         return
-    typer.echo(
-        f"{made.path}: {made.bytes:,} bytes, {made.output}; differs from the run by {made.difference:.1e} at most"
-    )
+    typer.echo(f"{path}: {size:,} bytes, {output}; differs from the run by {difference:.1e} at most")

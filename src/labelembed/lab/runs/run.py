@@ -229,8 +229,8 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         if not writes:
             return result
         means = class_means(network, trainer.data.train)
-        geometry = network.objective.label_geometry(names, class_means=means)
         by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
+        geometry = network.objective.label_geometry(names) if network.objective.learns_labels else by_means
         errors, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
         contiguous = {name: value.contiguous() for name, value in network.prediction_state().items()}
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.

@@ -63,8 +63,9 @@ class Network(nn.Module):
         self.encoder = encoder
         self.objective = objective
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-        # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
-        self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
+        # DistributedDataParallel's own attribute: every process computes the same state of an objective, so that
+        # nothing of it is sent at every step.
+        self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in objective.named_buffers()]
 
     def forward(
         self,
@@ -103,13 +104,8 @@ class Network(nn.Module):
         return self.objective.logits(self.hidden(inputs))
 
     def _training_buffers(self) -> set[str]:
-        """Returns the names of the buffers that only training needs: those of modules marked `training_only`."""
-        return {
-            f"{module_name}.{name}"
-            for module_name, module in self.named_modules()
-            if getattr(module, "training_only", False)
-            for name, _ in module.named_buffers(recurse=False)
-        }
+        """Returns the names of the buffers that only training needs."""
+        return {f"objective.{name}" for name in self.objective.training_buffers}
 
     def prediction_state(self) -> dict[str, Tensor]:
         """Returns what prediction needs of the state, on the CPU: all but what only training needs."""

@@ -1,0 +1,137 @@
+"""ONNX files give what encoder and objective give, for every objective and any number of examples."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from labelembed.errors import LabelEmbedError
+from labelembed.integrations import onnx as exporting
+from labelembed.integrations.onnx import export_onnx
+from labelembed.objectives import OBJECTIVES
+from labelembed.seeds import generator
+from tests.made_objectives import made_mode
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+NAMES = ("cat", "dog", "Straßenbahn", 'a "b", c', "e")
+# Twice what another order of float32 sums makes of logits of this size.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+FORMS = (*sorted(OBJECTIVES), "label_embedding, compressed", "label_embedding, shared", "adaptive_labels, repel")
+
+
+def inputs(number):
+    return torch.randn(number, 3, 8, 8, generator=generator(number, "inputs"))
+
+
+def made_encoder():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout()
+    encoder = nn.Sequential(*layers, nn.Linear(8, 4))
+    encoder(inputs(20))  # so that the running means are none that anything starts with
+    return encoder
+
+
+def session_of(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+@pytest.mark.parametrize("mode", FORMS)
+def test_onnxruntime_gives_what_torch_gives(tmp_path, mode, probabilities):
+    encoder, objective = made_encoder(), made_mode(mode, dtype=torch.float32)
+    objective.output_temperature.fill_(1.7)
+    for name, buffer in objective.named_buffers():
+        if name.endswith("centroids"):
+            buffer.normal_()
+    path = tmp_path / "m.onnx"
+    assert export_onnx(path, encoder, objective, inputs(3), probabilities=probabilities) <= 1e-5
+    assert encoder.training  # the modules stay as they are
+    encoder.eval(), objective.eval()
+    for number in (1, 17):
+        with torch.no_grad():
+            hidden = encoder(inputs(number))
+            expected = objective.probabilities(hidden) if probabilities else objective.logits(hidden)
+        assert expected.std() > 1e-3  # scores that tell labels apart
+        (scores,) = session_of(path).run(None, {"inputs": inputs(number).numpy()})
+        np.testing.assert_allclose(scores, expected, **CLOSE)
+
+
+def test_the_file_says_what_is_needed_to_use_it(tmp_path):
+    path, objective = tmp_path / "m.onnx", made_mode("label_smoothing", dtype=torch.float32)
+    export_onnx(path, made_encoder(), objective, inputs(3), names=NAMES, metadata={"input_range": "[0, 255]"})
+    session = session_of(path)
+    (given,), (returned,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.shape, given.type) == ("inputs", ["batch", 3, 8, 8], "tensor(float)")
+    assert (returned.name, returned.shape) == ("logits", ["batch", len(NAMES)])
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["labels"]) == list(NAMES)
+    expected = {
+        "objective": "label_smoothing",
+        "output": "logits",
+        "output_temperature": "1.0",
+        "input_range": "[0, 255]",
+    }
+    assert expected.items() <= about.items()
+    assert [each.name for each in tmp_path.iterdir()] == ["m.onnx"]  # nothing of the weights lies beside it
+
+
+def test_other_dimensions_can_be_free(tmp_path):
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    path, objective = tmp_path / "m.onnx", made_mode("one_hot", dtype=torch.float32)
+    export_onnx(path, encoder, objective, inputs(3), free={2: "height"})
+    other = torch.randn(2, 3, 31, 8)
+    (scores,) = session_of(path).run(None, {"inputs": other.numpy()})
+    np.testing.assert_allclose(scores, objective.logits(encoder(other)).detach(), **CLOSE)
+
+
+class WithoutOperator(nn.Module):
+    def forward(self, inputs):
+        rows = inputs.flatten(1)[:, :4]
+        return torch.linalg.eigvals(rows[:, :, None] * rows[:, None, :]).real
+
+
+def test_what_cannot_be_exported_is_named_in_one_line(tmp_path):
+    with pytest.raises(LabelEmbedError, match=r"aten\.linalg_eig") as refused:
+        export_onnx(tmp_path / "m.onnx", WithoutOperator(), made_mode("one_hot", dtype=torch.float32), inputs(3))
+    assert len(str(refused.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_other_outputs_is_not_written(tmp_path, monkeypatch):
+    objective = made_mode("one_hot", dtype=torch.float32)
+    exported = exporting._exported
+
+    def of_other_weights(graph, *rest):
+        content = exported(graph, *rest)
+        graph.objective.output.bias += 0.01
+        return content
+
+    monkeypatch.setattr(exporting, "_exported", of_other_weights)
+    with pytest.raises(LabelEmbedError, match=r"differ by 0\.01"):
+        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_and_too_few_inputs_are_named(tmp_path, monkeypatch):
+    objective = made_mode("one_hot", dtype=torch.float32)
+    with pytest.raises(ValueError, match="two or more"):
+        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(1))
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(LabelEmbedError, match=r"labelembed\[export\]"):
+        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
+
+
+@pytest.mark.parametrize("package", ["sklearn", "transformers", "lightning"])
+def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
+    for name in (package, "sklearn.base", "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"labelembed.integrations.{package}", raising=False)
+    with pytest.raises(ImportError, match=rf"labelembed\[{package}\]"):
+        importlib.import_module(f"labelembed.integrations.{package}")
