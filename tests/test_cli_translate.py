@@ -197,10 +197,10 @@ def test_run_of_pictures_translates_nothing(tmp_path):
 
 def test_damaged_vocabulary_of_a_run_is_named(made, tmp_path):
     shutil.copytree(made / "run", tmp_path / "broken")
-    vocabulary = tmp_path / "broken" / "target-vocabulary.txt"
-    vocabulary.write_text(vocabulary.read_text().replace("v1\n", "v1x\n"))
+    vocabulary = tmp_path / "broken" / "target-tokenizer.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"v1":', '"v1"'))
     (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", "broken", "one.txt", has=["target-vocabulary.txt"])
+    refuse("translate", "broken", "one.txt", has=["target-tokenizer.json"])
 
 
 def test_another_corpus_is_refused(made, tmp_path):
@@ -219,7 +219,6 @@ def test_another_corpus_is_refused(made, tmp_path):
     [
         ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
         ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
-        ("data.train_examples=5", "data.train_examples: must be left out of a corpus"),
         ("data.validation.fraction=0.1", "data.validation: must be left out"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),

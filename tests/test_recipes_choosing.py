@@ -254,6 +254,7 @@ def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     assert checked.json["recipe"] == "text-bag-small"
     assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
     assert succeed("train", "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
+    assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
     one = ["compare", "--seeds", 1, "--objectives", "one_hot", "--jobs", 1]
     assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for

@@ -211,7 +211,7 @@ def _errors_with_a_corpus(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if name not in SEQUENCE_MODELS:
         wanted = ", ".join(sorted(SEQUENCE_MODELS))
         yield "model.name", f"{name!r} cannot read the sentences of a corpus; these can: {wanted}"
-    for key, _ in _unusual(recipe):
+    for key, _ in _unusual(recipe, "train_examples"):
         yield key, "must be left out of a corpus, which `labelembed preprocess` has split and cut"
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
         yield "batch_size", "of a corpus must be a number of sentences, or {tokens: TOKENS}"
