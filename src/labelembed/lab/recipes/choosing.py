@@ -39,8 +39,7 @@ def choose_recipe(
         given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
         path = given.get("path") if data is None else data
         if not isinstance(path, str):
-            way_out = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-            raise RecipeError([way_out], source="RECIPE")
+            raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
         detected = detect(path, given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]

@@ -52,7 +52,6 @@ _RENAMED = {
     "text-features": "texts, with inputs: features",
     "text-tokens": "texts, with inputs: tokens",
     "tau": "temperature",
-    "alpha": "confidence_limit",
     "target_warmup_steps": "target_warmup, a share of the run",
 }
 _HOW_TO_GIVE = {
@@ -194,7 +193,6 @@ def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, 
     few labels. An optimiser checks its arguments before it looks at the network, which there is not yet.
     """
     arguments = {key: value for key, value in block.items() if key != "name"}
-    device = "cpu"
     if kind == "data":
         if not inspect.isclass(component):  # a corpus is opened by nothing but the run
             return {}
@@ -204,10 +202,10 @@ def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, 
     elif kind == "optimizer":
         arguments["network"] = None
     elif kind == "model":
-        component, device = getattr(component, "check_arguments", component), "meta"
+        component = getattr(component, "check_arguments", component)
         arguments |= {name: size for name, size in _SIZES.items() if takes(component, name)}
     try:
-        with torch.device(device):
+        with torch.device("meta" if kind == "model" else "cpu"):
             component(**arguments)
     except AttributeError:
         if kind != "optimizer":  # whose arguments hold, if it went on to the network
@@ -255,7 +253,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def refusal(details: Sequence[ErrorDetails], value: Any) -> str:
+def refusal(details: Sequence[ErrorDetails], value: Any, choices: Sequence[str] = ()) -> str:
     """Returns ``must be a whole number, got 'x'`` for what pydantic finds wrong with a value, by each alternative."""
     rules: dict[str, None] = {}
     for detail in details:
@@ -263,7 +261,8 @@ def refusal(details: Sequence[ErrorDetails], value: Any) -> str:
             return str(detail["ctx"]["error"])
         rule = _RULES.get(detail["type"]) or _RULES.get(detail["type"].partition("_")[0])
         rules[rule.format(**detail.get("ctx", {})) if rule else detail["msg"]] = None
-    return f"must be {' or '.join(rules)}, got {shown(value)}"
+    hint = nearest(value, choices) if isinstance(value, str) else ""
+    return f"must be {' or '.join(rules)}, got {shown(value)}{hint}"
 
 
 def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> Errors:
@@ -271,7 +270,7 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
     errors: Errors = {}
     wrong: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        keys, owner = _locate(model, detail["loc"])
+        keys, owner, leaves = _locate(model, detail["loc"])
         key = prefix + ".".join(keys)
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             known = list(owner.model_fields)
@@ -281,29 +280,31 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
             errors[key] = f"missing; {_HOW_TO_GIVE[key]}" if key in _HOW_TO_GIVE else "missing"
         else:
             wrong.setdefault(key, []).append(detail)
-            errors[key] = refusal(wrong[key], detail["input"])
+            errors[key] = refusal(wrong[key], detail["input"], [leaf for leaf in leaves if isinstance(leaf, str)])
     return {key: text for key, text in errors.items() if not any(other.startswith(f"{key}.") for other in errors)}
 
 
-def _locate(model: Any, place: tuple[int | str, ...]) -> tuple[list[str], type[pydantic.BaseModel]]:
-    """Returns the keys that lead to a finding, and the model that has the last of them."""
+def _locate(model: Any, place: tuple[int | str, ...]) -> tuple[list[str], type[pydantic.BaseModel], list[Any]]:
+    """Returns the keys that lead to a finding, the model that has the last of them, and what that may hold."""
     keys: list[str] = []
-    owner, inner = model, model
+    owner, inner, leaves = model, model, []
     for part in place:
         if isinstance(part, int):  # an entry of a list
             keys.append(str(part))
         elif inner is not None:  # else pydantic's name of an alternative
             keys.append(part)
             owner, field = inner, inner.model_fields.get(part)
-            inner = _model_in(field.annotation) if field else None
-    return keys, owner
+            leaves = _leaves(field.annotation) if field else []
+            inner = next((leaf for leaf in leaves if hasattr(leaf, "model_fields")), None)
+    return keys, owner, leaves
 
 
-def _model_in(annotation: Any) -> Any:
-    """Returns the pydantic model that a type holds, alone, in a list or beside None; None where there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+def _leaves(annotation: Any) -> list[Any]:
+    """Returns the models, the texts and the other types that a type allows."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal or not parts:
+        return list(parts) or [annotation]
+    return [leaf for part in parts for leaf in _leaves(part)]
 
 
 def _new_name(name: str) -> str:

@@ -173,16 +173,18 @@ def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str
     Raises:
         RecipeError: It is neither.
     """
+    wanted = "give how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
     if isinstance(given, str):
         parts = map(re.compile(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *").fullmatch, given.strip(", ").split(","))
         ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) if part else range(0) for part in parts]
         if not all(ranges):
-            wanted = "how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
-            raise RecipeError([f"{given!r} must be {wanted}"], source=source)
+            raise RecipeError([f"{given!r}: {wanted}"], source=source)
         listed = [seed for part in ranges for seed in islice(part, MOST_SEEDS + 1)]
         given = listed if {",", "-"} & set(given) else listed[0]
     try:
         seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
     except pydantic.ValidationError as error:
-        raise RecipeError(model_errors(error, ComparisonBlock).values(), source=source) from error
+        raise RecipeError(
+            ["; ".join([*model_errors(error, ComparisonBlock).values(), wanted])], source=source
+        ) from error
     return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds

@@ -36,8 +36,7 @@ def full_recipe(name: str) -> str:
     filled = recipe.model_copy(update={"decoding": decoding, "comparison": recipe.comparison or ComparisonBlock()})
     plain = filled.model_dump()
     lines = [f"# {line}".rstrip() for line in recipe_heading(text)]
-    lines += ["#"] if lines else []
-    lines += ["# Every key with its value; `null` leaves the choice to the program."]
+    lines += [*(["#"] if lines else []), "# Every key with its value; `null` leaves the choice to the program."]
     for key, field in Recipe.model_fields.items():
         value, description = getattr(filled, key), field.description or ""
         fields = type(value).model_fields if isinstance(value, Block) else {}
