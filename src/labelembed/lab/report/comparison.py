@@ -1,50 +1,66 @@
-"""What a comparison folder, or the folder of a single run, holds: read once, judged run by run.
+"""What a comparison folder, or the folder of a single run, holds.
 
-A comparison folder has ``comparison.json`` (which variants, seeds and baseline) and one run folder a variant and
-seed, ``runs/<variant>/seed-<n>/``. A run that failed or whose files are damaged is kept with the reason; it
-never hides the others.
+A run that failed or whose files are damaged is kept with the reason; it never hides the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.run_checks import history_error, noted_failures, number_in, reason, result_error
+from labelembed.lab.report.formatting import shortened, without_folders
 from labelembed.lab.training.comparison_folder import read_description, seeds_of_variant
 from labelembed.lab.training.run_folder import RunFolder
 
 Split = Literal["test", "validation"]
 SPLITS: tuple[Split, ...] = ("test", "validation")
-#: What a comparison is decided by: the error, or of translations BLEU, of which more is better.
-Headline = Literal["error", "bleu"]
+# A damaged number must not ask for a curve that fills the memory.
+_MOST_EPOCHS = 1_000_000
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Metrics(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+    error: Fraction
+    calibration_error: Fraction | None = None
+    top5_error: Fraction | None = None
+    top2_error: Fraction | None = None
+    macro_f1: Fraction | None = None
+    balanced_accuracy: Fraction | None = None
+    bleu: Fraction | None = None
+
+
+class _Measured(BaseModel):
+    validation: _Metrics | None = None
+    test: _Metrics | None = None
+
+
+class _Result(_Measured):
+    calibrated: _Measured | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run.
-
-    Attributes:
-        seed: Its seed.
-        result: How it ended: `selected_epoch`, `selected_by`, `seconds`, and the metrics of the selected
-            epoch under `validation` and `test` (fractions; None where the recipe has no such examples), and the
-            same below `calibrated` with the logits divided by `temperature` (None where none was fitted).
-        history: One dictionary an epoch, see `RunFolder.history`.
-        folder: Where it is.
-    """
+    """One finished run: its `result.json` and its history, one dictionary an epoch."""
 
     seed: int
     result: dict[str, Any]
     history: list[dict[str, Any]]
     folder: Path
 
-    def metric(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
+    def metric(self, split: str, name: str, *, calibrated: bool = False) -> float | None:
         """Returns one metric of the selected epoch, or None where there is none."""
         metrics = (self.result.get("calibrated") or {}) if calibrated else self.result
         return number_in((metrics.get(split) or {}).get(name))
@@ -59,28 +75,53 @@ class RunRecord:
         """Seconds of training, or None where they were not measured."""
         return number_in(self.result.get("seconds"))
 
-    def curve(self, place: str, name: str) -> NDArray[np.float64]:
-        """Returns a number of each epoch ``[epochs]``, of `train`, `validation` or `test`; nan where there is none."""
+    def curve(self, split: str, name: str) -> NDArray[np.float64]:
+        """Returns a number of each epoch [epochs], of `train`, `validation` or `test`; nan where there is none."""
         curve = np.full(max((int(entry["epoch"]) for entry in self.history), default=0), np.nan)
         for entry in self.history:
-            numbers = entry.get(place)
+            numbers = entry.get(split)
             value = number_in(numbers.get(name)) if isinstance(numbers, dict) else None
             if value is not None:
                 curve[entry["epoch"] - 1] = value
         return curve
 
+    @cached_property
     def environment(self) -> dict[str, Any]:
-        """Returns what the run ran on; nothing where that cannot be read."""
+        """What the run ran on; nothing where that cannot be read."""
         return _or_nothing(RunFolder(self.folder).environment)
 
+    @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Returns the run's recipe as plain values; nothing where that cannot be read."""
+        """The run's recipe as plain values; nothing where that cannot be read."""
         return _or_nothing(RunFolder(self.folder).recipe)
 
+    @property
     def data(self) -> dict[str, Any]:
-        """Returns what the run says of its data: `source`, `names`, `fingerprint`; nothing where it says nothing."""
-        data = self.environment().get("data")
+        """What the run says of its data: `source`, `names`, `fingerprint`; nothing where it says nothing."""
+        data = self.environment.get("data")
         return data if isinstance(data, dict) else {}
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command that made the run; empty where they are not known."""
+        words = self.environment.get("command")
+        return [str(word) for word in words] if isinstance(words, list) else []
+
+    def losses(self, split: str) -> dict[str, NDArray[np.float64]] | None:
+        """Returns error, NLL and calibrated NLL of each example [N]; None where the run keeps none of this split."""
+        try:
+            kept = RunFolder(self.folder).examples()
+        except RunFolderError:
+            return None
+        error = self.metric(split, "error")
+        if kept is None or kept.split != split or error is None:
+            return None
+        losses = {"error": 1 - kept.right.astype(np.float64), "nll": kept.nll.astype(np.float64)}
+        if kept.nll_calibrated is not None:
+            losses["calibrated_nll"] = kept.nll_calibrated.astype(np.float64)
+        # Two passes over the same examples may differ in one or two on a GPU; another run differs in more.
+        same = abs(error - losses["error"].mean()) <= max(1e-3, 2 / len(kept.right))
+        return losses if same else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +129,7 @@ class VariantRuns:
     """The runs of one variant of an objective, by seed.
 
     Attributes:
-        name: As people read it, for instance ``label_smoothing smoothing=0.4``.
+        name: As in commands and files, for instance ``label_smoothing smoothing=0.4``.
         objective: The objective's name and the arguments that were given.
         runs: The finished runs.
         failed: Why a run failed or cannot be read.
@@ -102,14 +143,31 @@ class VariantRuns:
     missing: list[int]
 
     @property
-    def kind(self) -> str:
+    def objective_name(self) -> str:
         """The objective's name."""
         return str(self.objective.get("name", ""))
 
-    def metrics(self, split: Split, name: str, *, calibrated: bool = False) -> dict[int, float]:
+    @property
+    def title(self) -> str:
+        """The name as people say it: ``cross entropy``, ``label smoothing 0.4``, ``label embedding (rank=3)``."""
+        kind, words = self.objective_name, self.objective_name.replace("_", " ")
+        words = "cross entropy" if kind == "one_hot" else words
+        if not kind or self.name.split(" ")[0] != kind:
+            return self.name
+        arguments = self.name.removeprefix(kind).strip()
+        if arguments.startswith("smoothing=") and " " not in arguments:
+            return f"{words} {arguments.removeprefix('smoothing=')}"
+        return f"{words} ({arguments.removeprefix('preset=')})" if arguments else words
+
+    @property
+    def seeds(self) -> set[int]:
+        """All seeds, also of runs that failed or are missing."""
+        return {*self.runs, *self.failed, *self.missing}
+
+    def metrics(self, split: str, name: str, *, calibrated: bool = False) -> dict[int, float]:
         """Returns one metric of the selected epoch by seed, of the runs that have it."""
-        found = {seed: run.metric(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        values = {seed: run.metric(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -124,7 +182,7 @@ class Comparison:
         seeds: The seeds of the comparison.
         published: What papers report for the recipe: mappings with `objective`, `metric`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
-        tuning: How the variants' arguments were found, see `tuning`; None where nothing was tuned.
+        tuning: How the variants' arguments were found; None where nothing was tuned.
     """
 
     path: Path
@@ -142,14 +200,26 @@ class Comparison:
         return [run for variant in self.variants for run in variant.runs.values()]
 
     @property
+    def finished(self) -> list[VariantRuns]:
+        """The variants with a finished run."""
+        return [variant for variant in self.variants if variant.runs]
+
+    @cached_property
+    def data_name(self) -> str:
+        """What the data are called, or the recipe where the runs do not say."""
+        sources = (run.data.get("source") for run in self.runs)
+        source = next((source for source in sources if isinstance(source, str) and source.strip()), self.recipe)
+        return shortened(without_folders(source), 200)
+
+    @cached_property
     def split(self) -> Split:
         """The examples that the comparison is about: the test set, where any run has one."""
         tested, validated = (any(one.metrics(split, "error") for one in self.variants) for split in SPLITS)
         return "test" if tested or not validated else "validation"
 
-    @property
-    def headline(self) -> Headline:
-        """The metric that the comparison is decided by: BLEU, where any run has it, else the error."""
+    @cached_property
+    def headline(self) -> Literal["error", "bleu"]:
+        """The metric that the comparison is decided by: BLEU, of which more is better, where any run has it."""
         return "bleu" if any(variant.metrics(self.split, "bleu") for variant in self.variants) else "error"
 
     @property
@@ -157,12 +227,9 @@ class Comparison:
         """What the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
         return f"{self.split} {'BLEU' if self.headline == 'bleu' else 'error'}"
 
-    @property
+    @cached_property
     def speed_split(self) -> Split:
-        """The examples whose errors over the epochs say how fast a run learns: those of validation, if there are any.
-
-        The best of many epochs is a choice, and no choice is made by test examples where others are there for it.
-        """
+        """The examples whose errors over the epochs say how fast a run learns: validation, if there are any."""
         validated = any(np.isfinite(run.curve("validation", "error")).any() for run in self.runs)
         return "validation" if validated else self.split
 
@@ -173,13 +240,7 @@ class Comparison:
 
 
 def load_comparison(path: str | Path) -> Comparison:
-    """Reads a comparison folder, or the folder of a single finished run.
-
-    Args:
-        path: The folder.
-
-    Returns:
-        The comparison; for a single run one with one variant, one seed and no baseline.
+    """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
     Raises:
         RunFolderError: When the folder is neither, ``comparison.json`` is damaged, the single run has not finished, or
@@ -199,30 +260,35 @@ def load_comparison(path: str | Path) -> Comparison:
     )
 
 
-def refuse_different_data(variants: list[VariantRuns]) -> None:
-    """Raises RunFolderError, with both, when two runs are known to be of different data."""
-    known: tuple[RunRecord, dict[str, Any]] | None = None
-    for run in (run for variant in variants for run in variant.runs.values()):
-        data = run.data()
-        if not isinstance(data.get("fingerprint"), str):
-            continue
-        if known is not None and data["fingerprint"] != known[1]["fingerprint"]:
-            other, theirs = known
-            raise RunFolderError(
-                f"{other.folder} and {run.folder} are of different data and cannot be in one report: "
-                f"{theirs.get('source')!r} and {data.get('source')!r} (other examples are held out, or their content "
-                "differs); report them one by one"
-            )
-        known = known or (run, data)
-
-
 def _load_comparison(path: Path) -> Comparison:
     about = read_description(path)
-    variants = [
-        _load_variant(path / "runs", one, seeds_of_variant(about, one), noted_failures(about, one["name"]))
-        for one in about["variants"]
-    ]
-    refuse_different_data(variants)
+    noted = about.get("failed")
+    failures = {
+        (str(entry.get("variant")), entry.get("seed")): str(entry.get("message"))
+        for entry in (noted if isinstance(noted, list) else [])
+        if isinstance(entry, dict)
+    }
+    variants = []
+    for one in about["variants"]:
+        runs: dict[int, RunRecord] = {}
+        failed: dict[int, str] = {}
+        missing: list[int] = []
+        for seed in seeds_of_variant(about, one):
+            folder = RunFolder(path / "runs" / one["folder"] / f"seed-{seed}")
+            try:
+                state = folder.state()
+                if state == "finished":
+                    runs[seed] = _load_run(folder, seed)
+                elif state == "failed":
+                    failed[seed] = _reason(folder.result())
+                elif (one["name"], seed) in failures:
+                    failed[seed] = failures[one["name"], seed]
+                else:
+                    missing.append(seed)
+            except (RunFolderError, OSError) as error:
+                failed[seed] = str(error).replace(f"{folder.path}/", "")
+        variants.append(VariantRuns(one["name"], dict(one["objective"]), runs, failed, missing))
+    check_same_data(variants)
     published, tuning = about.get("published"), about.get("tuning")
     return Comparison(
         path,
@@ -235,38 +301,16 @@ def _load_comparison(path: Path) -> Comparison:
     )
 
 
-def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int], noted: dict[int, str]) -> VariantRuns:
-    runs: dict[int, RunRecord] = {}
-    failed: dict[int, str] = {}
-    missing: list[int] = []
-    for seed in seeds:
-        folder = RunFolder(runs_folder / variant["folder"] / f"seed-{seed}")
-        try:
-            state = folder.state()
-            if state == "finished":
-                runs[seed] = _load_run(folder, seed)
-            elif state == "failed":
-                failed[seed] = reason(folder.result())
-            elif seed in noted:
-                failed[seed] = noted[seed]
-            else:
-                missing.append(seed)
-        except (RunFolderError, OSError) as error:
-            # The folder's path is on the page already, by variant and seed.
-            failed[seed] = str(error).replace(f"{folder.path}/", "")
-    return VariantRuns(variant["name"], dict(variant["objective"]), runs, failed, missing)
-
-
 def _load_single_run(path: Path) -> Comparison:
     folder = RunFolder(path)
     folder.require_finished()
     recipe = folder.recipe()
-    given = recipe.get("objective")
-    objective = dict(given) if isinstance(given, dict) else {}
+    objective = recipe.get("objective")
+    objective = dict(objective) if isinstance(objective, dict) else {}
     seed = recipe["seed"] if isinstance(recipe.get("seed"), int) else 0
     run = _load_run(folder, seed)
     variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: run}, {}, [])
-    published = run.environment().get("published")
+    published = run.environment.get("published")
     name = str(recipe.get("name") or path.resolve().name)
     return Comparison(path, name, None, [variant], [seed], published if isinstance(published, list) else [])
 
@@ -279,8 +323,68 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     return RunRecord(seed, result, history, folder.path)
 
 
+def result_error(result: dict[str, Any]) -> str:
+    """Returns what cannot be true in a ``result.json``, or an empty string."""
+    try:
+        measured = _Result.model_validate(result)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"result.json: damaged, {'.'.join(map(str, first['loc']))} {first['msg']}, got {first['input']!r:.80}"
+    if measured.validation is None and measured.test is None:
+        return "result.json: damaged, has neither validation nor test metrics"
+    return ""
+
+
+def history_error(history: list[dict[str, Any]]) -> str:
+    """Returns what cannot be true in a history, or an empty string."""
+    before = 0
+    for entry in history:
+        if not before < entry["epoch"] <= _MOST_EPOCHS:
+            return f"history.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
+        before = entry["epoch"]
+        for split in SPLITS:
+            metrics = entry.get(split)
+            error = number_in(metrics.get("error")) if isinstance(metrics, dict) else None
+            if not isinstance(metrics, dict | None) or (error is not None and not 0 <= error <= 1):
+                return f"history.jsonl: damaged, epoch {before} has {error or metrics!r:.80} as {split} error, no fraction"
+    return ""
+
+
+def number_in(value: object) -> float | None:
+    """Returns a finite number as it is, and None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _reason(result: dict[str, Any]) -> str:
+    message, step = str(result.get("message") or "it failed without a message"), result.get("diverged_at_step")
+    return f"diverged at step {step}: {message}" if isinstance(step, int) else message
+
+
 def _or_nothing(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return read()
     except RunFolderError:
         return {}
+
+
+def check_same_data(variants: Sequence[VariantRuns]) -> None:
+    """Raises RunFolderError, with both, when two runs are known to be of different data."""
+    known = [
+        run
+        for variant in variants
+        for run in variant.runs.values()
+        if isinstance(run.data.get("fingerprint"), str)
+    ]
+    for run in known[1:]:
+        if run.data["fingerprint"] != known[0].data["fingerprint"]:
+            raise RunFolderError(
+                f"{known[0].folder} and {run.folder} are of different data and cannot be in one report: "
+                f"{known[0].data.get('source')!r} and {run.data.get('source')!r} (other examples are held out, or "
+                "their content differs); report them one by one"
+            )

@@ -1,4 +1,4 @@
-"""The tree and the map of labels, for the page or a file of their own."""
+"""Figures of labels: their tree beside the matrix of similarities and of confusions, a map, and all of it as files."""
 
 from __future__ import annotations
 
@@ -8,283 +8,247 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from labelembed.geometry import LabelMap, leaf_order, read_hierarchy, shipped_hierarchy
-from labelembed.lab.report.drawing import INK, Sketch, series_colour
-from labelembed.lab.report.formatting import shortened
+from labelembed.errors import DataError
+from labelembed.geometry import (
+    LabelGeometry,
+    LabelMap,
+    label_plane,
+    leaf_order,
+    linkage,
+    read_hierarchy,
+    shipped_hierarchies,
+    to_json,
+)
+from labelembed.geometry.clustering import LinkageMethod
+from labelembed.geometry.senses import dataset_of
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
+from labelembed.lab.report.formatting import short_label, shortened
+from labelembed.lab.report.table import write_csv, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
-#: More names than these cannot be read, and the figure would be metres long.
-MOST_LABEL_NAMES = 150
-_NAME_LENGTH = 28
-LETTER = 0.55  # mean width of a letter, in its height
-# Beside the colours, so that they are told apart without them.
-_MARKERS = ("o", "o", "s", "^", "D", "v", "P")
-_SIGNS = ("\u00b7", "\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
+# Of more labels the columns have no names; of many more the rows have none either, and cells are means over blocks.
+_NAMED_COLUMNS, _NAMED_ROWS, _MOST_CELLS = 40, 150, 150
+# Seen on white and on black, from nothing to full: paper is a lift of 1, and a distance of the mean or more.
+_COLOURS = {"lift": (0.14, 0.48, 0.75), "relative distance": (0.12, 0.55, 0.36), "confusions": (0.7, 0.28, 0.63)}
 
 
-class LabelGroups(NamedTuple):
-    """Labels in groups, which colour tree and map.
+class Panel(NamedTuple):
+    """One square [L, L] beside the tree, in the order of the labels' indices; the diagonal takes no part."""
 
-    Attributes:
-        source: Where the groups come from, as it stands in a sentence.
-        names: What each group is called.
-        of: The number of each label's group, in the order of the labels.
-    """
-
-    source: str
-    names: tuple[str, ...]
-    of: tuple[int, ...]
-
-    def select(self, labels: Sequence[int]) -> LabelGroups:
-        """Returns the groups of some labels, by their numbers."""
-        return self._replace(of=tuple(self.of[label] for label in labels))
+    title: str
+    table: NDArray[np.float64]
+    shows: str = "lift"  # or `relative distance`, or `confusions`
 
 
-def groups_for(names: Sequence[str], source: str | Path | None = None) -> LabelGroups | None:
-    """Returns the groups of labels; None where nobody gives any and none ship for these labels.
-
-    Args:
-        names: The labels, in the order of their numbers.
-        source: A hierarchy, as `geometry.read_hierarchy` takes it; None: the one that ships for these labels.
+def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[str, ...] | None:
+    """Returns the group of each label; None where nobody gives any and none ship for these labels.
 
     Raises:
-        DataError: When `source` cannot be read.
+        DataError: When `source`, a hierarchy as `geometry.read_hierarchy` takes it, cannot be read.
     """
-    hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
-    if hierarchy is None:
+    known = source or dataset_of(names)
+    if source is None and known not in shipped_hierarchies():
         return None
-    of_labels = [path[-1] for path in hierarchy.paths]
-    groups = list(dict.fromkeys(of_labels))
-    return LabelGroups(f"groups of {hierarchy.source}", tuple(groups), tuple(map(groups.index, of_labels)))
+    try:
+        return tuple(path[-1] for path in read_hierarchy(str(known), names).paths)
+    except DataError:
+        if source is not None:
+            raise
+        return None  # some of the labels only
 
 
-def dendrogram(
-    names: Sequence[str], joined: NDArray[np.float64], *, groups: LabelGroups | None = None, key: str = "dendrogram"
-) -> Sketch:
-    """Returns the tree of `geometry.linkage`: a label a line, joined further left the more they differ.
-
-    Args:
-        names: The labels, in the order of their numbers.
-        joined: [C - 1, 4].
-        groups: Colours the labels, and the branches whose labels are all of one group.
-        key: Begins every id in the SVG.
-    """
-    order = leaf_order(joined)
-    count, named = len(names), len(names) <= MOST_LABEL_NAMES
-    of_labels = list(groups.of) if groups is not None else [None] * count
-    ordered = [short_label(names[label]) for label in order]
-    margin = 0.09 * max(map(len, ordered)) if named else 0.0
-
-    def paint(figure: Figure) -> None:
-        axes = figure.subplots()
-        draw_branches(axes, joined, of_labels, coloured=groups is not None, thick=1.0 if named else 0.4)
-        axes.yaxis.tick_right()
-        own = [of_labels[label] for label in order]
-        marked = [
-            f"{_SIGNS[_of_six(group)]} {name}" if groups else name for group, name in zip(own, ordered, strict=True)
-        ]
-        axes.set_yticks(range(count) if named else [], marked if named else [])
-        for tick, label, group in zip(axes.get_yticklabels(), order, own, strict=False):
-            tick.set_gid(f"tree-label-{label}")
-            if groups is not None:
-                tick.set_color(_group_colour(group))
-        if groups is not None:
-            _write_legend(figure, groups)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("distance at which they join")
-        if not named:
-            axes.set_ylabel(f"{count:,} labels")
-
-    description = f"Tree of {count} labels. From the top: {', '.join(ordered[:10])}{', ...' if count > 10 else ''}."
-    legend = 0.2 * len(groups.names) + 0.2 if groups is not None else 0.0
-    if groups is not None:
-        description += f" Coloured by {groups.source}: {'; '.join(groups.names)}."
-    size = (4.2 + margin, 0.9 + (0.19 * count if named else 8.0) + legend)
-    numbers = _joins(names, joined) if named else []
-    return Sketch(key, size, f"Tree of {count:,} labels", description, paint, numbers=numbers)
-
-
-def label_map(
+def label_figure(
     names: Sequence[str],
-    plane: LabelMap,
+    joined: NDArray[np.float64],
+    panels: Sequence[Panel] = (),
     *,
-    stress: float | None = None,
-    groups: LabelGroups | None = None,
-    key: str = "map",
-) -> Sketch:
-    """Returns the labels as points of a plane; over WordNet's points, where they are laid over each other.
+    groups: Sequence[str] | None = None,
+    key: str = "labels",
+    caption: str = "",
+) -> Figure:
+    """Returns the tree of `geometry.linkage`, a label a line, and beside it squares in the order of the tree.
 
     Args:
-        names: The labels that the map has.
-        plane: As `geometry.label_plane` gives it.
-        stress: How much of the distances the plane loses, see `map_stress`; None: not told.
-        groups: Of the labels that are drawn; each has a colour and a mark.
+        names: The labels, in the order of their indices.
+        joined: [L - 1, 4].
+        panels: The squares; none: the tree alone.
+        groups: The group of each label, which colours it, and the branches whose labels are all of one group.
         key: Begins every id in the SVG.
+        caption: What a reader must know to read it.
     """
-    count, named = len(names), len(names) <= MOST_LABEL_NAMES
-    ours, theirs = plane.points, plane.reference
-    shown = [short_label(name) for name in names]
-    everything = ours if theirs is None else np.concatenate([ours, theirs])
-    letters = 8.5 if count <= 60 else 7.0
-    width = 72 * (5.5 if count <= 25 else 7.5 if count <= 60 else 10.0)
-    border = 40 if named else 24
-    low, spread = everything.min(axis=0), np.maximum(np.ptp(everything, axis=0), 1e-12)
-    scale = min((width - 2 * border) / spread[0], 1.3 * width / spread[1])
-    height = float(spread[1] * scale + 2 * border)
+    order, count = leaf_order(joined), len(names)
+    named, columns = count <= _NAMED_ROWS, count <= _NAMED_COLUMNS
+    shown = [short_label(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
+    letters = 9 if count <= 20 else 7.5 if columns else 6.5
+    height = max(2.2, count * (0.23 if count <= 20 else 0.16 if columns else 0.125)) if named else 6.0
+    below = 0.35 + (0.062 * letters / 7 * max(len(name) for name in shown) if columns and panels else 0)
+    beside = 0.062 * letters / 7 * max(len(name) for name in shown) if named else 0.1
+    side = min(height, 4.6) if panels else 0.0
+    tree = 1.5 if panels else 3.4
+    width = tree + beside + len(panels) * (side + 0.35) + 0.15
+    of_six = {group: 1 + index % 6 for index, group in enumerate(dict.fromkeys(groups or ()))}
+    colours = [series_colour(of_six[group]) for group in groups] if groups else [SERIES[1]] * count
 
-    def placed(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        left = (width - spread[0] * scale) / 2
-        return np.asarray((points - low) * scale + (left, border))
+    def draw(canvas: Canvas) -> None:
+        canvas.set_layout_engine("none")
+        total = height + below + 0.35
 
-    def paint(figure: Figure) -> None:
-        figure.set_layout_engine("none")  # laid out here, to the point, so that names can be placed
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        axes.set_axis_off()
-        axes.set_xlim(0, width)
-        axes.set_ylim(0, height)
-        dot = 26 if count <= 25 else 16 if named else 4
-        at = placed(ours)
-        if theirs is not None:
-            there, ring = placed(theirs), series_colour(2)
-            for one, other in zip(at, there, strict=True):
-                axes.plot((one[0], other[0]), (one[1], other[1]), color=INK, linewidth=0.5, alpha=0.35, zorder=1)
-            axes.scatter(there[:, 0], there[:, 1], s=dot, facecolors="none", edgecolors=ring, label="WordNet")
-        of = groups.of if groups is not None else (None,) * count
-        for group in dict.fromkeys(of):
-            chosen = at[[place for place, one in enumerate(of) if one == group]]
-            colour = _group_colour(group) if groups is not None else series_colour(1)
-            marker = _MARKERS[_of_six(group)]
-            label = "learned" if groups is None else None
-            axes.scatter(chosen[:, 0], chosen[:, 1], s=dot, color=colour, marker=marker, zorder=3, label=label)
-        if theirs is not None:
-            axes.legend(loc="upper center", ncols=2, frameon=False, borderaxespad=0.2)
-        if named:
-            _write_names(axes, placed(everything), at, shown, plane.labels, letters=letters, width=width)
+        def axes_at(left: float, wide: float) -> Axes:
+            return canvas.add_axes((left / width, below / total, wide / width, height / total))
 
-    over = f", over those of WordNet; disparity {plane.disparity:.3f}" if theirs is not None else ""
-    told = f" Stress {stress:.2f}: 0 keeps every distance." if stress is not None else ""
-    description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}.{told}"
-    numbers: list[list[object]] = []
-    if named:
-        numbers = [["label", "x", "y", *(["x there", "y there"] if theirs is not None else [])]]
-        both = ours if theirs is None else np.concatenate([ours, theirs], axis=1)
-        numbers += [[name, *place] for name, place in zip(names, both.tolist(), strict=True)]
-    title = f"Map of {count:,} labels{over}"
-    return Sketch(key, (width / 72, height / 72), title, description, paint, told.strip(), numbers)
+        axes = axes_at(0.05, tree)
+        _draw_branches(axes, joined, colours, thick=1.1 if named else 0.4)
+        axes.yaxis.tick_right()
+        axes.set_yticks(range(count) if named else [], shown if named else [], fontsize=letters)
+        for tick, label in zip(axes.get_yticklabels(), order, strict=False):
+            tick.set_color(colours[label] if groups else INK)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_xticks([])
+        for index, panel in enumerate(panels):
+            axes = axes_at(tree + beside + 0.1 + index * (side + 0.35), side)
+            _draw_square(axes, _coarse(panel.table[np.ix_(order, order)]), panel.shows)
+            axes.set_title(shortened(panel.title, int(side * 14)), loc="left", fontsize=9)
+            axes.set_yticks([])
+            names_of = shown if columns else []
+            axes.set_xticks(range(len(names_of)), names_of, fontsize=letters, rotation=90)
+            axes.tick_params(length=0)
+            axes.spines[:].set(visible=True, linewidth=0.4, alpha=0.4)
+
+    description = f"Tree of {count:,} labels, from the top: {', '.join(shown[:10])}{', ...' if count > 10 else ''}."
+    title = f"Which of {count:,} labels are similar"
+    return Figure(key, (width, height + below + 0.35), title, description, draw, caption)
 
 
-def map_stress(distances: NDArray[np.float64], plane: LabelMap) -> float:
-    """Returns Kruskal's stress of a map, from 0 (all distances kept) up, at the scale that fits best.
-
-    Args:
-        distances: [C, C], those that the map was made of.
-        plane: The map.
-    """
-    wanted = distances[np.ix_(plane.labels, plane.labels)]
-    found = np.linalg.norm(plane.points[:, None] - plane.points[None], axis=-1)
-    scale = float((wanted * found).sum() / max(float((found**2).sum()), 1e-300))
-    return float(np.sqrt(((wanted - scale * found) ** 2).sum() / max(float((wanted**2).sum()), 1e-300)))
-
-
-def short_label(name: str, length: int = _NAME_LENGTH) -> str:
-    """Returns a name with its end kept: names that differ at their ends only must still be told apart."""
-    line = shortened(name, 10_000)
-    end = min(10, length // 2)
-    return line if len(line) <= length else f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
-
-
-def draw_branches(
-    axes: Axes, joined: NDArray[np.float64], groups: Sequence[int | None], *, coloured: bool, thick: float
-) -> None:
+def _draw_branches(axes: Axes, joined: NDArray[np.float64], colours: Sequence[str], *, thick: float) -> None:
     """Draws the branches with the first label on top and the root to the left."""
-    count = len(groups)
-    group: list[int | None] = list(groups)
-    place = np.argsort(leaf_order(joined)).astype(float).tolist()
+    count, colour = len(colours), list(colours)
+    at = np.argsort(leaf_order(joined)).astype(float).tolist()
     heights = [0.0] * count
-    points: dict[int | None, list[tuple[float, float]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     for one, other, height, _ in joined.tolist():
         children = [int(one), int(other)]
-        at = [place[child] for child in children]
-        group.append(group[children[0]] if group[children[0]] == group[children[1]] else None)
+        colour.append(colour[children[0]] if colour[children[0]] == colour[children[1]] else SERIES[0])
         # One line for all branches of a colour, with gaps: a tree of a thousand labels has thousands of branches.
-        points.setdefault(group[-1], []).extend([(height, min(at)), (height, max(at)), (np.nan, np.nan)])
-        for y, child in zip(at, children, strict=True):
-            points.setdefault(group[child], []).extend([(height, y), (heights[child], y), (np.nan, np.nan)])
-        place.append(sum(at) / 2)
+        ends = [at[child] for child in children]
+        points.setdefault(colour[-1], []).extend([(height, min(ends)), (height, max(ends)), (np.nan, np.nan)])
+        for y, child in zip(ends, children, strict=True):
+            points.setdefault(colour[child], []).extend([(height, y), (heights[child], y), (np.nan, np.nan)])
+        at.append(sum(ends) / 2)
         heights.append(height)
-    for number, line in points.items():
-        colour = _group_colour(number) if coloured else series_colour(1)
-        axes.plot(*np.array(line).T, color=colour, linewidth=thick, solid_capstyle="butt")
+    for one_colour, line in points.items():
+        axes.plot(*np.array(line).T, color=one_colour, linewidth=thick, solid_capstyle="butt")
     axes.set_xlim(1.03 * (heights[-1] or 1.0), 0)
     axes.set_ylim(count - 0.5, -0.5)
 
 
-def _joins(names: Sequence[str], joined: NDArray[np.float64]) -> list[list[object]]:
-    """Returns a line for each join of the tree, nearest first: what is joined, at which distance, into how many."""
-    called = [*names, *(f"join {number}" for number in range(1, len(joined) + 1))]
-    lines: list[list[object]] = [["join", "one", "other", "distance", "labels"]]
-    lines += [
-        [number, called[int(one)], called[int(other)], distance, int(labels)]
-        for number, (one, other, distance, labels) in enumerate(joined.tolist(), start=1)
-    ]
-    return lines
+def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
+    """Draws a table in one colour, transparent where nothing is to be seen, so that it lies on white as on black."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    known = table[np.isfinite(table)]
+    if shows == "confusions":
+        shade = np.sqrt(table / max(known.max(initial=0.0), 1e-300))
+    elif shows == "lift":  # full where all but the most similar pairs lie within
+        powers = np.log2(np.clip(table, 2.0**-6, 2.0**6))
+        above = powers[np.isfinite(powers) & (powers > 0)]
+        shade = powers / (np.quantile(above, 0.99) if above.size else 1.0)
+    else:
+        low = min(np.quantile(known, 0.01), 0.9) if known.size else 0.0
+        shade = (1 - table) / (1 - low)
+    colour = _COLOURS[shows]
+    colours = LinearSegmentedColormap.from_list(shows, [(*colour, 0.0), (*colour, 1.0)])
+    colours = colours.with_extremes(bad=(0.5, 0.5, 0.5, 0.27))
+    extent = (-0.5, len(table) - 0.5, len(table) - 0.5, -0.5)
+    # A picture has 300 pixels a side at least: viewers other than browsers blur what they enlarge.
+    blocks = np.kron(shade, np.ones((-(-300 // len(table)),) * 2))
+    axes.imshow(blocks, cmap=colours, vmin=0, vmax=1, extent=extent, interpolation="none", aspect="auto")
 
 
-def _write_names(
-    axes: Axes,
-    taken_by: NDArray[np.float64],
-    points: NDArray[np.float64],
-    names: Sequence[str],
-    labels: Sequence[int],
+def _coarse(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the table without its diagonal, of very many labels the means over blocks."""
+    table = np.where(np.eye(len(table), dtype=bool), np.nan, table)
+    if len(table) <= _MOST_CELLS:
+        return table
+    edges = np.linspace(0, len(table), _MOST_CELLS + 1).astype(int)[:-1]
+
+    def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.add.reduceat(np.add.reduceat(values, edges), edges, axis=1))
+
+    return summed(np.nan_to_num(table)) / np.maximum(summed(np.isfinite(table).astype(np.float64)), 1)
+
+
+def map_figure(names: Sequence[str], plane: LabelMap) -> Figure:
+    """Returns the labels as points of a plane; over WordNet's points, where they are laid over each other."""
+    points, theirs = plane.points, plane.reference
+
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.subplots()
+        axes.set_axis_off()
+        axes.set_aspect("equal")
+        if theirs is not None:
+            for pair in zip(points, theirs, strict=True):
+                axes.plot(*np.array(pair).T, color=INK, linewidth=0.5, alpha=0.35, zorder=1)
+            axes.scatter(*theirs.T, s=16, facecolors="none", edgecolors=series_colour(2), label="WordNet")
+        axes.scatter(*points.T, s=16, color=series_colour(1), zorder=3, label="learned")
+        if theirs is not None:
+            axes.legend(frameon=False)
+        for name, (x, y) in zip(names, points, strict=True) if len(names) <= _NAMED_ROWS else ():
+            axes.annotate(short_label(name), (x, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+
+    over = "" if theirs is None else f", over those of WordNet; disparity {plane.disparity:.3f}"
+    description = f"{len(names)} labels as points of a plane, by multidimensional scaling of their distances{over}."
+    return Figure("map", (7.5, 6.5), f"Map of {len(names):,} labels{over}", description, draw)
+
+
+def export_geometry(
+    geometry: LabelGeometry,
+    folder: Path,
     *,
-    letters: float,
-    width: float,
-) -> None:
-    """Writes each name right, left, above or below its point, where it covers least of what is there already."""
-    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in taken_by]
-    for position in np.argsort(-points[:, 1], kind="stable"):
-        x, y = points[position]
-        wide = LETTER * letters * len(names[position])
-        choices = []
-        for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            left = x - wide / 2 + right * (wide / 2 + 5)
-            below = y - letters / 2 + up * (letters / 2 + 5)
-            box = (left, below, left + wide, below + letters)
-            outside = max(0.0, -left, left + wide - width) * letters
-            choices.append((round(sum(_overlap(box, other) for other in taken) + 3 * outside, 6), -right, -up, box))
-        *_, box = min(choices)
-        taken.append(box)
-        text = axes.text((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, names[position], fontsize=letters, zorder=4)
-        text.set(ha="center", va="center", gid=f"map-label-{labels[position]}")
+    method: LinkageMethod = "average",
+    reference: Tensor | None = None,
+    groups: Sequence[str] | None = None,
+) -> list[Path]:
+    """Writes tree, matrix and map as SVG and PDF, tree.json and distances.csv; returns their paths.
 
+    Args:
+        geometry: Two labels or more, at most `geometry.clustering.MOST_LABELS`.
+        folder: Made where it is not there.
+        method: How groups of labels join.
+        reference: [C, C] distances, nan rows for labels that it lacks, over which the map is laid: WordNet's.
+        groups: The group of each label, which colours the tree.
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0.0) * max(height, 0.0)
+    Raises:
+        ValueError: When the geometry is too large, or the method does not fit it.
+        RunFolderError: When a file cannot be written.
+    """
+    import pandas as pd
 
-
-def _write_legend(figure: Figure, groups: LabelGroups) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [
-        Line2D([], [], color=_group_colour(number), marker=_MARKERS[_of_six(number)], linewidth=1.4, markersize=5)
-        for number in range(len(groups.names))
+    names, distances = geometry.names, geometry.distances().numpy()
+    joined, plane = linkage(geometry, method), label_plane(distances, reference)
+    apart = np.where(np.eye(len(names), dtype=bool), np.nan, distances)
+    relative = apart / np.maximum(np.nanmean(apart, axis=1, keepdims=True), 1e-12)
+    make_folder(folder)
+    table = pd.DataFrame(distances, columns=list(names))
+    table.insert(0, "label", list(names), allow_duplicates=True)
+    return [
+        *label_figure(names, joined, groups=groups, key="tree").save(folder),
+        *label_figure(names, joined, [Panel("relative distance", relative, "relative distance")], key="matrix").save(folder),
+        *map_figure([names[label] for label in plane.labels], plane).save(folder),
+        write_text(folder / "tree.json", to_json(joined, names)),
+        write_csv(table, folder / "distances.csv"),
     ]
-    figure.legend(
-        lines, [short_label(name) for name in groups.names], loc="outside lower left", frameon=False, fontsize=8
-    )
 
 
-def _of_six(group: int | None) -> int:
-    return 0 if group is None else 1 + group % 6
-
-
-def _group_colour(group: int | None) -> str:
-    """Returns a colour; after six groups they begin again, with the names beside them to tell them apart."""
-    return series_colour(_of_six(group))
+def make_folder(folder: Path) -> None:
+    """Makes a folder; raises RunFolderError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error

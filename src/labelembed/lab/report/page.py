@@ -1,50 +1,105 @@
-"""The report: one HTML file that needs nothing but a browser, and its tables for a paper."""
+"""The report: one HTML file that needs nothing but a browser, its figures and tables for a paper, and the terminal."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.columns import COST_METRICS
 from labelembed.lab.report.comparison import Comparison, VariantRuns, load_comparison
-from labelembed.lab.report.curves import curve_data, curve_metrics, curve_sketch
-from labelembed.lab.report.drawing import series_number
-from labelembed.lab.report.error_analysis import error_analysis, error_section
-from labelembed.lab.report.forest import forest_sketch
-from labelembed.lab.report.formatting import breakable, counted, packed_json, script_json, typeset, unbroken
-from labelembed.lab.report.gathering import load_several
-from labelembed.lab.report.label_section import label_section
-from labelembed.lab.report.notes import failure_notes, reading_notes
-from labelembed.lab.report.ranking import best_method, by_weight, series_positions
-from labelembed.lab.report.reliability import reliability_figure
-from labelembed.lab.report.reproduction import describe_reproduction
-from labelembed.lab.report.sentences import sentence_section
-from labelembed.lab.report.similarities import label_similarities
-from labelembed.lab.report.table import Row, comparison_rows
-from labelembed.lab.report.table_files import write_csv, write_runs_csv
-from labelembed.lab.report.table_texts import tables_as_latex, tables_as_markdown
-from labelembed.lab.report.tables import report_tables
-from labelembed.lab.report.verdict import full_verdict
-from labelembed.lab.report.writing import write_text
+from labelembed.lab.report.drawing import Figure
+from labelembed.lab.report.error_analysis import (
+    ErrorAnalysis,
+    HighLossExample,
+    confused_rows,
+    error_analysis,
+    error_lines,
+    sentence_pairs,
+)
+from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
+from labelembed.lab.report.formatting import counted, seeds_text, shortened, templates
+from labelembed.lab.report.label_figures import Panel, groups_for, label_figure, make_folder
+from labelembed.lab.report.labels import LabelSimilarities, label_similarities
+from labelembed.lab.report.ranking import best_method, by_weight
+from labelembed.lab.report.settings import describe_settings
+from labelembed.lab.report.several import load_several
+from labelembed.lab.report.table import comparison_rows, runs_table, shared_machine, timed_against, write_csv, write_text
+from labelembed.lab.report.tables import Table, metric_text, metrics_table, report_tables
+from labelembed.lab.report.verdict import Verdict, full_verdict
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
-# uPlot is not ours; its licence stands beside it.
-_SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
-_STYLES = ("uPlot.min.css", "style.css")
-# Of more variants what they learned about labels is not read.
-_MOST_VARIANTS = 12
+# Of more variants what they learned about labels is not read, and in the terminal they are not printed.
+_MOST_VARIANTS, _MOST_PRINTED = 12, 6
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True)
+class LabelSection:
+    """What the page says of labels: those of the first variant that learned any, drawn and listed."""
+
+    variant: str
+    learned: LabelSimilarities
+    figure: Figure
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class ErrorSection:
+    """What a variant gets wrong: sentences, the most frequent confusions, and the examples with the highest loss."""
+
+    variant: str
+    seed: int
+    lines: list[str]
+    confused: Table
+    names: list[str]
+    examples: list[HighLossExample]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows, in its order; the templates have the sentences.
+
+    `forest` is there twice, the second time for a phone; `about` are the facts that say how the numbers were made.
+    """
+
+    title: str
+    subtitle: str
+    verdict: Verdict
+    cost: str
+    forest: list[Figure]
+    failures: list[str]
+    tables: dict[str, Table]
+    about: dict[str, Any]
+    calibration: Figure | None
+    labels: LabelSection | None
+    errors: list[ErrorSection]
+    sentences: dict[str, Any] | None
+    curves: Figure | None
+    settings: dict[str, Any]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures that are written as files."""
+        shown = [*self.forest[:1], self.calibration, self.labels.figure if self.labels else None, self.curves]
+        return [figure for figure in shown if figure is not None]
 
 
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,
     format: str = "html",
+    figures: str | Path | None = None,
     baseline: str | None = None,
     groups: str | Path | None = None,
 ) -> Path:
@@ -54,11 +109,12 @@ def write_report(
     again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `gathering.load_several` for several.
+        paths: Run and comparison folders; see `several.load_several` for several.
         out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
             ``report.csv``, ``report.md`` or ``report.tex``.
         format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
             every number in full precision.
+        figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
         baseline: The variant the others are compared with; None: as the comparison says.
         groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships.
 
@@ -67,7 +123,7 @@ def write_report(
 
     Raises:
         RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
-            unknown, or the file cannot be written.
+            unknown, or a file cannot be written.
         DataError: When `groups` cannot be read.
         ValueError: Without a path.
     """
@@ -77,16 +133,22 @@ def write_report(
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
     comparison = load_several(paths, baseline=baseline)
     folder = Path(paths[0]) if len(paths) == 1 else Path()
-    place = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
-    if place.is_dir():
-        raise RunFolderError(f"{place}: is a folder; name a file with --out")
-    if format == "html":
-        return write_text(place, _page(comparison, groups))
+    file = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
+    if file.is_dir():
+        raise RunFolderError(f"{file}: is a folder; name a file with --out")
+    page = make_page(comparison, groups) if format == "html" or figures is not None else None
+    if figures is not None and page is not None:
+        make_folder(Path(figures))
+        for figure in page.figures:
+            figure.save(Path(figures))
+    if format == "html" and page is not None:
+        return write_text(file, _html(page))
     rows = comparison_rows(comparison)
     if format == "csv":
-        return write_csv(rows, place)
+        return write_csv(rows, file)
     tables = report_tables(comparison, rows)
-    return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
+    texts = [table.latex() if format == "latex" else table.markdown() for table in tables]
+    return write_text(file, "\n\n".join(texts) + "\n")
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
@@ -100,124 +162,173 @@ def write_comparison(out: Path, *, redraw: bool) -> Comparison:
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
     write_csv(comparison_rows(comparison), table)
-    write_runs_csv(comparison, out / "runs.csv")
+    write_csv(runs_table(comparison), out / "runs.csv")
     if redraw or not page.exists() or table.read_bytes() != before:
         write_report(out)
     return comparison
 
 
-def _page(comparison: Comparison, groups: str | Path | None) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+def print_comparison(comparison: Comparison) -> None:
+    """Prints the verdict, one table, and where the page is; plain text where the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    room = files("labelembed.lab.report")
-    templates = FunctionLoader(lambda name: room.joinpath("templates", name).read_text(encoding="utf-8"))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=templates
-    )
-    environment.filters.update(typeset=typeset, unbroken=unbroken, breakable=breakable, script_json=script_json)
-    environment.filters.update(packed=packed_json, colour=series_number)
-    script = "\n".join(room.joinpath("scripts", name).read_text(encoding="utf-8").strip() for name in _SCRIPTS)
-    style = "\n".join(room.joinpath("styles", name).read_text(encoding="utf-8").strip() for name in _STYLES)
-    return environment.get_template("page.html").render(
-        style=style,
+    console = Console()
+    # A file or a pipe has no width of its own, and 80 columns would break every number in two.
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=120)
+    found = full_verdict(comparison)
+    step = " ".join([f"{found.answer}." if found.answer else "", found.next_step, found.command]).strip()
+    for line in [found.headline, *found.details[:1], *([found.worse] if found.worse else []), step]:
+        console.print(Text(line), soft_wrap=True)
+    frame = metrics_table(comparison, comparison_rows(comparison)).frame
+    frame.columns = [column.replace(" after temperature scaling", "") for column in frame]
+    order = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(frame):
+        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+    for variant, cells in zip(comparison.variants, frame.itertuples(index=False), strict=True):
+        if variant.name in order:
+            table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
+    console.print(table)
+    more = len(comparison.variants) - len(order)
+    page = f"{f'{more} more variants, ' if more > 0 else ''}figures, labels and errors: {comparison.path / 'report.html'}"
+    console.print(Text(page), soft_wrap=True)
+
+
+def _html(page: Page) -> str:
+    folder = files("labelembed.lab.report") / "templates"
+    script = (folder / "page.js").read_text(encoding="utf-8").strip()
+    return templates().get_template("page.html").render(
+        page=page,
+        style=(folder / "style.css").read_text(encoding="utf-8").strip(),
         script=script,
         # No other script runs in the page, whatever a label is called.
         script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
-        **_content(comparison, groups),
     )
 
 
-def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any]:
-    """Returns what the templates show."""
-    rows = comparison_rows(comparison)
-    method, order = best_method(comparison), by_weight(comparison)
-    errors = {one.name: found for one in comparison.variants if (found := error_analysis(one)) is not None}
-    similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
-    learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
-    labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
-    metrics = curve_metrics(comparison)
-    sentences = sentence_section(comparison, method) if method is not None else None
-    forest = forest_sketch(comparison, rows)
-    narrow = forest_sketch(comparison, rows, narrow=True)
-    reliability = reliability_figure(comparison, errors)
-    drawn = labels["figures"] if labels else {}
-    figures = {
-        "forest": forest,
-        "curves": bool(metrics),
-        "heatmap": drawn.get("heatmap"),
-        "dendrogram": labels and drawn and labels["tree"],
-        "map": drawn.get("map"),
-        "reliability": reliability,
-        "attention": sentences and sentences["maps"],
-    }
-    return {
-        "title": comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
-        "subtitle": _subtitle(comparison),
-        "verdict": full_verdict(comparison, rows),
-        "baseline": comparison.baseline,
-        "series": series_positions(comparison),
-        "cost_line": _cost_line(method, rows),
-        "forest": forest,
-        "narrow": narrow,
-        "tables": {table.key: table for table in report_tables(comparison, rows)},
-        "notes": [
-            *reading_notes(rows),
-            *_teacher_notes(comparison),
-            *_silence(comparison, bool(errors), sentences is not None),
-        ],
-        "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
-        "headline_curve": curve_sketch(comparison, metrics[0]) if metrics else None,
-        "curve_data": curve_data(comparison, metrics) if metrics else None,
-        "reliability": reliability,
-        "labels": labels,
-        "errors": error_section(comparison, method, errors, similarities),
-        "sentences": sentences,
-        "reproduction": describe_reproduction(comparison, [name for name, there in figures.items() if there]),
-        "variants": [variant.name for variant in comparison.variants],
-    }
-
-
-def _silence(comparison: Comparison, errors: bool, sentences: bool) -> list[str]:
-    """Returns why parts are not in the page that a reader may look for."""
-    absent = [] if errors else ["errors"]
-    absent += ["translations"] if not sentences and comparison.headline == "bleu" else []
-    if not absent or not comparison.runs:
-        return []
-    return [f"No {' and no '.join(absent)} to look into: the runs left none, as those of older versions."]
-
-
-def _teacher_notes(comparison: Comparison) -> list[str]:
-    """Returns what the teachers cost of students that learned from another variant's runs (`labelembed distill`)."""
-    notes = []
-    for student in comparison.variants:
-        table = Path(str(student.objective.get("teacher", ""))).name
-        for variant in comparison.variants:
-            folders = {run.folder.parent.name for run in variant.runs.values()}
-            if any(table.startswith(f"teachers-{folder}-") for folder in folders):
-                seconds = sum(run.seconds or 0.0 for run in variant.runs.values())
-                runs = counted(len(variant.runs), "run")
-                notes.append(
-                    f"{student.name}: the {runs} of {variant.name} that taught it took {seconds:,.1f} s to train."
-                )
-    return notes
+def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
+    """Returns all that the page shows of a comparison."""
+    rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
+    reference = found.contrast.reference if found.contrast else None
+    errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
+    forest = [forest_figure(comparison, reference, narrow=narrow) for narrow in (False, True)]
+    labels = _labels(comparison, errors, groups)
+    detailed = [one for one in (method, reference) if one is not None and one.name in errors]
+    learned = labels.learned if labels and method and labels.variant == method.title else None
+    failures = [f"{path}: {why}" for path, why in comparison.left_out.items()]
+    for one in comparison.variants:
+        failures += [
+            f"Failed: {one.title}, seed {seed}: {shortened(why, _LONGEST_REASON)}"
+            for seed, why in sorted(one.failed.items())
+        ]
+        if one.missing:
+            failures.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
+    return Page(
+        title=comparison.data_name,
+        subtitle=_subtitle(comparison),
+        verdict=found,
+        cost=_cost(method, comparison, rows),
+        forest=[figure for figure in forest if figure is not None],
+        failures=failures,
+        tables={table.key: table for table in report_tables(comparison, rows)},
+        about=_about(comparison, rows, found),
+        calibration=calibration_figure(comparison, errors),
+        labels=labels,
+        errors=[_errors(one, errors[one.name], learned if one is method else None) for one in detailed],
+        sentences=_sentences(method, reference) if method is not None else None,
+        curves=curve_figure(comparison),
+        settings=describe_settings(comparison),
+    )
 
 
 def _subtitle(comparison: Comparison) -> str:
+    sizes = next((run.data.get("examples") for run in comparison.runs), None)
+    size = sizes.get(comparison.split) if isinstance(sizes, dict) else None
+    examples = f"{size:,} {comparison.split} examples" if isinstance(size, int) else f"{comparison.split} examples"
     if comparison.baseline is None:
-        return f"One run, seed {comparison.seeds[0]}, folder {comparison.recipe}"
-    variants = counted(len(comparison.variants), "variant")
-    seeds = counted(len(comparison.seeds), "seed")
-    return f"{variants}, {seeds}, {comparison.split} examples, compared with {comparison.baseline}"
+        return f"One run of {comparison.variants[0].title}, seed {comparison.seeds[0]}, {examples}"
+    return f"{counted(len(comparison.variants), 'variant')}, {counted(len(comparison.seeds), 'seed')}, {examples}"
 
 
-def _cost_line(method: VariantRuns | None, rows: Sequence[Row]) -> str:
+def _cost(method: VariantRuns | None, comparison: Comparison, rows: DataFrame) -> str:
     """Returns in a sentence what the method costs; empty where nothing was measured."""
-    row = next((one for one in rows if method is not None and one.name == method.name), None)
-    if row is None or "epoch_seconds" not in row.metrics:
+    row = next((one for one in rows.to_dict("records") if method and one["variant"] == method.name), None)
+    if row is None or not row["epoch_seconds_n"] or method is None:
         return ""
-    known = {one.attribute: one.text(row).split(" \u00b1 ")[0] for one in COST_METRICS if one.attribute in row.metrics}
-    parts = [f"{row.name}: {known['epoch_seconds']} s an epoch"]
-    parts += [f"{known['time_ratio']} times {row.timed_against}"] if "time_ratio" in known else []
-    parts += [f"{known[name]} MiB at most" for name in ("gpu_memory", "process_memory") if name in known][:1]
-    parts += [f"{known['parameters']} trainable parameters"] if "parameters" in known else []
-    return f"{', '.join(parts)}."
+    texts = {name: metric_text(row, name).split(" \u00b1 ")[0] for name in ("epoch_seconds", "time_ratio", "parameters")}
+    about, timed = "\u2248" if shared_machine(comparison) else "", timed_against(comparison)
+    parts = [f"{about}{texts['epoch_seconds']} s per epoch"]
+    if row["time_ratio_n"] and timed is not None:
+        parts = [f"{about}{texts['time_ratio']} times the time per epoch of {timed.title} ({parts[0]})"]
+    memory = [metric_text(row, f"{of}_memory").split(" \u00b1 ")[0] for of in ("gpu", "process") if row[f"{of}_memory_n"]]
+    parts += [f"{memory[0]} MiB of memory"] if memory else []
+    parts += [f"{texts['parameters']} trainable parameters"] if row["parameters_n"] else []
+    return f"{method.title}: {', '.join(parts)}."
+
+
+def _about(comparison: Comparison, rows: DataFrame, found: Verdict) -> dict[str, Any]:
+    """Returns the facts that say how the numbers were made and what they can show."""
+    runs, baseline = comparison.runs, comparison.baseline_runs
+    lengths = [len(run.history) for run in runs]
+    unpaired = {one.title: one.runs.keys() ^ baseline.runs.keys() for one in comparison.finished} if baseline else {}
+    one = found.contrast.differences.get(comparison.headline) if found.contrast else None
+    return {
+        "split": comparison.split,
+        "words": comparison.headline_words,
+        "selected_by": sorted({str(run.result.get("selected_by", "unknown")) for run in runs}),
+        "n": int(rows["n"].max()),
+        "scaled": sum(run.temperature is not None for run in runs),
+        "runs": len(runs),
+        "unscaled": sorted({str(run.result.get("calibration", "")) for run in runs if run.temperature is None} - {""}),
+        "baseline": baseline.title if baseline else "",
+        "reference": found.contrast.reference.title if found.contrast else "",
+        "speed_split": comparison.speed_split,
+        "has_speed": bool(rows["best_accuracy_n"].sum()),
+        "epochs": (min(lengths, default=0), max(lengths, default=0)),
+        "rough": shared_machine(comparison),
+        "examples": one.joint.examples if one is not None and one.joint is not None else 0,
+        "unpaired": [f"{name} ({seeds_text(seeds)})" for name, seeds in unpaired.items() if seeds],
+    }
+
+
+def _labels(
+    comparison: Comparison, errors: dict[str, ErrorAnalysis], groups: str | Path | None
+) -> LabelSection | None:
+    for variant in by_weight(comparison)[:_MOST_VARIANTS]:
+        learned = label_similarities(variant)
+        if learned is None:
+            continue
+        count, analysis = len(learned.similarity), errors.get(variant.name)
+        panels = [Panel(learned.measure, learned.relative, learned.measure)]
+        if analysis is not None and len(learned.names) + learned.skipped == analysis.first.labels and analysis.pairs:
+            panels.append(Panel("confusion matrix", analysis.table(count, learned.skipped), "confusions"))
+        of_labels = groups_for(learned.names, groups)
+        drawn = learned.names[:count]
+        figure = label_figure(drawn, learned.joined, panels, groups=of_labels[:count] if of_labels else None)
+        left_out = [f"Left out: seed {seed}: {why}" for seed, why in learned.left_out.items()]
+        return LabelSection(variant.title, learned, figure, left_out)
+    return None
+
+
+def _errors(variant: VariantRuns, errors: ErrorAnalysis, learned: LabelSimilarities | None) -> ErrorSection:
+    import pandas as pd
+
+    known = next(iter(variant.runs.values())).data.get("names")
+    names = [str(name) for name in known] if isinstance(known, list) else []
+    if learned is not None and len(learned.names) + learned.skipped == errors.first.labels:
+        names = [*SPECIAL_TOKENS[: learned.skipped], *learned.names]
+    if len(names) != errors.first.labels:
+        names = [str(label) for label in range(errors.first.labels)]
+    names = [shortened(name, 40) for name in names]
+    confused = Table("confused", "Most confused", pd.DataFrame(confused_rows(errors, names)))
+    examples = errors.first.worst[:_MOST_VARIANTS]
+    return ErrorSection(variant.title, errors.seed, error_lines(errors, learned), confused, names, examples)
+
+
+def _sentences(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
+    pairs = sentence_pairs(method, reference)
+    writers: Sequence[str] = [one.title for one in (reference, method) if one is not None]
+    return None if pairs is None else pairs | {"writers": writers}

@@ -1,12 +1,13 @@
-"""The answer in plain words: whether to use the method, by how much it is better, how sure that is, what would tell."""
+"""The answer: whether to use the method, how sure that is, and one next step. The sentences are in `verdict.txt`."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns
 from labelembed.lab.report.decision import (
@@ -22,11 +23,11 @@ from labelembed.lab.report.decision import (
     still_improving,
 )
 from labelembed.lab.report.error_analysis import most_frequent_label
-from labelembed.lab.report.formatting import counted, listed, number, p_text, points
+from labelembed.lab.report.formatting import interval, listed, number, p_text, points, shortened, templates
 from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
-from labelembed.lab.report.table import Row, compare_variants, comparison_rows
-from labelembed.lab.report.tuning import tuning_rows, tuning_statement
-from labelembed.metrics import PairedComparison, holm, paired_by_seed, paired_comparison
+from labelembed.lab.report.settings import tuning_entries, tuning_statement
+from labelembed.lab.report.table import Differences, compare_variants, corrected, shared_machine
+from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
@@ -36,17 +37,13 @@ _UNTRAINED_BLEU = 0.01
 _SLOWER = 1.05
 
 
-class _Contrast(NamedTuple):
-    """The method against one reference.
-
-    `headline` is what decides, its p corrected by Holm over `tested`; `of` are all paired differences.
-    """
+class Contrast(NamedTuple):
+    """The method against one reference: all paired differences, their p corrected over all that it was chosen among."""
 
     method: VariantRuns
     reference: VariantRuns
-    headline: PairedComparison | None
+    differences: Differences
     tested: list[PairedComparison]
-    of: dict[str, PairedComparison]
 
 
 @dataclass(frozen=True)
@@ -55,328 +52,334 @@ class Verdict:
 
     Attributes:
         answer: Whether to use the method; empty where nothing is compared.
-        because: Why, and what would tell where nobody can tell yet.
-        sentences: The method against tuned label smoothing, then against cross entropy, then what got worse.
+        headline: The answer as a person would say it.
+        details: The differences with their intervals: first to what decides, then to cross entropy and the baseline.
+        worse: What got worse, in a sentence; empty where nothing did.
+        next_step: What to do next.
+        command: The command that does it; empty where none does.
         caveats: What was chosen and by what, what was not tuned, what the p says.
+        contrast: The method and what it is held against; None where nothing is compared.
     """
 
     answer: Answer
-    because: list[str]
-    sentences: list[str]
-    caveats: list[str]
+    headline: str
+    details: list[str]
+    worse: str
+    next_step: str
+    command: str
+    caveats: list[str] = field(default_factory=list)
+    contrast: Contrast | None = None
 
     def lines(self) -> list[str]:
         """Returns all of it, the most important first."""
-        answer = [" ".join([f"{self.answer}.", *self.because])] if self.answer else self.because
-        return [*self.sentences, *answer, *self.caveats]
+        step = self.next_step + (f" {self.command}" if self.command else "")
+        answer = [f"{self.answer}. Next: {step}" if self.answer else f"Next: {step}"] if step else []
+        return [self.headline, *self.details, *([self.worse] if self.worse else []), *answer, *self.caveats]
 
 
-def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
+def verdict(comparison: Comparison) -> list[str]:
     """Returns what the comparison shows in a few sentences, the most important first; see `full_verdict`."""
-    return full_verdict(comparison, rows).lines()
+    return full_verdict(comparison).lines()
 
 
-def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> Verdict:
+def full_verdict(comparison: Comparison) -> Verdict:
     """Returns what the comparison shows.
 
     It is about the learned method that is best on validation examples, by the error or of translations by BLEU: first
     against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
     answer follows from the first: use it where it is better by both intervals and the corrected p; do not where it is
-    worse by the same standard, or where any gain is small; else what would tell. Without tuned label smoothing, with
-    fewer than five seeds and where every run still improves at its last epoch nobody can tell.
-
-    Args:
-        comparison: What `load_comparison` read.
-        rows: What `comparison_rows` made of it, where that is at hand.
+    worse by the same standard, or where any gain is small; else what is needed to tell. Without tuned label smoothing,
+    with fewer than five seeds and where every run still improves at its last epoch nobody can tell.
     """
-    baseline = comparison.baseline_runs
+    facts: dict[str, Any] = {"words": comparison.headline_words, "untrained": _untrained(comparison), "more": []}
+    baseline, candidates = comparison.baseline_runs, method_candidates(comparison)
     nothing_learned = _nothing_learned(comparison)
+    facts |= nothing_learned
     if baseline is None:
-        (run,) = comparison.variants
-        because = [*nothing_learned, *_training_too_short([run]), *_untrained(comparison)]
-        return Verdict("", because, [_single_run(comparison)], [])
-    rows = comparison_rows(comparison) if rows is None else rows
-    finished = [variant for variant in comparison.variants if variant.runs]
-    if not finished:
-        return Verdict("", [], ["No run has finished, so there is nothing to compare."], [])
-    candidates = method_candidates(comparison)
-    if not candidates:
-        alone = f"Only {baseline.name} has finished runs, so there is nothing to compare it with."
-        return Verdict("", nothing_learned, [alone], [])
+        return _written("", facts | _single_run(comparison, bool(nothing_learned)))
+    if not comparison.finished or not candidates:
+        names = listed([one.title for one in comparison.finished])
+        return _written("", facts | {"case": "alone", "alone": names, "command": _command(comparison)})
     (method, *_), chosen_on = ranked(candidates, comparison)
-    found = [
-        _contrast(method, reference, comparison, candidates, rows)
-        for reference in _references(method, baseline, finished, comparison)
+    contrasts = [
+        _contrast(method, reference, comparison, candidates) for reference in _references(method, baseline, comparison)
     ]
-    sentences = [*nothing_learned, *(_sentence(one, comparison) for one in found)]
-    worse = [text for one in found if (text := _what_got_worse(one, rows))]
-    caveats = [_p_caveat(one) for one in found]
-    caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
-    caveats += [_smoothing_caveat(finished, comparison), tuning_statement(comparison)]
-    answer, because = _answer_of(found[0], comparison) if not nothing_learned else ("Cannot tell yet", [])
-    if answer == "Use it" and method.kind != SMOOTHING and not _is_smoothing_tuned(finished, comparison):
-        answer = "Cannot tell yet"
-        because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
-    because += _untrained(comparison)
-    sentences += [" ".join(worse)] if worse else []
-    return Verdict(answer, because, sentences, [caveat for caveat in caveats if caveat])
+    first = contrasts[0]
+    facts |= {
+        "method": _name(method),
+        "reference": _name(first.reference),
+        "details": [_detail(one, comparison) for one in contrasts],
+        "worse": _what_got_worse(first, comparison),
+        "time_is_rough": shared_machine(comparison),
+        "p": _p_caveat(first, comparison),
+        "chosen": (len(candidates), chosen_on),
+        "smoothing": _smoothing(comparison),
+        "tuning": tuning_statement(comparison),
+    }
+    if facts.get("learned_nothing") == "all":
+        facts |= {"case": "nothing learned", "command": _command(comparison, longer=True)}
+        return _written("Cannot tell yet", facts, first)
+    answer, decided = _decide(first, comparison)
+    if answer == "Use it" and method.objective_name != SMOOTHING and facts["smoothing"]["how"] not in ("tuned", "best"):
+        answer, decided = "Cannot tell yet", {"case": "better than untuned", "command": _command(comparison, tuned=True)}
+    return _written(answer, facts | _amounts(first, comparison) | decided, first)
 
 
-def _contrast(
-    method: VariantRuns,
-    reference: VariantRuns,
-    comparison: Comparison,
-    candidates: Sequence[VariantRuns],
-    rows: Sequence[Row],
-) -> _Contrast:
-    found = compare_variants(method, reference, comparison.split).of
-    headline = found.get(comparison.headline)
-    if reference.name == comparison.baseline:  # corrected over all variants
-        headline = next(row for row in rows if row.name == method.name).headline_difference
-        return _Contrast(method, reference, headline, [one for row in rows if (one := row.headline_difference)], found)
-    tested = {one.name: _difference(one, reference, comparison) for one in candidates if one.name != reference.name}
-    known = {name: one for name, one in tested.items() if one is not None}
-    if headline is not None:
-        corrected = dict(zip(known, holm([one.p_value for one in known.values()]), strict=True))
-        headline = headline._replace(p_holm=corrected[method.name])
-    return _Contrast(method, reference, headline, list(known.values()), found)
+def _written(answer: Answer, facts: dict[str, Any], contrast: Contrast | None = None) -> Verdict:
+    """Returns the verdict with the sentences that the template makes of the facts."""
+    absent = dict.fromkeys(("details", "worse", "learned_nothing", "p", "chosen", "smoothing", "tuning", "detectable"))
+    text = templates().get_template("verdict.txt").render(absent | facts)
+    parts: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        part, mark, sentence = line.partition("|")
+        if mark:
+            parts.setdefault(part.strip(), []).append(" ".join(sentence.split()))
+    headline, step = " ".join(parts["headline"]), " ".join(parts.get("next", []))
+    worse = " ".join(parts.get("worse", []))
+    command = str(facts.get("command", ""))
+    return Verdict(answer, headline, parts.get("detail", []), worse, step, command, parts.get("caveat", []), contrast)
 
 
-def _difference(one: VariantRuns, reference: VariantRuns, comparison: Comparison) -> PairedComparison | None:
-    """Returns the difference that decides; None without a common seed."""
-    both = (variant.metrics(comparison.split, comparison.headline) for variant in (one, reference))
-    ours, theirs, _ = paired_by_seed(*both)
-    return paired_comparison(ours, theirs) if ours else None
+def _name(variant: VariantRuns) -> str:
+    return shortened(variant.title, 120)
 
 
-def _references(
-    method: VariantRuns, baseline: VariantRuns, finished: Sequence[VariantRuns], comparison: Comparison
-) -> list[VariantRuns]:
+# ------------------------------------------------------------------------------------------------ what is held against
+
+
+def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparison) -> list[VariantRuns]:
     """Returns what the method is held against, the most important first."""
-    smoothings = [variant for variant in finished if variant.kind == SMOOTHING]
-    one_hot = [variant for variant in finished if variant.kind == ONE_HOT][:1]
+    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
+    one_hot = [variant for variant in comparison.finished if variant.objective_name == ONE_HOT][:1]
     smoothing = ranked(smoothings, comparison)[0][:1] if smoothings else []
-    if method.kind in (SMOOTHING, ONE_HOT):
+    if method.objective_name in (SMOOTHING, ONE_HOT):
         order = [baseline, *one_hot]
     else:
-        order = [*smoothing, *one_hot, *([] if baseline.kind == SMOOTHING else [baseline])]
+        order = [*smoothing, *one_hot, *([] if baseline.objective_name == SMOOTHING else [baseline])]
     return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
-# ------------------------------------------------------------------------------- the answer, and what would tell
+def _contrast(
+    method: VariantRuns, reference: VariantRuns, comparison: Comparison, candidates: Sequence[VariantRuns]
+) -> Contrast:
+    # To the baseline all variants are compared, and shown so; to another reference those that the method is chosen from.
+    others = comparison.variants if reference.name == comparison.baseline else candidates
+    differences = {
+        one.name: compare_variants(one, reference, comparison.split) for one in others if one.name != reference.name
+    }
+    tested = [of[comparison.headline] for of in differences.values() if comparison.headline in of]
+    return Contrast(method, reference, corrected(differences)[method.name], tested)
 
 
-def _answer_of(one: _Contrast, comparison: Comparison) -> tuple[Answer, list[str]]:
-    """Returns whether to use the method, and what would tell."""
-    found, other = one.headline, one.reference.name
-    too_short = _training_too_short([one.method, one.reference])
+def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, Any]]:
+    """Returns whether to use the method, and the facts of the case: what is needed where nobody can tell."""
+    found = one.differences.get(comparison.headline)
+    keep = {"command": _train_command(comparison, one.reference)}
     if found is None or found.n < FEWEST_SEEDS:
-        return "Cannot tell yet", [f"Run at least {FEWEST_SEEDS} seeds (--seeds 8).", *too_short]
-    if too_short:
-        return "Cannot tell yet", too_short
+        case = "too few seeds" if found is not None else "no common seed"
+        return "Cannot tell yet", {"case": case, "command": _command(comparison, seeds=8)}
+    runs = [run.result for variant in (one.method, one.reference) for run in variant.runs.values()]
+    if still_improving(runs):
+        return "Cannot tell yet", {"case": "too short", "command": _command(comparison, longer=True)}
     reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
     is_bleu = comparison.headline == "bleu"
     shown = outcome(found, smallest_gain=_SMALL[comparison.headline] * reference, more_is_better=is_bleu)
-    sure = "of seeds and examples" if found.joint else "of seeds; of the examples it is not known"
-    if shown == "no interval":
-        return "Cannot tell yet", ["All seeds differ by the same: more seeds, or a larger test set, would tell."]
+    if shown == "better":
+        return "Use it", {"case": shown, "command": _train_command(comparison, one.method)}
     if shown == "worse":
-        return "Do not use it", [f"It is worse than {other} beyond the chance {sure}."]
+        return "Do not use it", keep | {"case": shown}
     if shown == "small gain":
         ends = [*found[2:4], *(found.joint[:2] if found.joint else ())]
         most = max(ends) if is_bleu else -min(ends)
-        return "Do not use it", [f"At best it gains {points(max(most, 0.0))[0]} points on {other}."]
-    if shown == "better":
-        return "Use it", [f"It is better than {other} beyond the chance {sure}."]
-    return "Cannot tell yet", _what_would_tell(found, reference, comparison)
+        return "Do not use it", keep | {"case": shown, "most": points(max(most, 0.0))[0]}
+    if shown == "no interval":
+        return "Cannot tell yet", {"case": shown, "command": _command(comparison, seeds=2 * found.n)}
+    return "Cannot tell yet", _what_is_needed(found, reference, one, comparison)
 
 
-def _what_would_tell(found: PairedComparison, reference: float, comparison: Comparison) -> list[str]:
+def _what_is_needed(
+    found: PairedComparison, error: float, one: Contrast, comparison: Comparison
+) -> dict[str, Any]:
     """Returns how many seeds, or examples, would show a difference as large as the one that was seen."""
-    split, more, joint = comparison.split, needed(found), found.joint
-    if _sign(found) and (joint is None or sign_of(*joint[:2])):
-        return ["The p leaves it open: more seeds, or fewer variants, would tell."]
+    more, joint = needed(found), found.joint
+    agree = bool(sign_of(found.interval_low, found.interval_high))
+    facts: dict[str, Any] = {"case": "open", "seeds_agree": agree, "split": comparison.split, "n": found.n}
+    # A difference larger than all errors is one that nobody can use.
+    facts["detectable"] = points(found.detectable)[0] if found.detectable < error and not agree else ""
+    if agree and (joint is None or sign_of(*joint[:2])):  # it is the p alone that leaves it open
+        return facts | {"needed": "p", "command": _command(comparison, seeds=2 * found.n)}
     if more is None:
-        said = "A difference of this size is too small for any number of seeds or examples that one would use."
-    elif more.of == "seeds" or joint is None:
-        said = f"About {more.number} seeds would show a difference of this size; there are {found.n}."
-    else:
-        about = max(int(float(f"{more.number:.2g}")), joint.examples + 1)
-        said = f"About {about:,} {split} examples would show a difference of this size; there are {joint.examples:,}."
-    if joint is not None and _sign(found):
-        return [f"The seeds agree, but other {split} examples, as few as these, could turn it round.", said]
-    if found.detectable >= reference:  # nobody can use that
-        return [said]
-    limit = f"With {counted(found.n, 'seed')} a difference of {points(found.detectable)[0]} points would be seen (80 % "
-    return [said, f"{limit}power); that none is shown does not make them equal."]
+        return facts | {"needed": "", "command": _train_command(comparison, one.reference)}
+    if more.of == "seeds" or joint is None:
+        return facts | {"needed": "seeds", "number": more.number, "command": _command(comparison, seeds=more.number)}
+    about = max(int(float(f"{more.number:.2g}")), joint.examples + 1)
+    return facts | {"needed": "examples", "number": about, "examples": joint.examples, "command": ""}
 
 
-def _sign(found: PairedComparison) -> int:
-    """Returns the sign of the interval over seeds, 0 where it has zero in it."""
-    return sign_of(found.interval_low, found.interval_high)
+# --------------------------------------------------------------------------------------------------------- the facts
 
 
-def _training_too_short(variants: Sequence[VariantRuns]) -> list[str]:
-    """Returns that training stopped while it still helped."""
-    runs = [run.result for variant in variants for run in variant.runs.values()]
-    which = "every run" if len(runs) > 1 else "this run"
-    longer = f"In {which} the best epoch was the last: train longer (--set epochs=...)."
-    return [longer] if still_improving(runs) else []
+def _amounts(one: Contrast, comparison: Comparison) -> dict[str, Any]:
+    """Returns the difference that decides and that of the calibrated NLL, where it is beyond chance, in words."""
+    found, nll = one.differences.get(comparison.headline), one.differences.get("calibrated_nll")
+    what = "BLEU" if comparison.headline == "bleu" else "error"
+    facts: dict[str, Any] = {"amount": "", "n": 0, "nll": "", "nll_sign": 0, "what": what}
+    if found is not None:
+        less = "the same" if found.difference == 0 else "less" if found.difference < 0 else "more"
+        size = "" if found.difference == 0 else f"{points(abs(found.difference))[0]} points "
+        facts |= {"amount": f"{size}{less} {what}", "n": found.n}
+    if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll):
+        amount = f"{number(abs(nll.difference), 3)} nats {'less' if nll.difference < 0 else 'more'} NLL"
+        facts |= {"nll": amount, "nll_sign": shown_sign(nll)}
+    return facts
 
 
-def _untrained(comparison: Comparison) -> list[str]:
-    """Returns which networks write nothing that is like a translation."""
-    untrained = [
-        variant.name
-        for variant in comparison.variants
-        if (values := variant.metrics(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
-    ]
-    return [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
+def _detail(one: Contrast, comparison: Comparison) -> dict[str, Any]:
+    """Returns the difference that decides with its intervals in points."""
+    found = one.differences.get(comparison.headline)
+    facts: dict[str, Any] = {"method": _name(one.method), "reference": _name(one.reference), "n": found.n if found else 0}
+    if found is not None:
+        ends = points(found.difference, found.interval_low, found.interval_high)
+        facts |= {"difference": ends[0], "interval": "" if math.isnan(found.interval_low) else " to ".join(ends[1:])}
+        joint = found.joint
+        facts |= {"joint": interval(joint[:2], 2, scale=100) if joint else "", "split": comparison.split}
+    return facts
 
 
-def _p_caveat(one: _Contrast) -> str:
-    """Returns that the p does not bear out what the interval over seeds shows, where that is so."""
-    found = one.headline
-    if found is None or not _sign(found) or not contradicted_by_p(found):
-        return ""
-    p, smallest = p_text(corrected_p(found)), smallest_corrected_p(one.tested)
-    if smallest is not None and smallest > LEVEL:
-        return (
-            f"After Holm's correction p is {p}; with so many comparisons and so few seeds it "
-            f"cannot fall below {p_text(smallest)}."
-        )
-    corrected = " after Holm's correction" if len(one.tested) > 1 else ""
-    return f"But the sign-flip p is {p}{corrected}: it may be chance."
+def _what_got_worse(one: Contrast, comparison: Comparison) -> dict[str, Any]:
+    """Returns which costs the method has: only what is beyond chance, and time by its ratio."""
 
+    def worse(metric: str) -> float | None:
+        found = one.differences.get(metric)
+        return found.difference if found is not None and shown_sign(found) > 0 else None
 
-# --------------------------------------------------------------------------------------------------- the sentences
-
-
-def _sentence(one: _Contrast, comparison: Comparison) -> str:
-    name, other, words = one.method.name, one.reference.name, comparison.headline_words
-    found = one.headline
-    if found is None:
-        return f"{name} and {other} share no finished seed, so nothing is compared."
-    if found.n == 1:
-        return (
-            f"With the one seed they share, the {words} of {name} is {_lower_or_higher(found)} that of {other}; "
-            "one seed gives no interval, so this may be chance."
-        )
-    joint = _ends(found.joint[:2], found) if found.joint else ""
-    joint = f"over seeds and {comparison.split} examples {joint}" if joint else ""
-    if math.isnan(found.interval_low):
-        brackets = f" ({joint})" if joint else ""
-        if found.difference == 0:
-            return f"{name} has the same {words} as {other} with every one of {counted(found.n, 'seed')}{brackets}."
-        return (
-            f"The {words} of {name} is {_lower_or_higher(found)} that of {other} with every one of "
-            f"{counted(found.n, 'seed')}, all by the same, so there is no interval over seeds{brackets}."
-        )
-    seeds = f"95 % interval over {counted(found.n, 'seed')} {_ends((found.interval_low, found.interval_high), found)}"
-    brackets = f"({seeds}{f'; {joint}' if joint else ''})"
-    if _sign(found):
-        verb = "lowers" if found.difference < 0 else "raises"
-        return f"{name} {verb} the {words} by {points(abs(found.difference))[0]} points against {other} {brackets}."
-    return (
-        f"No difference in {words} is shown between {name} and {other}: the first is {_lower_or_higher(found)} the "
-        f"second {brackets}."
-    )
-
-
-def _ends(ends: Sequence[float], found: PairedComparison) -> str:
-    """Returns an interval in points: of the size of a difference that is clear of zero, else of the difference."""
-    sign = -1 if _sign(found) and found.difference < 0 else 1
-    low, high = points(*sorted(sign * end for end in ends))
-    return f"{low} to {high}"
-
-
-def _what_got_worse(one: _Contrast, rows: Sequence[Row]) -> str:
-    """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
-    nll, ece = one.of.get("nll"), one.of.get("calibration_error")
-    unsure = [f"NLL (by {number(nll.difference, 3)} nats)"] if nll is not None and shown_sign(nll) > 0 else []
-    if ece is not None and shown_sign(ece) > 0:
-        unsure.append(f"ECE (by {points(ece.difference)[0]} points)")
-    worse = [f"{' and '.join(unsure)} before temperature scaling"] if unsure else []
-    ratios = [
+    times = [
         ours / theirs
         for seed in one.method.runs.keys() & one.reference.runs.keys()
         if (ours := one.method.runs[seed].seconds) and (theirs := one.reference.runs[seed].seconds)
     ]
-    if ratios and fmean(ratios) > _SLOWER:
-        about = "\u2248" if any(row.shared_machine for row in rows) else ""  # the notes say what it means
-        worse.append(f"training time ({about}{number(fmean(ratios), 2)} times)")
-    return f"Worse than with {one.reference.name}: {', '.join(worse)}." if worse else ""
+    after, before, ece = (worse(name) for name in ("calibrated_nll", "nll", "calibration_error"))
+    return {
+        "nll_after": number(after, 3) if after is not None else "",
+        "nll": number(before, 3) if before is not None else "",
+        "ece": points(ece)[0] if ece is not None else "",
+        "time": number(fmean(times), 2) if times and fmean(times) > _SLOWER else "",
+    }
 
 
-def _lower_or_higher(found: PairedComparison) -> str:
-    if found.difference == 0:
-        return "the same as"
-    size = points(abs(found.difference))[0]
-    return f"{size} points {'lower' if found.difference < 0 else 'higher'} than"
+def _p_caveat(one: Contrast, comparison: Comparison) -> dict[str, str]:
+    """Returns the p that does not bear out what the interval over seeds shows, where that is so."""
+    found = one.differences.get(comparison.headline)
+    if found is None or not sign_of(found.interval_low, found.interval_high) or not contradicted_by_p(found):
+        return {}
+    smallest = smallest_corrected_p(one.tested)
+    limit = p_text(smallest) if smallest is not None and smallest > LEVEL else ""
+    return {"value": p_text(corrected_p(found)), "smallest": limit}
 
 
-def _single_run(comparison: Comparison) -> str:
-    run = next(iter(comparison.variants[0].runs.values()))
-    words, unit = ("BLEU", "") if comparison.headline == "bleu" else ("error", " %")
+def _smoothing(comparison: Comparison) -> dict[str, Any]:
+    """Returns how the strength of the label smoothing was found: `tuned`, `best` of several, `one`, or `none`."""
+    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
+    asked = any(variant.objective_name == SMOOTHING for variant in comparison.variants)
+    if not smoothings:
+        return {"how": "none", "asked": asked}
+    tuned = {str(entry.get("name")) for entry in tuning_entries(comparison) if entry.get("space")}
+    if len(smoothings) > 1:
+        return {"how": "best", "count": len(smoothings), "chosen_on": ranked(smoothings, comparison)[1]}
+    return {"how": "tuned" if smoothings[0].name in tuned else "one"}
+
+
+def _single_run(comparison: Comparison, learned_nothing: bool) -> dict[str, Any]:
+    run = comparison.runs[0]
+    unit = "" if comparison.headline == "bleu" else " %"
     reached = [
-        f"{split} {words} of {number(100 * value, 2)}{unit}"
+        f"{split} {comparison.headline_words.split()[-1]} of {number(value, 2, scale=100)}{unit}"
         for split in SPLITS
         if (value := run.metric(split, comparison.headline)) is not None
     ]
-    epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
-    selected = ""
-    if isinstance(epoch, int) and isinstance(epochs, int):
-        selected = f" after epoch {epoch} of {epochs}, selected by {run.result.get('selected_by', 'nothing known')}"
-    return (
-        f"The run reached a {' and a '.join(reached)}{selected}. "
-        "One run has no spread: a comparison over seeds says how much of it is chance."
-    )
-
-
-def _smoothing_caveat(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
-    """Returns how the strength of the label smoothing was found, or that there is none."""
-    smoothings = [variant for variant in finished if variant.kind == SMOOTHING]
-    if not smoothings:
-        absent = (
-            "has finished"
-            if any(variant.kind == SMOOTHING for variant in comparison.variants)
-            else "is in this comparison"
-        )
-        return f"No label smoothing {absent}: what it would give is not known."
-    if len(smoothings) > 1:
-        return f"The label smoothing was chosen among {len(smoothings)} by its {ranked(smoothings, comparison)[1]}."
-    if _is_smoothing_tuned(finished, comparison):
-        return ""  # the tuning statement says how all variants were tuned
-    return "Label smoothing was not tuned: one strength only; compare --tuned tunes it."
-
-
-def _is_smoothing_tuned(finished: Sequence[VariantRuns], comparison: Comparison) -> bool:
-    """Returns whether the label smoothing was tuned, or is the best of several strengths."""
-    names = {variant.name for variant in finished if variant.kind == SMOOTHING}
-    return len(names) > 1 or any(row.space and row.name in names for row in tuning_rows(comparison))
-
-
-def _nothing_learned(comparison: Comparison) -> list[str]:
-    """Returns a sentence about variants that learned nothing, if there are any: a comparison of them is none."""
-    shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
-    share = next((found for found in shares if found is not None), None)
-    if share is None or comparison.headline != "error":
-        return []
-    chance = 1 - share
-    means = {
-        variant.name: fmean(errors)
-        for variant in comparison.variants
-        if (errors := list(variant.metrics(comparison.split, "error").values()))
+    longer = still_improving([run.result])
+    return {
+        "case": "single run",
+        "reached": " and a ".join(reached),
+        "epoch": run.result.get("selected_epoch"),
+        "epochs": run.result.get("epochs"),
+        "selected_by": run.result.get("selected_by", "nothing known"),
+        "too_short": longer,
+        "command": "" if longer or learned_nothing else _command(comparison),
     }
+
+
+def _untrained(comparison: Comparison) -> str:
+    """Returns which networks write nothing that is like a translation."""
+    bleus = {variant.title: variant.metrics(comparison.split, "bleu").values() for variant in comparison.variants}
+    return listed([name for name, values in bleus.items() if values and fmean(values) < _UNTRAINED_BLEU])
+
+
+def _nothing_learned(comparison: Comparison) -> dict[str, str]:
+    """Returns which variants are no better than always giving the most frequent label, if there are any."""
+    shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
+    share = next((share for share in shares if share is not None), None)
+    if share is None or comparison.headline != "error":
+        return {}
+    errors = {one.title: one.metrics(comparison.split, "error").values() for one in comparison.finished}
     # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
-    nothing = [name for name, error in means.items() if error >= chance - 1e-9]
+    nothing = [name for name, values in errors.items() if values and fmean(values) >= 1 - share - 1e-9]
     if not nothing:
-        return []
-    whose = f"always giving the most frequent label ({number(100 * chance, 2)} % {comparison.headline_words})"
-    if len(nothing) < len(means):
-        return [f"{listed(nothing)} {'is' if len(nothing) == 1 else 'are'} no better than {whose}."]
-    who = "No variant does" if len(means) > 1 else "The run does not do"
-    return [
-        f"{who} better than {whose}: nothing was learned. More epochs, a higher learning rate or smaller batches may "
-        "help (--set epochs=..., --set optimizer.learning_rate=...)."
+        return {}
+    every = len(nothing) == len(errors)
+    return {"learned_nothing": "all" if every else listed(nothing), "chance": number(1 - share, 2, scale=100)}
+
+
+# ---------------------------------------------------------------------------------------------------- the next command
+
+
+def _command(
+    comparison: Comparison, *, seeds: int | None = None, longer: bool = False, tuned: bool = False
+) -> str:
+    """Returns the command of the comparison, with more seeds, twice the epochs, or tuned; of a run one that compares."""
+    words = next((run.command for run in comparison.runs if run.command), [])
+    known = words[:2] == ["labelembed", "compare"] and not tuned
+    words = list(words) if known else ["labelembed", "compare", *_recipe_and_data(comparison)]
+    if seeds is not None:
+        words = [*_without(words, "--seeds"), "--seeds", str(seeds)]
+    if longer:
+        epochs = max((int(run.result.get("epochs") or 0) for run in comparison.runs), default=0)
+        out = _value_of(words, "--out") or _value_of(words, "-o")
+        words = _without(words, "--epochs", "--out", "-o")
+        words = [*words, "--set", f"epochs={2 * max(epochs, 1)}", *(["--out", f"{out}-longer"] if out else [])]
+    return shlex.join([*words, *(["--tuned"] if tuned else [])])
+
+
+def _train_command(comparison: Comparison, variant: VariantRuns) -> str:
+    """Returns the command that trains one run with a variant's objective."""
+    settings = [
+        f"{key}={value}"
+        for entry in tuning_entries(comparison)
+        if entry.get("name") == variant.name and isinstance(entry.get("arguments"), dict)
+        for key, value in entry["arguments"].items()
+        if not key.startswith("objective.")
     ]
+    objective = ["--objective", ":".join(variant.name.split(" "))]
+    words = ["labelembed", "train", *_recipe_and_data(comparison), *objective]
+    return shlex.join([*words, *(word for one in settings for word in ("--set", one))])
+
+
+def _recipe_and_data(comparison: Comparison) -> list[str]:
+    """Returns the recipe and the data as the runs' own command named them."""
+    words = next((run.command for run in comparison.runs if run.command[1:2] in (["compare"], ["train"])), [])
+    data = _value_of(words, "--data")
+    recipe = words[2] if len(words) > 2 and not words[2].startswith("-") else "" if data else comparison.recipe
+    return [*([recipe] if recipe else []), *(["--data", data] if data else [])]
+
+
+def _value_of(words: Sequence[str], option: str) -> str:
+    """Returns the value of an option in a command, given behind it or after a `=`; empty without it."""
+    after = [words[index + 1] for index, word in enumerate(words[:-1]) if word == option]
+    return [*after, *(word.partition("=")[2] for word in words if word.startswith(f"{option}=")), ""][0]
+
+
+def _without(words: Sequence[str], *options: str) -> list[str]:
+    """Returns a command without some options and their values."""
+    kept = [index for index, word in enumerate(words) if word.split("=")[0] not in options]
+    after = {index + 1 for index, word in enumerate(words) if word in options}
+    return [words[index] for index in kept if index not in after]
