@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, leaf_order
+from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
 from labelembed.lab.report.formatting import number, shortened
@@ -50,22 +49,14 @@ class LabelSimilarities:
     left_out: dict[int, str] = field(default_factory=dict)
 
     @property
+    def labels(self) -> int:
+        """How many labels the network has, special tokens among them."""
+        return len(self.names) + self.skipped
+
+    @property
     def measure(self) -> str:
         """What `relative` is."""
         return "lift" if self.is_share else "relative distance"
-
-    @cached_property
-    def joined(self) -> NDArray[np.float64]:
-        """The tree by average linkage [L - 1, 4]."""
-        from scipy.cluster.hierarchy import linkage
-        from scipy.spatial.distance import squareform
-
-        return np.asarray(linkage(squareform(self.distances, checks=False), method="average"))
-
-    @property
-    def order(self) -> list[int]:
-        """The labels' indices in the order of the tree."""
-        return leaf_order(self.joined)
 
     @property
     def nearest(self) -> NDArray[np.int64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelembed.lab.report.comparison import Comparison, number_in
 from labelembed.lab.report.formatting import NOTHING, counted, listed, number, shortened
@@ -14,20 +15,72 @@ _LONGEST_VALUE = 160
 _NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
 
 
+class Settings(NamedTuple):
+    """What differs between the variants, and what is needed to make the runs again.
+
+    Attributes:
+        objectives: Each variant's name and settings.
+        differences: Other settings that are not the same in all variants, with the value in each.
+        recipe: The recipe of the first finished run of the baseline.
+        command: What made the runs.
+        environment: What that run ran on.
+        mixed: Names there whose value is not the same in all runs.
+        seeds: The seeds of all finished runs.
+    """
+
+    objectives: list[tuple[str, list[str]]]
+    differences: list[tuple[str, list[str]]]
+    recipe: str
+    command: str
+    environment: list[tuple[str, str]]
+    mixed: list[str]
+    seeds: str
+
+
+def describe_settings(comparison: Comparison) -> Settings:
+    """Collects it from the runs' folders; what is damaged or missing there is left out."""
+    runs, firsts = comparison.runs, [next(iter(variant.runs.values()), None) for variant in comparison.variants]
+    recipes = [_flat(run.recipe) if run else {} for run in firsts]
+    baseline = comparison.baseline_runs or comparison.variants[0]
+    shown = next(iter([*baseline.runs.values(), *runs]), None)
+    environments = [_flat(run.environment) for run in runs if run.environment]
+    recipe = ""
+    if shown is not None:
+        with contextlib.suppress(OSError):
+            recipe = (shown.folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip()
+    given = [
+        {key: _text(value) for key, value in one.objective.items() if value is not None} for one in comparison.variants
+    ]
+    titles = [one.title for one in comparison.variants]
+    ran_on = _flat(shown.environment) if shown is not None else {}
+    return Settings(
+        [
+            (t, [text if key == "name" else f"{key}={text}" for key, text in of.items()])
+            for t, of in zip(titles, given, strict=True)
+        ],
+        [
+            (key, [_text(one[key]) if key in one else NOTHING for one in recipes])
+            for key in _differing([one for one in recipes if one])
+            if key != "seed" and not key.startswith("objective.")
+        ],
+        recipe,
+        next((shlex.join(run.command) for run in runs if run.command), ""),
+        [(key, _text(value)) for key, value in ran_on.items() if key not in _NOT_SHOWN and value not in ("", [])],
+        [key for key in _differing(environments) if key not in _NOT_SHOWN],
+        ", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
+    )
+
+
 def tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
     """Returns what ``comparison.json`` says of the tuning of each variant; nothing where it is damaged."""
-    variants = (comparison.tuning or {}).get("variants")
+    variants = comparison.tuning.get("variants")
     return [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
 
 
 def tuning_rows(comparison: Comparison) -> list[dict[str, str]]:
     """Returns a line a tuned variant: what was tuned between what, the trials, what was chosen, and the scores."""
-    metric = str((comparison.tuning or {}).get("metric"))
-    titles = {variant.name: variant.title for variant in comparison.variants}
-
-    def score(value: object) -> str:
-        is_nll = metric.endswith("NLL")
-        return number(number_in(value), 4 if is_nll else 2, scale=1 if is_nll else 100)
+    metric = str(comparison.tuning.get("metric"))
+    form: dict[str, Any] = {"decimals": 4} if metric.endswith("NLL") else {"decimals": 2, "scale": 100}
 
     def pairs(value: object, mark: str) -> str:
         found = value if isinstance(value, dict) else {}
@@ -35,78 +88,28 @@ def tuning_rows(comparison: Comparison) -> list[dict[str, str]]:
 
     return [
         {
-            "variant": titles.get(str(entry.get("name")), str(entry.get("name"))),
+            "variant": str(entry.get("name")),
             "search space": pairs(entry.get("space"), ": ") or "nothing",
             "trials": str(entry.get("trials") or NOTHING),
             "chosen": pairs(entry.get("arguments"), "=") or "as it was",
-            f"{metric} before": score(entry.get("first_score")),
-            f"{metric} of the best": score(entry.get("score")),
+            f"{metric} before": number(number_in(entry.get("first_score")), **form),
+            f"{metric} of the best": number(number_in(entry.get("score")), **form),
         }
         for entry in tuning_entries(comparison)
     ]
 
 
 def tuning_statement(comparison: Comparison) -> str:
-    """Returns what was tuned of which variants, and by how many trials; empty where nothing was."""
+    """Returns which variants were tuned, by how many trials, and which were not; empty where nothing was."""
     entries = tuning_entries(comparison)
-    titles = {variant.name: variant.title for variant in comparison.variants}
-
-    def names(chosen: Sequence[dict[str, Any]]) -> str:
-        return listed([titles.get(str(entry.get("name")), str(entry.get("name"))) for entry in chosen])
-
-    tuned = [entry for entry in entries if isinstance(entry.get("space"), dict) and entry["space"]]
-    statements = []
-    if tuned:
-        trials = counted(int(number_in((comparison.tuning or {}).get("trials")) or 0), "trial")
-        keys = dict.fromkeys(str(key).rpartition(".")[2].replace("_", " ") for one in tuned for key in one["space"])
-        each = " each" if len(tuned) > 1 else ""
-        statements.append(f"Tuned with {trials}{each} on validation examples: {names(tuned)} ({listed(list(keys))}).")
-    if at_end := [entry for entry in entries if entry.get("rate_at_end") is True]:
-        statements.append(f"The learning rate chosen for {names(at_end)} lies near an end of its range.")
-    if tuned and (untuned := [entry for entry in entries if entry not in tuned]):
-        statements.append(f"Not tuned: {names(untuned)}.")
-    return " ".join(statements)
-
-
-def describe_settings(comparison: Comparison) -> dict[str, Any]:
-    """Returns what differs between the variants, and what is needed to make the runs again.
-
-    `objectives`, each variant's name and settings; `differences`, other settings that are not the same in all variants,
-    with the value in each; `recipe`, that of the first finished run of the baseline; `command`; `environment`, what
-    that run ran on; `mixed`, names there whose value is not the same in all runs.
-    """
-    runs, firsts = comparison.runs, [next(iter(variant.runs.values()), None) for variant in comparison.variants]
-    recipes = [_flat(run.recipe) if run else {} for run in firsts]
-    baseline = comparison.baseline_runs or comparison.variants[0]
-    shown = next(iter(baseline.runs.values()), runs[0] if runs else None)
-    environments = {run.folder: _flat(run.environment) for run in runs}
-    recipe = ""
-    if shown is not None:
-        try:
-            recipe = (shown.folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip()
-        except OSError:
-            pass
-    return {
-        "objectives": [
-            (one.title, [f"{key}={_text(value)}" if key != "name" else _text(value) for key, value in known.items()])
-            for one in comparison.variants
-            for known in [{key: value for key, value in one.objective.items() if value is not None}]
-        ],
-        "differences": [
-            (key, [_text(one[key]) if key in one else NOTHING for one in recipes])
-            for key in _differing([one for one in recipes if one])
-            if key != "seed" and not key.startswith("objective.")
-        ],
-        "recipe": recipe,
-        "command": next((shlex.join(run.command) for run in runs if run.command), ""),
-        "environment": [
-            (key, text)
-            for key, value in (environments[shown.folder] if shown else {}).items()
-            if key not in _NOT_SHOWN and (text := _text(value))
-        ],
-        "mixed": [key for key in _differing([one for one in environments.values() if one]) if key not in _NOT_SHOWN],
-        "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
-    }
+    tuned = [str(entry.get("name")) for entry in entries if entry.get("space")]
+    untuned = [str(entry.get("name")) for entry in entries if not entry.get("space")]
+    at_end = [str(entry.get("name")) for entry in entries if entry.get("rate_at_end") is True]
+    trials = counted(int(number_in(comparison.tuning.get("trials")) or 0), "trial")
+    parts = [f"Tuned with {trials} each on validation examples: {listed(tuned)}."] if tuned else []
+    parts += [f"Not tuned: {listed(untuned)}."] if tuned and untuned else []
+    parts += [f"The learning rate chosen for {listed(at_end)} lies near an end of its range."] if at_end else []
+    return " ".join(parts)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
