@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from labelembed.errors import nearest
 from labelembed.lab import report
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.columns import ALL_METRICS
+from labelembed.lab.report.comparison import history_error, number_in
 from labelembed.lab.report.formatting import NOTHING
-from labelembed.lab.report.run_checks import history_error, number_in
 from labelembed.lab.training.run_folder import RunFolder, State
 
 if TYPE_CHECKING:
@@ -177,10 +176,6 @@ class Comparison:
         """
         return cls(report.load_comparison(path))
 
-    @cached_property
-    def _rows(self) -> Sequence[report.Row]:
-        return report.comparison_rows(self.read)
-
     @property
     def path(self) -> Path:
         """The folder."""
@@ -203,23 +198,23 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``comparison.csv``, one a variant: fractions and nats, None where there is no number."""
-        return report.variants_as_cells(self._rows)
+        return _records(self.table())
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame."""
-        return _data_frame(self.rows())
+        return report.comparison_rows(self.read)
 
     def run_rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``runs.csv``, one a run, with those that failed or have not finished."""
-        return report.runs_as_cells(self.read)
+        return _records(self.run_table())
 
     def run_table(self) -> DataFrame:
         """Returns `run_rows` as a pandas DataFrame."""
-        return _data_frame(self.run_rows())
+        return report.runs_table(self.read)
 
     def verdict(self) -> str:
         """Returns what the comparison shows, in plain words, as the report begins."""
-        return "\n".join(report.verdict(self.read, self._rows))
+        return "\n".join(report.verdict(self.read))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report, one HTML page, and returns where it is.
@@ -257,12 +252,12 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        shown = [metric for metric in ALL_METRICS if any(metric.attribute in row.metrics for row in self._rows)]
-        headings = [f"{metric.heading} {metric.unit}".strip() for metric in shown]
-        lines = [[row.name, str(row.n), *(metric.text(row) for metric in shown)] for row in self._rows]
-        verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        plot = report.forest_plot(self.read, self._rows)
-        return f"<p>{verdict}</p>{plot}{_html_table(['variant', 'n', *headings], lines)}"
+        return report.notebook_html(self.read)
+
+
+def _records(frame: DataFrame) -> list[dict[str, Any]]:
+    """Returns the lines of a table as dictionaries; None where there is no number."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _flat_epoch(entry: Mapping[str, Any]) -> dict[str, Any]:

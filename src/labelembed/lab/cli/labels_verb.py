@@ -44,7 +44,7 @@ def labels(
     ] = None,
     groups: GroupsOption = None,
     out: Annotated[
-        Path | None, out_option("FOLDER", "Write the tree, a map, a heat map and all distances into this folder.")
+        Path | None, out_option("FOLDER", "Write the tree, the matrix and all distances into this folder.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +72,7 @@ def labels(
         tree = read_hierarchy(groups, learned.names[:first])
     try:
         scores = {name: geometry_scores(one, wordnet=reference, hierarchy=tree) for name, one in scored.items()}
-        written = _export(scored, out, reference) if out else []
+        written = _export(scored, out, groups) if out else []
     except ValueError as error:
         raise LabelEmbedError(f"{run}: {error}") from error
     published = published_scores(learned.names) if reference is not None else {}
@@ -163,13 +163,14 @@ def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
         return distances
 
 
-def _export(found: dict[str, LabelGeometry], folder: Path, reference: Tensor | None) -> list[Path]:
-    from labelembed.lab.report.catalogue import export_geometry
+def _export(found: dict[str, LabelGeometry], folder: Path, groups: str | None) -> list[Path]:
+    from labelembed.lab.report.label_figures import export_geometry, groups_for
 
     first, *others = found.values()
-    written = export_geometry(first, folder, reference=reference)
+    coloured = groups_for(first.names, groups)
+    written = export_geometry(first, folder, groups=coloured)
     for means in others:
-        written += export_geometry(means, folder / "class-means", reference=reference)
+        written += export_geometry(means, folder / "class-means", groups=coloured)
     return written
 
 

@@ -24,7 +24,7 @@ SHORT_FORMS: dict[str | None, dict[str, str]] = {
     "translate": {f"--{key.partition('=')[0]}": f"decoding.{key.replace('-', '_')}" for key in _OF_DECODING},
 }
 #: In the order of the program's help.
-VERBS = ["train", "resume", "compare", "tune", "distill", "evaluate", "predict", "translate", "report", "figure"]
+VERBS = ["train", "resume", "compare", "tune", "distill", "evaluate", "predict", "translate", "report"]
 VERBS += ["labels", "export", "init", "check", "objectives", "recipes", "preprocess"]
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]

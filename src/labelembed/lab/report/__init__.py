@@ -2,7 +2,7 @@
 
 from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
 from labelembed.lab.report.model_card import model_card, write_card
-from labelembed.lab.report.page import print_comparison, write_comparison, write_report
+from labelembed.lab.report.page import notebook_html, print_comparison, write_comparison, write_report
 from labelembed.lab.report.several import load_several
 from labelembed.lab.report.table import comparison_rows, runs_table, write_csv
 from labelembed.lab.report.verdict import full_verdict, verdict
@@ -16,6 +16,7 @@ __all__ = [
     "load_comparison",
     "load_several",
     "model_card",
+    "notebook_html",
     "print_comparison",
     "runs_table",
     "verdict",

@@ -197,12 +197,6 @@ class Comparison:
         """What the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
         return f"{self.split} {'BLEU' if self.headline == 'bleu' else 'error'}"
 
-    @cached_property
-    def speed_split(self) -> Split:
-        """The examples whose errors over the epochs say how fast a run learns: validation, if there are any."""
-        validated = any(np.isfinite(run.curve("validation", "error")).any() for run in self.runs)
-        return "validation" if validated else self.split
-
 
 def load_comparison(path: str | Path) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
@@ -279,11 +273,8 @@ def _result_error(result: dict[str, Any]) -> str:
     calibrated = result.get("calibrated") or {}
     if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
         return "result.json: damaged, has neither validation nor test metrics"
-    for metrics in (of.get(split) for of in (result, calibrated) for split in SPLITS if of.get(split) is not None):
-        error = number_in(metrics.get("error")) if isinstance(metrics, dict) else None
-        if error is None or not 0 <= error <= 1:
-            return f"result.json: damaged, an error in {metrics!r:.80} is no fraction"
-    return ""
+    wrong = [why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))]
+    return f"result.json: damaged, {wrong[0]}" if wrong else ""
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
@@ -293,11 +284,18 @@ def history_error(history: list[dict[str, Any]]) -> str:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
             return f"history.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
         before = entry["epoch"]
-        for metrics in (entry.get(split) for split in SPLITS if entry.get(split) is not None):
-            error = number_in(metrics.get("error")) if isinstance(metrics, dict) else -1.0
-            if error is not None and not 0 <= error <= 1:
-                return f"history.jsonl: damaged, an error in {metrics!r:.80} of epoch {before} is no fraction"
+        for split in SPLITS:
+            if why := _wrong_error(entry.get(split), required=False):
+                return f"history.jsonl: damaged, epoch {before}: {why}"
     return ""
+
+
+def _wrong_error(metrics: Any, *, required: bool) -> str:
+    """Returns why metrics cannot be true: their error is no fraction, or lacking where it is required."""
+    error = number_in(metrics.get("error")) if isinstance(metrics, dict) else -1.0
+    if metrics is None or (error is None and not required) or (error is not None and 0 <= error <= 1):
+        return ""
+    return f"an error in {metrics!r:.80} is no fraction"
 
 
 def number_in(value: object) -> float | None:

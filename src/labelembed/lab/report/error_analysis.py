@@ -122,12 +122,12 @@ class ErrorAnalysis:
     calibrated: NDArray[np.float64] | None
     wrong: NDArray[np.bool_] | None
 
-    def counts(self, count: int, skipped: int = 0) -> NDArray[np.float64]:
-        """Returns how often each class is predicted as another [count, count], without the first `skipped`."""
+    def counts(self, count: int) -> NDArray[np.float64]:
+        """Returns how often each of the first labels is predicted as another [count, count]."""
         table = np.zeros((count, count))
         for (true, predicted), times in self.pairs.items():
-            if 0 <= true - skipped < count and 0 <= predicted - skipped < count:
-                table[true - skipped, predicted - skipped] = times
+            if max(true, predicted) < count:
+                table[true, predicted] = times
         return table
 
 
@@ -185,8 +185,8 @@ def error_lines(errors: ErrorAnalysis, learned: LabelSimilarities | None) -> lis
             f"{ever:,} of {errors.wrong.shape[1]:,} {errors.first.split} examples are wrong in at least one of "
             f"{counted(errors.runs, 'run')}, {always:,} in every one."
         ]
-    if learned is not None and learned.labels == errors.first.labels and len(learned.similarity) > 2:
-        confused = errors.counts(len(learned.similarity), learned.skipped)
+    if learned is not None and len(learned.names) == errors.first.labels and len(learned.similarity) > 2:
+        confused = errors.counts(len(learned.similarity))
         nearest = confused[np.arange(len(confused)), learned.nearest].sum() / max(confused.sum(), 1)
         lines.append(
             f"In {number(nearest, 0, scale=100)} % of the mistakes the predicted class is the label nearest to the "

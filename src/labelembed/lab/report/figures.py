@@ -15,7 +15,7 @@ from labelembed.lab.report.drawing import INK, Figure, line_style, series_colour
 from labelembed.lab.report.error_analysis import ErrorAnalysis, risk_coverage
 from labelembed.lab.report.formatting import listed, number, shortened
 from labelembed.lab.report.ranking import best_method, drawn_variants, series_positions
-from labelembed.lab.report.table import compare_variants, shared_machine
+from labelembed.lab.report.table import compare_variants
 from labelembed.metrics import PairedComparison
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def forest_figure(
     if not panels:
         return None
     means = rows.set_index("variant")
-    about = "\u2248" if shared_machine(comparison) else ""
-    ratios = means["time_ratio_mean"].fillna(1.0)
-    times = [f"{about if ratios[one.name] != 1 else ''}{ratios[one.name]:.2f}\u00d7" for one in shown]
+    times = [f"{means['time_ratio_mean'].fillna(1.0)[one.name]:.2f}\u00d7" for one in shown]
     width, height = (4.4, 0.72 + 0.42 * len(shown)) if narrow else (11.8, 0.72 + 0.34 * len(shown))
 
     def draw(canvas: Canvas) -> None:
@@ -100,8 +98,8 @@ def forest_figure(
                     axes.annotate(cell, *at, ha="right", va="center", alpha=1 if y >= 0 else 0.7)
 
     caption = (
-        "Dots are seeds, the stroke their mean; thick bars are 95 % intervals over seeds, thin ones over seeds and test "
-        "examples. A bar that reaches the edge goes on beyond it."
+        "Dots are seeds, the stroke their mean; thick bars are 95 % intervals over seeds, thin ones over seeds and "
+        "test examples. A bar that reaches the edge goes on beyond it."
     )
     if len(shown) < len(comparison.finished):
         caption += f" {len(shown)} of {len(comparison.finished)} variants are drawn; all are in the tables."
@@ -206,8 +204,10 @@ def _add_legend(canvas: Canvas) -> None:
 
 
 def curve_figure(comparison: Comparison) -> Figure | None:
-    """Returns error (or BLEU) and NLL over the epochs, and where neither is known the training loss; None without any."""
-    split, shown, order = comparison.speed_split, drawn_variants(comparison), series_positions(comparison)
+    """Returns error (or BLEU) and NLL over the epochs, the training loss where neither is known; None without any."""
+    shown, order = drawn_variants(comparison), series_positions(comparison)
+    validated = any(np.isfinite(run.curve("validation", "error")).any() for run in comparison.runs)
+    split = "validation" if validated else comparison.split
     wanted = {
         f"{split} BLEU": (split, "bleu", 100.0),
         f"{split} error (%)": (split, "error", 100.0),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 from labelembed.errors import DataError
 from labelembed.lab.errors import RunFolderError
@@ -16,25 +15,11 @@ from labelembed.lab.report.comparison import RunRecord, load_comparison, number_
 from labelembed.lab.report.formatting import number, shortened, templates, without_folders
 from labelembed.lab.report.several import load_several
 from labelembed.lab.report.table import RESULT_METRICS, comparison_rows, write_text
-from labelembed.lab.report.tables import cost_line, metrics_table
+from labelembed.lab.report.tables import cost_line
 from labelembed.lab.report.verdict import verdict
 from labelembed.lab.training.run_folder import RunFolder
 
 _LISTED_LABELS, _NEAREST = 20, 3
-# Whose methods the objectives are.
-_PAPERS = {
-    "label_smoothing": "Szegedy et al. 2016: *Rethinking the Inception Architecture for Computer Vision.*",
-    "label_embedding": "Sun, Wei, Ren, Ma 2017: *Label Embedding Network: Learning Label Representation for Soft "
-    "Training of Deep Networks.*",
-    "adaptive_labels": "Yu, Verma 2022: *Improving model training via self-learned label representations.*",
-    "retrospection": "Deng, Zhang 2021: *Learning with retrospection.*",
-    "online_label_smoothing": "Zhang et al. 2021: *Delving deep into label smoothing.*",
-    "confidence_penalty": "Pereyra et al. 2017: *Regularizing Neural Networks by Penalizing Confident Output "
-    "Distributions.*",
-    "teacher_free": "Yuan et al. 2020: *Revisiting Knowledge Distillation via Label Smoothing Regularization.*",
-    "distillation": "Hinton, Vinyals, Dean 2015: *Distilling the Knowledge in a Neural Network.*",
-    "static_labels": "Chen et al. 2021: *Beyond Categorical Label Representations for Image Classification.*",
-}
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
@@ -107,7 +92,6 @@ def model_card(run: str | Path) -> str:
                 "`", "'"
             ),
             environment=without_folders(str(record.environment.get("packages") or "not known")),
-            paper=_PAPERS.get(names["objective"], ""),
         )
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text.strip()}\n"))
@@ -154,13 +138,10 @@ def _nearest_labels(folder: Path) -> dict[str, str]:
     return {name: ", ".join(f"{one.name} ({one.score:.3g})" for one in others) for name, others in near.items()}
 
 
-def _of_comparison(folder: Path) -> dict[str, Any] | None:
-    """Returns the verdict and the metrics of the comparison that the run is one of; None where it is none of any."""
+def _of_comparison(folder: Path) -> list[str]:
+    """Returns the verdict of the comparison that the run is one of; nothing where it is none of any."""
     whole = folder.resolve()
-    if len(whole.parents) < 3 or not (whole.parents[2] / "comparison.json").is_file():
-        return None
     try:
-        comparison = load_comparison(whole.parents[2])
+        return verdict(load_comparison(whole.parents[2])) if whole.parent.parent.name == "runs" else []
     except RunFolderError:
-        return None
-    return {"lines": verdict(comparison), "table": metrics_table(comparison, comparison_rows(comparison)).markdown()}
+        return []

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,10 +30,9 @@ from labelembed.lab.report.labels import LabelSimilarities, label_similarities
 from labelembed.lab.report.ranking import best_method, by_weight
 from labelembed.lab.report.settings import Settings, describe_settings
 from labelembed.lab.report.several import load_several
-from labelembed.lab.report.table import comparison_rows, runs_table, shared_machine, write_csv, write_text
+from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
 from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
 from labelembed.lab.report.verdict import Verdict, full_verdict
-from labelembed.lab.special_tokens import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,7 +69,6 @@ class Page:
     rows: DataFrame
     verdict: Verdict
     cost: str
-    is_rough: bool
     forest: list[Figure]
     failures: list[str]
     tables: Mapping[str, Table]
@@ -198,6 +197,14 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(Text(f"{more}figures, labels and errors: {page}"), soft_wrap=True)
 
 
+def notebook_html(comparison: Comparison) -> str:
+    """Returns verdict, forest plot and metrics as a notebook shows them."""
+    rows, found = comparison_rows(comparison), full_verdict(comparison)
+    figure = forest_figure(comparison, rows, found.contrast.reference if found.contrast else None)
+    lines = "<br>".join(escape(line) for line in found.lines())
+    return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
+
+
 def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
     """Returns all that the page shows of a comparison; for `groups` see `write_report`."""
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
@@ -210,7 +217,6 @@ def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
         rows,
         found,
         cost_line(method, comparison, rows) if method else "",
-        shared_machine(comparison),
         [figure for figure in forest if figure is not None],
         _failures(comparison),
         report_tables(comparison, rows),
@@ -249,8 +255,8 @@ def _labels(
             continue
         count = len(learned.similarity)
         panels = [Panel(learned.measure, learned.relative)]
-        if analysis is not None and learned.labels == analysis.first.labels and analysis.pairs:
-            panels.append(Panel("confusion matrix", analysis.counts(count, learned.skipped)))
+        if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
+            panels.append(Panel("confusion matrix", analysis.counts(count)))
         figure = label_figure(learned.names, learned.distances, panels, groups=groups_for(learned.names, groups))
         return LabelSection(variant.title, learned, figure)
     return None
@@ -260,8 +266,6 @@ def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | 
     learned = labels.learned if labels is not None and labels.variant == variant.title else None
     known = next(iter(variant.runs.values())).data.get("names")
     names = [str(name) for name in known] if isinstance(known, list) else []
-    if labels is not None and labels.learned.labels == errors.first.labels:
-        names = [*SPECIAL_TOKENS[: labels.learned.skipped], *labels.learned.names]
     if len(names) != errors.first.labels:
         names = [str(label) for label in range(errors.first.labels)]
     names = [shortened(name, 40) for name in names]

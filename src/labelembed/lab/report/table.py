@@ -16,9 +16,6 @@ from labelembed.lab.training.files import write_bytes
 from labelembed.metrics import (
     JointInterval,
     PairedComparison,
-    area_under_accuracy_curve,
-    epochs_saved,
-    epochs_to_reach,
     holm,
     joint_interval,
     paired_by_seed,
@@ -72,13 +69,6 @@ CALIBRATED_METRICS = {
     "calibrated_calibration_error": _ECE._replace(heading="ECE after temperature scaling"),
     "temperature": Metric("temperature", "", 1, 2),
 }
-SPEED_METRICS = {
-    "best_accuracy": Metric("best accuracy", "%", 100, 2),
-    "best_epoch": Metric("best epoch", "", 1, 1),
-    "auac": Metric("AUAC", "%", 100, 2),
-    "epochs_to_baseline": Metric("epochs to baseline", "", 1, 1),
-    "epochs_saved": Metric("epochs saved", "%", 100, 1),
-}
 COST_METRICS = {
     "epoch_seconds": Metric("time per epoch", "s"),
     "time_ratio": Metric("time ratio", "", 1, 2),
@@ -88,7 +78,7 @@ COST_METRICS = {
     "parameters": Metric("trainable parameters", "", 1, 0),
 }
 _ERRORS = {f"{split}_error": Metric(f"{split} error", "%", 100, 2) for split in SPLITS}
-METRICS = RESULT_METRICS | _ERRORS | CALIBRATED_METRICS | SPEED_METRICS | COST_METRICS
+METRICS = RESULT_METRICS | _ERRORS | CALIBRATED_METRICS | COST_METRICS
 #: Metrics whose differences to the baseline are tested, each a family of its own for Holm's correction.
 DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll")
 Differences = dict[str, PairedComparison]
@@ -97,13 +87,11 @@ Differences = dict[str, PairedComparison]
 def runs_table(comparison: Comparison) -> DataFrame:
     """Returns one line a run, with those that failed or have not finished: fractions, nats, seconds and bytes.
 
-    Metrics are those of the selected epoch, `test_...` and `validation_...`; `calibrated` ones with the logits divided
-    by the temperature. `SPEED_METRICS` are read off the errors over the epochs, on validation examples where there are
-    any; `epochs_to_baseline` is empty where the baseline's best was never reached.
+    Metrics are those of the selected epoch; `calibrated` ones with the logits divided by the temperature.
     """
     timed = timed_against(comparison)
     return _frame(
-        {"variant": variant.name, "seed": seed} | _run_cells(variant, seed, comparison, timed)
+        {"variant": variant.name, "seed": seed} | _run_cells(variant, seed, timed)
         for variant in comparison.variants
         for seed in sorted(variant.seeds)
     )
@@ -117,8 +105,8 @@ def _frame(lines: Any) -> DataFrame:
     return frame.astype({column: "float64" for column in frame if frame[column].isna().all()})
 
 
-def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison, timed: VariantRuns | None) -> dict[str, Any]:
-    run, baseline = variant.runs.get(seed), comparison.baseline_runs
+def _run_cells(variant: VariantRuns, seed: int, timed: VariantRuns | None) -> dict[str, Any]:
+    run = variant.runs.get(seed)
     if run is None:
         return {"status": "failed" if seed in variant.failed else "missing", "message": variant.failed.get(seed)}
     cells: dict[str, Any] = {"status": "finished", "message": None}
@@ -135,33 +123,7 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison, timed: V
         cells |= {f"{split}_{name}": run.metric(split, name) for name in RESULT_METRICS}
         for name in ("nll", "calibration_error"):
             cells[f"{split}_calibrated_{name}"] = run.metric(split, name, calibrated=True)
-    speed = run_speed(run, baseline.runs.get(seed) if baseline else None, comparison.speed_split)
-    return (
-        cells
-        | {"temperature": number_in(run.result.get("temperature"))}
-        | {name: speed.get(name) for name in SPEED_METRICS}
-    )
-
-
-def run_speed(run: RunRecord, baseline: RunRecord | None, split: str) -> dict[str, float | None]:
-    """Returns how fast a run learned, as the second paper's tables have it; nothing without a curve of errors.
-
-    `auac`, the mean accuracy over the epochs (None where the curve has a gap), `best_accuracy` and `best_epoch`, the
-    first of equals. With a baseline run `epochs_to_baseline`, until the error was first at or below the lowest of that
-    run, and `epochs_saved`, the share of its epochs to its best.
-    """
-    curves = [one.curve(split, "error") for one in (run, baseline) if one is not None]
-    if not np.isfinite(curves[0]).any():
-        return {}
-    # An epoch without an error reached nothing.
-    errors, *others = (np.nan_to_num(curve, nan=1.0).tolist() for curve in curves if np.isfinite(curve).any())
-    best = int(np.argmin(errors))
-    area = area_under_accuracy_curve(errors) if np.isfinite(curves[0]).all() else None
-    speed = {"auac": area, "best_accuracy": 1.0 - errors[best], "best_epoch": best + 1}
-    for theirs in others:
-        speed["epochs_to_baseline"] = epochs_to_reach(errors, min(theirs))
-        speed["epochs_saved"] = epochs_saved(errors, theirs)
-    return speed
+    return cells | {"temperature": number_in(run.result.get("temperature"))}
 
 
 def _epoch_seconds(run: RunRecord) -> float | None:
@@ -176,21 +138,6 @@ def timed_against(comparison: Comparison) -> VariantRuns | None:
     if len(comparison.finished) < 2:
         return None
     return next((one for one in comparison.finished if one.objective_name == "one_hot"), comparison.baseline_runs)
-
-
-def shared_machine(comparison: Comparison) -> bool:
-    """Returns whether runs trained beside others on the cores of one machine, so that their times are rough."""
-
-    def shared(run: RunRecord) -> bool:
-        cores, threads = (number_in(run.environment.get(name)) for name in ("cores", "threads"))
-        if "train" in run.command or run.environment.get("device") != "cpu" or not cores or cores == 1:
-            return False
-        if "compare" not in run.command:  # called from Python: of several at once each has fewer threads than cores
-            return (threads or cores) < cores
-        words = " ".join(run.command)  # without --jobs as many at once as there are cores
-        return not any(f"{option} 1" in words for option in ("--jobs", "-j")) and "--jobs=1" not in words
-
-    return any(shared(run) for run in comparison.runs)
 
 
 def compare_variants(variant: VariantRuns, reference: VariantRuns, split: str) -> Differences:
@@ -261,7 +208,6 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
             "variant": variant.name,
             "is_baseline": variant.name == comparison.baseline,
             "measured_on": split,
-            "speed_measured_on": comparison.speed_split,
             "selected_by": "; ".join(sorted({str(run.result.get("selected_by")) for run in variant.runs.values()})),
             "n": len(variant.runs),
         }

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 from labelembed.lab.report.comparison import Comparison, VariantRuns
 from labelembed.lab.report.decision import FEWEST_SEEDS
 from labelembed.lab.report.formatting import NOTHING, interval, markdown_text, number, p_text, typeset
-from labelembed.lab.report.settings import tuning_rows
 from labelembed.lab.report.table import (
     CALIBRATED_METRICS,
     COST_METRICS,
     METRICS,
     RESULT_METRICS,
-    SPEED_METRICS,
     differences_to_baseline,
-    shared_machine,
     timed_against,
 )
 
@@ -71,13 +68,8 @@ def report_tables(comparison: Comparison, rows: DataFrame) -> dict[str, Table]:
     first = metrics_table(comparison, rows)
     others = [name for name in (*RESULT_METRICS, "validation_error", *CALIBRATED_METRICS) if name != "error"]
     others = [name for name in others if _heading(name, comparison) not in first.frame]
-    speed = f"Speed of learning ({comparison.speed_split} {'token ' if comparison.headline == 'bleu' else ''}error)"
     tables = [first, _of("other-metrics", "Other metrics", others, comparison, rows), _differences(comparison)]
-    tables += [
-        _of("speed", speed, SPEED_METRICS, comparison, rows),
-        _of("cost", "Cost", COST_METRICS, comparison, rows),
-    ]
-    tables += [make_table("tuning", "Tuning", tuning_rows(comparison))]
+    tables += [_of("cost", "Cost", COST_METRICS, comparison, rows)]
     return {table.key: table for table in tables if len(table.frame.columns) > 1}
 
 
@@ -91,13 +83,11 @@ def metrics_table(comparison: Comparison, rows: DataFrame) -> Table:
 
 def _of(key: str, title: str, names: Any, comparison: Comparison, rows: DataFrame) -> Table:
     shown, lines = [name for name in names if rows[f"{name}_n"].sum()], []
-    about = "\u2248" if shared_machine(comparison) else ""
     for variant, row in zip(comparison.variants, rows.to_dict("records"), strict=True):
         n, of = len(variant.runs), len(variant.seeds)
         line = {"variant": variant.title + ("" if n == of else f" ({n} of {of} seeds)")}
         for name in shown:
-            rough = about if name == "time_ratio" and row["time_ratio_n"] else ""
-            line[_heading(name, comparison)] = rough + metric_text(row, name)
+            line[_heading(name, comparison)] = metric_text(row, name)
         lines.append(line)
     return make_table(key, title, lines)
 
@@ -118,7 +108,7 @@ def metric_text(row: dict[str, Any], name: str, *, spread: bool = True) -> str:
     text = number(mean, decimals, scale=form.scale)
     if n > 1 and spread and name != "parameters":
         text += f" \u00b1 {number(row[f'{name}_sd'], decimals, scale=form.scale)}"
-    return text + (f" ({n} of {row['n']})" if name.startswith("epochs_") and n < row["n"] else "")
+    return text
 
 
 def _differences(comparison: Comparison) -> Table:
@@ -143,10 +133,10 @@ def _differences(comparison: Comparison) -> Table:
 def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> str:
     """Returns in a sentence what a method costs; empty where nothing was measured."""
     row = next(one for one in rows.to_dict("records") if one["variant"] == method.name)
-    about, timed = "\u2248" if shared_machine(comparison) else "", timed_against(comparison)
+    timed = timed_against(comparison)
     forms = {
-        "time_ratio": f"{about}{{}} times the time per epoch of {timed.title if timed else ''}",
-        "epoch_seconds": f"{about}{{}} s per epoch",
+        "time_ratio": f"{{}} times the time per epoch of {timed.title if timed else ''}",
+        "epoch_seconds": "{} s per epoch",
         "gpu_memory": "{} MiB of the GPU's memory",
         "process_memory": "{} MiB of memory",
         "parameters": "{} trainable parameters",

@@ -25,7 +25,7 @@ from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import listed, templates
 from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
 from labelembed.lab.report.settings import tuning_entries, tuning_statement
-from labelembed.lab.report.table import Differences, compare_variants, corrected, shared_machine
+from labelembed.lab.report.table import Differences, compare_variants, corrected
 from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
@@ -135,7 +135,6 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
         "worse": {name for name, one in first.differences.items() if shown_sign(one) > 0},
         "time": _time_ratio(first),
-        "is_rough": shared_machine(comparison),
         "is_open_by_p": bool(first.found and _agree(first.found) and contradicted_by_p(first.found)),
         "smallest_p": smallest_corrected_p(first.tested) or 0.0,
         "level": LEVEL,
