@@ -114,11 +114,7 @@ def say_comparison(found: Comparison, failed: dict[str, str], *, as_json: bool) 
     if as_json:
         typer.echo(json.dumps(found.rows(), allow_nan=False))
     else:
-        typer.echo(found.verdict() + "\n")
         report.print_comparison(found.read)
-        for line in report.tuning_lines(found.read):
-            typer.echo(f"Tuned: {line}")
-        typer.echo(f"report: {found.path / 'report.html'}    table: {found.path / 'comparison.csv'}")
     # A run that could not even begin has left no word in its folder.
     failed = failed | {
         f"{one.name} seed {seed}": why for one in found.read.variants for seed, why in one.failed.items()

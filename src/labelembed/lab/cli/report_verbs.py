@@ -1,4 +1,4 @@
-"""Verbs that write what finished runs show: a report, a figure, a file for other programs."""
+"""Subcommands that write what finished runs show: a report, a file for other programs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import typer
 
 from labelembed.lab.cli.options import BaselineOption, GroupsOption, JsonOption, RunArgument, out_option
 from labelembed.lab.cli.program import verb
-
-_FIGURES = "forest, curves, heatmap, dendrogram, map, reliability, confusion, attention"
 
 
 @verb("Use what was trained", "labelembed report runs/digits", "labelembed report runs/digits runs/smoothing")
@@ -26,47 +24,16 @@ def report(
         Literal["html", "csv", "markdown", "latex"],
         typer.Option("--format", help="`html`: the page; the others: its tables for a paper or another program."),
     ] = "html",
+    figures: Annotated[
+        Path | None, typer.Option("--figures", metavar="DIR", help="Write each figure as SVG and PDF into this folder.")
+    ] = None,
     baseline: BaselineOption = None,
     groups: GroupsOption = None,
 ) -> None:
     """Write one offline page about a run, a comparison, or several of both."""
     from labelembed.lab.report import write_report
 
-    typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups)))
-
-
-@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --metric train-total:log")
-def figure(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_FIGURES}.")],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")],
-    out: Annotated[Path | None, out_option("FILE", "Ends in .pdf, .svg or .png; by default NAME.pdf here.")] = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="For curves: test-error, validation-nll, train-total:log, ...")
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option("--variant", help="For labels and errors: the objective; by default the best method.")
-    ] = None,
-    width: Annotated[
-        float | None,
-        typer.Option("--width", min=1, max=40, metavar="INCHES", help="Letters keep their 9 points; 3.3 is a column."),
-    ] = None,
-    groups: GroupsOption = None,
-) -> None:
-    """Write one figure for a paper, as PDF, SVG or PNG."""
-    from labelembed.lab.report.catalogue import draw_figure
-
-    path = out if out is not None else Path(f"{name}.pdf")
-    written = draw_figure(
-        name,
-        run,
-        path,
-        metric=metric and metric.removesuffix(":log"),
-        log=metric is not None and metric.endswith(":log"),
-        variant=variant,
-        width=width,
-        groups=groups,
-    )
-    typer.echo(str(written))
+    typer.echo(str(write_report(*paths, out=out, format=format, figures=figures, baseline=baseline, groups=groups)))
 
 
 @verb(

@@ -6,15 +6,14 @@ A run that failed or whose files are damaged is kept with the reason; it never h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.formatting import shortened, without_folders
@@ -26,34 +25,10 @@ SPLITS: tuple[Split, ...] = ("test", "validation")
 # A damaged number must not ask for a curve that fills the memory.
 _MOST_EPOCHS = 1_000_000
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Metrics(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, float | None] = Field(init=False)
-
-    error: Fraction
-    calibration_error: Fraction | None = None
-    top5_error: Fraction | None = None
-    top2_error: Fraction | None = None
-    macro_f1: Fraction | None = None
-    balanced_accuracy: Fraction | None = None
-    bleu: Fraction | None = None
-
-
-class _Measured(BaseModel):
-    validation: _Metrics | None = None
-    test: _Metrics | None = None
-
-
-class _Result(_Measured):
-    calibrated: _Measured | None = None
-
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run: its `result.json` and its history, one dictionary an epoch."""
+    """One finished run: its ``result.json``, its history, one dictionary an epoch, and its folder."""
 
     seed: int
     result: dict[str, Any]
@@ -65,35 +40,30 @@ class RunRecord:
         metrics = (self.result.get("calibrated") or {}) if calibrated else self.result
         return number_in((metrics.get(split) or {}).get(name))
 
-    @property
-    def temperature(self) -> float | None:
-        """The temperature fitted on the validation examples, or None where none was."""
-        return number_in(self.result.get("temperature"))
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds of training, or None where they were not measured."""
-        return number_in(self.result.get("seconds"))
-
     def curve(self, split: str, name: str) -> NDArray[np.float64]:
         """Returns a number of each epoch [epochs], of `train`, `validation` or `test`; nan where there is none."""
         curve = np.full(max((int(entry["epoch"]) for entry in self.history), default=0), np.nan)
         for entry in self.history:
             numbers = entry.get(split)
             value = number_in(numbers.get(name)) if isinstance(numbers, dict) else None
-            if value is not None:
-                curve[entry["epoch"] - 1] = value
+            curve[entry["epoch"] - 1] = np.nan if value is None else value
         return curve
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """What the run ran on; nothing where that cannot be read."""
-        return _or_nothing(RunFolder(self.folder).environment)
+        try:
+            return RunFolder(self.folder).environment()
+        except RunFolderError:
+            return {}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The run's recipe as plain values; nothing where that cannot be read."""
-        return _or_nothing(RunFolder(self.folder).recipe)
+        try:
+            return RunFolder(self.folder).recipe()
+        except RunFolderError:
+            return {}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -107,21 +77,20 @@ class RunRecord:
         words = self.environment.get("command")
         return [str(word) for word in words] if isinstance(words, list) else []
 
-    def losses(self, split: str) -> dict[str, NDArray[np.float64]] | None:
-        """Returns error, NLL and calibrated NLL of each example [N]; None where the run keeps none of this split."""
+    def losses(self, split: str) -> dict[str, NDArray[np.float64]]:
+        """Returns error, NLL and calibrated NLL of each example [N]; nothing where the run keeps none of this split."""
         try:
             kept = RunFolder(self.folder).examples()
         except RunFolderError:
-            return None
+            return {}
         error = self.metric(split, "error")
         if kept is None or kept.split != split or error is None:
-            return None
-        losses = {"error": 1 - kept.right.astype(np.float64), "nll": kept.nll.astype(np.float64)}
-        if kept.nll_calibrated is not None:
-            losses["calibrated_nll"] = kept.nll_calibrated.astype(np.float64)
+            return {}
+        losses = {"error": 1 - kept.right, "nll": kept.nll, "calibrated_nll": kept.nll_calibrated}
         # Two passes over the same examples may differ in one or two on a GPU; another run differs in more.
-        same = abs(error - losses["error"].mean()) <= max(1e-3, 2 / len(kept.right))
-        return losses if same else None
+        if abs(error - losses["error"].mean()) > max(1e-3, 2 / len(kept.right)):
+            return {}
+        return {name: loss.astype(np.float64) for name, loss in losses.items() if loss is not None}
 
 
 @dataclass(frozen=True)
@@ -150,14 +119,13 @@ class VariantRuns:
     @property
     def title(self) -> str:
         """The name as people say it: ``cross entropy``, ``label smoothing 0.4``, ``label embedding (rank=3)``."""
-        kind, words = self.objective_name, self.objective_name.replace("_", " ")
-        words = "cross entropy" if kind == "one_hot" else words
-        if not kind or self.name.split(" ")[0] != kind:
-            return self.name
-        arguments = self.name.removeprefix(kind).strip()
+        kind, _, arguments = self.name.partition(" ")
+        if kind != self.objective_name:
+            return shortened(self.name, 120)
+        words = "cross entropy" if kind == "one_hot" else kind.replace("_", " ")
         if arguments.startswith("smoothing=") and " " not in arguments:
             return f"{words} {arguments.removeprefix('smoothing=')}"
-        return f"{words} ({arguments.removeprefix('preset=')})" if arguments else words
+        return shortened(f"{words} ({arguments.removeprefix('preset=')})" if arguments else words, 120)
 
     @property
     def seeds(self) -> set[int]:
@@ -180,9 +148,8 @@ class Comparison:
         baseline: The variant the others are compared with; None for a single run.
         variants: In the order in which they were given.
         seeds: The seeds of the comparison.
-        published: What papers report for the recipe: mappings with `objective`, `metric`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
-        tuning: How the variants' arguments were found; None where nothing was tuned.
+        tuning: How the variants' arguments were found; empty where nothing was tuned.
     """
 
     path: Path
@@ -190,9 +157,8 @@ class Comparison:
     baseline: str | None
     variants: list[VariantRuns]
     seeds: list[int]
-    published: list[Any] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    tuning: dict[str, Any] | None = None
+    tuning: dict[str, Any] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -204,12 +170,16 @@ class Comparison:
         """The variants with a finished run."""
         return [variant for variant in self.variants if variant.runs]
 
-    @cached_property
+    @property
+    def baseline_runs(self) -> VariantRuns | None:
+        """The baseline's runs; None for a single run."""
+        return next((variant for variant in self.variants if variant.name == self.baseline), None)
+
+    @property
     def data_name(self) -> str:
         """What the data are called, or the recipe where the runs do not say."""
-        sources = (run.data.get("source") for run in self.runs)
-        source = next((source for source in sources if isinstance(source, str) and source.strip()), self.recipe)
-        return shortened(without_folders(source), 200)
+        sources = [source for run in self.runs if isinstance(source := run.data.get("source"), str) and source.strip()]
+        return shortened(without_folders([*sources, self.recipe][0]), 200)
 
     @cached_property
     def split(self) -> Split:
@@ -226,17 +196,6 @@ class Comparison:
     def headline_words(self) -> str:
         """What the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
         return f"{self.split} {'BLEU' if self.headline == 'bleu' else 'error'}"
-
-    @cached_property
-    def speed_split(self) -> Split:
-        """The examples whose errors over the epochs say how fast a run learns: validation, if there are any."""
-        validated = any(np.isfinite(run.curve("validation", "error")).any() for run in self.runs)
-        return "validation" if validated else self.split
-
-    @property
-    def baseline_runs(self) -> VariantRuns | None:
-        """The baseline's runs; None for a single run."""
-        return next((variant for variant in self.variants if variant.name == self.baseline), None)
 
 
 def load_comparison(path: str | Path) -> Comparison:
@@ -263,42 +222,32 @@ def load_comparison(path: str | Path) -> Comparison:
 def _load_comparison(path: Path) -> Comparison:
     about = read_description(path)
     noted = about.get("failed")
-    failures = {
-        (str(entry.get("variant")), entry.get("seed")): str(entry.get("message"))
-        for entry in (noted if isinstance(noted, list) else [])
-        if isinstance(entry, dict)
-    }
+    entries = [entry for entry in (noted if isinstance(noted, list) else []) if isinstance(entry, dict)]
+    failures = {(entry.get("variant"), entry.get("seed")): str(entry.get("message")) for entry in entries}
     variants = []
     for one in about["variants"]:
-        runs: dict[int, RunRecord] = {}
-        failed: dict[int, str] = {}
-        missing: list[int] = []
+        variant = VariantRuns(one["name"], dict(one["objective"]), {}, {}, [])
         for seed in seeds_of_variant(about, one):
             folder = RunFolder(path / "runs" / one["folder"] / f"seed-{seed}")
             try:
                 state = folder.state()
                 if state == "finished":
-                    runs[seed] = _load_run(folder, seed)
+                    variant.runs[seed] = _load_run(folder, seed)
                 elif state == "failed":
-                    failed[seed] = _reason(folder.result())
+                    step, message = (folder.result().get(key) for key in ("diverged_at_step", "message"))
+                    diverged = f"diverged at step {step}: " if isinstance(step, int) else ""
+                    variant.failed[seed] = f"{diverged}{message or 'it failed without a message'}"
                 elif (one["name"], seed) in failures:
-                    failed[seed] = failures[one["name"], seed]
+                    variant.failed[seed] = failures[one["name"], seed]
                 else:
-                    missing.append(seed)
+                    variant.missing.append(seed)
             except (RunFolderError, OSError) as error:
-                failed[seed] = str(error).replace(f"{folder.path}/", "")
-        variants.append(VariantRuns(one["name"], dict(one["objective"]), runs, failed, missing))
+                variant.failed[seed] = str(error).replace(f"{folder.path}/", "")
+        variants.append(variant)
     check_same_data(variants)
-    published, tuning = about.get("published"), about.get("tuning")
-    return Comparison(
-        path,
-        str(about["recipe"]),
-        about["baseline"],
-        variants,
-        list(about["seeds"]),
-        published if isinstance(published, list) else [],
-        tuning=tuning if isinstance(tuning, dict) else None,
-    )
+    tuning = about.get("tuning")
+    tuning = tuning if isinstance(tuning, dict) else {}
+    return Comparison(path, str(about["recipe"]), about["baseline"], variants, list(about["seeds"]), tuning=tuning)
 
 
 def _load_single_run(path: Path) -> Comparison:
@@ -308,31 +257,24 @@ def _load_single_run(path: Path) -> Comparison:
     objective = recipe.get("objective")
     objective = dict(objective) if isinstance(objective, dict) else {}
     seed = recipe["seed"] if isinstance(recipe.get("seed"), int) else 0
-    run = _load_run(folder, seed)
-    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: run}, {}, [])
-    published = run.environment.get("published")
-    name = str(recipe.get("name") or path.resolve().name)
-    return Comparison(path, name, None, [variant], [seed], published if isinstance(published, list) else [])
+    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)}, {}, [])
+    return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed])
 
 
 def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     result, history = folder.result(), folder.history()
-    error = result_error(result) or history_error(history)
+    error = _result_error(result) or history_error(history)
     if error:
         raise RunFolderError(f"{folder.path}/{error}")
     return RunRecord(seed, result, history, folder.path)
 
 
-def result_error(result: dict[str, Any]) -> str:
-    """Returns what cannot be true in a ``result.json``, or an empty string."""
-    try:
-        measured = _Result.model_validate(result)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        return f"result.json: damaged, {'.'.join(map(str, first['loc']))} {first['msg']}, got {first['input']!r:.80}"
-    if measured.validation is None and measured.test is None:
+def _result_error(result: dict[str, Any]) -> str:
+    calibrated = result.get("calibrated") or {}
+    if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
         return "result.json: damaged, has neither validation nor test metrics"
-    return ""
+    wrong = [why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))]
+    return f"result.json: damaged, {wrong[0]}" if wrong else ""
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
@@ -343,11 +285,17 @@ def history_error(history: list[dict[str, Any]]) -> str:
             return f"history.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
         before = entry["epoch"]
         for split in SPLITS:
-            metrics = entry.get(split)
-            error = number_in(metrics.get("error")) if isinstance(metrics, dict) else None
-            if not isinstance(metrics, dict | None) or (error is not None and not 0 <= error <= 1):
-                return f"history.jsonl: damaged, epoch {before} has {error or metrics!r:.80} as {split} error, no fraction"
+            if why := _wrong_error(entry.get(split), required=False):
+                return f"history.jsonl: damaged, epoch {before}: {why}"
     return ""
+
+
+def _wrong_error(metrics: Any, *, required: bool) -> str:
+    """Returns why metrics cannot be true: their error is no fraction, or lacking where it is required."""
+    error = number_in(metrics.get("error")) if isinstance(metrics, dict) else -1.0
+    if metrics is None or (error is None and not required) or (error is not None and 0 <= error <= 1):
+        return ""
+    return f"an error in {metrics!r:.80} is no fraction"
 
 
 def number_in(value: object) -> float | None:
@@ -361,30 +309,15 @@ def number_in(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _reason(result: dict[str, Any]) -> str:
-    message, step = str(result.get("message") or "it failed without a message"), result.get("diverged_at_step")
-    return f"diverged at step {step}: {message}" if isinstance(step, int) else message
-
-
-def _or_nothing(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return read()
-    except RunFolderError:
-        return {}
-
-
-def check_same_data(variants: Sequence[VariantRuns]) -> None:
+def check_same_data(variants: Iterable[VariantRuns]) -> None:
     """Raises RunFolderError, with both, when two runs are known to be of different data."""
-    known = [
-        run
-        for variant in variants
-        for run in variant.runs.values()
-        if isinstance(run.data.get("fingerprint"), str)
+    runs = [
+        run for variant in variants for run in variant.runs.values() if isinstance(run.data.get("fingerprint"), str)
     ]
-    for run in known[1:]:
-        if run.data["fingerprint"] != known[0].data["fingerprint"]:
-            raise RunFolderError(
-                f"{known[0].folder} and {run.folder} are of different data and cannot be in one report: "
-                f"{known[0].data.get('source')!r} and {run.data.get('source')!r} (other examples are held out, or "
-                "their content differs); report them one by one"
-            )
+    other = next((run for run in runs if run.data["fingerprint"] != runs[0].data["fingerprint"]), None)
+    if other is not None:
+        raise RunFolderError(
+            f"{runs[0].folder} and {other.folder} are of different data and cannot be in one report: "
+            f"{runs[0].data.get('source')!r} and {other.data.get('source')!r} (other examples are held out, or their "
+            "content differs); report them one by one"
+        )

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import RunRecord, VariantRuns
-from labelembed.lab.report.formatting import counted, number, shortened
+from labelembed.lab.report.formatting import counted, number
 from labelembed.lab.report.labels import LabelSimilarities
+from labelembed.lab.report.tables import Table, make_table
 from labelembed.lab.training.run_folder import RunFolder
 
-_BINS, _MOST_SHOWN, _LONGEST = 15, 12, 600
+_BINS, _MOST_SHOWN = 15, 12
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1.000001)]  # a float sum of shares may end a little above 1
 BinOf = Annotated[list[Share | None], Field(min_length=_BINS, max_length=_BINS)]
@@ -26,19 +27,15 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Bins(_Strict):
-    """Confidence and accuracy in bins of equal width; None where a bin is empty."""
-
+class _Bins(_Strict):
     count: list[Count] = Field(min_length=_BINS, max_length=_BINS)
     confidence: BinOf
     accuracy: BinOf
 
 
-class ReliabilityBins(_Strict):
-    """Before temperature scaling and after; None where no temperature was fitted."""
-
-    before: Bins
-    calibrated: Bins | None = None
+class _Reliability(_Strict):
+    before: _Bins
+    calibrated: _Bins | None = None
 
 
 class HighLossExample(_Strict):
@@ -61,28 +58,26 @@ class ErrorDiagnostics(_Strict):
     examples: int = Field(ge=1, lt=2**53)
     confusions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
     of_label: list[Count] | None = None
-    reliability: ReliabilityBins
+    reliability: _Reliability
     worst: list[HighLossExample]
 
     @model_validator(mode="after")
     def _fits(self) -> ErrorDiagnostics:
         named = [label for pair in self.confusions for label in pair[:2]]
         named += [label for one in self.worst for label in (one.label, one.predicted)]
-        if max(named, default=0) >= self.labels or len(self.of_label or [0] * self.labels) != self.labels:
-            raise ValueError(f"it is not of {self.labels} labels")
+        if max(named, default=0) >= self.labels or len(self.of_label or range(self.labels)) != self.labels:
+            raise ValueError(f"not of {self.labels} labels")
         if any((one.png is None) == (one.text is None) for one in self.worst):
             raise ValueError("an example is neither a picture nor a text")
         return self
 
 
-class Sentence(_Strict):
-    """What was written for one sentence, and its chrF."""
-
+class _Sentence(_Strict):
     place: int
     source: str
     reference: str
     output: str
-    score: float
+    score: float  # its chrF
 
 
 class SentenceDiagnostics(_Strict):
@@ -90,7 +85,7 @@ class SentenceDiagnostics(_Strict):
 
     split: str
     of: int
-    sentences: list[Sentence] = Field(min_length=1)
+    sentences: list[_Sentence] = Field(min_length=1)
 
 
 Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
@@ -127,24 +122,20 @@ class ErrorAnalysis:
     calibrated: NDArray[np.float64] | None
     wrong: NDArray[np.bool_] | None
 
-    @property
-    def mistakes(self) -> int:
-        """How many predictions are wrong, over all runs."""
-        return self.pairs.total()
-
-    def table(self, count: int, skipped: int = 0) -> NDArray[np.float64]:
-        """Returns the share of each class [count, count] that is predicted as another, without the first `skipped`."""
+    def counts(self, count: int) -> NDArray[np.float64]:
+        """Returns how often each of the first labels is predicted as another [count, count]."""
         table = np.zeros((count, count))
         for (true, predicted), times in self.pairs.items():
-            if 0 <= true - skipped < count and 0 <= predicted - skipped < count:
-                table[true - skipped, predicted - skipped] = times
-        of_label = np.array(self.first.of_label or [1] * self.first.labels, dtype=float)[skipped : skipped + count]
-        return table / self.runs / np.maximum(of_label, 1)[:, None]
+            if max(true, predicted) < count:
+                table[true, predicted] = times
+        return table
 
 
 def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     """Returns what a variant's runs get wrong; None where no run left anything."""
-    read = {seed: one for seed, run in variant.runs.items() if (one := read_diagnostics(run, "errors", ErrorDiagnostics))}
+    read = {
+        seed: one for seed, run in variant.runs.items() if (one := read_diagnostics(run, "errors", ErrorDiagnostics))
+    }
     if not read:
         return None
     seed, first = next(iter(read.items()))
@@ -155,7 +146,7 @@ def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
             pairs[true, predicted] += count
     bins = [one.reliability for one in alike.values()]
     after = [one.calibrated for one in bins if one.calibrated is not None]
-    losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split)) is not None]
+    losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split))]
     whole = len(losses) == len(alike) and len({len(loss) for loss in losses}) == 1
     calibrated = _added(after) if len(after) == len(alike) else None
     wrong = np.array(losses, dtype=bool) if whole else None
@@ -170,18 +161,12 @@ def most_frequent_label(run: RunRecord, split: str) -> float | None:
     return max(errors.of_label) / sum(errors.of_label)
 
 
-def _added(bins: list[Bins]) -> NDArray[np.float64]:
+def _added(bins: list[_Bins]) -> NDArray[np.float64]:
     counts = np.array([one.count for one in bins], dtype=np.float64)
     total = counts.sum(axis=0)
     values = [[one.confidence for one in bins], [one.accuracy for one in bins]]
     sums = (counts * np.array(values, dtype=np.float64).clip(0)).astype(np.float64)
     return np.vstack([total, np.nansum(sums, axis=1) / np.where(total > 0, total, np.nan)])
-
-
-def calibration_gap(bins: NDArray[np.float64]) -> float:
-    """Returns the expected calibration error of bins [3, bins], a fraction."""
-    count, confidence, accuracy = bins
-    return float(np.nansum(count * np.abs(accuracy - confidence)) / max(count.sum(), 1))
 
 
 def risk_coverage(bins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,41 +176,35 @@ def risk_coverage(bins: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([kept / max(kept[-1], 1), np.cumsum(count * (1 - accuracy)) / kept])
 
 
-def error_lines(errors: ErrorAnalysis, similarities: LabelSimilarities | None) -> list[str]:
+def error_lines(errors: ErrorAnalysis, learned: LabelSimilarities | None) -> list[str]:
     """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
-    lines = [f"{errors.mistakes:,} wrong predictions in {counted(errors.runs, 'run')}."]
+    lines = [f"{errors.pairs.total():,} wrong predictions in {counted(errors.runs, 'run')}."]
     if errors.wrong is not None:
         ever, always = int(errors.wrong.any(axis=0).sum()), int(errors.wrong.all(axis=0).sum())
         lines = [
             f"{ever:,} of {errors.wrong.shape[1]:,} {errors.first.split} examples are wrong in at least one of "
             f"{counted(errors.runs, 'run')}, {always:,} in every one."
         ]
-    if similarities is None or len(similarities.names) + similarities.skipped != errors.first.labels:
-        return lines
-    count = len(similarities.similarity)
-    confused = errors.table(count, similarities.skipped) * errors.runs
-    if errors.first.of_label is not None:
-        confused *= np.maximum(np.array(errors.first.of_label[similarities.skipped :][:count]), 1)[:, None]
-    if count < 3 or not confused.any():
-        return lines
-    nearest = confused[np.arange(count), similarities.nearest].sum() / confused.sum()
-    return [
-        *lines,
-        f"In {number(nearest, 0, scale=100)} % of the mistakes the predicted class is the label nearest to the true "
-        f"one; by chance it would be {number(1 / (count - 1), 0, scale=100)} %.",
-    ]
+    if learned is not None and len(learned.names) == errors.first.labels and len(learned.similarity) > 2:
+        confused = errors.counts(len(learned.similarity))
+        nearest = confused[np.arange(len(confused)), learned.nearest].sum() / max(confused.sum(), 1)
+        lines.append(
+            f"In {number(nearest, 0, scale=100)} % of the mistakes the predicted class is the label nearest to the "
+            f"true one; by chance it would be {number(1 / (len(confused) - 1), 0, scale=100)} %."
+        )
+    return lines
 
 
-def confused_rows(errors: ErrorAnalysis, names: list[str]) -> list[dict[str, str]]:
+def confused_table(errors: ErrorAnalysis, names: list[str]) -> Table:
     """Returns the most frequent confusions, a line each."""
     rows = []
     for (true, predicted), count in sorted(errors.pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_SHOWN]:
-        row = {"true class": names[true], "predicted class": names[predicted], "per run": number(count / errors.runs, 1)}
+        per_run = count / errors.runs
+        rows.append({"true class": names[true], "predicted class": names[predicted], "per run": number(per_run, 1)})
         if errors.first.of_label is not None:
-            share = count / errors.runs / max(errors.first.of_label[true], 1)
-            row["of the class (%)"] = number(share, 1, scale=100)
-        rows.append(row)
-    return rows
+            share = per_run / max(errors.first.of_label[true], 1)
+            rows[-1]["of the class (%)"] = number(share, 1, scale=100)
+    return make_table("confused", "Most confused", rows)
 
 
 def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
@@ -241,22 +220,16 @@ def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[s
             continue
         others = {one.place: one for one in theirs.sentences} if theirs else {}
         pairs = [(one, others.get(one.place)) for one in ours.sentences if theirs is None or one.place in others]
-        pairs.sort(key=lambda pair: (pair[1].score if pair[1] else 0) - pair[0].score)
-        shown = pairs if len(pairs) <= 2 * _MOST_SHOWN else pairs[:_MOST_SHOWN] + pairs[-_MOST_SHOWN:]
+        gains = [one.score - (other.score if other else 0) for one, other in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: -gains[index])
+        shown = order if len(order) <= 2 * _MOST_SHOWN else order[:_MOST_SHOWN] + order[-_MOST_SHOWN:]
         return {
             "seed": seed,
             "split": ours.split,
             "sample": len(pairs),
             "of": ours.of,
-            "better": sum(other is not None and one.score > other.score for one, other in pairs),
-            "worse": sum(other is not None and one.score < other.score for one, other in pairs),
-            "pairs": [
-                {
-                    "source": shortened(one.source, _LONGEST),
-                    "reference": shortened(one.reference, _LONGEST),
-                    "outputs": [(shortened(o.output, _LONGEST), o.score) for o in (other, one) if o is not None],
-                }
-                for one, other in shown
-            ],
+            "better": sum(gain > 0 for gain in gains),
+            "worse": sum(gain < 0 for gain in gains),
+            "pairs": [[one for one in pairs[index][::-1] if one is not None] for index in shown],
         }
     return None

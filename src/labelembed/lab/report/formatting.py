@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 NOTHING = "-"
+TEMPLATES = files("labelembed.lab.report") / "templates"
+_MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
 _FOLDERS = re.compile(r"(?<![\w/:.~])~?/(?:[^\s/]+/)+")  # an absolute path up to its last part; not an address
 
 
@@ -81,6 +83,11 @@ def short_label(name: str, length: int = 28) -> str:
     return line if len(line) <= length else f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
 
 
+def markdown_text(value: object) -> str:
+    """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
+    return _MARKDOWN_SIGNS.sub(r"\\\1", shortened(str(value), 1_000))
+
+
 def without_folders(text: str) -> str:
     """Returns a text with the last part of each absolute path in it."""
     return _FOLDERS.sub("", text)
@@ -89,17 +96,25 @@ def without_folders(text: str) -> str:
 @functools.cache
 def templates() -> Environment:
     """Returns the templates of this package; those of pages escape what they are given."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+    from jinja2 import Environment, FunctionLoader, select_autoescape
 
-    folder = files("labelembed.lab.report") / "templates"
     made = Environment(
         autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        loader=FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
     )
-    made.filters |= {"typeset": typeset, "short": lambda text: shortened(text, 40), "counted": counted, "capital": lambda text: text[:1].upper() + text[1:]}
+    made.filters |= {
+        "typeset": typeset,
+        "counted": counted,
+        "number": number,
+        "points": lambda fraction: points(fraction)[0],
+        "interval": lambda ends: " to ".join(points(*ends)),
+        "p": p_text,
+        "markdown": markdown_text,
+        "capital": lambda text: text[:1].upper() + text[1:],
+        "short": lambda text, limit=40: shortened(text, limit),
+    }
     return made
 
 

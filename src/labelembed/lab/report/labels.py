@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, leaf_order
+from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
 from labelembed.lab.report.formatting import number, shortened
@@ -32,7 +31,6 @@ class LabelSimilarities:
         runs: How many runs the mean is over.
         similarity: [L, L] of the first `MOST_LABELS`: row y how similar each label is to y. Larger is more.
         distances: [L, L], symmetric.
-        skipped: How many special tokens stand before the first label: of a vocabulary they are no labels to look at.
         agreement: Spearman's rank correlation of the similarity of all pairs between two seeds, the mean over pairs of
             seeds; nan for one run.
         nearest_in: [L], in how many runs the label that is nearest by the mean is the nearest.
@@ -44,7 +42,6 @@ class LabelSimilarities:
     runs: int
     similarity: NDArray[np.float64]
     distances: NDArray[np.float64]
-    skipped: int
     agreement: float
     nearest_in: NDArray[np.int64]
     left_out: dict[int, str] = field(default_factory=dict)
@@ -53,19 +50,6 @@ class LabelSimilarities:
     def measure(self) -> str:
         """What `relative` is."""
         return "lift" if self.is_share else "relative distance"
-
-    @cached_property
-    def joined(self) -> NDArray[np.float64]:
-        """The tree by average linkage [L - 1, 4]."""
-        from scipy.cluster.hierarchy import linkage
-        from scipy.spatial.distance import squareform
-
-        return np.asarray(linkage(squareform(self.distances, checks=False), method="average"))
-
-    @property
-    def order(self) -> list[int]:
-        """The labels' indices in the order of the tree."""
-        return leaf_order(self.joined)
 
     @property
     def nearest(self) -> NDArray[np.int64]:
@@ -101,7 +85,8 @@ class LabelSimilarities:
         if self.runs == 1:
             return "One run: how stable this is over seeds is not known."
         always = int((self.nearest_in == self.runs).sum())
-        text = f"Mean over {self.runs} seeds; for {always:,} of {len(self.nearest_in):,} labels the nearest is the same in each"
+        of = f"{always:,} of {len(self.nearest_in):,} labels"
+        text = f"Mean over {self.runs} seeds; for {of} the nearest is always the same"
         if np.isnan(self.agreement):
             return f"{text}."
         return f"{text}. The seeds rank the pairs of labels with a correlation of {number(self.agreement, 2)}."
@@ -114,35 +99,31 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
     """
     geometries: dict[int, LabelGeometry] = {}
     left_out: dict[int, str] = {}
-    names: tuple[str, ...] = ()
-    skipped = 0
     for seed, run in variant.runs.items():
-        folder = RunFolder(run.folder)
-        if not folder.geometry_file.exists() or (geometries and len(names) > MOST_LABELS):
+        folder, first = RunFolder(run.folder), next(iter(geometries.values()), None)
+        if not folder.geometry_file.exists() or (first is not None and len(first) > MOST_LABELS):
             continue
         try:
             geometry = folder.label_geometry()
         except (DataError, RunFolderError) as error:
             left_out[seed] = str(error).replace(f"{folder.path}/", "")
             continue
-        special = geometry.names[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(geometry) > len(SPECIAL_TOKENS) + 1
-        own = geometry.names[len(SPECIAL_TOKENS) if special else 0 :]
-        first = next(iter(geometries.values()), geometry)
-        if (names and own != names) or (geometry.similarities is None) != (first.similarities is None) or len(own) < 2:
+        if geometry.names[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(geometry) > len(SPECIAL_TOKENS) + 1:
+            geometry = geometry.select(geometry.names[len(SPECIAL_TOKENS) :])  # of a vocabulary they are no labels
+        kinds = {(one.names, one.similarities is None) for one in (geometry, first or geometry)}
+        if len(kinds) > 1 or len(geometry) < 2:
             left_out[seed] = "other labels than those of the first run"
             continue
-        names, skipped = own, len(SPECIAL_TOKENS) if special else 0
-        # The soft target of a label is over all labels, the first thousand of which are shown.
-        geometries[seed] = geometry if len(own) == len(geometry) else geometry.select(own)
+        geometries[seed] = geometry
     if not geometries:
         return None
+    first = next(iter(geometries.values()))
     each = [_similarity(geometry) for geometry in geometries.values()]
     similarity = np.mean(each, axis=0)
-    nearest = [_nearest(one) == _nearest(similarity) for one in each]
-    is_share = next(iter(geometries.values())).similarities is not None
-    distances = _distances(list(geometries.values()))
-    agreement, stable = _agreement(each), np.sum(nearest, axis=0)
-    return LabelSimilarities(names, is_share, len(each), similarity, distances, skipped, agreement, stable, left_out)
+    stable = np.sum([_nearest(one) == _nearest(similarity) for one in each], axis=0)
+    distances, is_share = _distances(list(geometries.values())), first.similarities is not None
+    agreement = _agreement(each)
+    return LabelSimilarities(first.names, is_share, len(each), similarity, distances, agreement, stable, left_out)
 
 
 def _agreement(each: list[NDArray[np.float64]]) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
@@ -18,22 +18,21 @@ from labelembed.lab.report.drawing import Figure
 from labelembed.lab.report.error_analysis import (
     ErrorAnalysis,
     HighLossExample,
-    confused_rows,
+    confused_table,
     error_analysis,
     error_lines,
     sentence_pairs,
 )
 from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
-from labelembed.lab.report.formatting import counted, seeds_text, shortened, templates
+from labelembed.lab.report.formatting import TEMPLATES, seeds_text, shortened, templates
 from labelembed.lab.report.label_figures import Panel, groups_for, label_figure, make_folder
 from labelembed.lab.report.labels import LabelSimilarities, label_similarities
 from labelembed.lab.report.ranking import best_method, by_weight
-from labelembed.lab.report.settings import describe_settings
+from labelembed.lab.report.settings import Settings, describe_settings
 from labelembed.lab.report.several import load_several
-from labelembed.lab.report.table import comparison_rows, runs_table, shared_machine, timed_against, write_csv, write_text
-from labelembed.lab.report.tables import Table, metric_text, metrics_table, report_tables
+from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
+from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
 from labelembed.lab.report.verdict import Verdict, full_verdict
-from labelembed.lab.special_tokens import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,21 +40,17 @@ if TYPE_CHECKING:
 _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # Of more variants what they learned about labels is not read, and in the terminal they are not printed.
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
-_LONGEST_REASON = 500
 
 
-@dataclass(frozen=True)
-class LabelSection:
-    """What the page says of labels: those of the first variant that learned any, drawn and listed."""
+class LabelSection(NamedTuple):
+    """What one variant, named by `variant`, learned about the labels."""
 
     variant: str
     learned: LabelSimilarities
     figure: Figure
-    left_out: list[str]
 
 
-@dataclass(frozen=True)
-class ErrorSection:
+class ErrorSection(NamedTuple):
     """What a variant gets wrong: sentences, the most frequent confusions, and the examples with the highest loss."""
 
     variant: str
@@ -68,31 +63,37 @@ class ErrorSection:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows, in its order; the templates have the sentences.
+    """All that the page shows; the templates have the sentences. The forest plot is there twice, once for a phone."""
 
-    `forest` is there twice, the second time for a phone; `about` are the facts that say how the numbers were made.
-    """
-
-    title: str
-    subtitle: str
+    comparison: Comparison
+    rows: DataFrame
     verdict: Verdict
     cost: str
     forest: list[Figure]
     failures: list[str]
-    tables: dict[str, Table]
-    about: dict[str, Any]
+    tables: Mapping[str, Table]
     calibration: Figure | None
     labels: LabelSection | None
     errors: list[ErrorSection]
     sentences: dict[str, Any] | None
     curves: Figure | None
-    settings: dict[str, Any]
+    settings: Settings
 
-    @property
-    def figures(self) -> list[Figure]:
-        """The figures that are written as files."""
+    def html(self) -> str:
+        """Returns the page."""
+        script, style = ((TEMPLATES / name).read_text(encoding="utf-8").strip() for name in ("page.js", "style.css"))
+        # No other script runs in the page, whatever a label is called.
+        digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii")
+        page = templates().get_template("page.html")
+        return page.render(page=self, style=style, script=script, script_hash=digest)
+
+    def save_figures(self, folder: Path) -> None:
+        """Writes each figure into a folder, which is made, as SVG and PDF."""
+        make_folder(folder)
         shown = [*self.forest[:1], self.calibration, self.labels.figure if self.labels else None, self.curves]
-        return [figure for figure in shown if figure is not None]
+        for figure in shown:
+            if figure is not None:
+                figure.save(folder)
 
 
 def write_report(
@@ -136,17 +137,16 @@ def write_report(
     file = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
-    page = make_page(comparison, groups) if format == "html" or figures is not None else None
-    if figures is not None and page is not None:
-        make_folder(Path(figures))
-        for figure in page.figures:
-            figure.save(Path(figures))
-    if format == "html" and page is not None:
-        return write_text(file, _html(page))
+    if format == "html" or figures is not None:
+        page = make_page(comparison, groups)
+        if figures is not None:
+            page.save_figures(Path(figures))
+        if format == "html":
+            return write_text(file, page.html())
     rows = comparison_rows(comparison)
     if format == "csv":
         return write_csv(rows, file)
-    tables = report_tables(comparison, rows)
+    tables = report_tables(comparison, rows).values()
     texts = [table.latex() if format == "latex" else table.markdown() for table in tables]
     return write_text(file, "\n\n".join(texts) + "\n")
 
@@ -179,156 +179,95 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    step = " ".join([f"{found.answer}." if found.answer else "", found.next_step, found.command]).strip()
-    for line in [found.headline, *found.details[:1], *([found.worse] if found.worse else []), step]:
-        console.print(Text(line), soft_wrap=True)
+    for line in (found.headline, found.worse, found.step):
+        if line:
+            console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
-    frame.columns = [column.replace(" after temperature scaling", "") for column in frame]
-    order = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
+    shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(frame):
-        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+        heading = column.replace(" after temperature scaling", "")
+        table.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
     for variant, cells in zip(comparison.variants, frame.itertuples(index=False), strict=True):
-        if variant.name in order:
+        if variant.name in shown:
             table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
     console.print(table)
-    more = len(comparison.variants) - len(order)
-    page = f"{f'{more} more variants, ' if more > 0 else ''}figures, labels and errors: {comparison.path / 'report.html'}"
-    console.print(Text(page), soft_wrap=True)
+    more = f"{len(comparison.variants) - len(shown)} more variants, " if len(comparison.variants) > len(shown) else ""
+    page = comparison.path / "report.html"
+    console.print(Text(f"{more}figures, labels and errors: {page}"), soft_wrap=True)
 
 
-def _html(page: Page) -> str:
-    folder = files("labelembed.lab.report") / "templates"
-    script = (folder / "page.js").read_text(encoding="utf-8").strip()
-    return templates().get_template("page.html").render(
-        page=page,
-        style=(folder / "style.css").read_text(encoding="utf-8").strip(),
-        script=script,
-        # No other script runs in the page, whatever a label is called.
-        script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
-    )
+def notebook_html(comparison: Comparison) -> str:
+    """Returns verdict, forest plot and metrics as a notebook shows them."""
+    rows, found = comparison_rows(comparison), full_verdict(comparison)
+    figure = forest_figure(comparison, rows, found.contrast.reference if found.contrast else None)
+    lines = "<br>".join(escape(line) for line in found.lines())
+    return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
 
 
 def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
-    """Returns all that the page shows of a comparison."""
+    """Returns all that the page shows of a comparison; for `groups` see `write_report`."""
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
     reference = found.contrast.reference if found.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
-    forest = [forest_figure(comparison, reference, narrow=narrow) for narrow in (False, True)]
+    forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
     labels = _labels(comparison, errors, groups)
-    detailed = [one for one in (method, reference) if one is not None and one.name in errors]
-    learned = labels.learned if labels and method and labels.variant == method.title else None
-    failures = [f"{path}: {why}" for path, why in comparison.left_out.items()]
-    for one in comparison.variants:
-        failures += [
-            f"Failed: {one.title}, seed {seed}: {shortened(why, _LONGEST_REASON)}"
-            for seed, why in sorted(one.failed.items())
-        ]
-        if one.missing:
-            failures.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
     return Page(
-        title=comparison.data_name,
-        subtitle=_subtitle(comparison),
-        verdict=found,
-        cost=_cost(method, comparison, rows),
-        forest=[figure for figure in forest if figure is not None],
-        failures=failures,
-        tables={table.key: table for table in report_tables(comparison, rows)},
-        about=_about(comparison, rows, found),
-        calibration=calibration_figure(comparison, errors),
-        labels=labels,
-        errors=[_errors(one, errors[one.name], learned if one is method else None) for one in detailed],
-        sentences=_sentences(method, reference) if method is not None else None,
-        curves=curve_figure(comparison),
-        settings=describe_settings(comparison),
+        comparison,
+        rows,
+        found,
+        cost_line(method, comparison, rows) if method else "",
+        [figure for figure in forest if figure is not None],
+        _failures(comparison),
+        report_tables(comparison, rows),
+        calibration_figure(comparison, errors),
+        labels,
+        [
+            _errors(one, errors[one.name], labels)
+            for one in (method, reference)
+            if one is not None and one.name in errors
+        ],
+        sentence_pairs(method, reference) if method is not None else None,
+        curve_figure(comparison),
+        describe_settings(comparison),
     )
 
 
-def _subtitle(comparison: Comparison) -> str:
-    sizes = next((run.data.get("examples") for run in comparison.runs), None)
-    size = sizes.get(comparison.split) if isinstance(sizes, dict) else None
-    examples = f"{size:,} {comparison.split} examples" if isinstance(size, int) else f"{comparison.split} examples"
-    if comparison.baseline is None:
-        return f"One run of {comparison.variants[0].title}, seed {comparison.seeds[0]}, {examples}"
-    return f"{counted(len(comparison.variants), 'variant')}, {counted(len(comparison.seeds), 'seed')}, {examples}"
-
-
-def _cost(method: VariantRuns | None, comparison: Comparison, rows: DataFrame) -> str:
-    """Returns in a sentence what the method costs; empty where nothing was measured."""
-    row = next((one for one in rows.to_dict("records") if method and one["variant"] == method.name), None)
-    if row is None or not row["epoch_seconds_n"] or method is None:
-        return ""
-    texts = {name: metric_text(row, name).split(" \u00b1 ")[0] for name in ("epoch_seconds", "time_ratio", "parameters")}
-    about, timed = "\u2248" if shared_machine(comparison) else "", timed_against(comparison)
-    parts = [f"{about}{texts['epoch_seconds']} s per epoch"]
-    if row["time_ratio_n"] and timed is not None:
-        parts = [f"{about}{texts['time_ratio']} times the time per epoch of {timed.title} ({parts[0]})"]
-    memory = [metric_text(row, f"{of}_memory").split(" \u00b1 ")[0] for of in ("gpu", "process") if row[f"{of}_memory_n"]]
-    parts += [f"{memory[0]} MiB of memory"] if memory else []
-    parts += [f"{texts['parameters']} trainable parameters"] if row["parameters_n"] else []
-    return f"{method.title}: {', '.join(parts)}."
-
-
-def _about(comparison: Comparison, rows: DataFrame, found: Verdict) -> dict[str, Any]:
-    """Returns the facts that say how the numbers were made and what they can show."""
-    runs, baseline = comparison.runs, comparison.baseline_runs
-    lengths = [len(run.history) for run in runs]
-    unpaired = {one.title: one.runs.keys() ^ baseline.runs.keys() for one in comparison.finished} if baseline else {}
-    one = found.contrast.differences.get(comparison.headline) if found.contrast else None
-    return {
-        "split": comparison.split,
-        "words": comparison.headline_words,
-        "selected_by": sorted({str(run.result.get("selected_by", "unknown")) for run in runs}),
-        "n": int(rows["n"].max()),
-        "scaled": sum(run.temperature is not None for run in runs),
-        "runs": len(runs),
-        "unscaled": sorted({str(run.result.get("calibration", "")) for run in runs if run.temperature is None} - {""}),
-        "baseline": baseline.title if baseline else "",
-        "reference": found.contrast.reference.title if found.contrast else "",
-        "speed_split": comparison.speed_split,
-        "has_speed": bool(rows["best_accuracy_n"].sum()),
-        "epochs": (min(lengths, default=0), max(lengths, default=0)),
-        "rough": shared_machine(comparison),
-        "examples": one.joint.examples if one is not None and one.joint is not None else 0,
-        "unpaired": [f"{name} ({seeds_text(seeds)})" for name, seeds in unpaired.items() if seeds],
-    }
+def _failures(comparison: Comparison) -> list[str]:
+    """Returns a line for each folder, run and variant without a result."""
+    lines = [f"{path}: {why}" for path, why in comparison.left_out.items()]
+    for one in comparison.variants:
+        lines += [
+            f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in sorted(one.failed.items())
+        ]
+        if one.missing:
+            lines.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
+    return lines
 
 
 def _labels(
-    comparison: Comparison, errors: dict[str, ErrorAnalysis], groups: str | Path | None
+    comparison: Comparison, errors: Mapping[str, ErrorAnalysis], groups: str | Path | None
 ) -> LabelSection | None:
+    """Returns the labels of the first variant that learned any."""
     for variant in by_weight(comparison)[:_MOST_VARIANTS]:
-        learned = label_similarities(variant)
+        learned, analysis = label_similarities(variant), errors.get(variant.name)
         if learned is None:
             continue
-        count, analysis = len(learned.similarity), errors.get(variant.name)
-        panels = [Panel(learned.measure, learned.relative, learned.measure)]
-        if analysis is not None and len(learned.names) + learned.skipped == analysis.first.labels and analysis.pairs:
-            panels.append(Panel("confusion matrix", analysis.table(count, learned.skipped), "confusions"))
-        of_labels = groups_for(learned.names, groups)
-        drawn = learned.names[:count]
-        figure = label_figure(drawn, learned.joined, panels, groups=of_labels[:count] if of_labels else None)
-        left_out = [f"Left out: seed {seed}: {why}" for seed, why in learned.left_out.items()]
-        return LabelSection(variant.title, learned, figure, left_out)
+        count = len(learned.similarity)
+        panels = [Panel(learned.measure, learned.relative)]
+        if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
+            panels.append(Panel("confusion matrix", analysis.counts(count)))
+        figure = label_figure(learned.names, learned.distances, panels, groups=groups_for(learned.names, groups))
+        return LabelSection(variant.title, learned, figure)
     return None
 
 
-def _errors(variant: VariantRuns, errors: ErrorAnalysis, learned: LabelSimilarities | None) -> ErrorSection:
-    import pandas as pd
-
+def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | None) -> ErrorSection:
+    learned = labels.learned if labels is not None and labels.variant == variant.title else None
     known = next(iter(variant.runs.values())).data.get("names")
     names = [str(name) for name in known] if isinstance(known, list) else []
-    if learned is not None and len(learned.names) + learned.skipped == errors.first.labels:
-        names = [*SPECIAL_TOKENS[: learned.skipped], *learned.names]
     if len(names) != errors.first.labels:
         names = [str(label) for label in range(errors.first.labels)]
     names = [shortened(name, 40) for name in names]
-    confused = Table("confused", "Most confused", pd.DataFrame(confused_rows(errors, names)))
-    examples = errors.first.worst[:_MOST_VARIANTS]
-    return ErrorSection(variant.title, errors.seed, error_lines(errors, learned), confused, names, examples)
-
-
-def _sentences(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
-    pairs = sentence_pairs(method, reference)
-    writers: Sequence[str] = [one.title for one in (reference, method) if one is not None]
-    return None if pairs is None else pairs | {"writers": writers}
+    examples, lines = errors.first.worst[:_MOST_VARIANTS], error_lines(errors, learned)
+    return ErrorSection(variant.title, errors.seed, lines, confused_table(errors, names), names, examples)

@@ -44,8 +44,9 @@ def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) ->
     if baseline is None:
         return whole
     names = [variant.name for variant in whole.variants]
-    matching = [name for name in names if name == baseline]
-    matching = matching or [one.name for one in whole.variants if one.objective_name == baseline]
+    matching = [
+        one.name for one in whole.variants if baseline == (one.name if baseline in names else one.objective_name)
+    ]
     if len(matching) != 1:
         what = "stands for more than one of" if matching else "is none of"
         hint = "" if matching else nearest(baseline, names)
@@ -53,42 +54,28 @@ def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) ->
     return replace(whole, baseline=matching[0])
 
 
-
 def _merged(read: Sequence[Comparison]) -> Comparison:
-    check_same_data([variant for one in read for variant in one.variants])
-    groups: dict[str, list[VariantRuns]] = {}
+    check_same_data(variant for one in read for variant in one.variants)
+    groups: dict[str, VariantRuns] = {}
     baselines: list[str] = []
     for one in read:
         for variant in one.variants:
             key = _key(variant)
             # The same recipe and seed twice is no second seed: it stays beside the first, by its folder.
-            while any(variant.seeds & other.seeds for other in groups.get(key, [])):
+            while key in groups and variant.seeds & groups[key].seeds:
                 key += "+"
-            groups.setdefault(key, []).append(variant)
+            before = groups.get(key, replace(variant, runs={}, failed={}, missing=[]))
+            runs = dict(sorted((before.runs | variant.runs).items()))
+            failed, missing = before.failed | variant.failed, [*before.missing, *variant.missing]
+            groups[key] = replace(before, runs=runs, failed=failed, missing=missing)
             baselines += [key] if variant.name == one.baseline else []
-    baselines += [key for key, group in groups.items() if group[0].objective_name == "one_hot"]
-    names = dict(zip(groups, _names(list(groups.values())), strict=True))
-    variants = [
-        VariantRuns(
-            names[key],
-            group[0].objective,
-            dict(sorted((seed, run) for one in group for seed, run in one.runs.items())),
-            {seed: why for one in group for seed, why in one.failed.items()},
-            [seed for one in group for seed in one.missing],
-        )
-        for key, group in groups.items()
-    ]
-    published = [entry for one in read for entry in one.published]
+    baselines += [key for key, variant in groups.items() if variant.objective_name == "one_hot"]
+    variants = _named(list(groups.values()))
     titles = dict.fromkeys(one.recipe for one in read if one.baseline is not None)
     single = sum(one.baseline is None for one in read)
-    return Comparison(
-        read[0].path,
-        " + ".join([*titles, *([counted(single, "run")] if single else [])]),
-        names[(baselines or list(groups))[0]],
-        variants,
-        sorted({seed for variant in variants for seed in variant.seeds}),
-        [entry for index, entry in enumerate(published) if entry not in published[:index]],
-    )
+    title = " + ".join([*titles, *([counted(single, "run")] if single else [])])
+    baseline = variants[list(groups).index((baselines or list(groups))[0])].name
+    return Comparison(read[0].path, title, baseline, variants, sorted({seed for one in variants for seed in one.seeds}))
 
 
 def _key(variant: VariantRuns) -> str:
@@ -100,19 +87,20 @@ def _key(variant: VariantRuns) -> str:
     return json.dumps(recipe or variant.objective, sort_keys=True, default=str)
 
 
-def _names(groups: Sequence[Sequence[VariantRuns]]) -> list[str]:
-    """Returns a name for each group: its own where that is enough, else with what differs, else with the folder."""
-    names = [group[0].name for group in groups]
-    for name in [name for name, count in Counter(names).items() if count > 1]:
-        alike = [index for index, other in enumerate(names) if other == name]
-        settings = [groups[index][0].objective for index in alike]
+def _named(variants: list[VariantRuns]) -> list[VariantRuns]:
+    """Returns variants of different names: their own where that is enough, else with what differs, else the folder."""
+    counts = Counter(variant.name for variant in variants)
+    for name in [name for name, count in counts.items() if count > 1]:
+        settings = [variant.objective for variant in variants if variant.name == name]
         keys = dict.fromkeys(key for one in settings for key in one)
         differing = [key for key in keys if len({str(one.get(key)) for one in settings}) > 1]
-        for index, objective in zip(alike, settings, strict=True):
-            names[index] = " ".join([name, *(f"{key}={objective.get(key)}" for key in differing)])
-    counts = Counter(names)
-    for index, group in enumerate(groups):
-        if counts[names[index]] > 1:
-            folders = [run.folder for variant in group for run in variant.runs.values()]
-            names[index] += f" ({folders[0] if folders else index + 1})"
-    return names
+        for index, one in enumerate(variants):
+            if one.name == name:
+                words = [name, *(f"{key}={one.objective.get(key)}" for key in differing)]
+                variants[index] = replace(one, name=" ".join(words))
+    counts = Counter(variant.name for variant in variants)
+    folders = [next((run.folder for run in one.runs.values()), index) for index, one in enumerate(variants, start=1)]
+    return [
+        replace(one, name=f"{one.name} ({folder})") if counts[one.name] > 1 else one
+        for one, folder in zip(variants, folders, strict=True)
+    ]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns
+from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns, number_in
 from labelembed.lab.report.decision import (
     FEWEST_SEEDS,
     LEVEL,
     contradicted_by_p,
-    corrected_p,
     needed,
     outcome,
     shown_sign,
@@ -23,10 +22,10 @@ from labelembed.lab.report.decision import (
     still_improving,
 )
 from labelembed.lab.report.error_analysis import most_frequent_label
-from labelembed.lab.report.formatting import interval, listed, number, p_text, points, shortened, templates
+from labelembed.lab.report.formatting import listed, templates
 from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
 from labelembed.lab.report.settings import tuning_entries, tuning_statement
-from labelembed.lab.report.table import Differences, compare_variants, corrected, shared_machine
+from labelembed.lab.report.table import Differences, compare_variants, corrected
 from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
@@ -38,11 +37,15 @@ _SLOWER = 1.05
 
 
 class Contrast(NamedTuple):
-    """The method against one reference: all paired differences, their p corrected over all that it was chosen among."""
+    """The method against one reference: all differences, their p corrected over the variants that were tested.
+
+    `found` is the difference that decides; None without a common seed.
+    """
 
     method: VariantRuns
     reference: VariantRuns
     differences: Differences
+    found: PairedComparison | None
     tested: list[PairedComparison]
 
 
@@ -70,11 +73,15 @@ class Verdict:
     caveats: list[str] = field(default_factory=list)
     contrast: Contrast | None = None
 
+    @property
+    def step(self) -> str:
+        """The answer, the next step and its command in one line."""
+        answer = f"{self.answer}. " if self.answer else ""
+        return f"{answer}{self.next_step} {self.command}".strip()
+
     def lines(self) -> list[str]:
         """Returns all of it, the most important first."""
-        step = self.next_step + (f" {self.command}" if self.command else "")
-        answer = [f"{self.answer}. Next: {step}" if self.answer else f"Next: {step}"] if step else []
-        return [self.headline, *self.details, *([self.worse] if self.worse else []), *answer, *self.caveats]
+        return [line for line in (self.headline, *self.details, self.worse, self.step, *self.caveats) if line]
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -91,57 +98,71 @@ def full_verdict(comparison: Comparison) -> Verdict:
     worse by the same standard, or where any gain is small; else what is needed to tell. Without tuned label smoothing,
     with fewer than five seeds and where every run still improves at its last epoch nobody can tell.
     """
-    facts: dict[str, Any] = {"words": comparison.headline_words, "untrained": _untrained(comparison), "more": []}
+    nothing, chance = _nothing_learned(comparison)
+    facts = {
+        "comparison": comparison,
+        "nothing_learned": nothing,
+        "chance": chance,
+        "untrained": _untrained(comparison),
+    }
     baseline, candidates = comparison.baseline_runs, method_candidates(comparison)
-    nothing_learned = _nothing_learned(comparison)
-    facts |= nothing_learned
     if baseline is None:
-        return _written("", facts | _single_run(comparison, bool(nothing_learned)))
-    if not comparison.finished or not candidates:
-        names = listed([one.title for one in comparison.finished])
-        return _written("", facts | {"case": "alone", "alone": names, "command": _command(comparison)})
+        run = comparison.runs[0]
+        too_short = still_improving([run.result])
+        reached = {split: run.metric(split, comparison.headline) for split in SPLITS}
+        facts |= {"case": "single run", "result": run.result, "too_short": too_short, "reached": reached}
+        return _written("", facts, "" if too_short or nothing else _command(comparison))
+    if not candidates:
+        alone = listed([one.title for one in comparison.finished])
+        return _written("", facts | {"case": "alone", "alone": alone}, _command(comparison))
     (method, *_), chosen_on = ranked(candidates, comparison)
-    contrasts = [
-        _contrast(method, reference, comparison, candidates) for reference in _references(method, baseline, comparison)
-    ]
+    references = _references(method, baseline, comparison)
+    contrasts = [_contrast(method, reference, comparison, candidates) for reference in references]
     first = contrasts[0]
+    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
+    is_tuned = len(smoothings) > 1 or any(
+        entry.get("space") and entry.get("name") in {one.name for one in smoothings}
+        for entry in tuning_entries(comparison)
+    )
+    nll = first.differences.get("calibrated_nll")
     facts |= {
-        "method": _name(method),
-        "reference": _name(first.reference),
-        "details": [_detail(one, comparison) for one in contrasts],
-        "worse": _what_got_worse(first, comparison),
-        "time_is_rough": shared_machine(comparison),
-        "p": _p_caveat(first, comparison),
-        "chosen": (len(candidates), chosen_on),
-        "smoothing": _smoothing(comparison),
+        "contrasts": contrasts,
+        "method": method.title,
+        "reference": "tuned label smoothing" if first.reference in smoothings and is_tuned else first.reference.title,
+        "found": first.found,
+        "what": "BLEU" if comparison.headline == "bleu" else "error",
+        # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
+        "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
+        "worse": {name for name, one in first.differences.items() if shown_sign(one) > 0},
+        "time": _time_ratio(first),
+        "is_open_by_p": bool(first.found and _agree(first.found) and contradicted_by_p(first.found)),
+        "smallest_p": smallest_corrected_p(first.tested) or 0.0,
+        "level": LEVEL,
+        "candidates": len(candidates),
+        "chosen_on": chosen_on,
+        "smoothings": len(smoothings),
+        "smoothing_chosen_on": ranked(smoothings, comparison)[1] if smoothings else "",
+        "is_tuned": is_tuned,
         "tuning": tuning_statement(comparison),
     }
-    if facts.get("learned_nothing") == "all":
-        facts |= {"case": "nothing learned", "command": _command(comparison, longer=True)}
-        return _written("Cannot tell yet", facts, first)
-    answer, decided = _decide(first, comparison)
-    if answer == "Use it" and method.objective_name != SMOOTHING and facts["smoothing"]["how"] not in ("tuned", "best"):
-        answer, decided = "Cannot tell yet", {"case": "better than untuned", "command": _command(comparison, tuned=True)}
-    return _written(answer, facts | _amounts(first, comparison) | decided, first)
+    if nothing == "all":
+        return _written("Cannot tell yet", facts | {"case": "nothing learned"}, _longer(comparison), first)
+    answer, decided, command = _decide(first, comparison)
+    if answer == "Use it" and method.objective_name != SMOOTHING and not is_tuned:
+        answer, decided = "Cannot tell yet", {"case": "better than untuned"}
+        command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
+    return _written(answer, facts | decided, command, first)
 
 
-def _written(answer: Answer, facts: dict[str, Any], contrast: Contrast | None = None) -> Verdict:
+def _written(answer: Answer, facts: dict[str, Any], command: str, contrast: Contrast | None = None) -> Verdict:
     """Returns the verdict with the sentences that the template makes of the facts."""
-    absent = dict.fromkeys(("details", "worse", "learned_nothing", "p", "chosen", "smoothing", "tuning", "detectable"))
-    text = templates().get_template("verdict.txt").render(absent | facts)
-    parts: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    parts: dict[str, list[str]] = {"headline": [], "detail": [], "worse": [], "next": [], "caveat": []}
+    for line in templates().get_template("verdict.txt").render(facts).splitlines():
         part, mark, sentence = line.partition("|")
         if mark:
-            parts.setdefault(part.strip(), []).append(" ".join(sentence.split()))
-    headline, step = " ".join(parts["headline"]), " ".join(parts.get("next", []))
-    worse = " ".join(parts.get("worse", []))
-    command = str(facts.get("command", ""))
-    return Verdict(answer, headline, parts.get("detail", []), worse, step, command, parts.get("caveat", []), contrast)
-
-
-def _name(variant: VariantRuns) -> str:
-    return shortened(variant.title, 120)
+            parts[part.strip()].append(" ".join(sentence.split()))
+    headline, worse, step = (" ".join(parts[part]) for part in ("headline", "worse", "next"))
+    return Verdict(answer, headline, parts["detail"], worse, step, command, parts["caveat"], contrast)
 
 
 # ------------------------------------------------------------------------------------------------ what is held against
@@ -151,162 +172,69 @@ def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparis
     """Returns what the method is held against, the most important first."""
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
     one_hot = [variant for variant in comparison.finished if variant.objective_name == ONE_HOT][:1]
-    smoothing = ranked(smoothings, comparison)[0][:1] if smoothings else []
+    order = [*ranked(smoothings, comparison)[0][:1], *one_hot, *([] if baseline in smoothings else [baseline])]
     if method.objective_name in (SMOOTHING, ONE_HOT):
         order = [baseline, *one_hot]
-    else:
-        order = [*smoothing, *one_hot, *([] if baseline.objective_name == SMOOTHING else [baseline])]
     return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
 def _contrast(
     method: VariantRuns, reference: VariantRuns, comparison: Comparison, candidates: Sequence[VariantRuns]
 ) -> Contrast:
-    # To the baseline all variants are compared, and shown so; to another reference those that the method is chosen from.
+    # With the baseline all variants are compared; with another reference those that the method was chosen from.
     others = comparison.variants if reference.name == comparison.baseline else candidates
-    differences = {
-        one.name: compare_variants(one, reference, comparison.split) for one in others if one.name != reference.name
-    }
+    differences = corrected(
+        {one.name: compare_variants(one, reference, comparison.split) for one in others if one.name != reference.name}
+    )
     tested = [of[comparison.headline] for of in differences.values() if comparison.headline in of]
-    return Contrast(method, reference, corrected(differences)[method.name], tested)
+    own = differences[method.name]
+    return Contrast(method, reference, own, own.get(comparison.headline), tested)
 
 
-def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, Any]]:
-    """Returns whether to use the method, and the facts of the case: what is needed where nobody can tell."""
-    found = one.differences.get(comparison.headline)
-    keep = {"command": _train_command(comparison, one.reference)}
+def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, Any], str]:
+    """Returns whether to use the method, the facts of the case, and the command that goes on from there."""
+    found, keep = one.found, _train(comparison, one.reference)
     if found is None or found.n < FEWEST_SEEDS:
-        case = "too few seeds" if found is not None else "no common seed"
-        return "Cannot tell yet", {"case": case, "command": _command(comparison, seeds=8)}
-    runs = [run.result for variant in (one.method, one.reference) for run in variant.runs.values()]
-    if still_improving(runs):
-        return "Cannot tell yet", {"case": "too short", "command": _command(comparison, longer=True)}
+        return "Cannot tell yet", {"case": "too few seeds" if found else "no common seed"}, _seeds(comparison, 8)
+    if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
+        return "Cannot tell yet", {"case": "too short"}, _longer(comparison)
     reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
     is_bleu = comparison.headline == "bleu"
     shown = outcome(found, smallest_gain=_SMALL[comparison.headline] * reference, more_is_better=is_bleu)
     if shown == "better":
-        return "Use it", {"case": shown, "command": _train_command(comparison, one.method)}
+        return "Use it", {"case": shown}, _train(comparison, one.method)
     if shown == "worse":
-        return "Do not use it", keep | {"case": shown}
+        return "Do not use it", {"case": shown}, keep
     if shown == "small gain":
         ends = [*found[2:4], *(found.joint[:2] if found.joint else ())]
-        most = max(ends) if is_bleu else -min(ends)
-        return "Do not use it", keep | {"case": shown, "most": points(max(most, 0.0))[0]}
+        return "Do not use it", {"case": shown, "most": max(0.0, *(ends if is_bleu else (-end for end in ends)))}, keep
     if shown == "no interval":
-        return "Cannot tell yet", {"case": shown, "command": _command(comparison, seeds=2 * found.n)}
-    return "Cannot tell yet", _what_is_needed(found, reference, one, comparison)
-
-
-def _what_is_needed(
-    found: PairedComparison, error: float, one: Contrast, comparison: Comparison
-) -> dict[str, Any]:
-    """Returns how many seeds, or examples, would show a difference as large as the one that was seen."""
-    more, joint = needed(found), found.joint
-    agree = bool(sign_of(found.interval_low, found.interval_high))
-    facts: dict[str, Any] = {"case": "open", "seeds_agree": agree, "split": comparison.split, "n": found.n}
-    # A difference larger than all errors is one that nobody can use.
-    facts["detectable"] = points(found.detectable)[0] if found.detectable < error and not agree else ""
-    if agree and (joint is None or sign_of(*joint[:2])):  # it is the p alone that leaves it open
-        return facts | {"needed": "p", "command": _command(comparison, seeds=2 * found.n)}
+        return "Cannot tell yet", {"case": shown}, _seeds(comparison, 2 * found.n)
+    agree, more = _agree(found), needed(found)
+    facts = {"case": shown, "agree": agree, "needed": more.of if more else "", "number": more.number if more else 0}
+    if agree and (found.joint is None or sign_of(*found.joint[:2])):  # it is the p alone that leaves it open
+        return "Cannot tell yet", facts | {"needed": "p"}, _seeds(comparison, 2 * found.n)
     if more is None:
-        return facts | {"needed": "", "command": _train_command(comparison, one.reference)}
-    if more.of == "seeds" or joint is None:
-        return facts | {"needed": "seeds", "number": more.number, "command": _command(comparison, seeds=more.number)}
-    about = max(int(float(f"{more.number:.2g}")), joint.examples + 1)
-    return facts | {"needed": "examples", "number": about, "examples": joint.examples, "command": ""}
+        return "Cannot tell yet", facts, keep
+    # A minimum detectable difference above all errors is one that nobody can use.
+    facts["detectable"] = found.detectable if not agree and found.detectable < reference else 0.0
+    if more.of == "seeds" or found.joint is None:
+        return "Cannot tell yet", facts, _seeds(comparison, more.number)
+    facts["number"] = max(int(float(f"{more.number:.2g}")), found.joint.examples + 1)
+    return "Cannot tell yet", facts, ""
 
 
-# --------------------------------------------------------------------------------------------------------- the facts
+def _agree(found: PairedComparison) -> bool:
+    """Returns whether the interval over seeds excludes zero."""
+    return bool(sign_of(found.interval_low, found.interval_high))
 
 
-def _amounts(one: Contrast, comparison: Comparison) -> dict[str, Any]:
-    """Returns the difference that decides and that of the calibrated NLL, where it is beyond chance, in words."""
-    found, nll = one.differences.get(comparison.headline), one.differences.get("calibrated_nll")
-    what = "BLEU" if comparison.headline == "bleu" else "error"
-    facts: dict[str, Any] = {"amount": "", "n": 0, "nll": "", "nll_sign": 0, "what": what}
-    if found is not None:
-        less = "the same" if found.difference == 0 else "less" if found.difference < 0 else "more"
-        size = "" if found.difference == 0 else f"{points(abs(found.difference))[0]} points "
-        facts |= {"amount": f"{size}{less} {what}", "n": found.n}
-    if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll):
-        amount = f"{number(abs(nll.difference), 3)} nats {'less' if nll.difference < 0 else 'more'} NLL"
-        facts |= {"nll": amount, "nll_sign": shown_sign(nll)}
-    return facts
-
-
-def _detail(one: Contrast, comparison: Comparison) -> dict[str, Any]:
-    """Returns the difference that decides with its intervals in points."""
-    found = one.differences.get(comparison.headline)
-    facts: dict[str, Any] = {"method": _name(one.method), "reference": _name(one.reference), "n": found.n if found else 0}
-    if found is not None:
-        ends = points(found.difference, found.interval_low, found.interval_high)
-        facts |= {"difference": ends[0], "interval": "" if math.isnan(found.interval_low) else " to ".join(ends[1:])}
-        joint = found.joint
-        facts |= {"joint": interval(joint[:2], 2, scale=100) if joint else "", "split": comparison.split}
-    return facts
-
-
-def _what_got_worse(one: Contrast, comparison: Comparison) -> dict[str, Any]:
-    """Returns which costs the method has: only what is beyond chance, and time by its ratio."""
-
-    def worse(metric: str) -> float | None:
-        found = one.differences.get(metric)
-        return found.difference if found is not None and shown_sign(found) > 0 else None
-
-    times = [
-        ours / theirs
-        for seed in one.method.runs.keys() & one.reference.runs.keys()
-        if (ours := one.method.runs[seed].seconds) and (theirs := one.reference.runs[seed].seconds)
-    ]
-    after, before, ece = (worse(name) for name in ("calibrated_nll", "nll", "calibration_error"))
-    return {
-        "nll_after": number(after, 3) if after is not None else "",
-        "nll": number(before, 3) if before is not None else "",
-        "ece": points(ece)[0] if ece is not None else "",
-        "time": number(fmean(times), 2) if times and fmean(times) > _SLOWER else "",
-    }
-
-
-def _p_caveat(one: Contrast, comparison: Comparison) -> dict[str, str]:
-    """Returns the p that does not bear out what the interval over seeds shows, where that is so."""
-    found = one.differences.get(comparison.headline)
-    if found is None or not sign_of(found.interval_low, found.interval_high) or not contradicted_by_p(found):
-        return {}
-    smallest = smallest_corrected_p(one.tested)
-    limit = p_text(smallest) if smallest is not None and smallest > LEVEL else ""
-    return {"value": p_text(corrected_p(found)), "smallest": limit}
-
-
-def _smoothing(comparison: Comparison) -> dict[str, Any]:
-    """Returns how the strength of the label smoothing was found: `tuned`, `best` of several, `one`, or `none`."""
-    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
-    asked = any(variant.objective_name == SMOOTHING for variant in comparison.variants)
-    if not smoothings:
-        return {"how": "none", "asked": asked}
-    tuned = {str(entry.get("name")) for entry in tuning_entries(comparison) if entry.get("space")}
-    if len(smoothings) > 1:
-        return {"how": "best", "count": len(smoothings), "chosen_on": ranked(smoothings, comparison)[1]}
-    return {"how": "tuned" if smoothings[0].name in tuned else "one"}
-
-
-def _single_run(comparison: Comparison, learned_nothing: bool) -> dict[str, Any]:
-    run = comparison.runs[0]
-    unit = "" if comparison.headline == "bleu" else " %"
-    reached = [
-        f"{split} {comparison.headline_words.split()[-1]} of {number(value, 2, scale=100)}{unit}"
-        for split in SPLITS
-        if (value := run.metric(split, comparison.headline)) is not None
-    ]
-    longer = still_improving([run.result])
-    return {
-        "case": "single run",
-        "reached": " and a ".join(reached),
-        "epoch": run.result.get("selected_epoch"),
-        "epochs": run.result.get("epochs"),
-        "selected_by": run.result.get("selected_by", "nothing known"),
-        "too_short": longer,
-        "command": "" if longer or learned_nothing else _command(comparison),
-    }
+def _time_ratio(one: Contrast) -> float:
+    """Returns how many times as long training takes as with the reference; 0 where it is no longer, or not known."""
+    seconds = [{seed: run.result.get("seconds") for seed, run in of.runs.items()} for of in one[:2]]
+    both = [(ours, seconds[1].get(seed)) for seed, ours in seconds[0].items()]
+    ratios = [ours / theirs for ours, theirs in both if number_in(ours) and number_in(theirs)]
+    return fmean(ratios) if ratios and fmean(ratios) > _SLOWER else 0.0
 
 
 def _untrained(comparison: Comparison) -> str:
@@ -315,71 +243,56 @@ def _untrained(comparison: Comparison) -> str:
     return listed([name for name, values in bleus.items() if values and fmean(values) < _UNTRAINED_BLEU])
 
 
-def _nothing_learned(comparison: Comparison) -> dict[str, str]:
-    """Returns which variants are no better than always giving the most frequent label, if there are any."""
+def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
+    """Returns which variants, or `all`, are no better than giving the most frequent label, and the error of that."""
     shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
     share = next((share for share in shares if share is not None), None)
     if share is None or comparison.headline != "error":
-        return {}
+        return "", 0.0
     errors = {one.title: one.metrics(comparison.split, "error").values() for one in comparison.finished}
     # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
     nothing = [name for name, values in errors.items() if values and fmean(values) >= 1 - share - 1e-9]
-    if not nothing:
-        return {}
-    every = len(nothing) == len(errors)
-    return {"learned_nothing": "all" if every else listed(nothing), "chance": number(1 - share, 2, scale=100)}
+    return "all" if len(nothing) == len(errors) else listed(nothing), 1 - share
 
 
 # ---------------------------------------------------------------------------------------------------- the next command
 
-
-def _command(
-    comparison: Comparison, *, seeds: int | None = None, longer: bool = False, tuned: bool = False
-) -> str:
-    """Returns the command of the comparison, with more seeds, twice the epochs, or tuned; of a run one that compares."""
-    words = next((run.command for run in comparison.runs if run.command), [])
-    known = words[:2] == ["labelembed", "compare"] and not tuned
-    words = list(words) if known else ["labelembed", "compare", *_recipe_and_data(comparison)]
-    if seeds is not None:
-        words = [*_without(words, "--seeds"), "--seeds", str(seeds)]
-    if longer:
-        epochs = max((int(run.result.get("epochs") or 0) for run in comparison.runs), default=0)
-        out = _value_of(words, "--out") or _value_of(words, "-o")
-        words = _without(words, "--epochs", "--out", "-o")
-        words = [*words, "--set", f"epochs={2 * max(epochs, 1)}", *(["--out", f"{out}-longer"] if out else [])]
-    return shlex.join([*words, *(["--tuned"] if tuned else [])])
+_VALUE = r"[ =]('[^']*'|\S+)"
 
 
-def _train_command(comparison: Comparison, variant: VariantRuns) -> str:
-    """Returns the command that trains one run with a variant's objective."""
-    settings = [
-        f"{key}={value}"
-        for entry in tuning_entries(comparison)
-        if entry.get("name") == variant.name and isinstance(entry.get("arguments"), dict)
-        for key, value in entry["arguments"].items()
-        if not key.startswith("objective.")
-    ]
-    objective = ["--objective", ":".join(variant.name.split(" "))]
-    words = ["labelembed", "train", *_recipe_and_data(comparison), *objective]
-    return shlex.join([*words, *(word for one in settings for word in ("--set", one))])
+def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
+    """Returns the command of the comparison without some options and with more; of a run one that compares."""
+    made = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
+    if not made.startswith("labelembed compare"):
+        made = f"labelembed compare{_recipe_and_data(comparison)}"
+    return re.sub(rf" ({without}){_VALUE}", "", made) + more
 
 
-def _recipe_and_data(comparison: Comparison) -> list[str]:
-    """Returns the recipe and the data as the runs' own command named them."""
-    words = next((run.command for run in comparison.runs if run.command[1:2] in (["compare"], ["train"])), [])
-    data = _value_of(words, "--data")
-    recipe = words[2] if len(words) > 2 and not words[2].startswith("-") else "" if data else comparison.recipe
-    return [*([recipe] if recipe else []), *(["--data", data] if data else [])]
+def _seeds(comparison: Comparison, seeds: int) -> str:
+    return _command(comparison, f" --seeds {seeds}", without="--seeds")
 
 
-def _value_of(words: Sequence[str], option: str) -> str:
-    """Returns the value of an option in a command, given behind it or after a `=`; empty without it."""
-    after = [words[index + 1] for index, word in enumerate(words[:-1]) if word == option]
-    return [*after, *(word.partition("=")[2] for word in words if word.startswith(f"{option}=")), ""][0]
+def _longer(comparison: Comparison) -> str:
+    """Returns the command of the comparison with twice the epochs, into another folder."""
+    epochs = max((int(run.result.get("epochs") or 1) for run in comparison.runs), default=1)
+    out = re.search(rf" (?:--out|-o){_VALUE}", _command(comparison))
+    more = f" --set epochs={2 * epochs}" + (f" --out {out[1]}-longer" if out else "")
+    return _command(comparison, more, without="--epochs|--out|-o")
 
 
-def _without(words: Sequence[str], *options: str) -> list[str]:
-    """Returns a command without some options and their values."""
-    kept = [index for index, word in enumerate(words) if word.split("=")[0] not in options]
-    after = {index + 1 for index, word in enumerate(words) if word in options}
-    return [words[index] for index in kept if index not in after]
+def _train(comparison: Comparison, variant: VariantRuns) -> str:
+    """Returns the command that trains one run with a variant's objective, and what was tuned beside it."""
+    words = ["--objective", ":".join(variant.name.split(" "))]
+    for entry in tuning_entries(comparison):
+        chosen = entry.get("arguments") if entry.get("name") == variant.name else None
+        for key, value in chosen.items() if isinstance(chosen, dict) else ():
+            words += ["--set", f"{key}={value}"] if not key.startswith("objective.") else []
+    return f"labelembed train{_recipe_and_data(comparison)} {shlex.join(words)}"
+
+
+def _recipe_and_data(comparison: Comparison) -> str:
+    """Returns the recipe and the data as the runs' own command named them, with a space before each."""
+    made = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
+    recipe = re.match(r"labelembed (?:compare|train)( (?!-)\S+)?", made)
+    data = re.search(rf" --data{_VALUE}", made)
+    return ((recipe[1] or "") if recipe else f" {shlex.quote(comparison.recipe)}") + (data[0] if data else "")

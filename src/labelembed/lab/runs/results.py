@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labelembed.errors import DataError, nearest
 from labelembed.lab import report
 from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report.comparison import history_error
 from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, ComparisonFile
 from labelembed.lab.training.run_folder import RunFolder, State
 
@@ -41,10 +42,12 @@ class Run:
         self.recipe = folder.recipe()
         self.state: State = folder.state()
         self.environment, self.result, self.history = folder.environment(), folder.result(), folder.history()
+        if error := history_error(self.history):
+            raise RunFolderError(f"{folder.path}/{error}")
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
-        """Reads a run folder, or the best run of a comparison folder; nothing in it is unpickled.
+        """Reads a run folder; nothing in it is unpickled.
 
         Raises:
             RunFolderError: When it is no run folder, or a file in it is damaged.
@@ -211,8 +214,7 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        return f"<p>{verdict}</p>{report.forest_html(self.read)}"
+        return report.notebook_html(self.read)
 
 
 def is_file_name(word: str) -> bool:

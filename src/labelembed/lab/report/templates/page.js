@@ -15,7 +15,7 @@
 
 (() => {
   const number = (text) => parseFloat(text.replaceAll("\u2212", "-").replaceAll(",", "").replace("\u2248", ""));
-  for (const table of document.querySelectorAll("table.sortable")) {
+  for (const table of document.querySelectorAll(".sortable table")) {
     const headings = [...table.tHead.rows[0].cells];
     headings.forEach((heading, column) => {
       const button = document.createElement("button");
