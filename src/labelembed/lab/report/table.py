@@ -102,7 +102,9 @@ def _frame(lines: Any) -> DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(list(lines))
-    return frame.astype({column: "float64" for column in frame if frame[column].isna().all()})
+    whole = [column for column in ("epochs", "selected_epoch", "parameters") if column in frame]
+    numbers = {column: "float64" for column in frame if frame[column].isna().all()}
+    return frame.astype(dict.fromkeys(whole, "Int64") | numbers)
 
 
 def _run_cells(variant: VariantRuns, seed: int, timed: VariantRuns | None) -> dict[str, Any]:
@@ -229,6 +231,7 @@ def _difference_cells(one: PairedComparison | None, metric: str) -> dict[str, fl
     cells = {called.get(name, name): getattr(one, name, None) for name in PairedComparison._fields if name != "joint"}
     joint = one.joint if one else None
     cells |= {f"joint_interval_{end}": getattr(joint, end, None) for end in ("low", "high")}
+    cells["difference_n"] = cells["difference_n"] or 0
     return {f"{prefix}{name}": None if value is None or math.isnan(value) else value for name, value in cells.items()}
 
 
