@@ -6,12 +6,12 @@ import contextlib
 from dataclasses import replace
 
 from labelembed.lab.runs.jobs import make
-from 
+
 
 def run_jobs_here(jobs, run, *, processes=1, gpus=()):
     """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""
     for job in jobs:
-        yield make(run, replace(job, log=None), ignore_progress, lambda: False)._replace(job=job)
+        yield make(run, replace(job, log=None), lambda progress: None, lambda: False)._replace(job=job)
 
 
 def make_runs_here(monkeypatch, run_jobs=run_jobs_here):

@@ -54,11 +54,11 @@ def draw(shown):
 def run_shown(clock, shown):
     """Lets a run of four epochs pass: from its start, then an epoch in ten seconds."""
     with shown.watching():
-        shown(at(0))
+        shown.progress(at(0))
         clock.now += 10
-        shown(at(1, line=LINE))
+        shown.progress(at(1, line=LINE))
         clock.now += 5
-        shown(at(1, batch=5))
+        shown.progress(at(1, batch=5))
         draw(shown)
 
 
@@ -164,9 +164,9 @@ def test_loss_of_one_term_is_told_once(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     shown = RunDisplay()
     with shown.watching():
-        shown(at(0))
+        shown.progress(at(0))
         clock.now += 10
-        shown(at(1, line={"train": {"total": 0.5, "output": 0.5}, "validation": {"bleu": 0.25, "error": 0.5}}))
+        shown.progress(at(1, line={"train": {"total": 0.5, "output": 0.5}, "validation": {"bleu": 0.25, "error": 0.5}}))
     assert sys.stderr.getvalue() == (
         "epoch 1/4: validation BLEU 25.00 (token error 50.00%); total 0.5; about 30 s left\n"
     )
@@ -177,7 +177,7 @@ def test_a_long_epoch_into_a_pipe_has_a_line_every_ten_seconds_with_the_time_lef
     run = RunDisplay()
     with run.watching():
         for second in range(25):
-            run(at(0, batch=second, epochs=30))
+            run.progress(at(0, batch=second, epochs=30))
             clock.now += 1
     lines = sys.stderr.getvalue().splitlines()
     assert lines[0] == "epoch 1/30, step 1 of 10; about 4 min 59 s left"  # the first says how long it takes
@@ -199,9 +199,9 @@ def test_a_line_is_repeated_while_nothing_is_reported(clock, monkeypatch):
     with shown.watching():
         clock.now += 10.5  # data are read
         time.sleep(0.2)
-        shown(at(0))
+        shown.progress(at(0))
         clock.now += 5
-        shown(at(1, line=LINE, epochs=1))  # the end: its test sentences are translated yet
+        shown.progress(at(1, line=LINE, epochs=1))  # the end: its test sentences are translated yet
         for _ in range(3):
             clock.now += 10.5
             time.sleep(0.2)
@@ -228,9 +228,9 @@ def test_the_time_left_after_a_resume_counts_what_was_done_and_not_the_start(clo
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with alone.watching():
         clock.now += 30
-        alone(at(90, batch=5, epochs=100))
+        alone.progress(at(90, batch=5, epochs=100))
         clock.now += 1
-        alone(at(91, batch=5, epochs=100))
+        alone.progress(at(91, batch=5, epochs=100))
     assert sys.stderr.getvalue() == "epoch 92/100, step 5 of 10; about 8.5 s left\n"
 
 

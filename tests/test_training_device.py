@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 import torch
-from labelembed.lab.training.compile_warmup import warm_up
 from torch import nn
 
 from labelembed import seeds
@@ -86,22 +85,6 @@ def made_network() -> Network:
 class Floats(nn.Module):
     def forward(self, inputs):
         return inputs.float() / 255
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_warm_up_sends_a_batch_of_each_split_and_changes_nothing(training):
-    network = made_network().train(training)
-    network.scaling = Floats()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    data = made_data()
-    seen = []
-    network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
-    warm_up(network, data, 8)
-    assert seen == [(True, 8), (False, 20), (False, 7)]
-    after = network.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert network.training is training
 
 
 def test_compiled_run_learns_what_the_plain_one_does(tmp_path, monkeypatch):

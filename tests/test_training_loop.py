@@ -15,11 +15,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.models import InputScaling
-from labelembed.lab.runs.build import build_network
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.training import evaluation, trainer
+from labelembed.lab.runs.task import Classification, build_task
+from labelembed.lab.training import evaluation
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
@@ -111,9 +110,7 @@ def test_terms_of_the_history_are_means_over_the_rows_of_the_epoch(tmp_path):
     )
     train(recipe, tmp_path / "run")
     data = cached_data(recipe)
-    network = build_network(
-        recipe, num_labels=10, input_shape=data.input_shape, scaling=InputScaling(offset=[0.0], scale=[16.0])
-    )
+    network = build_task(recipe, data=data).build_network()
     with torch.no_grad():
         logits = network.logits(data.train.inputs).double().numpy()
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -143,13 +140,13 @@ def test_run_without_validation_and_test_rows_says_so(tmp_path):
 @pytest.mark.parametrize("data", [{"examples": 100}, None], ids=["validation set", "no validation set"])
 def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_made(data, tmp_path, monkeypatch):
     measured = []
-    evaluate = trainer.evaluate
+    evaluate = Classification.evaluate
 
-    def counted(network, data, split):
+    def counted(task, network, split):
         measured.append(split)
-        return evaluate(network, data, split)
+        return evaluate(task, network, split)
 
-    monkeypatch.setattr(trainer, "evaluate", counted)
+    monkeypatch.setattr(Classification, "evaluate", counted)
     # With so large a rate the error goes up and down: the last epoch is not the best one.
     fast = {"name": "sgd", "learning_rate": 3.0}
     settings = {"data": {"name": "digits", "train_examples": 190, "validation": data}, "optimizer": fast, "epochs": 6}
@@ -172,14 +169,14 @@ def script_metrics(monkeypatch, errors, nlls=None):
     """Makes the validation set's error and NLL follow a script; without `nlls` the NLL falls as the error rises."""
     epoch = 0
 
-    def evaluate(network, data, split):
+    def evaluate(task, network, split):
         nonlocal epoch
         if split == "test":
             return {"error": 0.5, "nll": 1.0}
         epoch += 1
         return {"error": errors[epoch - 1], "nll": nlls[epoch - 1] if nlls else 2 - errors[epoch - 1]}
 
-    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    monkeypatch.setattr(Classification, "evaluate", evaluate)
 
 
 @pytest.mark.parametrize(

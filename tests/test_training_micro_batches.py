@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.lab.training.checkpoints import SavingTimes
-from labelembed.lab.training.settings import CheckpointPolicy
 from tests.made_corpus import write_corpus
 from tests.made_training import assert_same_run, small_recipe, train, with_saved_geometry
 
@@ -60,21 +58,3 @@ def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     named = "".join(part.title() for part in name.split("_"))
     assert f"the 2 parts of a step are not the same as one batch for {named}: " in told
     assert reason in told
-
-
-# ---- saves that take no more than a share of the time
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.05, [1, 9]), (0.2, [1, 3, 5, 7, 9]), (1.0, list(range(1, 10)))])
-def test_saves_take_at_most_their_share_of_the_time(share, expected, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr("labelembed.lab.training.checkpoints.time.monotonic", lambda: clock[0])
-    times = SavingTimes(CheckpointPolicy(minimum_seconds=1000, every_steps=1, time_share=share))
-    saved = []
-    for step in range(1, 10):  # of 10 seconds; saving takes 4, so with a share of 0.05 it must be 76 seconds back
-        clock[0] += 10
-        if times.is_due(step, epoch_ends=step == 5):
-            with times.saving():
-                clock[0] += 4
-            saved.append(step)
-    assert saved == expected

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from labelembed.lab.runs.training_network import network_for
 
 from labelembed.lab.data import read_corpus
-from labelembed.lab.training.decoding import Decoding, decode, text_metrics
-from labelembed.lab.training.evaluation import token_metrics
+from labelembed.lab.runs.task import build_task
+from labelembed.lab.training.decoding import Decoding, decode, text_metrics, token_metrics
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import bleu
 from tests.made_corpus import write_corpus
@@ -19,6 +18,10 @@ from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import contents, stop_after, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
+
+
+def network_of(recipe, corpus):
+    return build_task(recipe, data=corpus).build_network()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def token_by_token(network, pairs):
 
 def test_token_metrics_are_those_of_each_sentence_alone(made):
     corpus = read_corpus(made / "corpus")
-    network = network_for(sequence_recipe(made), corpus)
+    network = network_of(sequence_recipe(made), corpus)
     loss, wrong, count = token_by_token(network, corpus.validation)
     assert count == corpus.validation.num_examples
     network.train()
@@ -67,7 +70,7 @@ def test_history_has_means_over_tokens_not_over_batches(made, tmp_path):
     )
     result = train(recipe, tmp_path / "run")
     corpus = read_corpus(made / "corpus")
-    loss, _, count = token_by_token(network_for(recipe, corpus), corpus.train)
+    loss, _, count = token_by_token(network_of(recipe, corpus), corpus.train)
     (line,) = RunFolder(tmp_path / "run").history()
     assert line["train"]["output"] == pytest.approx(loss / count, rel=1e-5)
     assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["validation"].keys()
@@ -101,9 +104,9 @@ def test_tied_output_layer_is_one_with_the_embedding_after_training_and_resuming
     stop_after(recipe, tmp_path, 11)
     train(recipe, tmp_path)
     corpus = read_corpus(made / "corpus")
-    network = network_for(recipe, corpus)
+    network = network_of(recipe, corpus)
     assert network.objective.output.weight is network.encoder.target_embedding.weight
-    untied = network_for(sequence_recipe(made, model=model | {"tied_output": False}), corpus)
+    untied = network_of(sequence_recipe(made, model=model | {"tied_output": False}), corpus)
     assert untied.parameter_count() - network.parameter_count() == corpus.num_labels * 12
 
 
@@ -113,7 +116,7 @@ def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
         made, epochs=1, max_gradient_norm=0.01, optimizer={"name": "sgd", "learning_rate": 1.0}, batch_size=60
     )
     corpus = read_corpus(made / "corpus")
-    before = network_for(recipe, corpus).state_dict()
+    before = network_of(recipe, corpus).state_dict()
     train(recipe, tmp_path)
     after = dict(contents(tmp_path))
     moved = sum(
@@ -126,7 +129,7 @@ def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
 
 def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypatch):
     corpus = read_corpus(made / "corpus")
-    network = network_for(sequence_recipe(made), corpus)
+    network = network_of(sequence_recipe(made), corpus)
     sources = [corpus.train.source[place] for place in range(20)]
     together = decode(network, sources, Decoding(beam=3))
     monkeypatch.setattr("labelembed.lab.training.decoding._TOKENS_AT_ONCE", 1)

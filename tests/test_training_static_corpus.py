@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from labelembed.lab.runs.training_network import network_for
 
 from labelembed.lab.data import read_corpus
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.task import build_task
 from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -16,6 +16,12 @@ from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
+
+
+def network_of(recipe, corpus):
+    return build_task(recipe, data=corpus).build_network()
+
+
 QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
 
 
@@ -32,7 +38,7 @@ def test_tokens_that_no_row_has_stand_apart_from_all_words(tmp_path):
     never = [PAD, UNKNOWN, BEGIN]
     # Of a run the class means of what it never saw are the mean over all rows, all the same.
     assert torch.equal(geometry.vectors[PAD], geometry.vectors[BEGIN])
-    objective = network_for(
+    objective = network_of(
         static(tmp_path, tmp_path / "run" / "label_geometry.safetensors"), read_corpus(tmp_path / "corpus")
     ).objective
     vectors = objective.vectors
@@ -61,7 +67,7 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     assert result["test"]["error"] < 0.2
     saved = SavedRun.load(tmp_path / "run")
     corpus = saved.read_corpus(str(tmp_path / "corpus"))
-    assert saved.evaluate(corpus, "test")["bleu"] == result["test"]["bleu"]
+    assert saved.evaluate_corpus(corpus, "test")["bleu"] == result["test"]["bleu"]
     lines = [source for source, _ in made_pairs(40, seed=9, longest=3)]
     wanted = [target for _, target in made_pairs(40, seed=9, longest=3)]
     found = [line.translations[0] for line in saved.translate(lines, Decoding(beam=3))]

@@ -24,10 +24,9 @@ from labelembed.lab.recipes.variants import variants_of
 from labelembed.lab.results import Comparison
 from labelembed.lab.runs.comparison import run_comparison
 from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.jobs import Job, least_used, make, run_jobs
-from labelembed.lab.runs.jobs import run_job
+from labelembed.lab.runs.jobs import Job, least_used, make, run_job, run_jobs
 from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
-from from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes
@@ -332,7 +331,9 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
     # One run was broken off, one failed, one has finished; one was never begun.
     stop_after(*folders["one_hot seed 0"], 7)
     stop_after(*folders["label_embedding seed 0"], 7)
-    RunFolder(folders["label_embedding seed 0"][1]).write("result.json", {"format": 1, "status": "failed", "message": "made"})
+    RunFolder(folders["label_embedding seed 0"][1]).write(
+        "result.json", {"format": 1, "status": "failed", "message": "made"}
+    )
     train(*folders["label_embedding seed 1"])
     before = RunFolder(folders["label_embedding seed 1"][1]).result()
 
@@ -372,7 +373,7 @@ def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):
 def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     (tmp_path / "file").write_text("")
     job = Job("a run", {"do": "work", "value": 1}, tmp_path / "file" / LOG_FILE)
-    event = make(do_job, job, ignore_progress, lambda: False)
+    event = make(do_job, job, lambda progress: None, lambda: False)
     assert (event.kind, event.result["value"]) == ("done", 1)
     assert with_last_lines("first\nsecond", None) == with_last_lines("first", tmp_path / "none") == "first"
     (tmp_path / "log").write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)
