@@ -94,7 +94,7 @@ Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
 def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | None:
     """Returns what a run has left under a name; None where it left nothing, or nothing that can be true."""
     try:
-        content = RunFolder(run.folder).evidence(name)
+        content = RunFolder(run.folder).read(f"diagnostics/{name}.json")
         return kind.model_validate(content) if content else None
     except (RunFolderError, ValidationError):
         return None

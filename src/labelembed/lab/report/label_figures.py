@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchies, to_json
-from labelembed.geometry.clustering import LinkageMethod
-from labelembed.geometry.senses import dataset_of
+from labelembed.geometry import LabelGeometry, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
 from labelembed.lab.report.formatting import short_label
@@ -41,15 +39,8 @@ def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[
     Raises:
         DataError: When `source`, a hierarchy as `geometry.read_hierarchy` takes it, cannot be read.
     """
-    known = source or dataset_of(names)
-    if source is None and known not in shipped_hierarchies():
-        return None
-    try:
-        return tuple(path[-1] for path in read_hierarchy(str(known), names).paths)
-    except DataError:
-        if source is not None:
-            raise
-        return None  # some of the labels only
+    known = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
+    return None if known is None else tuple(path[-1] for path in known.paths)
 
 
 def label_figure(
@@ -59,7 +50,7 @@ def label_figure(
     *,
     groups: Sequence[str] | None = None,
     key: str = "labels",
-    method: LinkageMethod = "average",
+    method: str = "average",
 ) -> Figure:
     """Returns the tree of labels, a label a line, and beside it squares in the order of the tree.
 
@@ -141,7 +132,7 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
 
 
 def export_geometry(
-    geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", groups: Sequence[str] | None = None
+    geometry: LabelGeometry, folder: Path, *, method: str = "average", groups: Sequence[str] | None = None
 ) -> list[Path]:
     """Writes the tree, the tree beside the matrix (both as SVG and PDF), tree.json and distances.csv.
 
@@ -158,7 +149,6 @@ def export_geometry(
     import pandas as pd
 
     names, distances = geometry.names, geometry.distances().numpy()
-    joined = linkage(geometry, method)
     relative = distances * (len(names) - 1) / np.maximum(distances.sum(axis=1, keepdims=True), 1e-12)
     panels = [Panel("relative distance", relative)]
     make_folder(folder)
@@ -167,7 +157,6 @@ def export_geometry(
     return [
         *label_figure(names, distances, groups=groups, method=method, key="tree").save(folder),
         *label_figure(names, distances, panels, groups=groups, method=method, key="matrix").save(folder),
-        write_text(folder / "tree.json", to_json(joined, names)),
         write_csv(table, folder / "distances.csv"),
     ]
 
