@@ -177,6 +177,11 @@ class Comparison:
         """Returns the numbers of ``comparison.csv``, a row a variant: fractions and nats, NaN where there is none."""
         return report.comparison_rows(self.read)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns `table` as one dictionary a variant; None where there is no number."""
+        frame = self.table()
+        return [{str(key): value for key, value in row.items()} for row in _without_nan(frame).to_dict("records")]
+
     def run_table(self) -> DataFrame:
         """Returns the numbers of ``runs.csv``, a row a run, with those that failed or have not finished."""
         return report.runs_table(self.read)
@@ -215,6 +220,10 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.notebook_html(self.read)
+
+
+def _without_nan(frame: DataFrame) -> DataFrame:
+    return frame.astype(object).where(frame.notna(), None)
 
 
 def is_file_name(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""`labelembed translate`: lines in, lines out."""
+"""The subcommand translate: lines in, lines out."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.evaluate import USE
 from labelembed.lab.cli.options import (
+    BestRunArgument,
     DeviceOption,
     JsonOption,
-    QuietOption,
-    RunArgument,
+    load_run,
+    open_output,
     out_option,
-    torch_device,
-    written,
+    use_device,
 )
-from labelembed.lab.cli.program import verb
 
 if TYPE_CHECKING:
     from labelembed.lab.runs.saved_run import SavedRun, TranslatedLine
     from labelembed.lab.training.decoding import Decoding
 
 
-@verb(
-    "Use what was trained",
-    "labelembed translate runs/en-de input.txt --beam 10 --out translated.txt",
-    "labelembed translate runs/en-de input.txt --n-best 3 --length-penalty 1.5",
+@subcommand(
+    USE,
+    "labelembed translate runs/en-de input.txt --set decoding.beam=10 --out translated.txt",
+    "labelembed translate runs/en-de input.txt --n-best 3 --set decoding.length_penalty=1.5",
 )
 def translate(
-    run: RunArgument,
+    run: BestRunArgument,
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Text with a sentence a line, plain or gzipped; - is standard input.")
     ] = "-",
@@ -44,13 +45,12 @@ def translate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the recipe's decoding. --beam 10, --length-penalty 1.5, --maximum-length 80 and "
-            "--replace-unknown are short for four of them.",
+            help="Change how sentences are found: decoding.beam=10, decoding.length_penalty=1.5, "
+            "decoding.maximum_length=80, decoding.replace_unknown=true.",
         ),
     ] = None,
     out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
     device: DeviceOption = None,
-    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Translate the lines of a text with a finished run; Ctrl-C keeps what is done."""
@@ -58,16 +58,14 @@ def translate(
     from labelembed.lab.data.corpus.lines import line_blocks
     from labelembed.lab.errors import InterruptedTraining
     from labelembed.lab.runs.display import counting_progress
-    from labelembed.lab.runs.saved_run import SavedRun
     from labelembed.lab.training.device import Stopped
 
-    saved = SavedRun.load(run)
-    saved.network.to(torch_device(device))
+    saved = load_run(run, use_device(device))
     decoding = _decoding(saved, settings or [], n_best=n_best)
     lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
     done, unknown_lines = 0, 0
     try:
-        with written(out) as target, counting_progress("translated {:,} lines", quiet=quiet) as show:
+        with open_output(out) as target, counting_progress("translated {:,} lines", quiet=out is None) as show:
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
                 _write(target, number, line, n_best=n_best, as_json=as_json)
@@ -89,11 +87,7 @@ def translate(
 
 
 def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decoding:
-    """Returns how sentences are found: as the recipe says, with what was typed.
-
-    Raises:
-        LabelEmbedError: A setting is none of the recipe's decoding, or out of its range.
-    """
+    """Returns how sentences are found: as the recipe says, with what was typed."""
     from labelembed.errors import LabelEmbedError
     from labelembed.lab.runs.build import changed_recipe
 
@@ -109,8 +103,8 @@ def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decod
 
 def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int, as_json: bool) -> None:
     if as_json:
-        found = {"source": line.source, "translations": [one._asdict() for one in line.translations]}
-        out.write(json.dumps(found, ensure_ascii=False) + "\n")
+        about = {"source": line.source, "translations": [one._asdict() for one in line.translations]}
+        out.write(json.dumps(about, ensure_ascii=False) + "\n")
     elif n_best == 1:
         out.write((line.translations[0].text if line.translations else "") + "\n")
     else:
