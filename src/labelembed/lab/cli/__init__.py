@@ -12,14 +12,14 @@ import typer
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.cli import (  # noqa: F401 - each adds its subcommands, in the order of the help
-    train,
     evaluate,
-    predict,
-    translate,
     labels,
-    report,
-    recipes,
+    predict,
     preprocess,
+    recipes,
+    report,
+    train,
+    translate,
 )  # isort: skip
 from labelembed.lab.cli.app import app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once

@@ -87,13 +87,13 @@ def check(
     """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.build import build_data
-    from labelembed.lab.runs.comparison import plan_comparison
+    from labelembed.lab.runs.comparison import Plan, plan_comparison
     from labelembed.lab.runs.display import RunDisplay, duration, say
     from labelembed.lab.runs.pools import default_jobs
     from labelembed.lab.runs.run import seconds_of_a_run, try_network
 
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
-    plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
+    plan = plan_comparison(Plan(chosen, name, Path("comparisons") / f".check-{name}"))
     with RunDisplay(chosen.data["name"], quiet=as_json).watching() as display:
         read = build_data(chosen, progress=display.reading)
     network = try_network(chosen, read)

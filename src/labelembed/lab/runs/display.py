@@ -6,14 +6,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.device import process_index
 from labelembed.lab.training.reporter import Progress, Reporter
+from labelembed.lab.training.run_folder import RunFolder
 
 _STARTING = "starting"
 # Elsewhere than on a terminal there is a line at least so often, and at the end of an epoch, but not more often than:
@@ -138,11 +140,16 @@ class Shown:
             if time.monotonic() - self._at >= every:
                 self._print(line)
 
+    @property
+    def has_bars(self) -> bool:
+        """Whether what goes on is seen without lines."""
+        return self._bars is not None or _is_notebook()
+
     def say(self, line: str) -> None:
-        """Prints a line that stays, above the bars; not where a notebook has a bar."""
+        """Prints a line that stays, above the bars."""
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False)
-        elif not self.quiet and not _is_notebook():
+        elif not self.quiet:
             self._print(line)
 
     def remove(self, name: str) -> None:
@@ -221,65 +228,64 @@ class RunsDisplay:
     """Shows runs that are made in other processes, by what their folders say.
 
     Args:
-        runs: Name and folder of each run that is to be made.
-        total: Number of runs, with those that were finished before.
-        epochs: Of each run.
+        total: How many there are.
+        reused: How many of them were finished before.
         quiet: Show nothing.
+        hide_test: Show no metric of the test set: nobody is to choose by it, not even by watching.
     """
 
-    def __init__(self, runs: Sequence[tuple[str, Path]], *, total: int, epochs: int, quiet: bool) -> None:
+    def __init__(self, *, total: int, reused: int, quiet: bool = False, hide_test: bool = False) -> None:
         self.shown = Shown(quiet=quiet)
-        self._runs, self._total, self._epochs = dict(runs), total, epochs
-        self._done, self._left = total - len(runs), TimeLeft()
-        self._made = dict.fromkeys(self._runs, 0.0)
+        self._total, self._done, self._to_make, self._hide_test = total, reused, total - reused, hide_test
+        self._under_way: dict[str, RunFolder] = {}
+        self._made: dict[str, float] = {}
         self._sizes: dict[str, int] = {}
+        self._epochs, self._left = 1, TimeLeft()
+
+    def add(self, name: str, folder: Path, epochs: int) -> None:
+        """Takes a run that is to be made."""
+        self._under_way[name], self._epochs = RunFolder(folder), epochs
 
     def update(self) -> None:
         """Looks how far the runs are."""
-        from labelembed.lab.errors import LabelEmbedError
-        from labelembed.lab.training.run_folder import RunFolder
-
-        if self.shown.quiet:
-            return
-        for name, folder in self._runs.items():
-            file = folder / "history.jsonl"
+        for name, folder in self._under_way.items():
+            file = folder.path / "history.jsonl"
             size = file.stat().st_size if file.exists() else 0
-            if size in (0, self._sizes.get(name, -1)):
+            if size == self._sizes.get(name, 0):
                 continue
             self._sizes[name] = size
-            try:
-                history = RunFolder(folder).history()
-            except (LabelEmbedError, OSError):  # the run says what is wrong with it
-                continue
-            if history:
+            with suppress(RunFolderError, OSError):  # the run itself says what is wrong with its folder
+                history = folder.history()
                 self._made[name] = float(len(history))
                 epoch = f"epoch {len(history)}/{self._epochs}"
+                text = f"{epoch} {epoch_text(self._visible(history[-1]))}" if history else ""
                 line = f"[{self._done}/{self._total}] {name}: {epoch}; {self._time_left()}"
-                text = f"{epoch} {epoch_text(history[-1])}"
-                self.shown.show(f"  {name}", len(history) / max(self._epochs, 1), text, name=name, line=line)
+                self.shown.show(f"  {name}", len(history) / self._epochs, text, name=name, line=line)
         self._show_all()
 
     def ended(self, name: str, error: str, result: dict[str, Any]) -> None:
         """Shows how a run ended; `error` is empty where it finished."""
         self._done += 1
         self._made[name] = float(self._epochs)
-        self._runs.pop(name, None)
+        self._under_way.pop(name, None)
         self.shown.remove(name)
-        left = self._time_left()
+        left, head = self._time_left(), f"[{self._done}/{self._total}] {name}: "
         if error:
-            self.shown.say(f"[{self._done}/{self._total}] {name}: FAILED: {error.splitlines()[0]}")
-        elif self.shown._bars is None:
+            self.shown.say(f"{head}FAILED: {error.splitlines()[0]}")
+        elif not self.shown.has_bars:
             seconds = duration(float(result.get("seconds") or 0))
-            self.shown.say(f"[{self._done}/{self._total}] {name}: {metrics_text(result)} ({seconds}); {left}")
+            self.shown.say(f"{head}{metrics_text(self._visible(result))} ({seconds}); {left}")
         self._show_all()
 
+    def _visible(self, line: dict[str, Any]) -> dict[str, Any]:
+        return line | {"test": None} if self._hide_test else line
+
     def _show_all(self) -> None:
-        made = sum(self._made.values()) / max(self._epochs, 1)
-        share = (self._total - len(self._made) + made) / max(self._total, 1)
+        share = (self._total - self._to_make + sum(self._made.values()) / self._epochs) / max(self._total, 1)
         self.shown.show(f"{self._done} of {self._total} runs", share, self._time_left())
 
     def _time_left(self) -> str:
-        return self._left(sum(self._made.values()), self._epochs * len(self._made))
+        return self._left(sum(self._made.values()), self._epochs * self._to_make)
 
 
 @contextmanager

@@ -99,14 +99,10 @@ class Tuning:
         """Returns where the run of a trial is."""
         return self.out / variant.folder / f"trial-{number:03d}"
 
-    def runs(self) -> list[tuple[str, Recipe, Path]]:
-        """Returns name and folder of the runs of all trials, each with the arguments of its variant's first trial."""
+    def folders(self) -> list[Path]:
+        """Returns where the runs of all trials are."""
         tuned = [variant for variant, space in self.spaces if space]
-        return [
-            (f"{variant.name} trial {number}", self.recipe_of(variant, {}), self.folder_of(variant, number))
-            for number in range(self.trials)
-            for variant in tuned
-        ]
+        return [self.folder_of(variant, number) for variant in tuned for number in range(self.trials)]
 
 
 def plan_tuning(
