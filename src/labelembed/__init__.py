@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from labelembed.errors import LabelEmbedError as LabelEmbedError
     from labelembed.geometry import LabelGeometry as LabelGeometry
     from labelembed.geometry import Neighbour as Neighbour
-    from labelembed.lab.comparing import compare as compare
-    from labelembed.lab.results import Comparison as Comparison
-    from labelembed.lab.results import Run as Run
+    from labelembed.lab.runs.comparison import compare as compare
+    from labelembed.lab.runs.results import Comparison as Comparison
+    from labelembed.lab.runs.results import Run as Run
     from labelembed.lab.runs.saved_run import SavedRun as SavedRun
     from labelembed.metrics import fit_temperature as fit_temperature
     from labelembed.objectives import *  # noqa: F403
@@ -38,8 +38,8 @@ _MODULES = {
     "objectives": "OBJECTIVES AdaptiveLabels ConfidencePenalty Distillation LabelEmbedding LabelSmoothing Objective "
     "OneHot OnlineLabelSmoothing Retrospection StaticLabels TeacherFree Terms",
     "lab.errors": "RecipeError RunFolderError TrainingError",
-    "lab.comparing": "compare",
-    "lab.results": "Comparison Run",
+    "lab.runs.comparison": "compare",
+    "lab.runs.results": "Comparison Run",
     "lab.runs.saved_run": "SavedRun",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -1,99 +1,104 @@
-"""The command line: verbs of a few lines each over the rooms below."""
+"""The command line: each subcommand is a few lines over the packages below; `main` says what is wrong, once."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 import typer
 
-from labelembed import __version__
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli import (  # noqa: F401 - each adds its verbs to the program
-    compare_verb,
-    labels_verb,
-    preprocess_verb,
-    reading_verbs,
-    recipe_verbs,
-    report_verbs,
-    training_verbs,
-    translate_verb,
-    tune_verb,
-)
-from labelembed.lab.cli.launched import end_with_launcher, process_count, process_number, refuse_several
-from labelembed.lab.cli.options import without_set
-from labelembed.lab.cli.program import app
-from labelembed.lab.cli.steady_stream import steady
-from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.cli import (  # noqa: F401 - each adds its subcommands, in the order of the help
+    evaluate,
+    labels,
+    predict,
+    preprocess,
+    recipes,
+    report,
+    train,
+    translate,
+)  # isort: skip
+from labelembed.lab.cli.app import app
+from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"labelembed {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _everything(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
-) -> None:
-    """Train networks with learned label similarities, and measure whether they help."""
-    refuse_several(context.invoked_subcommand)
-    group: Any = context.command
-    verb = group.get_command(context, context.invoked_subcommand or "")
-    if context.obj is not None and verb is not None:
-        context.obj["has_set"] = any("--set" in parameter.opts for parameter in verb.params)
+# Typer has no public name for it.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
-    end_with_launcher()
-    if sys.stderr is not None:
-        sys.stderr = steady(sys.stderr)
-    code = _called()
+    if sys.stderr is not None and not isinstance(sys.stderr, _SteadyStream):
+        sys.stderr = cast(Any, _SteadyStream(sys.stderr))
+    code = _exit_code()
     gc.freeze()  # once torch is imported, Python's last collections would take a second
     sys.exit(code)
 
 
-def _called() -> int:
-    """Calls the verb; returns the exit code, once what is wrong has been said."""
-    verb = {"has_set": True}
+def _exit_code() -> int:
+    """Calls the subcommand; returns the exit code, once what is wrong has been said."""
     try:
         with stop_at_once():
-            app(obj=verb, prog_name="labelembed")
-        return 0
+            return int(app(prog_name="labelembed", standalone_mode=False) or 0)
     except Stopped as stopped:
-        return complain("stopped; to go on, give the same command again", 128 + stopped.signal_number)
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
+        return _complain(
+            "stopped; what is finished is kept. To go on, give the same command again", 128 + stopped.signal_number
+        )
     except LabelEmbedError as error:
-        message = str(error)
-        if not verb["has_set"] and "--set " in message:
-            message = f"{without_set(message)}\n(a key of the recipe: change the file, or train with that key)"
-        return complain(_of_this_process(message), error.exit_code)
+        which = f"(process {process_index()} of {process_count()}) " if process_index() else ""
+        return _complain(f"{which}{error}", error.exit_code)
+    except _UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "labelembed"
+        return _complain(f"{' '.join(error.format_message().split())} See {where} --help", 2)
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RecursionError:
-        return complain("a file is nested too deeply to be read", 2)
+        return _complain("a file is nested too deeply to be read", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}{error.strerror or error}", 2)
+        return _complain(f"{where}{error.strerror or error}", 2)
 
 
-def _of_this_process(message: str) -> str:
-    """Returns a message with the process it is of, where there are several; the first one's stands as it is."""
-    number = process_number()
-    return message if number == 0 else f"(process {number} of {process_count()}) {message}"
-
-
-def complain(message: str, code: int) -> int:
-    """Prints one message, at most ten lines of it, to standard error; returns `code`."""
+def _complain(message: str, code: Any) -> int:
+    """Prints one message, at most ten lines of it, to standard error; returns the exit code."""
     lines = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in message.splitlines()] or ["failed"]
     if len(lines) > 10:
         lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]
-    print("\n".join(["error: " + lines[0], *lines[1:]] if code - 128 not in SIGNALS else lines), file=sys.stderr)
-    return code
+    heading = "" if code - 128 in SIGNALS else "error: "
+    print(heading + "\n".join(lines), file=sys.stderr)
+    return int(code)
+
+
+class _SteadyStream:
+    """Standard error that ends no work when nobody reads it any more: what cannot be written is dropped.
+
+    Otherwise a progress line would end a run of hours as soon as its terminal is closed, or `tee` is killed.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._falling_silent():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._falling_silent():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _falling_silent(self) -> Any:
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):  # no file, as where a test takes what is written
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)

@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs share, each declared once."""
+"""Options and arguments that several subcommands share, each declared once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
 
 def out_option(metavar: str, text: str) -> Any:
-    """Returns `--out`, which is called and shortened alike in every verb that writes something."""
+    """Returns `--out`, which is called and shortened alike in every subcommand that writes something."""
     return typer.Option("--out", "-o", metavar=metavar, help=text)
 
 
 @contextlib.contextmanager
-def written(out: Path | None) -> Iterator[IO[str]]:
-    """Gives what a verb writes its lines to: the file of `--out`, or standard output."""
+def open_output(out: Path | None) -> Iterator[IO[str]]:
+    """Gives what a subcommand writes its lines to: the file of `--out`, or standard output."""
     if out is None:
         yield sys.stdout
         return
@@ -32,10 +32,10 @@ def written(out: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def device_for_runs(device: str | None) -> str | None:
-    """Returns what runs are told of a device: `cpu`, or None for the GPU that there is.
+def use_device(device: str | None) -> str | None:
+    """Returns what a run is told of a device: `cpu`, or None for the GPU that there is.
 
-    `cuda:1` hides the other GPUs from this process and those it starts, so that runs find this one alone.
+    `cuda:1` hides the other GPUs from this process, so that it finds this one alone.
 
     Raises:
         LabelEmbedError: There is no such device.
@@ -58,91 +58,82 @@ def device_for_runs(device: str | None) -> str | None:
     return None
 
 
-def torch_device(device: str | None) -> str:
-    """Returns the device that a verb computes on itself, by what `device_for_runs` made of `--device`."""
+def load_run(run: Path, device: str | None) -> Any:
+    """Returns the finished run of a folder, of a comparison the best one, on the device that `use_device` left."""
     import torch
 
-    if device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "mps"
+    from labelembed.lab.runs.saved_run import SavedRun
+
+    saved = SavedRun.load(best_run_of(run))
+    gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    saved.network.to("cpu" if device == "cpu" else gpu)
+    return saved
+
+
+def best_run_of(run: Path) -> Path:
+    """Returns a run folder as it is, and of a comparison folder its best run by validation, which is said."""
+    from labelembed.lab.runs.results import best_run
+
+    best = best_run(run)
+    if best != run:
+        typer.echo(f"note: {run} is a comparison; its best run on the validation set is {best}", err=True)
+    return best
+
+
+def recipe_settings(
+    settings: list[str] | None,
+    *,
+    seed: int | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+) -> list[str]:
+    """Returns the settings of `--set` with those that have an option of their own."""
+    named = {"seed": seed, "epochs": epochs, "optimizer.learning_rate": lr, "batch_size": batch_size}
+    return [*(settings or []), *(f"{key}={value!r}" for key, value in named.items() if value is not None)]
 
 
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe that ships (see `labelembed recipes`) or a YAML file; without one, the recipe that fits --data.",
+        help="A recipe that ships (see `labelembed list`) or a YAML file; without one, the recipe that fits --data.",
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-DataOption = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="File or folder of the data; short for --set data.path.")
+BestRunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or a comparison folder, of which the best run is taken.")
 ]
+DataOption = Annotated[str | None, typer.Option("--data", metavar="PATH", help="File or folder of the data.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a key of the recipe, e.g. objective.temperature=3; repeat it for more keys. "
-        "--seed 3, --epochs 20, --lr 0.01 and --batch-size 64 are short for four of them.",
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe: objective.temperature=3; may be repeated."
     ),
 ]
-ObjectivesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--objectives", metavar="NAME[:KEY=VALUE...],...", help="The objectives; by default those of the recipe."
-    ),
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option("--seeds", metavar="N|A-B|A,B,...", help="How many seeds (8), or which ones (0-7, or 3,5)."),
-]
+SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="The seed of the run.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="N", help="How often it sees the training set.")]
+LearningRateOption = Annotated[float | None, typer.Option("--lr", metavar="RATE", help="The learning rate.")]
+BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Examples of a step.")]
 BaselineOption = Annotated[
-    str | None,
-    typer.Option("--baseline", metavar="NAME", help="The objective that the others are compared with."),
+    str | None, typer.Option("--baseline", metavar="NAME", help="The objective that the others are compared with.")
 ]
 GroupsOption = Annotated[
     str | None,
     typer.Option("--groups", metavar="FILE", help='Groups of labels: a JSON file, {"group": [labels]}, or `cifar100`.'),
 ]
-WordnetOption = Annotated[bool, typer.Option("--wordnet", help="Compare the labels with WordNet, by their names.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite what is there.")]
 TrackOption = Annotated[
     str | None,
-    typer.Option(
-        "--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow too (extra `track`)."
-    ),
+    typer.Option("--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow (extra `track`)."),
 ]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
-        callback=device_for_runs,
         help="Where to compute; by default on the GPU if there is one.",
     ),
 ]
-JobsOption = Annotated[
-    int | None,
-    typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at once; by default one a GPU, else one a core."),
-]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of this dask scheduler, tcp://HOST:PORT."),
-]
-SpaceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--space",
-        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
-        help="Tune this key too, or over this range, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated. "
-        "`objective` tunes the objectives' own arguments only.",
-    ),
-]
-
-
-def without_set(message: str) -> str:
-    """Returns a message for a verb that has no `--set`: it names the keys of the recipe alone."""
-    return message.replace("--set ", "")

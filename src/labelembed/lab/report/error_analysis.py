@@ -1,277 +1,235 @@
-"""What runs get wrong, and what the page says of it: distinct examples, confused labels, the worst in detail."""
+"""What the runs got wrong and a sample of what they wrote, read from `diagnostics/`: a folder may come from anybody."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.lab.report.diagnostics_files import Bins, ErrorDiagnostics, WorstExample, read_diagnostics
-from labelembed.lab.report.formatting import counted, listed, number, seeds_text, shortened
-from labelembed.lab.report.similarities import LabelSimilarities
-from labelembed.lab.report.tables import Cell, Heading, Line, Table
-from labelembed.lab.special_tokens import SPECIAL_TOKENS
+from labelembed.lab.report.comparison import RunRecord, VariantRuns
+from labelembed.lab.report.formatting import counted, number
+from labelembed.lab.report.labels import LabelSimilarities
+from labelembed.lab.report.tables import Table, make_table
 from labelembed.lab.training.run_folder import RunFolder
 
-_MOST_WORST = 12
-_MOST_CONFUSED = 10
-_NAME_LENGTH = 40
+_BINS, _MOST_SHOWN = 15, 12
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Share = Annotated[float, Field(ge=0, le=1.000001)]  # a float sum of shares may end a little above 1
+BinOf = Annotated[list[Share | None], Field(min_length=_BINS, max_length=_BINS)]
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Count, confidence and accuracy [bins] in bins of equal width, of all runs together; nan where a bin is empty."""
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    count: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
+
+class _Bins(_Strict):
+    count: list[Count] = Field(min_length=_BINS, max_length=_BINS)
+    confidence: BinOf
+    accuracy: BinOf
+
+
+class _Reliability(_Strict):
+    before: _Bins
+    calibrated: _Bins | None = None
+
+
+class HighLossExample(_Strict):
+    """An example with a high loss: label, prediction and their probabilities, as picture or as text."""
+
+    row: Count
+    label: Count
+    predicted: Count
+    share: Share
+    predicted_share: Share
+    png: str | None = Field(None, pattern=r"^[A-Za-z0-9+/=\s]+$", max_length=100_000)
+    text: str | None = Field(None, max_length=1_000)
+
+
+class ErrorDiagnostics(_Strict):
+    """``diagnostics/errors.json``: `confusions` are [true class, predicted class, count]."""
+
+    split: str
+    labels: int = Field(ge=1, lt=2**53)
+    examples: int = Field(ge=1, lt=2**53)
+    confusions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
+    of_label: list[Count] | None = None
+    reliability: _Reliability
+    worst: list[HighLossExample]
+
+    @model_validator(mode="after")
+    def _fits(self) -> ErrorDiagnostics:
+        named = [label for pair in self.confusions for label in pair[:2]]
+        named += [label for one in self.worst for label in (one.label, one.predicted)]
+        if max(named, default=0) >= self.labels or len(self.of_label or range(self.labels)) != self.labels:
+            raise ValueError(f"not of {self.labels} labels")
+        if any((one.png is None) == (one.text is None) for one in self.worst):
+            raise ValueError("an example is neither a picture nor a text")
+        return self
+
+
+class _Sentence(_Strict):
+    place: int
+    source: str
+    reference: str
+    output: str
+    score: float  # its chrF
+
+
+class SentenceDiagnostics(_Strict):
+    """``diagnostics/sentences.json``."""
+
+    split: str
+    of: int
+    sentences: list[_Sentence] = Field(min_length=1)
+
+
+Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
+
+
+def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | None:
+    """Returns what a run has left under a name; None where it left nothing, or nothing that can be true."""
+    try:
+        content = RunFolder(run.folder).read(f"diagnostics/{name}.json")
+        return kind.model_validate(content) if content else None
+    except (RunFolderError, ValidationError):
+        return None
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Errors of a variant's runs.
+    """Errors of a variant's runs, added up.
 
     Attributes:
-        split: Of which examples.
-        labels: How many labels there are.
+        first: What the first run left: its split, labels and examples with the highest loss.
+        seed: Of that run.
         runs: How many runs are added up.
-        examples: How many examples each run was measured on.
         pairs: How often label `a` is predicted as `b`, for `(a, b)`, over all runs.
-        of_label: Examples of each label, or None with thousands of labels.
-        reliability: Before temperature scaling.
-        calibrated: With the temperature of each run; None where any has none.
-        worst: Examples of the first run with the highest loss.
-        worst_seed: The seed of that run.
-        ever_wrong: How many distinct examples any run gets wrong; None where the runs keep no outcomes.
-        always_wrong: How many every run gets wrong.
-        unknown: Why runs are not counted, by seed.
+        reliability: Count, mean confidence and accuracy [3, bins] of the examples, nan where a bin is empty.
+        calibrated: The same with the temperature of each run; None where any has none.
+        wrong: Which examples each run gets wrong [runs, N]; None where any run keeps no outcomes.
     """
 
-    split: str
-    labels: int
+    first: ErrorDiagnostics
+    seed: int
     runs: int
-    examples: int
-    pairs: dict[tuple[int, int], int]
-    of_label: NDArray[np.int64] | None
-    reliability: Reliability
-    calibrated: Reliability | None
-    worst: list[WorstExample]
-    worst_seed: int
-    ever_wrong: int | None = None
-    always_wrong: int | None = None
-    unknown: dict[int, str] = field(default_factory=dict)
+    pairs: Counter[tuple[int, int]]
+    reliability: NDArray[np.float64]
+    calibrated: NDArray[np.float64] | None
+    wrong: NDArray[np.bool_] | None
 
-    @property
-    def mistakes(self) -> int:
-        """How many predictions are wrong, over all runs."""
-        return sum(self.pairs.values())
-
-    def confused(self, most: int) -> list[tuple[int, int, int]]:
-        """Returns (true class, predicted class, count over all runs), the most frequent first."""
-        ordered = sorted(self.pairs.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(true, predicted, count) for (true, predicted), count in ordered[:most]]
+    def counts(self, count: int) -> NDArray[np.float64]:
+        """Returns how often each of the first labels is predicted as another [count, count]."""
+        table = np.zeros((count, count))
+        for (true, predicted), times in self.pairs.items():
+            if max(true, predicted) < count:
+                table[true, predicted] = times
+        return table
 
 
 def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     """Returns what a variant's runs get wrong; None where no run left anything."""
-    unknown: dict[int, str] = {}
-    read: dict[int, ErrorDiagnostics] = {}
-    for seed, run in variant.runs.items():
-        found = read_diagnostics(run, "errors", ErrorDiagnostics)
-        if isinstance(found, str):
-            unknown[seed] = found
-        elif {(one.labels, one.split) for one in read.values()} - {(found.labels, found.split)}:
-            unknown[seed] = "diagnostics/errors.json: of other labels or examples than the first run"
-        else:
-            read[seed] = found
+    read = {
+        seed: one for seed, run in variant.runs.items() if (one := read_diagnostics(run, "errors", ErrorDiagnostics))
+    }
     if not read:
         return None
-    first_seed, first = next(iter(read.items()))
+    seed, first = next(iter(read.items()))
+    alike = {seed: one for seed, one in read.items() if (one.labels, one.split) == (first.labels, first.split)}
     pairs: Counter[tuple[int, int]] = Counter()
-    for one in read.values():
+    for one in alike.values():
         for true, predicted, count in one.confusions:
             pairs[true, predicted] += count
-    reliabilities = [one.reliability for one in read.values()]
-    after = [one.calibrated for one in reliabilities if one.calibrated is not None]
-    wrong = _wrong(variant, first.split, list(read))
-    return ErrorAnalysis(
-        split=first.split,
-        labels=first.labels,
-        runs=len(read),
-        examples=first.examples,
-        pairs=dict(pairs),
-        of_label=None if first.of_label is None else np.asarray(first.of_label),
-        reliability=_added([one.before for one in reliabilities]),
-        calibrated=_added(after) if len(after) == len(read) else None,
-        worst=first.worst[:_MOST_WORST],
-        worst_seed=first_seed,
-        ever_wrong=None if wrong is None else int(wrong.any(axis=0).sum()),
-        always_wrong=None if wrong is None else int(wrong.all(axis=0).sum()),
-        unknown=unknown,
-    )
+    bins = [one.reliability for one in alike.values()]
+    after = [one.calibrated for one in bins if one.calibrated is not None]
+    losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split))]
+    whole = len(losses) == len(alike) and len({len(loss) for loss in losses}) == 1
+    calibrated = _added(after) if len(after) == len(alike) else None
+    wrong = np.array(losses, dtype=bool) if whole else None
+    return ErrorAnalysis(first, seed, len(alike), pairs, _added([one.before for one in bins]), calibrated, wrong)
 
 
 def most_frequent_label(run: RunRecord, split: str) -> float | None:
     """Returns the share of a run's examples that have its most frequent label; None where it counted none."""
-    found = read_diagnostics(run, "errors", ErrorDiagnostics)
-    if isinstance(found, str) or found.split != split or not found.of_label or not sum(found.of_label):
+    errors = read_diagnostics(run, "errors", ErrorDiagnostics)
+    if errors is None or errors.split != split or not errors.of_label or not sum(errors.of_label):
         return None
-    return max(found.of_label) / sum(found.of_label)
+    return max(errors.of_label) / sum(errors.of_label)
 
 
-def _wrong(variant: VariantRuns, split: str, seeds: list[int]) -> NDArray[np.bool_] | None:
-    """Returns which examples each run gets wrong [runs, N]; None where any run keeps no outcomes of these examples."""
-    wrong: list[NDArray[np.bool_]] = []
-    for seed in seeds:
-        try:
-            outcomes = RunFolder(variant.runs[seed].folder).examples()
-        except RunFolderError:
-            return None
-        if outcomes is None or outcomes.split != split or (wrong and len(wrong[0]) != len(outcomes.right)):
-            return None
-        wrong.append(~outcomes.right)
-    return np.array(wrong)
-
-
-def _added(found: list[Bins]) -> Reliability:
-    counts = np.array([one.count for one in found], dtype=np.float64)
+def _added(bins: list[_Bins]) -> NDArray[np.float64]:
+    counts = np.array([one.count for one in bins], dtype=np.float64)
     total = counts.sum(axis=0)
-
-    def mean(values: list[list[float | None]]) -> NDArray[np.float64]:
-        table = np.array([[0.0 if value is None else value for value in one] for one in values])
-        with np.errstate(invalid="ignore"):
-            return np.asarray((counts * table).sum(axis=0) / np.where(total > 0, total, np.nan))
-
-    return Reliability(total, mean([one.confidence for one in found]), mean([one.accuracy for one in found]))
+    values = [[one.confidence for one in bins], [one.accuracy for one in bins]]
+    sums = (counts * np.array(values, dtype=np.float64).clip(0)).astype(np.float64)
+    return np.vstack([total, np.nansum(sums, axis=1) / np.where(total > 0, total, np.nan)])
 
 
-def confusion_similarity(errors: ErrorAnalysis, similarities: LabelSimilarities) -> dict[str, float] | None:
-    """Returns how often the nearest label is the one that is predicted, of the labels that are drawn.
+def risk_coverage(bins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns coverage and error [2, bins in use] where the bins [3, bins] of least confidence are left out."""
+    count, _, accuracy = bins[:, bins[0] > 0][:, ::-1]
+    kept = np.cumsum(count)
+    return np.array([kept / max(kept[-1], 1), np.cumsum(count * (1 - accuracy)) / kept])
 
-    None where there are fewer than three labels, other labels than those of the errors, or no mistake.
 
-    Returns:
-        `nearest`, the share of the mistakes in which the predicted class is the label nearest to the true one, and
-        `chance`, what that would be by chance.
+def error_lines(errors: ErrorAnalysis, learned: LabelSimilarities | None) -> list[str]:
+    """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
+    lines = [f"{errors.pairs.total():,} wrong predictions in {counted(errors.runs, 'run')}."]
+    if errors.wrong is not None:
+        ever, always = int(errors.wrong.any(axis=0).sum()), int(errors.wrong.all(axis=0).sum())
+        lines = [
+            f"{ever:,} of {errors.wrong.shape[1]:,} {errors.first.split} examples are wrong in at least one of "
+            f"{counted(errors.runs, 'run')}, {always:,} in every one."
+        ]
+    if learned is not None and len(learned.names) == errors.first.labels and len(learned.similarity) > 2:
+        confused = errors.counts(len(learned.similarity))
+        nearest = confused[np.arange(len(confused)), learned.nearest].sum() / max(confused.sum(), 1)
+        lines.append(
+            f"In {number(nearest, 0, scale=100)} % of the mistakes the predicted class is the label nearest to the "
+            f"true one; by chance it would be {number(1 / (len(confused) - 1), 0, scale=100)} %."
+        )
+    return lines
+
+
+def confused_table(errors: ErrorAnalysis, names: list[str]) -> Table:
+    """Returns the most frequent confusions, a line each."""
+    rows = []
+    for (true, predicted), count in sorted(errors.pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_SHOWN]:
+        per_run = count / errors.runs
+        rows.append({"true class": names[true], "predicted class": names[predicted], "per run": number(per_run, 1)})
+        if errors.first.of_label is not None:
+            share = per_run / max(errors.first.of_label[true], 1)
+            rows[-1]["of the class (%)"] = number(share, 1, scale=100)
+    return make_table("confused", "Most confused", rows)
+
+
+def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
+    """Returns a sample of sentences of a method and what it is held against, of one seed; None without any.
+
+    The best for the method come first, those worst for it last, with chrF as fractions.
     """
-    confused = confusion_table(errors, similarities)
-    if confused is None or len(confused) < 3 or not confused.any():
-        return None
-    count, similarity = len(confused), similarities.similarity.copy()
-    np.fill_diagonal(similarity, -np.inf)
-    nearest = confused[np.arange(count), similarity.argmax(axis=1)].sum() / confused.sum()
-    return {"nearest": float(nearest), "chance": 1 / (count - 1)}
-
-
-def confusion_table(errors: ErrorAnalysis, similarities: LabelSimilarities) -> NDArray[np.float64] | None:
-    """Returns how often each drawn label [L, L] is predicted as each other, over all runs; None of other labels."""
-    if len(similarities.names) + similarities.skipped != errors.labels:
-        return None
-    count, first = len(similarities.drawn), similarities.skipped
-    table = np.zeros((count, count))
-    for (true, predicted), times in errors.pairs.items():
-        if 0 <= true - first < count and 0 <= predicted - first < count:
-            table[true - first, predicted - first] = times
-    return table
-
-
-# ------------------------------------------------------------------------------------------------------ on the page
-
-
-def error_section(
-    comparison: Comparison,
-    method: VariantRuns | None,
-    errors: Mapping[str, ErrorAnalysis],
-    similarities: Mapping[str, LabelSimilarities],
-) -> dict[str, Any] | None:
-    """Returns what the page says of errors; None where no run left diagnostics of them.
-
-    Args:
-        comparison: What is shown.
-        method: The variant that the verdict is about.
-        errors: What the variants get wrong, by name.
-        similarities: What the variants learned about labels, by name.
-
-    Returns:
-        `split`; `silent`, which runs left no diagnostics; `detailed`, of the method and the baseline each: `variant`,
-        `sentences`, the table `confused` with the numbers of its labels in the figures as `labels`, `names` of the
-        classes, and `worst`, the examples with the highest loss of the run with `worst_seed`.
-    """
-    if not errors:
-        return None
-    silent = [
-        f"{name}, {seeds_text(found.unknown)}: {next(iter(found.unknown.values()))}"
-        for name, found in errors.items()
-        if found.unknown
-    ]
-    older = [variant.name for variant in comparison.variants if variant.runs and variant.name not in errors]
-    if older:
-        silent.append(f"{listed(older)}: the runs left no evidence of their errors, as those of older versions")
-    shown = {one.name: one for one in (method, comparison.baseline_runs) if one is not None and one.name in errors}
-    detailed = [_detail(one, errors[name], similarities.get(name)) for name, one in shown.items()]
-    return {"split": next(iter(errors.values())).split, "detailed": detailed, "silent": silent}
-
-
-def _detail(variant: VariantRuns, errors: ErrorAnalysis, similarities: LabelSimilarities | None) -> dict[str, Any]:
-    found = next(iter(variant.runs.values())).data().get("names")
-    names, first = [str(name) for name in found] if isinstance(found, list) else [], 0
-    if similarities is not None and len(similarities.names) + similarities.skipped == errors.labels:
-        first = similarities.skipped
-        names = [*SPECIAL_TOKENS[:first], *similarities.names]
-    if len(names) != errors.labels:
-        names = [str(label) for label in range(errors.labels)]
-    names = [shortened(name, _NAME_LENGTH) for name in names]
-    alike = confusion_similarity(errors, similarities) if similarities is not None and similarities.names else None
-    confused = errors.confused(_MOST_CONFUSED)
-    return {
-        "variant": variant.name,
-        "sentences": [text for text in (_how_many(errors), _nearest_text(alike)) if text],
-        "confused": _confused(errors, confused, names),
-        "labels": [(true - first, predicted - first) for true, predicted, _ in confused],
-        "names": names,
-        "worst": errors.worst,
-        "worst_seed": errors.worst_seed,
-    }
-
-
-def _how_many(errors: ErrorAnalysis) -> str:
-    """Returns how many distinct examples are wrong."""
-    if errors.ever_wrong is None:
-        return f"{errors.mistakes:,} wrong predictions in {counted(errors.runs, 'run')}."
-    of = f"{errors.ever_wrong:,} of {errors.examples:,} {errors.split} examples"
-    if errors.runs == 1:
-        return f"{of} are wrong."
-    return (
-        f"{of} are wrong in at least one of {counted(errors.runs, 'run')}, {errors.always_wrong:,} in every one; "
-        f"{number(errors.mistakes / errors.runs, 1)} in a run."
-    )
-
-
-def _nearest_text(similar: Mapping[str, float] | None) -> str:
-    if similar is None:
-        return ""
-    nearest, chance = number(100 * similar["nearest"], 1), number(100 * similar["chance"], 1)
-    return (
-        f"In {nearest} % of the mistakes the predicted class is the label nearest to the true one; by chance it would "
-        f"be {chance} %."
-    )
-
-
-def _confused(errors: ErrorAnalysis, confused: Sequence[tuple[int, int, int]], called: Sequence[str]) -> Table:
-    headings = [Heading("true class"), Heading("predicted class", is_text=True), Heading("a run")]
-    headings += [Heading("of the class", "%")] if errors.of_label is not None else []
-    lines = []
-    for true, predicted, count in confused:
-        a_run = count / errors.runs
-        cells = [Cell(called[predicted]), Cell(number(a_run, 1), a_run)]
-        if errors.of_label is not None:
-            share = 100 * a_run / max(int(errors.of_label[true]), 1)
-            cells.append(Cell(number(share, 1), share))
-        lines.append(Line(called[true], cells))
-    return Table("confused", "Most confused", headings, lines)
+    for seed, run in method.runs.items():
+        ours = read_diagnostics(run, "sentences", SentenceDiagnostics)
+        other = reference.runs.get(seed) if reference is not None else None
+        theirs = read_diagnostics(other, "sentences", SentenceDiagnostics) if other is not None else None
+        if ours is None or (reference is not None and theirs is None):
+            continue
+        others = {one.place: one for one in theirs.sentences} if theirs else {}
+        pairs = [(one, others.get(one.place)) for one in ours.sentences if theirs is None or one.place in others]
+        gains = [one.score - (other.score if other else 0) for one, other in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: -gains[index])
+        shown = order if len(order) <= 2 * _MOST_SHOWN else order[:_MOST_SHOWN] + order[-_MOST_SHOWN:]
+        return {
+            "seed": seed,
+            "split": ours.split,
+            "sample": len(pairs),
+            "of": ours.of,
+            "better": sum(gain > 0 for gain in gains),
+            "worse": sum(gain < 0 for gain in gains),
+            "pairs": [[one for one in pairs[index][::-1] if one is not None] for index in shown],
+        }
+    return None

@@ -1,40 +1,30 @@
-"""Numbers, counts and names as people read them, typeset and escaped for the page, or packed for its scripts."""
+"""Numbers, counts and names as people read them, and the templates that they stand in."""
 
 from __future__ import annotations
 
-import base64
-import json
+import functools
 import math
 import re
 import unicodedata
-import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import numpy as np
-from markupsafe import Markup, escape
-from numpy.typing import NDArray
-
-from labelembed.lab.report.decision import FEWEST_SEEDS
-from labelembed.metrics import PairedComparison, Summary
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 NOTHING = "-"
-_OPTIONS = re.compile(r"--[\w-]+")
-_BREAKS = re.compile(r"(?<=[=_/])(?=\w)")
+TEMPLATES = files("labelembed.lab.report") / "templates"
+_MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
+_FOLDERS = re.compile(r"(?<![\w/:.~])~?/(?:[^\s/]+/)+")  # an absolute path up to its last part; not an address
 
 
-def number(value: float, decimals: int) -> str:
-    """Returns a number with fixed digits after the point; what rounds to zero has no sign."""
-    text = f"{value:.{decimals}f}"
-    return text.lstrip("-") if float(text) == 0 else text
-
-
-def summary_text(summary: Summary | None, decimals: int, *, scale: float = 1.0) -> str:
-    """Returns ``mean ± sd``, the mean alone for one run, or a dash."""
-    if summary is None:
+def number(value: float | None, decimals: int, *, scale: float = 1.0) -> str:
+    """Returns a number with fixed digits after the point, a dash for none; what rounds to zero has no sign."""
+    if value is None or not math.isfinite(value):
         return NOTHING
-    spread = f" ± {number(scale * summary.standard_deviation, decimals)}" if summary.n > 1 else ""
-    return f"{number(scale * summary.mean, decimals)}{spread}"
+    text = f"{scale * value:,.{decimals}f}"
+    return text.lstrip("-") if not text.strip("-0.") else text
 
 
 def points(*fractions: float) -> list[str]:
@@ -43,7 +33,14 @@ def points(*fractions: float) -> list[str]:
     for fraction in fractions:
         while decimals < 4 and fraction and float(f"{100 * fraction:.{decimals}f}") == 0:
             decimals += 1
-    return [number(100 * fraction, decimals) for fraction in fractions]
+    return [number(fraction, decimals, scale=100) for fraction in fractions]
+
+
+def interval(ends: Sequence[float] | None, decimals: int, *, scale: float = 1.0) -> str:
+    """Returns an interval, ``low to high``, or a dash where there is none."""
+    if ends is None or math.isnan(ends[0]):
+        return NOTHING
+    return f"{number(ends[0], decimals, scale=scale)} to {number(ends[1], decimals, scale=scale)}"
 
 
 def p_text(p_value: float | None) -> str:
@@ -53,24 +50,10 @@ def p_text(p_value: float | None) -> str:
     return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
 
 
-def interval_text(ends: Sequence[float] | None, *, scale: float, decimals: int) -> str:
-    """Returns an interval, ``low to high``, or a dash where there is none."""
-    if ends is None or math.isnan(ends[0]):
-        return NOTHING
-    return " to ".join(number(scale * end, decimals) for end in ends)
-
-
-def detectable_text(comparison: PairedComparison, scale: float = 100, decimals: int = 2) -> str:
-    """Returns the minimum detectable difference of these seeds, by default in points; a dash where it says nothing."""
-    if math.isnan(comparison.detectable) or comparison.n < FEWEST_SEEDS:
-        return NOTHING
-    return points(comparison.detectable)[0] if scale == 100 else number(scale * comparison.detectable, decimals)
-
-
 def seeds_text(seeds: Iterable[int]) -> str:
     """Returns ``"seed 3"`` or ``"seeds 3, 5"``."""
     chosen = sorted(seeds)
-    return f"seed{'' if len(chosen) == 1 else 's'} {', '.join(str(seed) for seed in chosen)}"
+    return f"seed{'' if len(chosen) == 1 else 's'} {', '.join(map(str, chosen))}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -93,63 +76,49 @@ def shortened(text: str, limit: int) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
 
 
-def wrapped(name: str, width: int) -> str:
-    """Returns a name in lines of at most `width` letters; longer words break behind a sign: embedding=, compressed."""
-    lines: list[str] = []
-    for word in shortened(name, 90).split():
-        pieces = [word] if len(word) <= width else re.findall(rf"[^=_/.-]{{1,{width - 1}}}[=_/.-]?|[=_/.-]", word)
-        for place, piece in enumerate(pieces):
-            joined = f"{lines[-1]}{'' if place else ' '}{piece}" if lines else piece
-            if lines and len(joined) <= width:
-                lines[-1] = joined
-            else:
-                lines.append(piece)
-    return "\n".join(lines)
+def short_label(name: str, length: int = 28) -> str:
+    """Returns a name with its end kept: names that differ at their ends only must still be told apart."""
+    line = shortened(name, 10_000)
+    end = min(10, length // 2)
+    return line if len(line) <= length else f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
 
 
-# ---------------------------------------------------------------------------------------------------- in the page
+def markdown_text(value: object) -> str:
+    """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
+    return _MARKDOWN_SIGNS.sub(r"\\\1", shortened(str(value), 1_000))
+
+
+def without_folders(text: str) -> str:
+    """Returns a text with the last part of each absolute path in it."""
+    return _FOLDERS.sub("", text)
+
+
+@functools.cache
+def templates() -> Environment:
+    """Returns the templates of this package; those of pages escape what they are given."""
+    from jinja2 import Environment, FunctionLoader, select_autoescape
+
+    made = Environment(
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
+    )
+    made.filters |= {
+        "typeset": typeset,
+        "counted": counted,
+        "number": number,
+        "points": lambda fraction: points(fraction)[0],
+        "interval": lambda ends: " to ".join(points(*ends)),
+        "p": p_text,
+        "markdown": markdown_text,
+        "capital": lambda text: text[:1].upper() + text[1:],
+        "short": lambda text, limit=40: shortened(text, limit),
+    }
+    return made
 
 
 def typeset(text: str) -> str:
-    """Returns a number's text with a real minus sign, and an en dash for nothing."""
-    return "\u2013" if text == NOTHING else re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
-
-
-def unbroken(sentence: str) -> Markup:
-    """Returns a sentence whose numbers stay beside what they are of, and whose options stay whole."""
-    text = sentence.replace(" %", "\u00a0%").replace(" points", "\u00a0points")
-    return Markup(_OPTIONS.sub(r'<span class="option">\g<0></span>', str(escape(text))))
-
-
-def breakable(text: str) -> Markup:
-    """Returns text that a narrow column may break behind the signs in it: label_embedding, preset=paper."""
-    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(text))
-
-
-def script_json(value: Any) -> str:
-    """Returns JSON that can stand inside a script element: no letter of it can end or open an element."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    # Half a surrogate pair is no text, and a file cannot hold it.
-    return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def packed(values: NDArray[Any]) -> str:
-    """Returns the bytes of an array, little-endian, deflated (zlib) and in base64, which a browser opens by itself."""
-    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return base64.b64encode(zlib.compress(plain.tobytes(), 9)).decode("ascii")
-
-
-def packed_json(value: Any) -> str:
-    """Returns a JSON value in the same way; numbers that are not finite become null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode("utf-8", errors="replace"), 9)).decode("ascii")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    """Returns a text with real minus signs, and numbers that stay beside their unit."""
+    text = re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
+    return text.replace(" %", "\u00a0%").replace(" points", "\u00a0points").replace(" nats", "\u00a0nats")

@@ -1,50 +1,106 @@
-"""The report: one HTML file that needs nothing but a browser, and its tables for a paper."""
+"""The report: one HTML file that needs nothing but a browser, its figures and tables for a paper, and the terminal."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from importlib.resources import files
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.columns import COST_METRICS
 from labelembed.lab.report.comparison import Comparison, VariantRuns, load_comparison
-from labelembed.lab.report.curves import curve_data, curve_metrics, curve_sketch
-from labelembed.lab.report.drawing import series_number
-from labelembed.lab.report.error_analysis import error_analysis, error_section
-from labelembed.lab.report.forest import forest_sketch
-from labelembed.lab.report.formatting import breakable, counted, packed_json, script_json, typeset, unbroken
-from labelembed.lab.report.gathering import load_several
-from labelembed.lab.report.label_section import label_section
-from labelembed.lab.report.notes import failure_notes, reading_notes
-from labelembed.lab.report.ranking import best_method, by_weight, series_positions
-from labelembed.lab.report.reliability import reliability_figure
-from labelembed.lab.report.reproduction import describe_reproduction
-from labelembed.lab.report.sentences import sentence_section
-from labelembed.lab.report.similarities import label_similarities
-from labelembed.lab.report.table import Row, comparison_rows
-from labelembed.lab.report.table_files import write_csv, write_runs_csv
-from labelembed.lab.report.table_texts import tables_as_latex, tables_as_markdown
-from labelembed.lab.report.tables import report_tables
-from labelembed.lab.report.verdict import full_verdict
-from labelembed.lab.report.writing import write_text
+from labelembed.lab.report.drawing import Figure
+from labelembed.lab.report.error_analysis import (
+    ErrorAnalysis,
+    HighLossExample,
+    confused_table,
+    error_analysis,
+    error_lines,
+    sentence_pairs,
+)
+from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
+from labelembed.lab.report.formatting import TEMPLATES, seeds_text, shortened, templates
+from labelembed.lab.report.label_figures import Panel, groups_for, label_figure, make_folder
+from labelembed.lab.report.labels import LabelSimilarities, label_similarities
+from labelembed.lab.report.ranking import best_method, by_weight
+from labelembed.lab.report.settings import Settings, describe_settings
+from labelembed.lab.report.several import load_several
+from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
+from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
+from labelembed.lab.report.verdict import Verdict, full_verdict
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
-# uPlot is not ours; its licence stands beside it.
-_SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
-_STYLES = ("uPlot.min.css", "style.css")
-# Of more variants what they learned about labels is not read.
-_MOST_VARIANTS = 12
+# Of more variants what they learned about labels is not read, and in the terminal they are not printed.
+_MOST_VARIANTS, _MOST_PRINTED = 12, 6
+
+
+class LabelSection(NamedTuple):
+    """What one variant, named by `variant`, learned about the labels."""
+
+    variant: str
+    learned: LabelSimilarities
+    figure: Figure
+
+
+class ErrorSection(NamedTuple):
+    """What a variant gets wrong: sentences, the most frequent confusions, and the examples with the highest loss."""
+
+    variant: str
+    seed: int
+    lines: list[str]
+    confused: Table
+    names: list[str]
+    examples: list[HighLossExample]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows; the templates have the sentences. The forest plot is there twice, once for a phone."""
+
+    comparison: Comparison
+    rows: DataFrame
+    verdict: Verdict
+    cost: str
+    forest: list[Figure]
+    failures: list[str]
+    tables: Mapping[str, Table]
+    calibration: Figure | None
+    labels: LabelSection | None
+    errors: list[ErrorSection]
+    sentences: dict[str, Any] | None
+    curves: Figure | None
+    settings: Settings
+
+    def html(self) -> str:
+        """Returns the page."""
+        script, style = ((TEMPLATES / name).read_text(encoding="utf-8").strip() for name in ("page.js", "style.css"))
+        # No other script runs in the page, whatever a label is called.
+        digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii")
+        page = templates().get_template("page.html")
+        return page.render(page=self, style=style, script=script, script_hash=digest)
+
+    def save_figures(self, folder: Path) -> None:
+        """Writes each figure into a folder, which is made, as SVG and PDF."""
+        make_folder(folder)
+        shown = [*self.forest[:1], self.calibration, self.labels.figure if self.labels else None, self.curves]
+        for figure in shown:
+            if figure is not None:
+                figure.save(folder)
 
 
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,
     format: str = "html",
+    figures: str | Path | None = None,
     baseline: str | None = None,
     groups: str | Path | None = None,
 ) -> Path:
@@ -54,11 +110,12 @@ def write_report(
     again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `gathering.load_several` for several.
+        paths: Run and comparison folders; see `several.load_several` for several.
         out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
             ``report.csv``, ``report.md`` or ``report.tex``.
         format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
             every number in full precision.
+        figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
         baseline: The variant the others are compared with; None: as the comparison says.
         groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships.
 
@@ -67,7 +124,7 @@ def write_report(
 
     Raises:
         RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
-            unknown, or the file cannot be written.
+            unknown, or a file cannot be written.
         DataError: When `groups` cannot be read.
         ValueError: Without a path.
     """
@@ -77,16 +134,21 @@ def write_report(
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
     comparison = load_several(paths, baseline=baseline)
     folder = Path(paths[0]) if len(paths) == 1 else Path()
-    place = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
-    if place.is_dir():
-        raise RunFolderError(f"{place}: is a folder; name a file with --out")
-    if format == "html":
-        return write_text(place, _page(comparison, groups))
+    file = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
+    if file.is_dir():
+        raise RunFolderError(f"{file}: is a folder; name a file with --out")
+    if format == "html" or figures is not None:
+        page = make_page(comparison, groups)
+        if figures is not None:
+            page.save_figures(Path(figures))
+        if format == "html":
+            return write_text(file, page.html())
     rows = comparison_rows(comparison)
     if format == "csv":
-        return write_csv(rows, place)
-    tables = report_tables(comparison, rows)
-    return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
+        return write_csv(rows, file)
+    tables = report_tables(comparison, rows).values()
+    texts = [table.latex() if format == "latex" else table.markdown() for table in tables]
+    return write_text(file, "\n\n".join(texts) + "\n")
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
@@ -100,124 +162,112 @@ def write_comparison(out: Path, *, redraw: bool) -> Comparison:
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
     write_csv(comparison_rows(comparison), table)
-    write_runs_csv(comparison, out / "runs.csv")
+    write_csv(runs_table(comparison), out / "runs.csv")
     if redraw or not page.exists() or table.read_bytes() != before:
         write_report(out)
     return comparison
 
 
-def _page(comparison: Comparison, groups: str | Path | None) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+def print_comparison(comparison: Comparison) -> None:
+    """Prints the verdict, one table, and where the page is; plain text where the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    room = files("labelembed.lab.report")
-    templates = FunctionLoader(lambda name: room.joinpath("templates", name).read_text(encoding="utf-8"))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=templates
-    )
-    environment.filters.update(typeset=typeset, unbroken=unbroken, breakable=breakable, script_json=script_json)
-    environment.filters.update(packed=packed_json, colour=series_number)
-    script = "\n".join(room.joinpath("scripts", name).read_text(encoding="utf-8").strip() for name in _SCRIPTS)
-    style = "\n".join(room.joinpath("styles", name).read_text(encoding="utf-8").strip() for name in _STYLES)
-    return environment.get_template("page.html").render(
-        style=style,
-        script=script,
-        # No other script runs in the page, whatever a label is called.
-        script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
-        **_content(comparison, groups),
-    )
+    console = Console()
+    # A file or a pipe has no width of its own, and 80 columns would break every number in two.
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=120)
+    found = full_verdict(comparison)
+    for line in (found.headline, found.worse, found.step):
+        if line:
+            console.print(Text(line), soft_wrap=True)
+    frame = metrics_table(comparison, comparison_rows(comparison)).frame
+    shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(frame):
+        heading = column.replace(" after temperature scaling", "")
+        table.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
+    for variant, cells in zip(comparison.variants, frame.itertuples(index=False), strict=True):
+        if variant.name in shown:
+            table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
+    console.print(table)
+    more = f"{len(comparison.variants) - len(shown)} more variants, " if len(comparison.variants) > len(shown) else ""
+    page = comparison.path / "report.html"
+    console.print(Text(f"{more}figures, labels and errors: {page}"), soft_wrap=True)
 
 
-def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any]:
-    """Returns what the templates show."""
-    rows = comparison_rows(comparison)
-    method, order = best_method(comparison), by_weight(comparison)
-    errors = {one.name: found for one in comparison.variants if (found := error_analysis(one)) is not None}
-    similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
-    learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
-    labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
-    metrics = curve_metrics(comparison)
-    sentences = sentence_section(comparison, method) if method is not None else None
-    forest = forest_sketch(comparison, rows)
-    narrow = forest_sketch(comparison, rows, narrow=True)
-    reliability = reliability_figure(comparison, errors)
-    drawn = labels["figures"] if labels else {}
-    figures = {
-        "forest": forest,
-        "curves": bool(metrics),
-        "heatmap": drawn.get("heatmap"),
-        "dendrogram": labels and drawn and labels["tree"],
-        "map": drawn.get("map"),
-        "reliability": reliability,
-        "attention": sentences and sentences["maps"],
-    }
-    return {
-        "title": comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
-        "subtitle": _subtitle(comparison),
-        "verdict": full_verdict(comparison, rows),
-        "baseline": comparison.baseline,
-        "series": series_positions(comparison),
-        "cost_line": _cost_line(method, rows),
-        "forest": forest,
-        "narrow": narrow,
-        "tables": {table.key: table for table in report_tables(comparison, rows)},
-        "notes": [
-            *reading_notes(rows),
-            *_teacher_notes(comparison),
-            *_silence(comparison, bool(errors), sentences is not None),
+def notebook_html(comparison: Comparison) -> str:
+    """Returns verdict, forest plot and metrics as a notebook shows them."""
+    rows, found = comparison_rows(comparison), full_verdict(comparison)
+    figure = forest_figure(comparison, rows, found.contrast.reference if found.contrast else None)
+    lines = "<br>".join(escape(line) for line in found.lines())
+    return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
+
+
+def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
+    """Returns all that the page shows of a comparison; for `groups` see `write_report`."""
+    rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
+    reference = found.contrast.reference if found.contrast else None
+    errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
+    forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
+    labels = _labels(comparison, errors, groups)
+    return Page(
+        comparison,
+        rows,
+        found,
+        cost_line(method, comparison, rows) if method else "",
+        [figure for figure in forest if figure is not None],
+        _failures(comparison),
+        report_tables(comparison, rows),
+        calibration_figure(comparison, errors),
+        labels,
+        [
+            _errors(one, errors[one.name], labels)
+            for one in (method, reference)
+            if one is not None and one.name in errors
         ],
-        "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
-        "headline_curve": curve_sketch(comparison, metrics[0]) if metrics else None,
-        "curve_data": curve_data(comparison, metrics) if metrics else None,
-        "reliability": reliability,
-        "labels": labels,
-        "errors": error_section(comparison, method, errors, similarities),
-        "sentences": sentences,
-        "reproduction": describe_reproduction(comparison, [name for name, there in figures.items() if there]),
-        "variants": [variant.name for variant in comparison.variants],
-    }
+        sentence_pairs(method, reference) if method is not None else None,
+        curve_figure(comparison),
+        describe_settings(comparison),
+    )
 
 
-def _silence(comparison: Comparison, errors: bool, sentences: bool) -> list[str]:
-    """Returns why parts are not in the page that a reader may look for."""
-    absent = [] if errors else ["errors"]
-    absent += ["translations"] if not sentences and comparison.headline == "bleu" else []
-    if not absent or not comparison.runs:
-        return []
-    return [f"No {' and no '.join(absent)} to look into: the runs left none, as those of older versions."]
+def _failures(comparison: Comparison) -> list[str]:
+    """Returns a line for each folder, run and variant without a result."""
+    lines = [f"{path}: {why}" for path, why in comparison.left_out.items()]
+    for one in comparison.variants:
+        lines += [
+            f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in sorted(one.failed.items())
+        ]
+        if one.missing:
+            lines.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
+    return lines
 
 
-def _teacher_notes(comparison: Comparison) -> list[str]:
-    """Returns what the teachers cost of students that learned from another variant's runs (`labelembed distill`)."""
-    notes = []
-    for student in comparison.variants:
-        table = Path(str(student.objective.get("teacher", ""))).name
-        for variant in comparison.variants:
-            folders = {run.folder.parent.name for run in variant.runs.values()}
-            if any(table.startswith(f"teachers-{folder}-") for folder in folders):
-                seconds = sum(run.seconds or 0.0 for run in variant.runs.values())
-                runs = counted(len(variant.runs), "run")
-                notes.append(
-                    f"{student.name}: the {runs} of {variant.name} that taught it took {seconds:,.1f} s to train."
-                )
-    return notes
+def _labels(
+    comparison: Comparison, errors: Mapping[str, ErrorAnalysis], groups: str | Path | None
+) -> LabelSection | None:
+    """Returns the labels of the first variant that learned any."""
+    for variant in by_weight(comparison)[:_MOST_VARIANTS]:
+        learned, analysis = label_similarities(variant), errors.get(variant.name)
+        if learned is None:
+            continue
+        count = len(learned.similarity)
+        panels = [Panel(learned.measure, learned.relative)]
+        if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
+            panels.append(Panel("confusion matrix", analysis.counts(count)))
+        figure = label_figure(learned.names, learned.distances, panels, groups=groups_for(learned.names, groups))
+        return LabelSection(variant.title, learned, figure)
+    return None
 
 
-def _subtitle(comparison: Comparison) -> str:
-    if comparison.baseline is None:
-        return f"One run, seed {comparison.seeds[0]}, folder {comparison.recipe}"
-    variants = counted(len(comparison.variants), "variant")
-    seeds = counted(len(comparison.seeds), "seed")
-    return f"{variants}, {seeds}, {comparison.split} examples, compared with {comparison.baseline}"
-
-
-def _cost_line(method: VariantRuns | None, rows: Sequence[Row]) -> str:
-    """Returns in a sentence what the method costs; empty where nothing was measured."""
-    row = next((one for one in rows if method is not None and one.name == method.name), None)
-    if row is None or "epoch_seconds" not in row.metrics:
-        return ""
-    known = {one.attribute: one.text(row).split(" \u00b1 ")[0] for one in COST_METRICS if one.attribute in row.metrics}
-    parts = [f"{row.name}: {known['epoch_seconds']} s an epoch"]
-    parts += [f"{known['time_ratio']} times {row.timed_against}"] if "time_ratio" in known else []
-    parts += [f"{known[name]} MiB at most" for name in ("gpu_memory", "process_memory") if name in known][:1]
-    parts += [f"{known['parameters']} trainable parameters"] if "parameters" in known else []
-    return f"{', '.join(parts)}."
+def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | None) -> ErrorSection:
+    learned = labels.learned if labels is not None and labels.variant == variant.title else None
+    known = next(iter(variant.runs.values())).data.get("names")
+    names = [str(name) for name in known] if isinstance(known, list) else []
+    if len(names) != errors.first.labels:
+        names = [str(label) for label in range(errors.first.labels)]
+    names = [shortened(name, 40) for name in names]
+    examples, lines = errors.first.worst[:_MOST_VARIANTS], error_lines(errors, learned)
+    return ErrorSection(variant.title, errors.seed, lines, confused_table(errors, names), names, examples)

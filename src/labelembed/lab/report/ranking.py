@@ -34,8 +34,7 @@ def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[lis
 
 def best_method(comparison: Comparison) -> VariantRuns | None:
     """Returns the best of `method_candidates`, which the verdict is about; None where no run has finished."""
-    finished = [variant for variant in comparison.variants if variant.runs]
-    candidates = method_candidates(comparison) or finished
+    candidates = method_candidates(comparison) or comparison.finished
     return ranked(candidates, comparison)[0][0] if candidates else None
 
 
@@ -45,10 +44,10 @@ def method_candidates(comparison: Comparison) -> list[VariantRuns]:
     The learned methods, those that use how labels relate; where there are none the other methods, then label smoothing,
     then cross entropy.
     """
-    others = [variant for variant in comparison.variants if variant.runs and variant.name != comparison.baseline]
-    learned = [variant for variant in others if variant.kind not in _ALL_LABELS_ALIKE]
-    methods = learned or [variant for variant in others if variant.kind not in (SMOOTHING, ONE_HOT)]
-    return methods or [variant for variant in others if variant.kind == SMOOTHING] or others
+    others = [variant for variant in comparison.finished if variant.name != comparison.baseline]
+    learned = [variant for variant in others if variant.objective_name not in _ALL_LABELS_ALIKE]
+    methods = learned or [variant for variant in others if variant.objective_name not in (SMOOTHING, ONE_HOT)]
+    return methods or [variant for variant in others if variant.objective_name == SMOOTHING] or others
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:
@@ -58,8 +57,7 @@ def by_weight(comparison: Comparison) -> list[VariantRuns]:
     """
     first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
     many = len(comparison.variants) > MOST_NAMED
-    finished = [variant for variant in comparison.variants if variant.runs]
-    others = ranked(finished, comparison)[0] if many and finished else []
+    others = ranked(comparison.finished, comparison)[0] if many and comparison.finished else []
     return list({one.name: one for one in [*first, *others, *comparison.variants]}.values())
 
 
@@ -79,8 +77,3 @@ def drawn_variants(comparison: Comparison) -> list[VariantRuns]:
     """Returns the variants that a figure draws each for itself, in the comparison's order."""
     names = {variant.name for variant in by_weight(comparison)[:MOST_NAMED]}
     return [variant for variant in comparison.variants if variant.name in names]
-
-
-def others_note(drawn: int, others: int) -> str:
-    """Returns, for a caption, which of many variants are drawn each for itself."""
-    return f"Drawn are {drawn} of {drawn + others} variants, the best and the baseline; the {others} others"

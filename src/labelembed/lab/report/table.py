@@ -1,290 +1,256 @@
-"""The comparison as rows: one a variant, with its metrics over seeds and its paired differences."""
+"""The numbers of a comparison: one tidy table of runs, one line a variant, and paired differences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelembed.lab.report.comparison import SPLITS, Comparison, Headline, RunRecord, Split, VariantRuns
-from labelembed.lab.report.joint_intervals import joint_intervals
-from labelembed.lab.report.run_checks import number_in
+from labelembed.lab.errors import RunFolderError
+from labelembed.lab.report.comparison import SPLITS, Comparison, RunRecord, VariantRuns, number_in
+from labelembed.lab.training.files import write_bytes
 from labelembed.metrics import (
+    JointInterval,
     PairedComparison,
-    Summary,
-    area_under_accuracy_curve,
-    epochs_saved,
-    epochs_to_reach,
     holm,
-    is_extreme_temperature,
+    joint_interval,
     paired_by_seed,
     paired_comparison,
-    summarise,
 )
 
-#: What a run's result may hold of the examples that the comparison is about, by the name that a `Row` has for it.
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Metric(NamedTuple):
+    """How a column is shown: its heading, its unit, what it is times, and digits after the point."""
+
+    heading: str
+    unit: str = ""
+    scale: float = 1
+    decimals: int = 3
+
+    @property
+    def heading_and_unit(self) -> str:
+        """The heading with the unit in brackets."""
+        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+
+_ECE = Metric("ECE", "%", 100, 1)
+#: Measured on the examples that the comparison is about, by their names in ``result.json``.
 RESULT_METRICS = {
-    name: name
-    for name in (
-        *("nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
-        *("aurc", "excess_aurc", "error_at_90_coverage"),
-        *("bleu", "brevity_penalty", "length_ratio", "chrf", "perplexity"),
-    )
-} | {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+    "error": Metric("error", "%", 100, 2),
+    "bleu": Metric("BLEU", "", 100, 2),
+    "brevity_penalty": Metric("brevity penalty"),
+    "length_ratio": Metric("length ratio"),
+    "chrf": Metric("chrF", "", 100, 2),
+    "rouge1": Metric("ROUGE-1", "", 100, 2),
+    "rouge2": Metric("ROUGE-2", "", 100, 2),
+    "rougeL": Metric("ROUGE-L", "", 100, 2),
+    "perplexity": Metric("perplexity", "", 1, 2),
+    "top5_error": Metric("top-5 error", "%", 100, 2),
+    "top2_error": Metric("top-2 error", "%", 100, 2),
+    "nll": Metric("NLL", "nats"),
+    "calibration_error": _ECE,
+    "brier": Metric("Brier score"),
+    "macro_f1": Metric("macro-F1", "%", 100, 2),
+    "balanced_accuracy": Metric("balanced accuracy", "%", 100, 2),
+    "aurc": Metric("AURC", "%", 100, 2),
+    "error_at_80_coverage": Metric("error at 80 % coverage", "%", 100, 2),
+    "error_at_90_coverage": Metric("error at 90 % coverage", "%", 100, 2),
+    "error_at_95_coverage": Metric("error at 95 % coverage", "%", 100, 2),
+}
+CALIBRATED_METRICS = {
+    "calibrated_nll": Metric("NLL after temperature scaling", "nats"),
+    "calibrated_calibration_error": _ECE._replace(heading="ECE after temperature scaling"),
+    "temperature": Metric("temperature", "", 1, 2),
+}
+COST_METRICS = {
+    "epoch_seconds": Metric("time per epoch", "s"),
+    "time_ratio": Metric("time ratio", "", 1, 2),
+    "seconds": Metric("total time", "s", 1, 1),
+    "gpu_memory": Metric("peak memory of the GPU", "MiB", 2.0**-20, 0),
+    "process_memory": Metric("peak memory of the process", "MiB", 2.0**-20, 0),
+    "parameters": Metric("trainable parameters", "", 1, 0),
+}
+_ERRORS = {f"{split}_error": Metric(f"{split} error", "%", 100, 2) for split in SPLITS}
+METRICS = RESULT_METRICS | _ERRORS | CALIBRATED_METRICS | COST_METRICS
 #: Metrics whose differences to the baseline are tested, each a family of its own for Holm's correction.
 DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll")
+Differences = dict[str, PairedComparison]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One variant over its seeds. Every metric is a fraction, nats, epochs or seconds, never a per cent.
+def runs_table(comparison: Comparison) -> DataFrame:
+    """Returns one line a run, with those that failed or have not finished: fractions, nats, seconds and bytes.
 
-    Attributes:
-        variant: Its runs, those that failed and those that are missing.
-        is_baseline: Whether the others are compared with it.
-        headline: What decides the comparison.
-        split: The examples that metrics without a split in their name, and the differences, are measured on.
-        speed_split: Those that the curve and what is read off it are of: validation examples, where there are any.
-        metrics: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
-            `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
-            temperature fitted on validation examples), `temperature`, the numbers of `run_speed` (`epochs_to_baseline`
-            over the runs that got there), and the cost: `epoch_seconds`, its ratio to the run of `timed_against` with
-            the same seed as `time_ratio`, `seconds` of a run, `gpu_memory` and `process_memory` in bytes, `parameters`.
-        differences: Each of `DIFFERENCES` minus the baseline's, paired by seed; empty for the baseline. `p_holm` is
-            corrected over all variants compared with it.
-        calibration: In words how the temperatures came about or why there are none, each way once.
-        extreme_temperatures: Seeds whose temperature is outside 0.05 to 20.
-        reached: How many runs got to the baseline's best.
-        reachable: How many runs had a baseline run to be compared with.
-        epochs: Fewest and most epochs of a run.
-        gaps: Seeds whose curve of errors has a gap.
-        selected_by: How the epoch was selected, each way once.
-        no_joint_interval: Why there is no interval over seeds and test examples; empty where there is one, for the
-            baseline and for one seed.
-        unpaired: Seeds that only one of the variant and the baseline has.
-        timed_against: The variant that ratios of times are to, one-hot where it is there; empty for a single run.
-        shared_machine: Whether a run trained beside others on one machine, so that its times are rough.
+    Metrics are those of the selected epoch; `calibrated` ones with the logits divided by the temperature.
     """
-
-    variant: VariantRuns
-    is_baseline: bool
-    headline: Headline
-    split: Split
-    speed_split: Split
-    metrics: Mapping[str, Summary]
-    differences: Mapping[str, PairedComparison]
-    calibration: tuple[str, ...]
-    extreme_temperatures: tuple[int, ...]
-    reached: int
-    reachable: int
-    epochs: tuple[int, int]
-    gaps: tuple[int, ...]
-    selected_by: tuple[str, ...]
-    no_joint_interval: str
-    unpaired: tuple[int, ...]
-    timed_against: str
-    shared_machine: bool
-
-    @property
-    def n(self) -> int:
-        """Number of finished runs."""
-        return len(self.variant.runs)
-
-    @property
-    def name(self) -> str:
-        """The variant's name."""
-        return self.variant.name
-
-    @property
-    def headline_difference(self) -> PairedComparison | None:
-        """The difference that the comparison is decided by; None for the baseline and without a common seed."""
-        return self.differences.get(self.headline)
-
-
-def comparison_rows(comparison: Comparison) -> list[Row]:
-    """Returns one row a variant, in the comparison's order.
-
-    Means are over all finished runs of a variant; differences over the seeds that it shares with the baseline.
-
-    Args:
-        comparison: What `load_comparison` read.
-    """
-    one_hot = next((one for one in comparison.variants if one.kind == "one_hot" and one.runs), None)
-    several = sum(bool(variant.runs) for variant in comparison.variants) > 1
-    timed = (one_hot or comparison.baseline_runs) if several else None
-    rows = [_row(variant, comparison, timed) for variant in comparison.variants]
-    for name in DIFFERENCES:
-        compared = [place for place, row in enumerate(rows) if name in row.differences]
-        corrected = holm([rows[place].differences[name].p_value for place in compared])
-        for place, p_value in zip(compared, corrected, strict=True):
-            difference = rows[place].differences[name]._replace(p_holm=p_value)
-            rows[place] = replace(rows[place], differences={**rows[place].differences, name: difference})
-    return rows
-
-
-class Differences(NamedTuple):
-    """A variant minus another, paired by seed.
-
-    Attributes:
-        of: That of each metric that both have with a common seed: `DIFFERENCES` and `calibration_error`.
-        unpaired: Seeds of which only one of the two has an error.
-        no_joint_interval: See `Row.no_joint_interval`.
-    """
-
-    of: dict[str, PairedComparison]
-    unpaired: tuple[int, ...]
-    no_joint_interval: str
-
-
-def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split) -> Differences:
-    """Returns the paired differences of two variants, with the intervals over seeds and over seeds and examples."""
-    joint, why_none = joint_intervals(variant, reference, split)
-    shared = len(variant.runs.keys() & reference.runs.keys())
-    found: dict[str, PairedComparison] = {}
-    unpaired: list[int] = []
-    for metric in (*DIFFERENCES, "calibration_error"):
-        calibrated, name = metric.startswith("calibrated"), metric.removeprefix("calibrated_")
-        both = (one.metrics(split, name, calibrated=calibrated) for one in (variant, reference))
-        ours, theirs, left_out = paired_by_seed(*both)
-        unpaired = left_out if metric == "error" else unpaired
-        if ours:
-            found[metric] = paired_comparison(ours, theirs)
-            if len(ours) == shared:
-                found[metric] = found[metric]._replace(joint=joint.get(metric))
-    return Differences(found, tuple(unpaired), why_none)
-
-
-def _row(variant: VariantRuns, comparison: Comparison, timed: VariantRuns | None) -> Row:
-    split, baseline, runs = comparison.split, comparison.baseline_runs, variant.runs
-    is_baseline = baseline is not None and variant.name == baseline.name
-    found = Differences({}, (), "")
-    if baseline is not None and not is_baseline:
-        found = compare_variants(variant, baseline, split)
-    curves = {seed: run.curve(comparison.speed_split, "error") for seed, run in runs.items()}
-    others = baseline.runs if baseline else {}
-    speeds = [run_speed(run, others.get(seed), comparison.speed_split) for seed, run in runs.items()]
-    lengths = [len(curve) for curve in curves.values()]
-    return Row(
-        variant=variant,
-        is_baseline=is_baseline,
-        headline=comparison.headline,
-        split=split,
-        speed_split=comparison.speed_split,
-        metrics=_metrics(variant, split, speeds, timed),
-        differences={name: found.of[name] for name in DIFFERENCES if name in found.of},
-        calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),
-        extreme_temperatures=tuple(
-            sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
-        ),
-        reached=sum(speed.get("epochs_to_baseline") is not None for speed in speeds),
-        reachable=sum("epochs_to_baseline" in speed for speed in speeds),
-        epochs=(min(lengths, default=0), max(lengths, default=0)),
-        gaps=tuple(sorted(seed for seed, curve in curves.items() if _has_gap(curve))),
-        selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
-        no_joint_interval=found.no_joint_interval,
-        unpaired=found.unpaired,
-        timed_against=timed.name if timed else "",
-        shared_machine=any(_shared_machine(run) for run in runs.values()),
+    timed = timed_against(comparison)
+    return _frame(
+        {"variant": variant.name, "seed": seed} | _run_cells(variant, seed, timed)
+        for variant in comparison.variants
+        for seed in sorted(variant.seeds)
     )
 
 
-def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> dict[str, float | None]:
-    """Returns how fast a run learned, as the second paper's tables have it; nothing without a curve of errors.
+def _frame(lines: Any) -> DataFrame:
+    """Returns lines as a table; a column without a number is of numbers all the same, as in the file read back."""
+    import pandas as pd
 
-    Args:
-        run: The run.
-        baseline: The baseline's run with the same seed; None where there is none.
-        split: The examples whose errors are meant.
-
-    Returns:
-        `auac`, the mean accuracy over the epochs (None where the curve has a gap), `best_accuracy` and
-        `best_epoch`, the first of equals; with a baseline run `epochs_to_baseline`, until the error was first at or
-        below the lowest of that run, and the share of its epochs to its best, and of all its epochs, that was saved:
-        `epochs_saved` and `epochs_saved_of_all`, None where its best was never reached.
-    """
-    curve = run.curve(split, "error")
-    errors = _errors(curve)
-    if not errors:
-        return {}
-    best = int(np.argmin(errors))
-    area = None if _has_gap(curve) else area_under_accuracy_curve(errors)
-    speed = {"auac": area, "best_accuracy": 1.0 - errors[best], "best_epoch": best + 1}
-    if baseline is not None and (theirs := _errors(baseline.curve(split, "error"))):
-        speed["epochs_to_baseline"] = epochs_to_reach(errors, min(theirs))
-        speed["epochs_saved"] = epochs_saved(errors, theirs)
-        speed["epochs_saved_of_all"] = epochs_saved(errors, theirs, of_all=True)
-    return speed
+    frame = pd.DataFrame(list(lines))
+    whole = [column for column in ("epochs", "selected_epoch", "parameters") if column in frame]
+    numbers = {column: "float64" for column in frame if frame[column].isna().all()}
+    return frame.astype(dict.fromkeys(whole, "Int64") | numbers)
 
 
-def _has_gap(curve: NDArray[np.float64]) -> bool:
-    """Returns whether some epochs have an error and some have none."""
-    return 0 < int(np.isfinite(curve).sum()) < len(curve)
-
-
-def _errors(curve: NDArray[np.float64]) -> list[float]:
-    """Returns the errors; one that is missing counts as 1, for that epoch reached nothing. Empty without any."""
-    found: list[float] = np.nan_to_num(curve, nan=1.0).tolist() if np.isfinite(curve).any() else []
-    return found
-
-
-def _shared_machine(run: RunRecord) -> bool:
-    """Returns whether a run trained beside others on the cores of one machine."""
-    environment = run.environment()
-    command, cores = environment.get("command"), number_in(environment.get("cores"))
-    words = [str(word) for word in command] if isinstance(command, list) else []
-    if "train" in words or environment.get("device") != "cpu" or cores is None or cores == 1:
-        return False
-    if (
-        "compare" not in words
-    ):  # called from Python: of several runs at once each has fewer threads than there are cores
-        return (number_in(environment.get("threads")) or cores) < cores
-    given = [words[place + 1 : place + 2] for place, word in enumerate(words) if word in ("--jobs", "-j")]
-    given += [[word.partition("=")[2]] for word in words if word.startswith("--jobs=")]
-    return ["1"] not in given  # without the option as many at once as there are cores
-
-
-def _metrics(
-    variant: VariantRuns, split: Split, speeds: Sequence[Mapping[str, float | None]], timed: VariantRuns | None
-) -> dict[str, Summary]:
-    values: dict[str, Iterable[float | None]] = {
-        f"{one}_error": variant.metrics(one, "error").values() for one in SPLITS
-    }
-    values |= {name: variant.metrics(split, source).values() for name, source in RESULT_METRICS.items()}
-    for name in ("nll", "calibration_error"):
-        values[f"calibrated_{name}"] = variant.metrics(split, name, calibrated=True).values()
-    values["temperature"] = [run.temperature for run in variant.runs.values()]
-    values |= {name: [speed.get(name) for speed in speeds] for speed in speeds for name in speed}
-    values |= _cost(variant, timed)
-    known = {name: [value for value in found if value is not None] for name, found in values.items()}
-    return {name: summarise(found) for name, found in known.items() if found}
-
-
-def _cost(variant: VariantRuns, timed: VariantRuns | None) -> dict[str, list[float | None]]:
-    runs = list(variant.runs.values())
-    seconds = {seed: _epoch_seconds(run) for seed, run in variant.runs.items()}
-    ratios: list[float | None] = []
-    if timed is not None and timed.name != variant.name:
-        theirs = {seed: _epoch_seconds(run) for seed, run in timed.runs.items()}
-        ratios = [ours / other for seed, ours in seconds.items() if ours and (other := theirs.get(seed))]
-    peaks = [peak if isinstance(peak := run.result.get("peak_memory"), dict) else {} for run in runs]
-    memory = {
-        f"{kind}_memory": [number_in(peak.get("bytes")) for peak in peaks if peak.get("of") == kind]
-        for kind in ("gpu", "process")
-    }
-    return memory | {
-        "epoch_seconds": list(seconds.values()),
-        "time_ratio": ratios,
-        "seconds": [run.seconds for run in runs],
-        "parameters": [number_in(run.result.get("parameters")) for run in runs],
-    }
+def _run_cells(variant: VariantRuns, seed: int, timed: VariantRuns | None) -> dict[str, Any]:
+    run = variant.runs.get(seed)
+    if run is None:
+        return {"status": "failed" if seed in variant.failed else "missing", "message": variant.failed.get(seed)}
+    cells: dict[str, Any] = {"status": "finished", "message": None}
+    cells |= {key: run.result.get(key) for key in ("epochs", "selected_epoch", "selected_by", "parameters")}
+    cells |= {"seconds": number_in(run.result.get("seconds")), "epoch_seconds": _epoch_seconds(run), "time_ratio": None}
+    other = timed.runs.get(seed) if timed is not None and timed.name != variant.name else None
+    if other is not None and (theirs := _epoch_seconds(other)) and (ours := _epoch_seconds(run)):
+        cells["time_ratio"] = ours / theirs
+    peak = run.result.get("peak_memory")
+    for kind in ("gpu", "process"):
+        known = isinstance(peak, dict) and peak.get("of") == kind
+        cells[f"{kind}_memory"] = number_in(peak.get("bytes")) if known else None
+    for split in SPLITS:
+        cells |= {f"{split}_{name}": run.metric(split, name) for name in RESULT_METRICS}
+        for name in ("nll", "calibration_error"):
+            cells[f"{split}_calibrated_{name}"] = run.metric(split, name, calibrated=True)
+    return cells | {"temperature": number_in(run.result.get("temperature"))}
 
 
 def _epoch_seconds(run: RunRecord) -> float | None:
-    """Returns the median seconds of training in an epoch; older historys count the evaluation in."""
-    found = [number_in(entry.get("training_seconds", entry.get("seconds"))) for entry in run.history]
-    known = [value for value in found if value]
+    """Returns the median seconds of training in an epoch, without evaluation where that is known."""
+    seconds = [number_in(entry.get("training_seconds", entry.get("seconds"))) for entry in run.history]
+    known = [value for value in seconds if value]
     return median(known) if known else None
+
+
+def timed_against(comparison: Comparison) -> VariantRuns | None:
+    """Returns the variant that ratios of times are to: cross entropy where it is there, else the baseline."""
+    if len(comparison.finished) < 2:
+        return None
+    return next((one for one in comparison.finished if one.objective_name == "one_hot"), comparison.baseline_runs)
+
+
+def compare_variants(variant: VariantRuns, reference: VariantRuns, split: str) -> Differences:
+    """Returns the paired differences of two variants by metric: `DIFFERENCES` and `calibration_error`.
+
+    Each has the interval over seeds, and where all runs keep the outcomes of the same examples, the joint one.
+    """
+    joint = _joint_intervals(variant, reference, split)
+    shared = len(variant.runs.keys() & reference.runs.keys())
+    differences: Differences = {}
+    for metric in (*DIFFERENCES, "calibration_error"):
+        calibrated, name = metric.startswith("calibrated_"), metric.removeprefix("calibrated_")
+        both = (one.metrics(split, name, calibrated=calibrated) for one in (variant, reference))
+        ours, theirs, _ = paired_by_seed(*both)
+        if ours:
+            interval = joint.get(metric) if len(ours) == shared else None
+            differences[metric] = paired_comparison(ours, theirs)._replace(joint=interval)
+    return differences
+
+
+def _joint_intervals(variant: VariantRuns, reference: VariantRuns, split: str) -> dict[str, JointInterval]:
+    """Returns the intervals over common seeds and all examples of `error`, `nll` and `calibrated_nll`."""
+    seeds = sorted(variant.runs.keys() & reference.runs.keys())
+    runs = [[one.runs[seed] for seed in seeds] for one in (variant, reference)]
+    if len(seeds) < 2 or not all(isinstance(run.data.get("fingerprint"), str) for side in runs for run in side):
+        return {}
+    losses = [[loss for run in side if (loss := run.losses(split))] for side in runs]
+    every = [loss for side in losses for loss in side]
+    if len(every) < 2 * len(seeds) or len({len(loss["error"]) for loss in every}) > 1:
+        return {}
+    intervals = {
+        metric: joint_interval([ours[metric] - theirs[metric] for ours, theirs in zip(*losses, strict=True)])
+        for metric in sorted(set.intersection(*(set(loss) for loss in every)))
+    }
+    return {metric: one for metric, one in intervals.items() if one is not None}
+
+
+def corrected(differences: Mapping[str, Differences]) -> dict[str, Differences]:
+    """Returns the differences of several variants with `p_holm`: each metric a family over all variants."""
+    changed = {name: dict(of) for name, of in differences.items()}
+    for metric in (*DIFFERENCES, "calibration_error"):
+        names = [name for name, of in changed.items() if metric in of]
+        for name, p_value in zip(names, holm([changed[name][metric].p_value for name in names]), strict=True):
+            changed[name][metric] = changed[name][metric]._replace(p_holm=p_value)
+    return changed
+
+
+def differences_to_baseline(comparison: Comparison) -> dict[str, Differences]:
+    """Returns each other variant's differences to the baseline, corrected over all variants; none for a single run."""
+    baseline = comparison.baseline_runs
+    others = [variant for variant in comparison.variants if baseline is not None and variant.name != baseline.name]
+    return corrected({one.name: compare_variants(one, baseline, comparison.split) for one in others if baseline})
+
+
+def comparison_rows(comparison: Comparison) -> DataFrame:
+    """Returns one line a variant: mean, standard deviation and number of each metric, differences, seeds.
+
+    Metrics without a split in their name, and the differences, are of the split `measured_on`. `interval_low` and
+    `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds and test examples.
+    """
+    runs, split = runs_table(comparison), comparison.split
+    sources = {name: f"{split}_{name}" if f"{split}_{name}" in runs else name for name in METRICS if name != "error"}
+    differences, baseline, lines = differences_to_baseline(comparison), comparison.baseline_runs, []
+    for variant in comparison.variants:
+        own = runs[(runs["variant"] == variant.name) & (runs["status"] == "finished")]
+        unpaired = variant.runs.keys() ^ baseline.runs.keys() if baseline else ()
+        line: dict[str, Any] = {
+            "variant": variant.name,
+            "is_baseline": variant.name == comparison.baseline,
+            "measured_on": split,
+            "selected_by": "; ".join(sorted({str(run.result.get("selected_by")) for run in variant.runs.values()})),
+            "n": len(variant.runs),
+        }
+        seeds = {"": variant.runs, "failed_": variant.failed, "missing_": variant.missing, "unpaired_": unpaired}
+        line |= {f"{name}seeds": " ".join(map(str, sorted(of))) for name, of in seeds.items()}
+        for name, source in sources.items():
+            values = own[source].dropna().astype(float) if source in own else own["seed"][:0]
+            known, spread = len(values), values.std(ddof=1) if len(values) > 1 else None
+            line |= {f"{name}_mean": values.mean() if known else None, f"{name}_sd": spread, f"{name}_n": known}
+        for name in DIFFERENCES:
+            line |= _difference_cells(differences.get(variant.name, {}).get(name), name)
+        lines.append(line)
+    return _frame(lines)
+
+
+def _difference_cells(one: PairedComparison | None, metric: str) -> dict[str, float | None]:
+    prefix = "" if metric == "error" else f"{metric.removesuffix('_error')}_"
+    called = {"n": "difference_n", "detectable": "detectable_difference"}
+    cells = {called.get(name, name): getattr(one, name, None) for name in PairedComparison._fields if name != "joint"}
+    joint = one.joint if one else None
+    cells |= {f"joint_interval_{end}": getattr(joint, end, None) for end in ("low", "high")}
+    cells["difference_n"] = cells["difference_n"] or 0
+    return {f"{prefix}{name}": None if value is None or math.isnan(value) else value for name, value in cells.items()}
+
+
+def write_csv(frame: DataFrame, path: str | Path) -> Path:
+    """Writes a table in full precision; an unknown number is an empty cell. Raises as `write_text`."""
+    texts = frame.map(lambda value: str(value).lower() if isinstance(value, bool | np.bool_) else value)
+    return write_text(path, texts.to_csv(index=False, lineterminator="\n"))
+
+
+def write_text(path: str | Path, text: str | bytes) -> Path:
+    """Writes a whole file under a temporary name and renames it.
+
+    Raises:
+        RunFolderError: When it cannot be written; nothing half written is left.
+    """
+    # A label may hold what is no text at all (half a surrogate pair); the page must still be written.
+    content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
+    try:
+        write_bytes(Path(path), content, durable=False)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return Path(path)

@@ -1,181 +1,408 @@
-"""Comparisons: variants of the objective times seeds, one run folder each, finished ones reused."""
+"""Comparisons: variants of the objective times seeds, a run folder each, finished ones reused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labelembed.lab.errors import RunFolderError
+from labelembed.lab import report
+from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
+from labelembed.lab.recipes.schema import ComparisonBlock
+from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.cluster import Cluster
-from labelembed.lab.runs.comparison_plan import ComparisonPlan, half_done, run_name
-from labelembed.lab.runs.display import ComparisonDisplay
-from labelembed.lab.runs.fork_server import start_fork_server
-from labelembed.lab.runs.jobs import Event, job_for, run_job
-from labelembed.lab.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
+from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.display import RunDisplay, RunsDisplay, say
+from labelembed.lab.runs.pools import check_machines, job_for, opened_pool, start_fork_server
+from labelembed.lab.runs.recipe_diff import check_same_recipe, differences, listed
+from labelembed.lab.runs.results import Comparison
 from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
-from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
-from labelembed.lab.training.files import make_writable_folder, saving, write_json
+from labelembed.lab.runs.run_lock import locked
+from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning, plan_tuning, tune
+from labelembed.lab.training.comparison_folder import (
+    DESCRIPTION_FILE,
+    ComparisonFile,
+    FailedRun,
+    VariantEntry,
+    remove_comparison,
+)
+from labelembed.lab.training.files import make_writable_folder
 from labelembed.lab.training.network import TrainingData
+from labelembed.lab.training.reporter import tracker_names
 from labelembed.lab.training.run_folder import RunFolder
 
-_DESCRIPTION_BYTES = 10_000
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_WAY_OUT = "choose another --out, or start over with --overwrite"
+_POLL_SECONDS = 0.25
 
 
-def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:
-    """Builds the network of every variant once and forgets it, so that what does not fit shows before any run.
-
-    Raises:
-        RecipeError: When a variant does not fit the data.
-        DataError: When a saved geometry cannot be read.
-    """
-    first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
-    for run in first_runs.values():
-        try_network(run, data)
-
-
-def make_runs(
-    plan: ComparisonPlan,
-    recipe: Recipe,
-    out: Path,
+def compare(
+    recipe: str | None = None,
     *,
-    machines: Machines,
-    track: Sequence[str] = (),
+    data: str | Path | DataFrame | None = None,
+    objectives: str | Sequence[str | dict[str, Any]] | None = None,
+    seeds: str | int | Sequence[int] | None = None,
+    baseline: str | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    out: str | Path | None = None,
+    tuned: bool = False,
+    trials: int | None = None,
+    space: Sequence[str] = (),
+    jobs: int | None = None,
+    cluster: str | None = None,
+    device: str | None = None,
+    track: str | Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
-) -> tuple[dict[str, str], bool]:
-    """Makes the runs of a comparison that are not finished, with progress shown; the caller has the folder's lock.
+) -> Comparison:
+    """Trains several objectives with several seeds and returns the comparison; `labelembed compare` calls it.
+
+    A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. Interrupted
+    (Ctrl-C, or the notebook's stop button) it keeps what is done, and the same call goes on.
 
     Args:
-        plan: What `plan_comparison` returned.
-        recipe: That it was made of.
-        out: The comparison folder.
-        machines: What makes the runs.
-        track: Trackers of `training.tracking` that the runs are logged to.
-        overwrite: Remove the comparison that is in the folder, once the new one can begin.
+        recipe: A recipe that ships, or a YAML file; None: the one that fits `data`.
+        data: Where the data are, or a DataFrame of examples, which is written beside the comparison as a CSV file.
+        objectives: Names, ``"label_smoothing:smoothing=0.2"``, or blocks of a recipe; None: the recipe's own list.
+        seeds: How many, or which; None: the recipe's own.
+        baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
+        settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
+        out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
+        tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
+        trials: With `tuned`: how many each objective gets; None: 10.
+        space: With `tuned`: what else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
+        jobs: Runs at once, one thread each; None: one a GPU, else one a core.
+        cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; None: what there is.
+        track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
+        overwrite: Start over: remove the comparison that is in the folder.
         quiet: Show no progress.
 
     Returns:
-        Why runs failed, by their name, and whether any run was made.
-    """
-    to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
-    folders = [] if overwrite else map(RunFolder, sorted(out.glob("runs/*/seed-*")))
-    present = [folder for folder in folders if folder.state() != "empty"]
-    if to_make and machines.cluster is None:
-        start_fork_server()  # it imports while this process reads the data
-    if to_make or not have_same_data(recipe, present):
-        # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
-        data = read_with_progress(recipe, quiet=quiet)
-        for folder in present:
-            check_same_data(recipe, folder, data=data)
-        if to_make:
-            try_networks(plan, data)
-    if overwrite:
-        remove_comparison(out)
-    reused = len(plan.runs) - to_make
-    if not quiet:
-        if reused:
-            say(f"{reused} of {len(plan.runs)} runs reused")
-        if plan.kept:
-            say(f"in the table too, from before: {', '.join(plan.kept)}")
-    display = ComparisonDisplay(
-        total=len(plan.runs), reused=reused, epochs=recipe.epochs, half_done=half_done(plan.runs), quiet=quiet
-    )
-    # Where nothing is left to do, no cluster is opened and no progress is shown.
-    recipes = [run for *_, run, _ in plan.runs]
-    with (
-        cluster_at(machines.cluster if to_make else None, out, recipes) as cluster,
-        display.watching() if to_make else nullcontext(),
-    ):
-        failed = run_comparison(
-            plan,
-            out,
-            jobs=min(machines.runs_at_once(), max(1, to_make)),
-            cluster=cluster,
-            device=machines.device,
-            track=track,
-            observe=display,
-        )
-    return failed, to_make > 0
-
-
-def run_comparison(
-    plan: ComparisonPlan,
-    out: Path,
-    *,
-    jobs: int = 1,
-    cluster: Cluster | None = None,
-    device: str | None = None,
-    track: Sequence[str] = (),
-    observe: Callable[[Event], None] = lambda event: None,
-) -> dict[str, str]:
-    """Makes the runs that are not finished and writes ``comparison.json``; the caller has the folder's lock.
-
-    Args:
-        plan: What `plan_comparison` returned.
-        out: The comparison folder.
-        jobs: Worker processes of this machine, of one thread and, where there are GPUs, one GPU each.
-        cluster: Whose workers make the runs instead.
-        device: `cpu`, or None for what there is.
-        track: Log the runs' epochs to these trackers too, see `training.tracking`.
-        observe: Called with what happens to each run.
-
-    Returns:
-        Why runs failed, by the name of the run; they are listed in the table and tried again next time.
+        The comparison; its `failed` names the runs that failed, which the same call tries again.
 
     Raises:
-        RunFolderError: When the folder cannot be written.
-        TrainingError: When ``comparison.json`` cannot be saved.
-        InterruptedTraining: After a signal.
+        RecipeError: With every error of recipe and variants.
+        DataError: When the data cannot be used.
+        RunFolderError: When the folder holds something else, a comparison of another recipe, or one that another
+            process makes.
+        TrainingError: When every run failed.
+        LabelEmbedError: There is no such device or tracker.
+
+    Example:
+        >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
+        >>> comparison.table()
     """
-    make_writable_folder(out)
-    done = plan.finished()
-    missing = {
-        run_name(variant, seed): (variant, seed, run, folder)
-        for variant, seed, run, folder in plan.runs
-        if folder not in done
-    }
-    todo = [
-        job_for(name, run, folder, source=f"{plan.recipe_name}, {variant.name}", device=device, track=track)
-        for name, (variant, _, run, folder) in missing.items()
-    ]
-    now = {
-        "format": FORMAT_VERSION,
-        "recipe": plan.recipe_name,
-        "baseline": plan.baseline,
-        "seeds": plan.seeds,
-        "variants": [{"name": v.name, "folder": v.folder, "objective": v.objective} for v in plan.variants],
-        "published": plan.published,
-        "reused": len(done),
-        "made": len(todo),
-        **({} if plan.tuning is None else {"tuning": plan.tuning}),
-    }
-    about = merged(plan.before, now, plan.kept)
-    failed: dict[str, str] = {}
-
-    def write() -> None:
-        way_on = "When it can be saved again, give the same command again"
-        with saving(out, needed_bytes=_DESCRIPTION_BYTES, way_on=way_on):
-            write_json(out / DESCRIPTION_FILE, about)
-
-    write()
-    with events_of(todo, run_job, jobs=jobs, cluster=cluster, device=device) as events:
-        for event in events:
-            observe(event)
-            if event.kind == "failed":
-                failed[event.job.name] = event.message
-                variant, seed, _, folder = missing[event.job.name]
-                if not _tells_its_failure(folder):
-                    noted = {"variant": variant.name, "seed": seed, "message": event.message}
-                    about["failed"] = [*about.get("failed", []), noted]
-                    write()
-    return failed
-
-
-def _tells_its_failure(folder: Path) -> bool:
-    """Tells whether a run that failed has written why into its folder; one that was killed has not."""
+    given = [name for name, value in {"--trials": trials, "--space": space}.items() if value]
+    if given and not tuned:
+        raise RecipeError(["goes with --tuned (in Python tuned=True)"], source=given[0])
+    check_machines(jobs=jobs, cluster=cluster, device=device)
+    trackers = tracker_names(track)
+    path = _written_frame(data, out) if hasattr(data, "to_csv") else None if data is None else str(data)
+    chosen, name = choose_recipe(recipe, settings=_settings(settings), data=path, say=say)
+    default = Path("comparisons") / (folder_name(chosen, name) + ("-tuned" if tuned else ""))
+    plan = Plan(chosen, name, default if out is None else Path(out), trials=(trials or 10) if tuned else None)
+    making = _Making(chosen, name, {"jobs": jobs, "cluster": cluster, "device": device}, trackers, quiet)
+    check_no_run_folder(plan.out)
     try:
-        return RunFolder(folder).state() == "failed"
-    except RunFolderError:
-        return False
+        with locked(plan.out, doing="made"):
+            plan = plan_comparison(plan, objectives=objectives, seeds=seeds, baseline=baseline, overwrite=overwrite)
+            made = making.make(plan, space, overwrite=overwrite)
+            comparison = Comparison(report.write_comparison(plan.out, redraw=made))
+    except KeyboardInterrupt:
+        say("stopped; finished runs are kept. To go on, call the same again")
+        raise
+    if comparison.failed and not any(variant.runs for variant in comparison.read.variants):
+        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in comparison.failed.items()))
+    return comparison
+
+
+def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Returns settings as `--set` takes them."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    import yaml
+
+    flow = {"default_flow_style": True, "width": 10**9}
+    return [f"{key}={yaml.safe_dump([value], **flow)[1:-2]}" for key, value in given.items()]
+
+
+def _written_frame(frame: Any, out: str | Path | None) -> str:
+    """Writes a DataFrame as a CSV file that is named after its content, and returns its path."""
+    content = frame.to_csv(index=False).encode()
+    folder = Path("comparisons" if out is None else out)
+    path = folder / f"frame-{hashlib.sha256(content).hexdigest()[:8]}.csv"
+    make_writable_folder(folder)
+    if not path.exists():
+        path.write_bytes(content)
+    return str(path)
+
+
+# ---- what is to be run
+
+
+class PlannedRun(NamedTuple):
+    """One run: what it is called, its recipe and folder, and of what variant and seed it is."""
+
+    name: str
+    recipe: Recipe
+    folder: Path
+    variant: Variant
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison will run.
+
+    Args:
+        recipe: Everything but objective and seed.
+        recipe_name: For people.
+        out: The comparison folder.
+        trials: Of each variant before the comparison; None: nothing is tuned.
+        variants: What is asked for, a line of the table each.
+        baseline: Name of the variant that the others are compared with.
+        seeds: Of the runs; the same for every variant, so that differences are paired.
+        before: What the folder's ``comparison.json`` says so far; None for a new comparison.
+        tuning: How the variants' arguments were found; empty where they were not tuned, or not yet.
+    """
+
+    recipe: Recipe
+    recipe_name: str
+    out: Path
+    trials: int | None = None
+    variants: list[Variant] = field(default_factory=list)
+    baseline: str = ""
+    seeds: list[int] = field(default_factory=list)
+    before: ComparisonFile | None = None
+    tuning: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """Every run that is asked for, seed by seed, so that an early look compares all variants."""
+        return [
+            PlannedRun(f"{one.name} seed {seed}", one.recipe_of(self.recipe, seed), folder, one, seed)
+            for seed in self.seeds
+            for one in self.variants
+            for folder in [self.out / "runs" / one.folder / f"seed-{seed}"]
+        ]
+
+    @property
+    def kept(self) -> list[VariantEntry]:
+        """The variants of before that are not asked for and stay in the table."""
+        names = {variant.name for variant in self.variants}
+        return [entry for entry in (self.before.variants if self.before else ()) if entry.name not in names]
+
+    def file(self) -> ComparisonFile:
+        """Returns what ``comparison.json`` is to say."""
+        entries = [VariantEntry(name=one.name, folder=one.folder, objective=one.objective) for one in self.variants]
+        kept = {entry.name for entry in self.kept}
+        about = ComparisonFile(
+            recipe=self.recipe_name,
+            baseline=self.baseline,
+            seeds=self.seeds,
+            variants=[*self.before.variants, *(one for one in entries if one.name not in self.before.names)]
+            if self.before
+            else entries,
+            published=[figure.model_dump() for figure in self.recipe.published or ()],
+            tuning=self.tuning,
+            failed=[one for one in self.before.failed if one.variant in kept] if self.before else [],
+        )
+        about.add(entries, self.seeds)
+        return about
+
+    def check_run_folders(self) -> None:
+        """Raises RunFolderError where a folder holds the run of another recipe."""
+        for run in self.runs:
+            if RunFolder(run.folder).state() != "empty":
+                check_same_recipe(run.recipe, RunFolder(run.folder), way_out=_WAY_OUT)
+
+
+def plan_comparison(
+    plan: Plan,
+    *,
+    objectives: str | Sequence[str | dict[str, Any]] | None = None,
+    seeds: str | int | Sequence[int] | None = None,
+    baseline: str | None = None,
+    overwrite: bool = False,
+) -> Plan:
+    """Returns a plan with what is asked for, every recipe checked and every existing folder looked into.
+
+    Where the folder holds a comparison already, variants and seeds are added to it.
+
+    Raises:
+        RecipeError: With every error of every variant.
+        RunFolderError: When a folder holds the run of another recipe, or the comparison is of another one.
+    """
+    before = ComparisonFile.read(plan.out) if not overwrite and (plan.out / DESCRIPTION_FILE).exists() else None
+    variants = variants_of(plan.recipe, objectives)
+    plan = replace(plan, variants=variants, seeds=seeds_of(plan.recipe, seeds), before=before)
+    here = [*variants, *(Variant(one.name, one.folder, one.objective) for one in plan.kept)]
+    if before is not None:
+        _check_tuned_alike(plan, before)
+        _check_kept_recipe(plan, before)
+    if baseline is not None:
+        named = baseline_among(here, baseline, source="--baseline")
+    elif before is not None and before.baseline in [one.name for one in here]:
+        named = before.baseline
+    else:
+        own = (plan.recipe.comparison or ComparisonBlock()).baseline
+        named = baseline_among(variants, own, source="comparison.baseline")
+    plan = replace(plan, baseline=named)
+    if not overwrite and plan.trials is None:
+        plan.check_run_folders()
+    return plan
+
+
+def _check_tuned_alike(plan: Plan, before: ComparisonFile) -> None:
+    """Raises RunFolderError where tuned and other variants, or such of unequal trials, would stand in one table."""
+    if (plan.trials is not None) != bool(before.tuning):
+        here, wanted = ("tuned", "--tuned") if before.tuning else ("untuned", "no --tuned")
+        raise RunFolderError(f"{plan.out}: holds {here} variants, and all must be alike: give {wanted}, or {_WAY_OUT}")
+    asked, trials = {variant.name for variant in plan.variants}, before.tuning.get("trials")
+    missing = [one["name"] for one in before.tuning.get("variants", []) if one.get("was") not in asked]
+    if missing and trials != plan.trials:
+        what = f"{', '.join(missing)} had {trials} trials each, and all variants get the same number"
+        raise RunFolderError(f"{plan.out}: {what}: give --trials {trials}, or name all of them with --objectives")
+
+
+def _check_kept_recipe(plan: Plan, before: ComparisonFile) -> None:
+    """Raises RunFolderError, with the differences, where the variants that stay had another recipe."""
+    own = {"seed", *(key for one in before.tuning.get("variants", []) for key in one.get("arguments", {}))}
+    for entry in plan.kept:
+        folders = [RunFolder(plan.out / "runs" / entry.folder / f"seed-{seed}") for seed in entry.seeds]
+        folder = next((folder for folder in folders if folder.state() != "empty"), None)
+        differing = {} if folder is None else differences(plan.recipe, folder)
+        differing = {key: two for key, two in differing.items() if key not in own and not key.startswith("objective.")}
+        if differing:
+            raise RunFolderError(f"{plan.out}: holds a comparison of another recipe; {_WAY_OUT}. {listed(differing)}")
+
+
+def check_no_run_folder(out: Path) -> None:
+    """Raises RunFolderError when a comparison is asked to go into a single run's folder, or onto a file."""
+    if out.is_file():
+        raise RunFolderError(f"{out}: is a file; name a folder with --out")
+    if (out / "recipe.yaml").exists():
+        raise RunFolderError(f"{out}: holds a single run; choose another folder with --out")
+
+
+# ---- making it
+
+
+@dataclass(frozen=True)
+class _Making:
+    """Makes the runs of a comparison; the caller has the folder's lock."""
+
+    recipe: Recipe
+    recipe_name: str
+    machines: dict[str, Any]
+    track: Sequence[str]
+    quiet: bool
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """The data, read when first needed: the processes of the runs read them themselves."""
+        with RunDisplay(self.recipe.data["name"], quiet=self.quiet).watching() as display:
+            data = build_data(self.recipe, progress=display.reading)
+        for note in data.notes:
+            say(f"data: {note}")
+        return data
+
+    def make(self, plan: Plan, space: Sequence[str], *, overwrite: bool) -> bool:
+        """Makes the runs that are not finished, the trials of the variants first; returns whether there were any."""
+        tuning = None
+        if plan.trials is not None:
+            tuned = {"variants": plan.variants, "trials": plan.trials, "taken_seeds": plan.seeds, "space": space}
+            tuning = plan_tuning(self.recipe, plan.out / TUNING_FOLDER, **tuned)
+            if plan.baseline in tuning.left_out:
+                message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
+                raise RecipeError([message], source="--baseline")
+        is_done = not overwrite and tuning is None and all(_is_finished(run.folder) for run in plan.runs)
+        if not is_done and self.machines["cluster"] is None:
+            start_fork_server()  # it imports while this process reads the data
+        patterns = () if overwrite else ("runs/*/seed-*", f"{TUNING_FOLDER}/*/trial-*")
+        folders = [RunFolder(path) for pattern in patterns for path in sorted(plan.out.glob(pattern))]
+        present = [folder for folder in folders if folder.state() != "empty"]
+        # An error is said once, here, before anything is written.
+        if not is_done or not have_same_data(self.recipe, present):
+            for folder in present:
+                check_same_data(self.recipe, folder, data=self.data)
+        if not is_done:
+            for run in plan.runs[: len(plan.variants)]:
+                try_network(run.recipe, self.data)
+        if overwrite:
+            remove_comparison(plan.out)
+        if tuning is not None:
+            plan = self._tuned(plan, tuning)
+        return self._make_runs(plan)
+
+    def _tuned(self, plan: Plan, tuning: Tuning) -> Plan:
+        """Returns the plan with the variants that the trials chose."""
+        for name in tuning.left_out:
+            say(f"note: {name} is left out: it differs from another only in what is tuned")
+        trials = tuning.folders()
+        reused = sum((folder / "result.json").exists() for folder in trials)
+        if not self.quiet and reused < len(trials):
+            say(f"tuning first: {len(trials)} runs of trials, then {len(plan.runs)} runs of the comparison")
+        display = RunsDisplay(total=len(trials), reused=reused, quiet=self.quiet, hide_test=True)
+        variants, about = tune(tuning, lambda todo: self._run(todo, display))
+        names = {entry["was"]: entry["name"] for entry in about["variants"]}
+        if plan.before is not None:
+            others = [one for one in plan.before.tuning["variants"] if one["name"] not in names.values()]
+            about["variants"] = [*others, *about["variants"]]
+        baseline = names.get(plan.baseline, plan.baseline)
+        plan = replace(plan, variants=variants, baseline=baseline, tuning=about)
+        plan.check_run_folders()
+        return plan
+
+    def _make_runs(self, plan: Plan) -> bool:
+        missing = [run for run in plan.runs if not _is_finished(run.folder)]
+        reused = len(plan.runs) - len(missing)
+        if reused and not self.quiet:
+            say(f"{reused} of {len(plan.runs)} runs reused")
+        if plan.kept and not self.quiet:
+            say(f"in the table too, from before: {', '.join(entry.name for entry in plan.kept)}")
+        make_writable_folder(plan.out)
+        about = plan.file().model_copy(update={"reused": reused, "made": len(missing)})
+        about.write(plan.out)
+        display = RunsDisplay(total=len(plan.runs), reused=reused, quiet=self.quiet)
+        failed = self._run([run[:3] for run in missing], display, self.track)
+        for run in missing:
+            if run.name in failed and RunFolder(run.folder).state() != "failed":  # it could not write why
+                about.failed.append(FailedRun(variant=run.variant.name, seed=run.seed, message=failed[run.name]))
+        if about.failed:
+            about.write(plan.out)
+        return bool(missing)
+
+    def _run(
+        self, todo: Sequence[tuple[str, Recipe, Path]], display: RunsDisplay, track: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Makes runs with progress shown; returns why runs failed, by their name."""
+        failed: dict[str, str] = {}
+        if not todo:
+            return failed
+        epochs = todo[0][1].number_of_epochs(self.data)
+        with opened_pool(most=len(todo), **self.machines) as pool, display.shown.watching():
+            for name, recipe, folder in todo:
+                display.add(name, folder, epochs)
+                source = f"{self.recipe_name}, {name}"
+                pool.submit(job_for(name, recipe, folder, source=source, device=self.machines["device"], track=track))
+            count = 0
+            while count < len(todo):
+                display.update()
+                for job, error in pool.poll(_POLL_SECONDS):
+                    count += 1
+                    display.ended(job.name, error, {} if error else RunFolder(job.folder).result())
+                    if error:
+                        failed[job.name] = error
+        return failed
+
+
+def _is_finished(folder: Path) -> bool:
+    return RunFolder(folder).state() == "finished"

@@ -6,28 +6,68 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from labelembed.lab.runs.progress_text import STARTING, TimeLeft, duration, epoch_text, metrics_text
+from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.device import process_index
 from labelembed.lab.training.reporter import Progress, Reporter
+from labelembed.lab.training.run_folder import RunFolder
 
-if TYPE_CHECKING:
-    from labelembed.lab.runs.jobs import Event
-
-# Elsewhere than on a terminal there is a line at least so often, within long epochs and evaluations too.
-_LINE_SECONDS = 10.0
-# Before the first line, and between the lines at the end of epochs.
-_SOON_SECONDS = 1.0
-_NOTEBOOK_SECONDS = 0.2
+_STARTING = "starting"
+# Elsewhere than on a terminal there is a line at least so often, and at the end of an epoch, but not more often than:
+_LINE_SECONDS, _EPOCH_SECONDS = 10.0, 1.0
 
 
-def _is_live() -> bool:
-    """Tells whether lines can be written over: not into a file or a pipe, nor on a terminal that only prints."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+def say(text: str) -> None:
+    """Prints a line to standard error, of several processes of one run once."""
+    if process_index() == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as people say it: ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def metrics_text(line: dict[str, Any] | None) -> str:
+    """Returns the errors of an epoch or a result, of sentences BLEU: ``validation error 2.50%, test error 3.10%``."""
+    parts = []
+    for name in ("validation", "test"):
+        if metrics := (line or {}).get(name):
+            error = f"error {metrics['error']:.2%}"
+            parts.append(f"{name} " + (f"BLEU {100 * metrics['bleu']:.2f}" if "bleu" in metrics else error))
+    return ", ".join(parts)
+
+
+def epoch_text(line: dict[str, Any] | None) -> str:
+    """Returns the errors of an epoch and the terms of its loss."""
+    terms = (line or {}).get("train") or {}
+    # Of a loss of one term the total says it all, and a term that is 0 is mostly one that is not asked for.
+    shown = [name for name in terms if terms[name]] if len(terms) > 2 else list(terms)[:1]
+    return "; ".join(filter(None, (metrics_text(line), ", ".join(f"{name} {terms[name]:.3g}" for name in shown))))
+
+
+class TimeLeft:
+    """How long the rest of some work takes, by what was done since the first call."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, done: float, total: float) -> str:
+        """Returns ``about 3 min 20 s left``, `starting` before there is anything to go by, and `done` at the end."""
+        now = time.monotonic()
+        self._first = self._first or (done, now)
+        made, seconds = done - self._first[0], now - self._first[1]
+        if done >= total:
+            return "done"
+        return f"about {duration(seconds / made * (total - done))} left" if made > 0 else _STARTING
 
 
 def _is_notebook() -> bool:
@@ -36,7 +76,7 @@ def _is_notebook() -> bool:
 
 
 class Shown:
-    """Where progress goes.
+    """Where progress goes: bars, a cell of a notebook, or lines.
 
     Args:
         quiet: Show nothing.
@@ -47,14 +87,14 @@ class Shown:
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._cell: Any = None
-        self._line, self._told, self._at = STARTING, False, time.monotonic()
+        self._line, self._at = _STARTING, time.monotonic()
 
     @contextmanager
     def watching(self) -> Iterator[Shown]:
         """Keeps the bars up for the time of the block; where there are none, repeats the line when nothing happens."""
         if self.quiet or _is_notebook():
             yield self
-        elif _is_live():
+        elif sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
             from rich.table import Column
@@ -75,9 +115,7 @@ class Shown:
                 over.set()
                 lines.join()
 
-    def show(
-        self, heading: str, share: float, text: str, *, name: str = "", line: str = "", every: float = _LINE_SECONDS
-    ) -> None:
+    def show(self, heading: str, share: float, text: str, *, name: str = "", line: str = "", every: float = 10) -> None:
         """Shows how far something is.
 
         Args:
@@ -86,7 +124,7 @@ class Shown:
             text: Stands behind the bar.
             name: Of the bar; the empty one is the whole.
             line: What to print where there are no bars.
-            every: Seconds after the line before at which it is printed; the first line comes after one second.
+            every: Seconds after the line before at which it is printed.
         """
         if self.quiet:
             return
@@ -99,8 +137,8 @@ class Shown:
                 self._show_cell(f"{heading} <progress value='{share:.4f}' max='1'></progress> {escape(text)}", share)
         elif line:
             self._line = line
-            if text != STARTING:  # the first line is to say how long it takes
-                self._print_if_due(every if self._told else min(every, _SOON_SECONDS))
+            if time.monotonic() - self._at >= every:
+                self._print(line)
 
     @property
     def has_bars(self) -> bool:
@@ -114,10 +152,6 @@ class Shown:
         elif not self.quiet:
             self._print(line)
 
-    def wait_for(self, line: str) -> None:
-        """Sets what is printed every ten seconds, where there are no bars, until there is more to show."""
-        self._line = line
-
     def remove(self, name: str) -> None:
         """Takes a bar away."""
         if name in self._tasks:
@@ -126,90 +160,34 @@ class Shown:
     def _show_cell(self, markup: str, share: float) -> None:
         from IPython.display import HTML, display
 
-        now = time.monotonic()
         if self._cell is None:
             self._cell = display(HTML(markup), display_id=True)
-        elif now - self._at > _NOTEBOOK_SECONDS or share >= 1:
+        elif time.monotonic() - self._at > 0.2 or share >= 1:
             self._cell.update(HTML(markup))
-            self._at = now
-
-    def _print_if_due(self, every: float) -> None:
-        if time.monotonic() - self._at >= every:
-            self._print(self._line)
+            self._at = time.monotonic()
 
     def _print(self, line: str) -> None:
-        self._told, self._at = not line.endswith(STARTING), time.monotonic()
+        self._at = time.monotonic()
         print(line, file=sys.stderr, flush=True)
 
     def _repeat(self, over: threading.Event) -> None:
-        while not over.wait(_SOON_SECONDS):
-            self._print_if_due(_LINE_SECONDS)
-
-
-class ReadingText:
-    """Says how far the reading of data is that takes long.
-
-    Args:
-        kind: Name of the data in the recipe.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self._what = "texts through the encoder" if kind == "texts" else "decoding pictures"
-        self._left = TimeLeft()
-
-    def __call__(self, done: int, total: int) -> str:
-        """Returns how much is done, and how long the rest will take by what was done since the first call."""
-        text, left = f"{self._what}: {done:,} of {total:,} ({done / max(total, 1):.0%})", self._left(done, total)
-        if left != "done":
-            return text if left == STARTING else f"{text}, {left}"
-        from labelembed.lab.data.cache import cache_folder  # loaded by then; it would slow down `--help`
-
-        return f"{text}, kept in {cache_folder()}"
-
-
-@contextmanager
-def reading_progress(kind: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Gives a callback that shows on standard error how far the reading of data is.
-
-    Args:
-        kind: Name of the data in the recipe.
-        quiet: Show nothing.
-    """
-    text = ReadingText(kind)
-    with Shown(quiet=quiet).watching() as shown:
-
-        def show(done: int, total: int) -> None:
-            said = text(done, total)
-            shown.show("", done / max(total, 1), said, line=said)
-
-        yield show
-
-
-@contextmanager
-def counting_progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Gives a callback that shows on standard error how many there are so far, as `reading_progress` does.
-
-    Args:
-        text: With one place for the number: ``"translated {:,} lines"``.
-        quiet: Show nothing.
-    """
-    with Shown(quiet=quiet).watching() as shown:
-        yield lambda done: shown.show("", 0.0, text.format(done), line=text.format(done))
+        while not over.wait(_EPOCH_SECONDS):
+            if time.monotonic() - self._at >= _LINE_SECONDS:
+                self._print(self._line)
 
 
 class RunDisplay(Reporter):
-    """Shows one run.
+    """Shows one run, and the reading of data before it.
 
     Args:
-        kind: Name of the data in the recipe.
-        quiet: Show nothing.
+        data: Name of the data in the recipe.
+        quiet: Show nothing but warnings.
     """
 
-    def __init__(self, kind: str = "", *, quiet: bool = False) -> None:
-        self.shown = Shown(quiet=quiet)
-        self._reading = ReadingText(kind)
-        self._left = TimeLeft()
-        self._text = ""
+    def __init__(self, data: str = "", *, quiet: bool = False) -> None:
+        self.shown = Shown(quiet=quiet or process_index() > 0)
+        self._reading = "texts through the encoder" if data == "texts" else "decoding pictures"
+        self._left, self._reading_left, self._text = TimeLeft(), TimeLeft(), ""
 
     @contextmanager
     def watching(self) -> Iterator[RunDisplay]:
@@ -219,12 +197,11 @@ class RunDisplay(Reporter):
 
     def note(self, text: str) -> None:
         """Shows what goes on before the first epoch."""
-        self._before_training(text, 0.0)
+        self.shown.show("", 0.0, text, line=text)
 
     def warn(self, text: str) -> None:
-        """Prints what the user should know, of several processes once."""
-        if process_index() == 0:
-            print(text, file=sys.stderr, flush=True)
+        """Prints what the user should know."""
+        say(text)
 
     def progress(self, progress: Progress) -> None:
         """Shows what the loop reports."""
@@ -235,90 +212,84 @@ class RunDisplay(Reporter):
             heading = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
             line, every = f"{heading}, step {progress.batch} of {progress.batches}; {left}", _LINE_SECONDS
         else:
-            heading, every = f"epoch {progress.epoch}/{progress.epochs}", 0.0 if left == "done" else _SOON_SECONDS
+            heading, every = f"epoch {progress.epoch}/{progress.epochs}", 0.0 if left == "done" else _EPOCH_SECONDS
             line = f"{heading}: {self._text}; {left}"
-        text = f"{left}  {self._text}".strip()
-        self.shown.show(heading, done / progress.epochs, text, line=line, every=every)
+        self.shown.show(heading, done / progress.epochs, f"{left}  {self._text}".strip(), line=line, every=every)
         if left == "done":
-            self.shown.wait_for("measuring with the weights of the selected epoch")
+            self.note("measuring with the weights of the selected epoch")
 
     def reading(self, done: int, total: int) -> None:
-        """Takes how far the reading of the data is, before the first epoch."""
-        self._before_training(self._reading(done, total), done / max(total, 1))
-
-    def _before_training(self, text: str, share: float) -> None:
-        self.shown.show("", share, text, line=text)
+        """Shows how far the reading of the data is."""
+        text = f"{self._reading}: {done:,} of {total:,}; {self._reading_left(done, total)}"
+        self.shown.show("", done / max(total, 1), text, line=text)
 
 
-class ComparisonDisplay:
-    """Shows the runs of a comparison: one bar for all, and the runs in progress.
+class RunsDisplay:
+    """Shows runs that are made in other processes, by what their folders say.
 
     Args:
-        total: Number of runs.
+        total: How many there are.
         reused: How many of them were finished before.
-        epochs: Of each run; of {steps: ...} the runs themselves tell.
-        half_done: By the name of the run, the epochs that it made before and goes on from.
         quiet: Show nothing.
+        hide_test: Show no metric of the test set: nobody is to choose by it, not even by watching.
     """
 
-    def __init__(
-        self,
-        *,
-        total: int,
-        reused: int,
-        epochs: int | dict[str, int],
-        half_done: Mapping[str, float] | None = None,
-        quiet: bool = False,
-    ) -> None:
-        self.total, self.done, self._to_make = total, reused, total - reused
-        self.epochs = epochs if isinstance(epochs, int) else 1
+    def __init__(self, *, total: int, reused: int, quiet: bool = False, hide_test: bool = False) -> None:
         self.shown = Shown(quiet=quiet)
-        self._left = TimeLeft()
-        self._made: dict[str, float] = dict(half_done or {})
-        self._texts: dict[str, str] = {}
+        self._total, self._done, self._to_make, self._hide_test = total, reused, total - reused, hide_test
+        self._under_way: dict[str, RunFolder] = {}
+        self._made: dict[str, float] = {}
+        self._sizes: dict[str, int] = {}
+        self._epochs, self._left = 1, TimeLeft()
 
-    @contextmanager
-    def watching(self) -> Iterator[ComparisonDisplay]:
-        """Keeps the display up for the time of the block."""
-        with self.shown.watching():
-            self._show_all(STARTING)
-            yield self
+    def add(self, name: str, folder: Path, epochs: int) -> None:
+        """Takes a run that is to be made."""
+        self._under_way[name], self._epochs = RunFolder(folder), epochs
 
-    def __call__(self, event: Event) -> None:
-        """Takes what the workers report."""
-        name = event.job.name
-        if event.kind == "progress" and event.progress is not None:
-            self._show_run(name, event.progress)
-            return
-        self.done += 1
-        if event.kind == "failed":
-            self._left.skip(self.epochs - self._made.get(name, 0.0))
-        self._made[name] = self.epochs
-        left = self._time_left()
+    def update(self) -> None:
+        """Looks how far the runs are."""
+        for name, folder in self._under_way.items():
+            file = folder.path / "history.jsonl"
+            size = file.stat().st_size if file.exists() else 0
+            if size == self._sizes.get(name, 0):
+                continue
+            self._sizes[name] = size
+            with suppress(RunFolderError, OSError):  # the run itself says what is wrong with its folder
+                history = folder.history()
+                self._made[name] = float(len(history))
+                epoch = f"epoch {len(history)}/{self._epochs}"
+                text = f"{epoch} {epoch_text(self._visible(history[-1]))}" if history else ""
+                line = f"[{self._done}/{self._total}] {name}: {epoch}; {self._time_left()}"
+                self.shown.show(f"  {name}", len(history) / self._epochs, text, name=name, line=line)
+        self._show_all()
+
+    def ended(self, name: str, error: str, result: dict[str, Any]) -> None:
+        """Shows how a run ended; `error` is empty where it finished."""
+        self._done += 1
+        self._made[name] = float(self._epochs)
+        self._under_way.pop(name, None)
         self.shown.remove(name)
-        self._show_all(left)
-        if event.kind == "failed":
-            self.shown.say(f"[{self.done}/{self.total}] {name}: FAILED: {event.message.splitlines()[0]}")
+        left, head = self._time_left(), f"[{self._done}/{self._total}] {name}: "
+        if error:
+            self.shown.say(f"{head}FAILED: {error.splitlines()[0]}")
         elif not self.shown.has_bars:
-            result = event.result or {}
-            text = f"{metrics_text(result)} ({duration(result['seconds'])}); {left}"
-            self.shown.say(f"[{self.done}/{self.total}] {name}: {text}")
+            seconds = duration(float(result.get("seconds") or 0))
+            self.shown.say(f"{head}{metrics_text(self._visible(result))} ({seconds}); {left}")
+        self._show_all()
 
-    def _show_run(self, name: str, progress: Progress) -> None:
-        self.epochs = progress.epochs
-        made = progress.epoch + progress.batch / max(progress.batches, 1)
-        if name not in self._texts:  # what it goes on from took no time here
-            self._left.skip(made - self._made.get(name, 0.0))
-        self._made[name] = made
-        self._texts[name] = epoch_text(progress.line) or self._texts.get(name, "")
-        left, epoch = self._time_left(), f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
-        line = f"[{self.done}/{self.total}] {name}: {epoch}; {left}"
-        self.shown.show(f"  {name}", made / self.epochs, f"{epoch} {self._texts[name]}", name=name)
-        self._show_all(left, line)
+    def _visible(self, line: dict[str, Any]) -> dict[str, Any]:
+        return line | {"test": None} if self._hide_test else line
 
-    def _show_all(self, left: str, line: str = "") -> None:
-        whole = self.total - self._to_make + sum(self._made.values()) / self.epochs
-        self.shown.show(f"{self.done} of {self.total} runs", whole / max(self.total, 1), left, line=line)
+    def _show_all(self) -> None:
+        share = (self._total - self._to_make + sum(self._made.values()) / self._epochs) / max(self._total, 1)
+        self.shown.show(f"{self._done} of {self._total} runs", share, self._time_left())
 
     def _time_left(self) -> str:
-        return self._left(sum(self._made.values()), self._to_make * self.epochs)
+        return self._left(sum(self._made.values()), self._epochs * self._to_make)
+
+
+@contextmanager
+def counting_progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Gives a callback that shows how many there are so far, in the place of `text`: ``"translated {:,} lines"``."""
+    with Shown(quiet=quiet).watching() as shown:
+        yield lambda done: shown.show("", 0.0, text.format(done), line=text.format(done))

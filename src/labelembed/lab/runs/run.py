@@ -36,11 +36,11 @@ from labelembed.lab.recipes.references import (
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
 from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
+from labelembed.lab.runs.pools import LOG_FILE
 from labelembed.lab.runs.recipe_diff import check_change_ahead, check_same_recipe, differences, record_change
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import attach_teacher_logits, check_teacher, write_table
-from labelembed.lab.runs.worker_log import LOG_FILE
 from labelembed.lab.training.device import Stopped, lost_processes_named
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
 from labelembed.lab.training.files import make_writable_folder, saving, sha256

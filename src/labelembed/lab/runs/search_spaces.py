@@ -145,7 +145,7 @@ def _keys(variant: Variant, recipe: Recipe) -> dict[str, FieldInfo]:
     }
 
 
-def refuse_unknown_keys(typed: Iterable[str], variants: Sequence[Variant], recipe: Recipe) -> None:
+def check_known_keys(typed: Iterable[str], variants: Sequence[Variant], recipe: Recipe) -> None:
     """Raises RecipeError for typed keys that none of the variants has."""
     known = sorted({key for variant in variants for key in _keys(variant, recipe)})
     errors = [

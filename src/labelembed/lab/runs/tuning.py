@@ -1,200 +1,282 @@
-"""Tuning: every variant of the objective gets the same number of trials, and is scored on the validation set."""
+"""Tuning: every variant of the objective gets the same number of trials, scored on the validation set.
+
+The trials of a variant are an optuna study in memory. What it proposes follows from the recipe's seed, the number of
+the trial and the scores of earlier rounds alone, so that a tuning that was stopped is replayed from the folders of its
+trials, to the same proposals. A trial is an ordinary run, of one seed that the comparison does not use.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
-from labelembed.lab.errors import RecipeError, TrainingError
+from labelembed.errors import LabelEmbedError
+from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
+from labelembed.lab.recipes.loading import with_whole_paths
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.recipes.variants import Variant, checked_variants
-from labelembed.lab.runs.cluster import Cluster
-from labelembed.lab.runs.comparison_plan import ComparisonPlan, plan_runs
-from labelembed.lab.runs.display import ComparisonDisplay
-from labelembed.lab.runs.jobs import Event, Job, job_for
-from labelembed.lab.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
-from labelembed.lab.runs.recipe_diff import check_same_recipe, flat_recipe
-from labelembed.lab.runs.run import try_network
-from labelembed.lab.runs.search_spaces import Space, described, draws_of, recipe_with
-from labelembed.lab.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
-from labelembed.lab.runs.tuning_plan import METRICS, TuningPlan, plan_tuning
-from labelembed.lab.training.comparison_folder import remove_comparison
-from labelembed.lab.training.files import make_writable_folder, write_bytes, write_json
+from labelembed.lab.runs.recipe_diff import check_same_recipe
+from labelembed.lab.runs.search_spaces import (
+    SHARED_TARGETS,
+    Space,
+    arguments_at,
+    check_known_keys,
+    described,
+    draws_of,
+    parse_space,
+    recipe_with,
+    space_of,
+)
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.seeds import derived_seed
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
 
 #: Of a comparison's folder: the trials of its variants.
 TUNING_FOLDER = "tuning"
-_RATE = "optimizer.learning_rate"
-_STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "open"}
+METRICS = {"error": "validation error", "nll": "validation NLL", "bleu": "validation BLEU"}
+# Trials of a variant that are proposed together: a few at once keep several cores at work. Those of the first round are
+# the recipe as it stands and points drawn at random.
+_ROUND = 4
+_MOST_TRIALS = 10_000
+# Seeds from here on are nobody's first choice for a comparison.
+_FIRST_SEED = 1_000
+# `--space objective`: learning rate and weight decay stay the recipe's.
+_OBJECTIVE_ONLY = "objective"
+
+#: Makes the runs that are not finished: (name, recipe, folder) of each; returns why runs were lost, by their name.
+MakeRuns = Callable[[Sequence[tuple[str, Recipe, Path]]], dict[str, str]]
 
 
-def run_tuning(
-    plan: TuningPlan,
-    *,
-    fingerprint: str,
-    jobs: int = 1,
-    cluster: Cluster | None = None,
-    device: str | None = None,
-    observe: Callable[[Event], None] = lambda event: None,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Makes the runs that are not finished, and writes ``tuning.json``, ``trials.csv`` and ``best/``.
+@dataclass
+class _Trials:
+    """The trials of one variant: what is tuned, the study, and what each trial's arguments are."""
 
-    The caller has the folder's lock (`runs.run_lock`).
+    variant: Variant
+    space: Space
+    study: Study
+    asked: list[Trial] = field(default_factory=list)
+    arguments: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A tuning, checked; `tune` makes it.
 
     Args:
-        plan: What `tuning_plan.plan_tuning` returned.
-        fingerprint: Of the data, which must stay the same for all trials.
-        jobs: Worker processes of this machine, of one thread and, where there are GPUs, one GPU each.
-        cluster: Whose workers make the runs instead.
-        device: `cpu`, or None for what there is.
-        observe: Called with what happens to each run.
+        recipe: Everything but objective and seed.
+        out: Where the trials go.
+        spaces: What is tuned of each variant; nothing of some.
+        trials: How many each of the others gets. The first is the variant as it was typed.
+        seed: Of every trial.
+        metric: What is chosen by, on the validation set: `error`, `nll` or `bleu`.
+        left_out: Names of variants that differ from an earlier one only in what is tuned.
+    """
 
-    Returns:
-        What ``tuning.json`` holds, and why runs could not be made, by their name: such trials stay open, and the same
-        call tries them again. A run that failed of itself, as one whose loss is not finite, is a trial without a score.
+    recipe: Recipe
+    out: Path
+    spaces: list[tuple[Variant, Space]]
+    trials: int
+    seed: int
+    metric: str
+    left_out: list[str]
+
+    def recipe_of(self, variant: Variant, arguments: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe of a trial."""
+        recipe = recipe_with(self.recipe, variant, arguments)
+        return recipe.model_copy(update={"seed": self.seed, "comparison": None, "published": None})
+
+    def folder_of(self, variant: Variant, number: int) -> Path:
+        """Returns where the run of a trial is."""
+        return self.out / variant.folder / f"trial-{number:03d}"
+
+    def folders(self) -> list[Path]:
+        """Returns where the runs of all trials are."""
+        tuned = [variant for variant, space in self.spaces if space]
+        return [self.folder_of(variant, number) for variant in tuned for number in range(self.trials)]
+
+
+def plan_tuning(
+    recipe: Recipe,
+    out: Path,
+    *,
+    variants: Sequence[Variant],
+    trials: int,
+    taken_seeds: Sequence[int] = (),
+    space: Sequence[str] = (),
+) -> Tuning:
+    """Returns what a tuning will run, with every recipe checked.
+
+    Args:
+        recipe: Everything but objective and seed.
+        out: Where the trials go.
+        variants: What is tuned.
+        trials: How many each gets.
+        taken_seeds: Those of the comparison, which must not be chosen by.
+        space: What else or otherwise is tuned than learning rate, weight decay and the objective's own arguments, see
+            `search_spaces.parse_space`; with ``objective`` among it, the objective's own arguments only.
 
     Raises:
-        RunFolderError: When the folder holds another tuning or is damaged.
-        InterruptedTraining: After a signal.
+        LabelEmbedError: When optuna is not installed.
+        RecipeError: With every error found.
     """
-    make_writable_folder(plan.out)
-    problems: dict[str, str] = {}
-    with studies_in(plan.out) as storage:
-        asked = {variant.folder: _asked(plan, variant, space, fingerprint) for variant, space in plan.tuned}
-        for name, what in asked.items():  # before any study is added beside those of another tuning
-            refuse_other_study(storage, plan.out, name, what)
-        under_way = {
-            variant.name: Trials(
-                storage,
-                variant.folder,
-                space,
-                objective=variant.objective["name"],
-                metric=plan.metric,
-                asked=asked[variant.folder],
-            )
-            for variant, space in plan.tuned
-        }
-        for begin in range(0, plan.trials, ROUND):
-            todo = []
-            for variant, space in plan.tuned:
-                trials, first = under_way[variant.name], plan.recipe_of(variant, {}, plan.seeds[0])
-                trials.propose(min(begin + ROUND, plan.trials), seed=plan.recipe.seed, first=draws_of(space, first))
-                todo += _jobs(plan, variant, trials, begin, device=device)
-            pruned: set[str] = set()
-            with events_of(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
-                for event in at_work:
-                    observe(event)
-                    folder = event.job.payload["folder"]
-                    if event.kind == "failed" and RunFolder(folder).state() != "failed":
-                        problems[event.job.name] = event.message
-                    if event.kind == "done" and event.result.get("pruned"):
-                        pruned.add(folder)
-            for variant, _ in plan.tuned:
-                for number, trial in enumerate(under_way[variant.name].all()[: begin + ROUND]):
-                    if not trial.state.is_finished():
-                        folders = [*plan.folders_of(variant, number).values()]
-                        given_up = bool(pruned & {str(folder.path.absolute()) for folder in folders})
-                        under_way[variant.name].settle(trial, folders, plan.metric, pruned=given_up)
-            if problems:  # what would come next depends on them
-                break
-        about = {
-            "format": 1,
-            "recipe": plan.recipe_name,
-            "metric": METRICS[plan.metric],
-            "trials": plan.trials,
-            "seeds": plan.seeds,
-            "pruning": "median" if plan.prune else "none",
-            "left_out": plan.left_out,
-            "variants": [_variant_as_json(plan, *tuned, under_way.get(tuned[0].name)) for tuned in plan.spaces],
-        }
-    _write(plan, about)
-    return about, problems
+    try:
+        import optuna
+    except ImportError as error:
+        how = "pip install 'labelembed[lab]'"
+        raise LabelEmbedError(f"tuning needs the package optuna: {how} ({error})") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not 1 <= trials <= _MOST_TRIALS:
+        raise RecipeError([f"must be from 1 to {_MOST_TRIALS:,}, got {trials}"], source="--trials")
+    if not recipe.of_sentences and recipe.data["validation"] is None:
+        message = "needs a validation set to choose by; hold one out with --set data.validation.fraction=0.1"
+        raise RecipeError([message], source="tuning")
+    recipe = with_whole_paths(recipe)
+    typed = parse_space(text for text in space if text != _OBJECTIVE_ONLY)
+    check_known_keys(typed, variants, recipe)
+    spaces: list[tuple[Variant, Space]] = []
+    left_out = []
+    for variant in variants:
+        own = space_of(variant, recipe, typed, objective_only=_OBJECTIVE_ONLY in space)
+        if own and any(_untuned(variant, own) == _untuned(*other) for other in spaces):
+            left_out.append(variant.name)
+        else:
+            spaces.append((variant, own))
+    seed = next(seed for seed in count(_FIRST_SEED) if seed not in taken_seeds)
+    by = recipe.selection.by.removeprefix("validation_")
+    metric = by if by in METRICS else "bleu" if recipe.of_sentences else "error"
+    return Tuning(recipe, out, spaces, trials, seed, metric, left_out)
 
 
-def _asked(plan: TuningPlan, variant: Variant, space: Space, fingerprint: str) -> dict[str, Any]:
-    flat = flat_recipe(plan.recipe_of(variant, {}, plan.recipe.seed).of_one_run())
-    parts = {f"space {key}": described(part) for key, part in space.items()}
-    how = {"seeds of trials": plan.seeds, "pruning": plan.prune, "chosen by": plan.metric}
-    return flat | parts | how | {"content of the data": fingerprint}
+def _untuned(variant: Variant, space: Space) -> dict[str, Any]:
+    """Returns what of an objective is not tuned."""
+    tuned = {key.removeprefix("objective.") for key in space}
+    shared = {*SHARED_TARGETS.get(variant.objective["name"], ())}
+    tuned |= shared if shared & tuned else set()
+    return {key: value for key, value in variant.objective.items() if key not in tuned}
 
 
-def _jobs(plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, device: str | None) -> list[Job]:
-    """Returns the runs of the trials from a number on that are not finished."""
-    found, known = [], trials.all()[: plan.trials]
-    finished = [number for number, trial in enumerate(known[:begin]) if trial.state.name == "COMPLETE"]
-    for number, trial in [*enumerate(known)][begin : begin + ROUND]:
-        for seed, folder in plan.folders_of(variant, number).items():
-            recipe = plan.recipe_of(variant, trial.user_attrs["arguments"], seed)
-            if folder.state() != "empty":
-                check_same_recipe(recipe, folder)
-            if trial.state.is_finished() or folder.state() in ("finished", "failed"):
-                continue
-            before = [plan.folders_of(variant, number)[seed] for number in finished] if plan.prune else []
-            curves = [curve_of(folder, plan.metric) for folder in before]
-            seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            job = job_for(
-                f"{variant.name} trial {number}{seeds}",
-                recipe,
-                folder.path,
-                source=f"{plan.recipe_name}, {variant.name}, trial {number}",
-                device=device,
-                metric=plan.metric,
-                epochs=recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
-                curves=curves,
-            )
-            found.append(job)
-    return found
+def tune(tuning: Tuning, make_runs: MakeRuns) -> tuple[list[Variant], dict[str, Any]]:
+    """Makes the trials that are not finished; returns the variants with what was chosen, and how, for the report.
+
+    Raises:
+        RunFolderError: When a folder holds a trial of another tuning, or is damaged.
+        TrainingError: When runs were lost, which the same command tries again, or a variant has no trial with a score.
+    """
+    all_trials = [_Trials(variant, space, _study(tuning)) for variant, space in tuning.spaces]
+    tuned = [trials for trials in all_trials if trials.space]
+    for begin in range(0, tuning.trials, _ROUND):
+        numbers = range(begin, min(begin + _ROUND, tuning.trials))
+        todo = []
+        for trials in tuned:
+            for number in numbers:
+                recipe = _proposed(tuning, trials, number)
+                folder = RunFolder(tuning.folder_of(trials.variant, number))
+                if folder.state() != "empty":
+                    way_out = "it is a trial of another tuning: choose another --out, or start over with --overwrite"
+                    check_same_recipe(recipe, folder, way_out=way_out)
+                if folder.state() not in ("finished", "failed"):
+                    todo.append((f"{trials.variant.name} trial {number}", recipe, folder.path))
+        lost = make_runs(todo)
+        lost = {name: why for name, _, path in todo if (why := lost.get(name)) and RunFolder(path).state() != "failed"}
+        if lost:  # what would come next depends on them
+            heading = f"{len(lost)} run{'s' if len(lost) > 1 else ''} could not be made; the same command tries again"
+            raise TrainingError("\n".join([heading, *(f"{name}: {why.splitlines()[0]}" for name, why in lost.items())]))
+        for trials in tuned:
+            for number in numbers:
+                _tell(tuning, trials, number)
+    lacking = [f"{trials.variant.name}: {_reason(tuning, trials)}" for trials in tuned if not trials.scores]
+    if lacking:
+        raise TrainingError("\n".join(["no trial has a score", *lacking]))
+    made = [_chosen(tuning, trials) for trials in all_trials]
+    about = {"metric": METRICS[tuning.metric], "trials": tuning.trials, "seeds": [tuning.seed]}
+    about |= {"folder": TUNING_FOLDER, "left_out": tuning.left_out, "variants": [entry for _, entry in made]}
+    return [variant for variant, _ in made], about
 
 
-def _variant_as_json(plan: TuningPlan, variant: Variant, space: Space, trials: Trials | None) -> dict[str, Any]:
-    """Returns what came of a variant; scores are fractions, of NLL nats."""
-    known = [] if trials is None else trials.all()[: plan.trials]
-    scores = {number: trial.value for number, trial in enumerate(known) if trial.state.name == "COMPLETE"}
-    best = max if plan.metric == "bleu" else min
-    chosen = best(scores, key=lambda number: scores[number], default=None)  # the first of equals
-    arguments = {} if chosen is None else known[chosen].user_attrs["arguments"]
+def _study(tuning: Tuning) -> Study:
+    import optuna
+
+    return optuna.create_study(direction="maximize" if tuning.metric == "bleu" else "minimize")
+
+
+def _proposed(tuning: Tuning, trials: _Trials, number: int) -> Recipe:
+    """Asks for the next trial and returns its recipe; the first is the variant as it was typed."""
+    from optuna.samplers import TPESampler
+
+    # A sampler of its own for each trial: it draws what it would have drawn without a stop.
+    own_seed = derived_seed(tuning.recipe.seed, "tuning", trials.variant.folder, number) % 2**32
+    trials.study.sampler = TPESampler(seed=own_seed, n_startup_trials=_ROUND)
+    arguments: dict[str, Any] = {}
+    if number == 0:
+        first = draws_of(trials.space, tuning.recipe_of(trials.variant, {}))
+        trials.study.enqueue_trial(first)
+        space = {key: part for key, part in trials.space.items() if key in first}
+        trials.asked.append(trials.study.ask(space))
+    else:
+        trials.asked.append(trials.study.ask(trials.space))
+        arguments = arguments_at(trials.space, trials.asked[-1].params, trials.variant.objective["name"])
+    trials.arguments.append(arguments)
+    return tuning.recipe_of(trials.variant, arguments)
+
+
+def _tell(tuning: Tuning, trials: _Trials, number: int) -> None:
+    """Tells the study how a trial ended: its score, or that it has none."""
+    from optuna.trial import TrialState
+
+    folder = RunFolder(tuning.folder_of(trials.variant, number))
+    if folder.state() == "failed":
+        trials.study.tell(trials.asked[number], state=TrialState.PRUNED)  # the worst to the sampler; FAIL it forgets
+        return
+    validation = folder.result().get("validation")
+    score = validation.get(tuning.metric) if isinstance(validation, dict) else None
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, it has no finite validation {tuning.metric}")
+    trials.scores[number] = float(score)
+    trials.study.tell(trials.asked[number], float(score))
+
+
+def _reason(tuning: Tuning, trials: _Trials) -> str:
+    return str(RunFolder(tuning.folder_of(trials.variant, 0)).result().get("message"))
+
+
+def _chosen(tuning: Tuning, trials: _Trials) -> tuple[Variant, dict[str, Any]]:
+    """Returns a variant with the arguments of its best trial, and what the report says of it."""
+    variant, space, scores = trials.variant, trials.space, trials.scores
+    best = (max if tuning.metric == "bleu" else min)(scores, key=lambda one: scores[one], default=None)
+    arguments = {} if best is None else trials.arguments[best]
+    rate = arguments.get("optimizer.learning_rate")
+    entry = {
+        "name": variant.name,
+        "was": variant.name,
+        "space": {key: described(part) for key, part in space.items()},
+        "arguments": arguments,
+        "score": None if best is None else scores[best],
+        "first_score": scores.get(0),
+        "trials": len(trials.asked),
+        "without_score": len(trials.asked) - len(scores),
+        "rate_at_end": rate is not None and _is_at_end(rate, space["optimizer.learning_rate"]),
+    }
+    if not space:
+        return variant, entry
     settings = {key: value for key, value in arguments.items() if not key.startswith("objective.")}
     own = {key.removeprefix("objective."): value for key, value in arguments.items() if key not in settings}
-    objective = variant.given | own
-    given = [f"{key}={_text(value)}" for key, value in objective.items() if key != "name"]
-    return {
-        "name": variant.name,
-        "objective": objective,
-        "space": {key: described(part) for key, part in space.items()},
-        "trials": [
-            {
-                "number": number,
-                "arguments": trial.user_attrs["arguments"],
-                "score": scores.get(number),
-                **_ended(plan, variant, number, _STATES[trial.state.name]),
-            }
-            for number, trial in enumerate(known)
-        ],
-        "chosen": chosen,
-        "arguments": arguments,
-        "score": None if chosen is None else scores[chosen],
-        "first_score": scores.get(0),
-        "variant": ":".join([objective["name"], *given]),
-        "settings": settings,
-        "rate_at_end": _RATE in settings and _is_at_end(settings[_RATE], space[_RATE]),
-    }
-
-
-def _ended(plan: TuningPlan, variant: Variant, number: int, state: str) -> dict[str, Any]:
-    """Returns how a trial ended: its state, why it failed, and its run folders."""
-    folders = [*plan.folders_of(variant, number).values()]
-    failed = [str(folder.result().get("message")) for folder in folders if folder.state() == "failed"]
-    return {
-        "state": "failed" if failed else state,
-        "message": failed[0] if failed else None,
-        "folders": [folder.path.relative_to(plan.out).as_posix() for folder in folders],
-    }
+    source = f"{variant.name}, tuned"
+    recipe = recipe_with(tuning.recipe, variant, settings)
+    (chosen,) = checked_variants(recipe, [variant.given | own], source=source)
+    blocks = {block: getattr(recipe, block) for block in dict.fromkeys(key.partition(".")[0] for key in settings)}
+    folder = "-".join([chosen.folder, *(f"{key}={_text(value)}" for key, value in settings.items())])
+    tuned = replace(chosen, name=f"{variant.name} tuned", folder=folder, settings=blocks)
+    return tuned, entry | {"name": tuned.name}
 
 
 def _text(value: Any) -> str:
@@ -208,159 +290,3 @@ def _is_at_end(rate: float, part: Any) -> bool:
         return False
     share = math.log(rate / part.low) / math.log(part.high / part.low)
     return min(share, 1 - share) < 0.1
-
-
-def _write(plan: TuningPlan, about: dict[str, Any]) -> None:
-    """Writes ``tuning.json``, ``trials.csv`` and the best recipes below ``best/``."""
-    write_json(plan.out / "tuning.json", about)
-    rows: list[dict[str, Any]] = []
-    for (variant, _), entry in zip(plan.spaces, about["variants"], strict=True):
-        for trial in entry["trials"]:
-            row = {"variant": entry["name"], "trial": trial["number"], "state": trial["state"], "score": trial["score"]}
-            rows.append(row | {"chosen": trial["number"] == entry["chosen"], **trial["arguments"]})
-        if entry["chosen"] is not None:
-            recipe = recipe_with(plan.recipe, variant, entry["arguments"])
-            heading = f"# {plan.recipe_name} with {entry['variant']}, chosen by the {about['metric']}\n"
-            comparison = plan.recipe.comparison
-            values = recipe.of_one_run() | ({"comparison": comparison.model_dump()} if comparison else {})
-            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
-            (plan.out / "best").mkdir(exist_ok=True)
-            write_bytes(plan.out / "best" / f"{variant.folder}.yaml", (heading + text).encode())
-    write_bytes(plan.out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False).encode())
-
-
-def tuned_variants(plan: TuningPlan, about: dict[str, Any]) -> list[Variant]:
-    """Returns the variants of a comparison with what was chosen; those with nothing to tune as they are."""
-    found = []
-    for (variant, space), entry in zip(plan.spaces, about["variants"], strict=True):
-        if not space:
-            found.append(variant)
-            continue
-        settings = entry["settings"]
-        recipe = recipe_with(plan.recipe, variant, settings)
-        (chosen,) = checked_variants(recipe, [entry["objective"]], source=f"{variant.name}, tuned")
-        own = {block: getattr(recipe, block) for block in dict.fromkeys(key.partition(".")[0] for key in settings)}
-        folder = "-".join([chosen.folder, *(f"{key}={_text(value)}" for key, value in settings.items())])
-        found.append(replace(chosen, name=f"{variant.name} tuned", folder=folder, settings=own))
-    return found
-
-
-def make_tuning(plan: TuningPlan, *, machines: Machines, quiet: bool) -> tuple[dict[str, Any], TrainingError | None]:
-    """Makes the trials with progress shown; the caller has the folder's lock.
-
-    Args:
-        plan: What `tuning_plan.plan_tuning` returned.
-        machines: What makes the runs.
-        quiet: Show no progress.
-
-    Returns:
-        What ``tuning.json`` holds, see `run_tuning`, and why there is not a chosen trial of every variant.
-    """
-    for name in plan.left_out:
-        say(f"note: {name} is left out: it differs from another only in what is tuned")
-    data = read_with_progress(plan.recipe, quiet=quiet)
-    firsts = [plan.recipe_of(variant, {}, plan.seeds[0]) for variant, _ in plan.tuned]
-    for recipe in firsts:
-        try_network(recipe, data)  # an error is said once, here, before anything is written
-    total, finished = len(plan.runs()), plan.count_ended()
-    if finished and not quiet:
-        say(f"{finished} runs of trials reused")
-    display = ComparisonDisplay(total=total, reused=finished, epochs=plan.recipe.epochs, quiet=quiet)
-    # Where nothing is left to do, no cluster is opened.
-    address = machines.cluster if finished < total else None
-    with cluster_at(address, plan.out, firsts) as cluster, display.watching():
-        about, problems = run_tuning(
-            plan,
-            fingerprint=data.fingerprint(),
-            jobs=machines.runs_at_once(),
-            cluster=cluster,
-            device=machines.device,
-            observe=display,
-        )
-    return about, failure_of(about, problems)
-
-
-def failure_of(about: dict[str, Any], problems: dict[str, str]) -> TrainingError | None:
-    """Returns why there is not a chosen trial of every variant; None where there is."""
-    if problems:
-        runs = "1 run" if len(problems) == 1 else f"{len(problems)} runs"
-        heading = f"{runs} could not be made; the same command tries again"
-        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in problems.items()]
-        return TrainingError("\n".join([heading, *reasons]))
-    reasons = [
-        f"{one['name']}: {next((trial['message'] for trial in one['trials'] if trial['message']), 'given up')}"
-        for one in about["variants"]
-        if one["space"] and one["chosen"] is None
-    ]
-    return TrainingError("\n".join(["no trial has a score", *reasons])) if reasons else None
-
-
-def tuned_plan(
-    plan: ComparisonPlan,
-    recipe: Recipe,
-    out: Path,
-    *,
-    trials: int,
-    space: Sequence[str],
-    overwrite: bool,
-    machines: Machines,
-    quiet: bool,
-) -> ComparisonPlan:
-    """Tunes the variants of a comparison, with seeds that are none of its own, and returns it with what was chosen.
-
-    Args:
-        plan: The comparison.
-        recipe: That it was made of.
-        out: The comparison folder; the trials lie in it.
-        trials: See `tuning_plan.plan_tuning`.
-        space: The same.
-        overwrite: Remove the comparison that is in the folder, once the tuning can begin.
-        machines: What makes the runs.
-        quiet: Show no progress.
-
-    Raises:
-        RecipeError: When it cannot be tuned, or the baseline would be left out.
-        TrainingError: When a variant has no trial with a score, or runs could not be made.
-    """
-    tuning = plan_tuning(
-        recipe,
-        plan.recipe_name,
-        out / TUNING_FOLDER,
-        variants=plan.variants,
-        trials=trials,
-        taken_seeds=plan.seeds,
-        space=space,
-    )
-    if plan.baseline in tuning.left_out:
-        message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
-        raise RecipeError([message], source="--baseline")
-    if overwrite:
-        remove_comparison(out)
-    total = len(tuning.runs())
-    if not quiet and tuning.count_ended() < total:
-        say(f"tuning first: {total} runs of trials, then {len(plan.runs)} runs of the comparison")
-    about, failure = make_tuning(tuning, machines=machines, quiet=quiet)
-    if failure is not None:
-        raise failure
-    variants = tuned_variants(tuning, about)
-    names = {entry["name"]: variant.name for entry, variant in zip(about["variants"], variants, strict=True)}
-    for_the_report = [
-        {
-            **{key: entry[key] for key in ("space", "arguments", "score", "first_score", "rate_at_end")},
-            "name": names[entry["name"]],
-            "was": entry["name"],
-            "trials": len(entry["trials"]),
-            "without_score": sum(trial["score"] is None for trial in entry["trials"]),
-        }
-        for entry in about["variants"]
-    ]
-    kept = {key: about[key] for key in ("metric", "trials", "seeds", "pruning", "left_out")}
-    return plan_runs(
-        recipe,
-        plan.recipe_name,
-        out,
-        variants=variants,
-        baseline=names.get(plan.baseline, plan.baseline),
-        seeds=plan.seeds,
-        tuning={"folder": TUNING_FOLDER, **kept, "variants": for_the_report},
-    )

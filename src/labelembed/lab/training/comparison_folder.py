@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from labelembed.json_files import read_json
 from labelembed.lab.errors import RunFolderError
+from labelembed.lab.training.files import saving, write_json
 
 FORMAT_VERSION = 1
 DESCRIPTION_FILE = "comparison.json"
@@ -25,95 +26,92 @@ def _folder_name(name: str) -> str:
     return name
 
 
-class _VariantEntry(BaseModel):
+class VariantEntry(BaseModel):
+    """A row of the table: where its runs are below ``runs/``, its objective, and the seeds that were asked for."""
+
     name: str
     folder: Annotated[str, AfterValidator(_folder_name)]
     objective: dict[str, Any]
     seeds: list[int] = []
 
 
-class _Description(BaseModel):
-    recipe: Any
+class FailedRun(BaseModel):
+    """A run that was lost and has no word of it in its folder."""
+
+    variant: str
+    seed: int
+    message: str
+
+
+class ComparisonFile(BaseModel):
+    """What ``comparison.json`` says; `tuning` tells how the variants' arguments were found, empty where they were not.
+
+    `reused` and `made` count the runs of the last command.
+    """
+
+    format: int = FORMAT_VERSION
+    recipe: str
     baseline: str
     seeds: list[int]
-    variants: Annotated[list[_VariantEntry], Field(min_length=1)]
+    variants: Annotated[list[VariantEntry], Field(min_length=1)]
+    published: list[Any] = []
+    tuning: dict[str, Any] = {}
+    failed: list[FailedRun] = []
+    reused: int = 0
+    made: int = 0
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        names = [variant.name for variant in self.variants]
+        names = self.names
         if len(set(names)) != len(names):
             raise ValueError(f"two variants have one name: {sorted(names)!r:.300}")
         if self.baseline not in names:
             raise ValueError(f"the baseline {self.baseline!r:.80} is none of the variants {sorted(names)!r:.300}")
+        for variant in self.variants:
+            variant.seeds = variant.seeds or list(self.seeds)
         return self
 
+    @property
+    def names(self) -> list[str]:
+        """Of the variants."""
+        return [variant.name for variant in self.variants]
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """Returns what ``comparison.json`` of a folder says.
+    @classmethod
+    def read(cls, folder: Path) -> ComparisonFile:
+        """Reads the file of a folder.
 
-    Raises:
-        RunFolderError: When it cannot be read, is damaged, or is of a newer version.
-    """
-    file = folder / DESCRIPTION_FILE
-    try:
-        about = read_json(file)
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
-    if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
-        raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
-    try:
-        _Description.model_validate(about, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        raise RunFolderError(f"{file}: damaged, {f'`{place}`: ' if place else ''}{what}") from error
-    return dict(about)
+        Raises:
+            RunFolderError: When it cannot be read, is damaged, or is of a newer version.
+        """
+        file = folder / DESCRIPTION_FILE
+        try:
+            about = read_json(file)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
+        if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
+            raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
+        try:
+            return cls.model_validate(about, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            what = first["msg"].removeprefix("Value error, ")
+            raise RunFolderError(f"{file}: damaged, {f'`{where}`: ' if where else ''}{what}") from error
 
+    def write(self, folder: Path) -> None:
+        """Writes the file into a folder."""
+        with saving(folder, needed_bytes=10_000, way_on="When it can be saved again, give the same command again"):
+            write_json(folder / DESCRIPTION_FILE, self.model_dump())
 
-def description_before(folder: Path) -> dict[str, Any] | None:
-    """Returns what a folder's ``comparison.json`` says; None where there is none yet. Raises as `read_description`."""
-    return read_description(folder) if (folder / DESCRIPTION_FILE).exists() else None
-
-
-def seeds_of_variant(about: dict[str, Any], variant: dict[str, Any]) -> list[int]:
-    """Returns the seeds that were asked for of a variant: its own, or those of the comparison."""
-    return list(variant.get("seeds", about["seeds"]))
-
-
-def merged(before: dict[str, Any] | None, now: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
-    """Returns the description of a comparison that goes on in a folder: variants and seeds are added.
-
-    Args:
-        before: What the folder says; None: nothing yet.
-        now: What is asked for.
-        kept: Names of the variants of `before` that `now` lacks and that stay in the table.
-    """
-    if before is None:
-        return now
-    wanted = {variant["name"]: variant for variant in now["variants"]}
-    variants = []
-    for variant in before["variants"]:
-        old = seeds_of_variant(before, variant)
-        if variant["name"] in wanted:
-            asked = wanted.pop(variant["name"])
-            variants.append(asked | {"seeds": _with(old, now["seeds"])})
-        elif variant["name"] in kept:
-            variants.append(variant | {"seeds": old})
-    variants += [variant | {"seeds": list(now["seeds"])} for variant in wanted.values()]
-    seeds: list[int] = []
-    for variant in variants:
-        seeds = _with(seeds, variant["seeds"])
-    for variant in variants:
-        if variant["seeds"] == seeds:
-            del variant["seeds"]
-    noted = before.get("failed")
-    failed = [one for one in noted if one.get("variant") in kept] if isinstance(noted, list) else []
-    return now | {"seeds": seeds, "variants": variants} | ({"failed": failed} if failed else {})
-
-
-def _with(seeds: list[int], more: list[int]) -> list[int]:
-    return [*seeds, *(seed for seed in more if seed not in seeds)]
+    def add(self, variants: Sequence[VariantEntry], seeds: Sequence[int]) -> None:
+        """Adds variants and seeds; a variant that is there already gets the seeds too, and none is dropped."""
+        here = {variant.name: variant for variant in self.variants}
+        for variant in variants:
+            before = here.get(variant.name)
+            own = [] if before is None or before.folder != variant.folder else before.seeds
+            here[variant.name] = variant.model_copy(update={"seeds": list(dict.fromkeys([*own, *seeds]))})
+        self.variants = list(here.values())
+        self.seeds = list(dict.fromkeys(seed for variant in self.variants for seed in variant.seeds))
 
 
 def remove_comparison(folder: Path) -> None:
@@ -121,5 +119,15 @@ def remove_comparison(folder: Path) -> None:
     if (folder / DESCRIPTION_FILE).is_file():
         for name in ("runs", "tuning"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for file in (*(folder / name for name in _WRITTEN), *folder.glob("teachers-*.safetensors")):
+        for file in (folder / name for name in _WRITTEN):
             file.unlink(missing_ok=True)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Returns what ``comparison.json`` says as plain values; see `ComparisonFile.read`."""
+    return ComparisonFile.read(folder).model_dump()
+
+
+def seeds_of_variant(about: dict[str, Any], variant: dict[str, Any]) -> list[int]:
+    """Returns the seeds that were asked for of a variant."""
+    return list(variant["seeds"])

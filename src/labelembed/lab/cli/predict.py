@@ -1,0 +1,217 @@
+"""The subcommand predict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from labelembed.errors import DataError
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.evaluate import USE
+from labelembed.lab.cli.options import (
+    BestRunArgument,
+    DeviceOption,
+    JsonOption,
+    load_run,
+    open_output,
+    out_option,
+    use_device,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
+
+# Inputs that the network sees at once, and characters of a text that was given as an argument.
+_AT_ONCE, _MOST_SHOWN = 256, 80
+_SHOWN_LABELS = 3
+
+
+class _Inputs(NamedTuple):
+    """What is read at once: inputs, what each is called, its columns in its file, and what the user should know."""
+
+    values: Tensor | SparseRows
+    names: list[str]
+    columns: list[dict[str, Any]]
+    notes: list[str]
+
+
+@subcommand(
+    USE,
+    "labelembed predict runs/first picture.png",
+    "labelembed predict runs/first pictures/ --format csv -o predictions.csv",
+)
+def predict(
+    run: BestRunArgument,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files and folders: pictures, .npy arrays, idx files, tables. For a run on texts also .txt files with "
+            "a text a line, the same from standard input (-), or a text itself.",
+        ),
+    ],
+    format: Annotated[
+        Literal["text", "csv"], typer.Option("--format", help="`csv`: the input's columns, with label and probability.")
+    ] = "text",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="In CSV: a column for the probability of each label, too.")
+    ] = False,
+    out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the label of each input, with its probability: one line for each."""
+    saved = load_run(run, use_device(device))
+    errors: list[str] = []
+    notes: Counter[str] = Counter()
+    count = 0
+    with open_output(out) as target:
+        texts = {word for word in inputs if saved.reads_texts and _is_text(word)}
+        rows: list[dict[str, Any]] = []
+        for read in _batched(_read(saved, inputs, errors, with_columns=format == "csv" and not as_json)):
+            notes.update(read.notes)
+            for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
+                count += 1
+                if as_json:
+                    print(json.dumps(one, ensure_ascii=False), file=target)
+                elif format == "csv":
+                    rows.append(_row(one, columns, probabilities=probabilities))
+                else:
+                    print(_line(one, texts), file=target)
+        if rows:
+            _write_csv(rows, target)
+    for note, times in notes.items():
+        typer.echo(f"note: {note}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
+    if errors:
+        raise DataError("\n".join(errors if len(errors) == 1 else [f"{len(errors):,} inputs cannot be used", *errors]))
+    if out is not None:
+        typer.echo(f"{out}: {count:,} lines written")
+
+
+def _line(one: dict[str, Any], texts: set[str]) -> str:
+    best = sorted(one["probabilities"].items(), key=lambda pair: -pair[1])[:_SHOWN_LABELS]
+    name = " ".join(one["input"].split()) if one["input"] in texts else one["input"]
+    name = f"{name[:_MOST_SHOWN].rstrip()} ..." if one["input"] in texts and len(name) > _MOST_SHOWN else name
+    return f"{name}: {', '.join(f'{label} ({probability:.1%})' for label, probability in best)}"
+
+
+def _row(one: dict[str, Any], columns: dict[str, Any], *, probabilities: bool) -> dict[str, Any]:
+    """Returns a line of CSV: the columns of the input's file, else its name, then what is predicted."""
+    row = columns or {"input": one["input"]}
+    taken = "predicted_" if {"label", "probability"} & row.keys() else ""
+    row = row | {f"{taken}label": one["label"], f"{taken}probability": one["probability"]}
+    if probabilities:
+        row |= {f"probability_{label}": value for label, value in one["probabilities"].items()}
+    return row
+
+
+def _write_csv(rows: list[dict[str, Any]], target: IO[str]) -> None:
+    import pandas
+
+    pandas.DataFrame(rows).to_csv(target, index=False, lineterminator="\n")
+
+
+def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns: bool) -> Iterator[_Inputs]:
+    """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
+    for word in words:
+        if word == "-":
+            texts, names = _standard_input(saved)
+            values, notes = saved.encode_texts(texts)
+            yield _Inputs(values, names, [{"text": text} for text in texts], notes)
+        elif saved.reads_texts and _is_text(word):
+            values, notes = saved.encode_texts([word])
+            yield _Inputs(values, [word], [{}], notes)
+        else:
+            for file in _files(saved, word):
+                try:
+                    values, names, notes = saved.read_inputs(file)
+                    columns = _columns(saved, file) if with_columns else []
+                except DataError as error:
+                    errors.append(str(error))
+                    continue
+                names = [f"{file}{name.removeprefix(file.name)}" for name in names]
+                yield _Inputs(values, names, columns if len(columns) == len(names) else [{} for _ in names], notes)
+
+
+def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
+    """Returns the examples of a table as the file has them; nothing of other files."""
+    from labelembed.lab.data.files.parts import is_readable, read_file
+    from labelembed.lab.runs.build import build_reader
+
+    reading = getattr(build_reader(saved.recipe), "reading", None)
+    if reading is None or not is_readable(file):
+        return []
+    table = read_file(file, reading)
+    columns = [table.values(name) for name in table.names]
+    return [dict(zip(table.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _files(saved: SavedRun, word: str) -> list[Path]:
+    """Returns a file, or what in a folder and those in it can be an input of the run."""
+    from labelembed.lab.data.files.parts import is_readable
+    from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
+
+    path = Path(word)
+    if not word:
+        raise DataError("INPUT: is empty; name a file or a folder")
+    if not path.is_dir():
+        return [path]
+    files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    if saved.reads_texts or saved.recipe.data["name"] == "table":
+        kinds = "file of texts or a table"
+        files = [file for file in files if is_readable(file) or (saved.reads_texts and file.suffix == ".txt")]
+    else:
+        kinds = "picture or .npy array"
+        files = [file for file in files if file.suffix.lower() in {*PICTURE_SUFFIXES, ".npy"}]
+    if not files:
+        raise DataError(f"{path}: holds no {kinds} to predict for")
+    return sorted(files)
+
+
+def _batched(read: Iterable[_Inputs]) -> Iterator[_Inputs]:
+    """Yields inputs of the same shape together, so that a folder of pictures costs no step for each."""
+    waiting: list[_Inputs] = []
+    for one in read:
+        kind = one.values.shape[1:], one.values.dtype
+        is_full = sum(len(other.names) for other in waiting) >= _AT_ONCE
+        if waiting and (is_full or kind != (waiting[0].values.shape[1:], waiting[0].values.dtype)):
+            yield _joined(waiting)
+            waiting.clear()
+        waiting.append(one)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[_Inputs]) -> _Inputs:
+    import torch
+
+    values: list[Any] = [part.values for part in parts]
+    lists = [[one for part in parts for one in part[index]] for index in (1, 2, 3)]
+    together = torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
+    return _Inputs(together, *lists)  # type: ignore[arg-type] - in the order of the fields
+
+
+def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
+    """Returns the texts of standard input, one a line, and where each stands."""
+    from labelembed.lab.data.files.text import decoded
+    from labelembed.lab.data.readers.texts import text_lines
+
+    if not saved.reads_texts:
+        raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read()  # None: closed
+    return text_lines(decoded(content, "standard input", encoding=saved.recipe.data["encoding"]))
+
+
+def _is_text(word: str) -> bool:
+    from labelembed.lab.runs.results import is_file_name
+
+    return not is_file_name(word)

@@ -1,0 +1,112 @@
+"""The subcommand preprocess: from parallel text to a corpus folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.options import OverwriteOption, out_option
+from labelembed.lab.cli.recipes import PREPARE
+
+if TYPE_CHECKING:
+    from labelembed.lab.data import CorpusSettings, PairFiles, TextCorpus
+
+_FILES = "a file of source lines and one of target lines (give the option twice), or one file of pairs."
+
+
+@subcommand(
+    PREPARE,
+    "labelembed preprocess --train train.en.gz --train train.de.gz --validation val.en.gz --validation val.de.gz "
+    "--out corpus",
+    "labelembed preprocess --train pairs.jsonl --set level=character --set lowercase=true --out letters",
+)
+def preprocess(
+    train: Annotated[list[Path], typer.Option("--train", metavar="FILE", help=f"Training set: {_FILES}")],
+    out: Annotated[Path, out_option("FOLDER", "The corpus folder to make.")],
+    validation: Annotated[
+        list[Path] | None, typer.Option("--validation", metavar="FILE", help="Validation set, the same.")
+    ] = None,
+    test: Annotated[list[Path] | None, typer.Option("--test", metavar="FILE", help="Test set, the same.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Settings: level=word, subword or character; vocabulary_size=N (the 4 special tokens too; 8,000 of "
+            "subwords), min_count=2, max_length=80 (tokens of a training pair), lowercase=true, "
+            "shared_vocabulary=true, source_column, target_column.",
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make a corpus folder of parallel text, to train networks that write sentences."""
+    from labelembed.errors import LabelEmbedError
+    from labelembed.lab.data import PairFiles
+    from labelembed.lab.data import preprocess as make_corpus
+    from labelembed.lab.runs.display import Shown
+
+    chosen, columns = _settings(settings or [])
+
+    def files(option: str, given: list[Path] | None) -> PairFiles | None:
+        if given is not None and len(given) > 2:
+            raise LabelEmbedError(f"{option}: must be {_FILES} Got {len(given)} files")
+        return PairFiles(given[0], given[1] if len(given) > 1 else None, *columns) if given else None
+
+    def show(what: str, done: int, total: int) -> None:
+        share = done / max(total, 1)
+        shown.show(what, share, "", line=f"{what}: {share:.0%}")
+
+    splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
+    pairs = {name: files(f"--{name}", given) for name, given in splits.items()}
+    with Shown().watching() as shown:
+        corpus = make_corpus(**pairs, out=out, settings=chosen, overwrite=overwrite, progress=show)
+    for note in corpus.notes:
+        typer.echo(f"note: {note}", err=True)
+    for line in _summary(corpus):
+        typer.echo(line)
+
+
+def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None, str | None]]:
+    """Returns the settings that were typed, and the columns of source and target in files of pairs.
+
+    Raises:
+        LabelEmbedError: There is no such setting, or it is out of its range.
+    """
+    import dataclasses
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from labelembed.errors import LabelEmbedError, unknown_name
+    from labelembed.lab.data import CorpusSettings
+    from labelembed.lab.recipes.loading import put_settings
+
+    typed: dict[str, Any] = {}
+    errors = put_settings(typed, settings)
+    columns = (typed.pop("source_column", None), typed.pop("target_column", None))
+    known = [field.name for field in dataclasses.fields(CorpusSettings)]
+    errors += [
+        unknown_name("setting", key, [*known, "source_column", "target_column"]) for key in typed if key not in known
+    ]
+    if errors:
+        raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
+    try:
+        return TypeAdapter(CorpusSettings).validate_python(typed), columns
+    except ValidationError as error:
+        reasons = [f"--set {one['loc'][0]}: {one['msg']}, got {one['input']!r:.80}" for one in error.errors()]
+        raise LabelEmbedError("\n".join(reasons)) from None
+
+
+def _summary(corpus: TextCorpus) -> Iterator[str]:
+    """Yields a line for each side's vocabulary and for each split."""
+    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
+        yield f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level"
+    for split, about in corpus.counts.items():
+        sides = ", ".join(
+            f"{about[side]['tokens']:,} {side} tokens ({about[side]['unknown'] / about[side]['tokens']:.2%} unknown)"
+            for side in ("source", "target")
+        )
+        yield f"{split:<12} {about['pairs']:>9,} pairs, {sides}"

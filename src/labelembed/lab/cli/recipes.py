@@ -1,0 +1,130 @@
+"""Subcommands about recipes: list, init, check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.options import DataOption, JsonOption, OverwriteOption, RecipeArgument, SetOption, out_option
+
+PREPARE = "Look up and prepare"
+
+
+@subcommand(PREPARE, "labelembed list recipes", "labelembed list objectives --json")
+def list_(
+    what: Annotated[
+        Literal["recipes", "objectives", "all"], typer.Argument(metavar="[recipes|objectives]", help="What to list.")
+    ] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """List the recipes that ship and the objectives, one line each; with --json the objectives' arguments too."""
+    from labelembed.lab.recipes.loading import recipe_heading, shipped_recipes
+    from labelembed.lab.recipes.components import keys_of, summary
+    from labelembed.lab.runs.search_spaces import SEARCH_SPACES
+    from labelembed.objectives import OBJECTIVES
+
+    recipes = {name: recipe_heading(text)[0] for name, text in shipped_recipes().items()}
+    objectives = {
+        name: {
+            "summary": summary(kind),
+            "keys": {key: None if field.is_required() else field.default for key, field in keys_of(kind).items()},
+            "search_space": SEARCH_SPACES[name],
+            "required": [key for key, field in keys_of(kind).items() if field.is_required()],
+        }
+        for name, kind in OBJECTIVES.items()
+    }
+    listed: dict[str, dict[str, Any]] = {"recipes": recipes, "objectives": objectives}
+    if as_json:
+        typer.echo(json.dumps(listed if what == "all" else listed[what], ensure_ascii=False))
+        return
+    for heading in ("recipes", "objectives") if what == "all" else (what,):
+        if what == "all":
+            typer.echo(f"{heading}:")
+        for name, about in listed[heading].items():
+            typer.echo(f"  {name:<22} {about if isinstance(about, str) else about['summary']}")
+
+
+@subcommand(PREPARE, "labelembed init digits-mlp -o my.yaml", "labelembed init text-bag -o reviews.yaml --overwrite")
+def init(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe that ships (see `labelembed list`) or a YAML file.")
+    ],
+    out: Annotated[Path, out_option("FILE", "The file to write.")],
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a recipe with every key and what it means, to start your own from."""
+    from labelembed.lab.errors import RecipeError
+    from labelembed.lab.recipes.writing import full_recipe
+    from labelembed.lab.training.files import write_bytes
+
+    text = full_recipe(recipe)
+    errors = {
+        "is a folder; name a file": out.is_dir(),
+        "exists already; --overwrite overwrites it": out.exists() and not overwrite,
+        f"there is no folder {out.parent}": not out.parent.is_dir(),
+    }
+    if error := next((error for error, holds in errors.items() if holds), None):
+        raise RecipeError([error], source=str(out))
+    write_bytes(out, text.encode())
+    typer.echo(f"{out}: written; next: labelembed check {out}")
+
+
+@subcommand(
+    PREPARE,
+    "labelembed check mnist-mlp --data path/to/mnist",
+    "labelembed check --data reviews.csv --set epochs=5",
+)
+def check(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
+    from labelembed.lab.recipes.choosing import choose_recipe
+    from labelembed.lab.runs.build import build_data
+    from labelembed.lab.runs.comparison import Plan, plan_comparison
+    from labelembed.lab.runs.display import RunDisplay, duration, say
+    from labelembed.lab.runs.pools import default_jobs
+    from labelembed.lab.runs.run import seconds_of_a_run, try_network
+
+    chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
+    plan = plan_comparison(Plan(chosen, name, Path("comparisons") / f".check-{name}"))
+    with RunDisplay(chosen.data["name"], quiet=as_json).watching() as display:
+        read = build_data(chosen, progress=display.reading)
+    network = try_network(chosen, read)
+    seconds = seconds_of_a_run(chosen, read)
+    facts: dict[str, Any] = {
+        "recipe": name,
+        "source": read.source,
+        "examples": {part: len(split) for part, split in read.splits.items()},
+        "labels": read.num_labels,
+        "input_shape": list(getattr(read, "input_shape", [])),
+        "notes": list(read.notes),
+        "parameters": network.parameter_count(),
+        "steps_per_epoch": read.train.number_of_batches(chosen.step_size(read.num_labels)),
+        "epochs": chosen.number_of_epochs(read),
+        "objective": chosen.objective["name"],
+        "comparison": [variant.name for variant in plan.variants],
+        "seconds": round(seconds, 1),
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    typer.echo(f"{name}: fine")
+    inputs = f", inputs {facts['input_shape']}" if facts["input_shape"] else ""
+    examples = ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())
+    typer.echo(f"  data        {read.source}: {examples}; {read.num_labels:,} labels{inputs}")
+    for note in facts["notes"]:
+        typer.echo(f"  note        {note}")
+    typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
+    typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
+    typer.echo(f"  one run     about {duration(seconds)} on one thread")
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
+    jobs, runs = default_jobs(None), len(plan.runs)
+    together = duration(seconds * runs / min(jobs, runs))
+    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")

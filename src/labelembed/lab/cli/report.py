@@ -1,0 +1,66 @@
+"""Subcommands that write what finished runs show: report, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.evaluate import USE
+from labelembed.lab.cli.options import BaselineOption, BestRunArgument, GroupsOption, best_run_of, out_option
+
+
+@subcommand(USE, "labelembed report runs/digits --figures figures", "labelembed report runs/digits runs/smoothing")
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Run and comparison folders of the same data.")
+    ],
+    format: Annotated[
+        Literal["html", "csv", "markdown", "latex"],
+        typer.Option("--format", help="`html`: the page; the others: its tables for a paper or another program."),
+    ] = "html",
+    figures: Annotated[
+        Path | None, typer.Option("--figures", metavar="DIR", help="Write each figure as SVG and PDF into this folder.")
+    ] = None,
+    baseline: BaselineOption = None,
+    groups: GroupsOption = None,
+    out: Annotated[
+        Path | None, out_option("FILE", "The file; by default report.html in the folder, of several folders here.")
+    ] = None,
+) -> None:
+    """Write one offline page about a run, a comparison, or several of both."""
+    from labelembed.lab.report import write_report
+
+    typer.echo(str(write_report(*paths, out=out, format=format, figures=figures, baseline=baseline, groups=groups)))
+
+
+@subcommand(
+    USE,
+    "labelembed export runs/digits --format onnx -o digits.onnx",
+    "labelembed export runs/digits --format card -o README.md",
+)
+def export(
+    run: BestRunArgument,
+    format: Annotated[
+        Literal["onnx", "card"],
+        typer.Option("--format", help="`onnx`: the classifier, which takes raw inputs; `card`: a model card."),
+    ] = "onnx",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Calibrated probabilities, as of `predict`, instead of logits.")
+    ] = False,
+    out: Annotated[Path | None, out_option("FILE", "By default model.onnx or README.md in the run folder.")] = None,
+) -> None:
+    """Write a run's classifier as one file that takes raw inputs, or the run's model card."""
+    run = best_run_of(run)
+    if format == "card":
+        from labelembed.lab.report.model_card import write_card
+
+        typer.echo(str(write_card(run, out)))
+        return
+    from labelembed.integrations.export import export_run
+
+    made = export_run(run, out, format=format, probabilities=probabilities)
+    what = f"{made.bytes:,} bytes, {made.output}; differs from the run by {made.difference:.1e} at most"
+    typer.echo(f"{made.path}: {what}")

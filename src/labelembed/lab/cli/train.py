@@ -1,0 +1,250 @@
+"""Subcommands that train: train, resume, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelembed.lab.cli.app import subcommand
+from labelembed.lab.cli.options import (
+    BaselineOption,
+    BatchSizeOption,
+    DataOption,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    LearningRateOption,
+    OverwriteOption,
+    QuietOption,
+    RecipeArgument,
+    RunArgument,
+    SeedOption,
+    SetOption,
+    TrackOption,
+    out_option,
+    recipe_settings,
+    use_device,
+)
+from labelembed.lab.training.device import process_index
+
+if TYPE_CHECKING:
+    from labelembed.lab.recipes.schema import Recipe
+    from labelembed.lab.runs.options import RunOptions
+
+_PANEL = "Train"
+
+
+@subcommand(
+    _PANEL,
+    "labelembed train digits-mlp --epochs 5 --out runs/digits",
+    "labelembed train --data reviews.csv --seed 1 --objective label_smoothing:smoothing=0.4",
+)
+def train(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    objective: Annotated[
+        str | None,
+        typer.Option("--objective", metavar="NAME[:KEY=VALUE...]", help="The objective, instead of the recipe's."),
+    ] = None,
+    seed: SeedOption = None,
+    epochs: EpochsOption = None,
+    lr: LearningRateOption = None,
+    batch_size: BatchSizeOption = None,
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None, out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    track: TrackOption = None,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one network into a run folder."""
+    from labelembed.lab.errors import RunFolderError
+    from labelembed.lab.recipes.choosing import choose_recipe, folder_name
+    from labelembed.lab.runs.display import say
+    from labelembed.lab.runs.options import RunOptions
+    from labelembed.lab.training.reporter import tracker_names
+
+    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite, begin_only=True)
+    typed = recipe_settings(settings, seed=seed, epochs=epochs, lr=lr, batch_size=batch_size)
+    chosen, name = choose_recipe(recipe, settings=typed, data=data, objective=objective, say=say)
+    out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
+    if (out / "comparison.json").exists():
+        raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
+    _run(chosen, out, options, quiet=quiet, as_json=as_json)
+
+
+@subcommand(
+    _PANEL,
+    "labelembed resume runs/digits",
+    "labelembed resume runs/digits --epochs 8 --set optimizer.learning_rate=0.0005",
+)
+def resume(
+    run: RunArgument,
+    epochs: EpochsOption = None,
+    settings: SetOption = None,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a run that was stopped, or train a finished one further with a changed recipe."""
+    import torch
+
+    from labelembed.lab.errors import RunFolderError
+    from labelembed.lab.runs.build import changed_recipe, stored_recipe
+    from labelembed.lab.runs.display import say
+    from labelembed.lab.runs.options import RunOptions
+    from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
+    from labelembed.lab.training.run_folder import RunFolder
+
+    options, folder = RunOptions(device=use_device(device)), RunFolder(run)
+    typed = recipe_settings(settings, epochs=epochs)
+    recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
+    check_same_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
+    if folder.state() != "finished" or differences(recipe, folder):
+        # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
+        about = folder.environment()
+        threads = about.get("threads")
+        if not isinstance(about.get("data"), dict) or not (isinstance(threads, int) and threads > 0):
+            what = "missing or damaged, it does not say what the run began with"
+            raise RunFolderError(f"{run / 'environment.json'}: {what}")
+        torch.set_num_threads(threads)
+        options = RunOptions(device=options.device, change=bool(typed))
+    _run(recipe, run, options, quiet=quiet, as_json=as_json)
+
+
+def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json: bool) -> None:
+    """Brings a run to its end, shows how far it is, and says what it reached."""
+    from labelembed.lab.errors import RunFolderError
+    from labelembed.lab.runs.display import RunDisplay, duration, metrics_text
+    from labelembed.lab.runs.run import run_recipe
+
+    display = RunDisplay(recipe.data["name"], quiet=quiet)
+    with display.watching():
+        result = run_recipe(recipe, out, options=options, reporter=display)
+    try:
+        reached = (
+            f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "
+            f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
+        )
+        calibration = _calibration_text(result)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
+    if process_index() > 0:  # all have to say the same
+        return
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out)} | result))
+        return
+    for line in filter(None, (reached, calibration)):
+        typer.echo(line)
+    typer.echo(f"run folder: {out}    next: labelembed report {out}")
+
+
+def _calibration_text(result: dict[str, Any]) -> str:
+    """Returns in a line what came of the temperature; nothing of a corpus, which has none."""
+    how, calibrated = result["calibration"], result["calibrated"]
+    if how == "none, for a corpus":
+        return ""
+    if calibrated is None:
+        return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
+    split = "test" if calibrated.get("test") else "validation"
+    before, after = result[split], calibrated[split]
+    nll = f"NLL {before['nll']:.3f} -> {after['nll']:.3f}"
+    error = f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}"
+    return f"temperature {result['temperature']:.3g}, {how}: {split} {nll}, {error}"
+
+
+@subcommand(
+    _PANEL,
+    "labelembed compare digits-mlp --objectives one_hot,label_smoothing:smoothing=0.4,label_embedding --seeds 0-7",
+    "labelembed compare --data reviews.csv --tuned --trials 10 --jobs 2",
+)
+def compare(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives", metavar="NAME[:KEY=VALUE...],...", help="The objectives; by default those of the recipe."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="N|A-B|A,B,...", help="How many seeds (8), or which ones (0-7, or 3,5)."),
+    ] = None,
+    baseline: BaselineOption = None,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="First tune learning rate, weight decay and arguments of each objective.")
+    ] = False,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space",
+            metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
+            help="With --tuned: tune this key too, or over this range, e.g. optimizer.learning_rate=1e-4:1e-1:log; may "
+            "be repeated. `objective` tunes the objectives' own arguments only.",
+        ),
+    ] = None,
+    epochs: EpochsOption = None,
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None,
+        out_option("DIR", "The comparison folder; by default comparisons/DATA-RECIPE, with --tuned -tuned at its end."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at once; by default one a GPU, else one a core."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of a dask scheduler, tcp://HOST:PORT."),
+    ] = None,
+    track: TrackOption = None,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train several objectives with several seeds and say which is better, and how sure that is."""
+    from labelembed.lab.runs.pools import start_fork_server
+
+    if cluster is None:
+        start_fork_server()  # it imports torch while this process does
+    from labelembed.lab import report
+    from labelembed.lab.errors import TrainingError
+    from labelembed.lab.runs.comparison import compare as make_comparison
+
+    made = make_comparison(
+        recipe,
+        data=data,
+        objectives=objectives,
+        seeds=seeds,
+        baseline=baseline,
+        tuned=tuned,
+        trials=trials,
+        space=space or [],
+        settings=recipe_settings(settings, epochs=epochs),
+        out=out,
+        overwrite=overwrite,
+        jobs=jobs,
+        cluster=cluster,
+        track=track or "",
+        device=device,
+        quiet=quiet,
+    )
+    if as_json:
+        typer.echo(json.dumps(made.rows(), allow_nan=False))
+    else:
+        report.print_comparison(made.read)
+    if made.failed:
+        heading = f"{len(made.failed)} run{'s' if len(made.failed) != 1 else ''} failed; the same command tries again"
+        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in made.failed.items()]
+        raise TrainingError("\n".join([heading, *reasons]))
