@@ -50,8 +50,11 @@ def test_lift_is_the_mean_share_over_an_even_share_of_what_is_given_away(tmp_pat
         assert found.relative[label, others].tolist() == pytest.approx(wanted.tolist(), abs=1e-12)
         name, near, _ = found.rows()[label]
         order = sorted(zip(wanted, others, strict=True), reverse=True)
-        assert (name, sorted(near)) == (THREE[label], sorted((THREE[other], f"{lift:.2f}×") for lift, other in order))
-        assert near[0][1] == f"{order[0][0]:.2f}×"
+        assert (name, sorted(near)) == (
+            THREE[label],
+            sorted((THREE[other], f"{lift:.2f}\u00d7") for lift, other in order),
+        )
+        assert near[0][1] == f"{order[0][0]:.2f}\u00d7"
     assert np.isnan(np.diagonal(found.relative)).all()
 
 

@@ -21,8 +21,16 @@ from labelembed.lab.report.ranking import MOST_NAMED, best_method, by_weight, dr
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors, leave_sentences
-from tests.made_runs import ENVIRONMENT, embedding_geometry, fail_run, history_lines, make_comparison, make_run, metrics
-from tests.made_runs import run_path
+from tests.made_runs import (
+    ENVIRONMENT,
+    embedding_geometry,
+    fail_run,
+    history_lines,
+    make_comparison,
+    make_run,
+    metrics,
+    run_path,
+)
 
 EMBEDDING = "label_embedding preset=paper"
 ERRORS = {

@@ -13,7 +13,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from labelembed.lab import report, seeds
+from labelembed import seeds
+from labelembed.lab import report
 from labelembed.lab.cli.compare_verb import say_comparison
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.recipes.loading import load_recipe
@@ -325,7 +326,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
     with (tmp_path / "comparison.csv").open(newline="") as file:
         [row] = [line for line in csv.DictReader(file) if line["variant"] == "one_hot"]
     told += [(row["n"], row["failed_seeds"]) == ("1", "1")]
-    assert report.comparison_rows(report.load_comparison(tmp_path))[0].variant.failed.keys() == {1}
+    assert report.load_comparison(tmp_path).variants[0].failed.keys() == {1}
     assert RunFolder(plan.runs[2][3]).result()["diverged_at_step"] == 4
     figure.count("places that tell of the diverged seed", sum(told), 4)
 
