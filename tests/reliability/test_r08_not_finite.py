@@ -326,7 +326,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
     with (tmp_path / "comparison.csv").open(newline="") as file:
         [row] = [line for line in csv.DictReader(file) if line["variant"] == "one_hot"]
     told += [(row["n"], row["failed_seeds"]) == ("1", "1")]
-    assert report.comparison_rows(report.load_comparison(tmp_path))[0].variant.failed.keys() == {1}
+    assert report.load_comparison(tmp_path).variants[0].failed.keys() == {1}
     assert RunFolder(plan.runs[2][3]).result()["diverged_at_step"] == 4
     figure.count("places that tell of the diverged seed", sum(told), 4)
 

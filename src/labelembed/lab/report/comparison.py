@@ -273,7 +273,9 @@ def _result_error(result: dict[str, Any]) -> str:
     calibrated = result.get("calibrated") or {}
     if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
         return "result.json: damaged, has neither validation nor test metrics"
-    wrong = [why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))]
+    wrong = [
+        why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))
+    ]
     return f"result.json: damaged, {wrong[0]}" if wrong else ""
 
 

@@ -78,6 +78,7 @@ def metrics_table(comparison: Comparison, rows: DataFrame) -> Table:
     error = f"{comparison.split}_error"
     wanted = ["bleu", "length_ratio", "chrf", error] if comparison.headline == "bleu" else [error, *_FIRST]
     known = [name for name in wanted if rows[f"{name}_n"].sum()]
+    known = [name for name in known if f"calibrated_{name}" not in known]
     return _of("metrics", "Metrics", [*known[:4], "time_ratio"], comparison, rows)
 
 

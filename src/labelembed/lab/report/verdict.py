@@ -32,6 +32,7 @@ Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
 _UNTRAINED_BLEU = 0.01
+_COSTS = ("calibrated_nll", "nll", "calibration_error")
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
 
@@ -133,7 +134,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "what": "BLEU" if comparison.headline == "bleu" else "error",
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
-        "worse": {name for name, one in first.differences.items() if shown_sign(one) > 0},
+        "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
         "time": _time_ratio(first),
         "is_open_by_p": bool(first.found and _agree(first.found) and contradicted_by_p(first.found)),
         "smallest_p": smallest_corrected_p(first.tested) or 0.0,
