@@ -6,10 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from labelembed.lab.runs.comparison_plan import plan_comparison
+
 from benchmarks.made_data import mnist_sized
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 
 SEEDS, EPOCHS = 8, 3
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from benchmarks.evidence.stacked import Examples, Stack, Weights
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 
 SEEDS, EPOCHS, BATCH = 8, 40, 50
 TRAIN, TEST, FEATURES, LABELS = 2_000, 500, 64, 10

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.lab.runs.jobs import run_job
+
 from labelembed.lab.training.reporter import Progress
 from tests.made_training import attempt
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from labelembed.lab.runs.jobs import run_job
 from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -29,7 +30,6 @@ from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import InterruptedTraining
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.jobs import run_job
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.training.checkpoints import Checkpoint, load_newest

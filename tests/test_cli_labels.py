@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelembed.geometry.senses import shipped_senses
 
 from labelembed.geometry import (
     LabelGeometry,
@@ -17,7 +18,6 @@ from labelembed.geometry import (
     linkage,
 )
 from labelembed.geometry.agreement import geometry_scores, published_scores
-from labelembed.geometry.senses import shipped_senses
 from labelembed.lab.report.label_figures import Panel, label_figure
 
 from .made_cli import SMALL, call, succeed

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from labelembed.lab.cli.program import VERBS
 from PIL import Image
 
 from labelembed.lab.cli import app
-from labelembed.lab.cli.program import VERBS
 from labelembed.lab.recipes.loading import read_recipe
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.training.files import plain_values

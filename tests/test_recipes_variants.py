@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.machines import default_jobs, visible_gpus
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import parse_variant, variant_folder, variant_name
 from labelembed.lab.runs import machines
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.machines import default_jobs, visible_gpus
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.jobs import Job
 
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import ClusterError, InterruptedTraining, TrainingError
@@ -20,8 +22,6 @@ from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs import cluster as cluster_module
 from labelembed.lab.runs import machines
 from labelembed.lab.runs.cluster import open_cluster
-from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.jobs import Job
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_training import (

@@ -132,8 +132,9 @@ def test_half_done_runs_are_counted_by_their_epochs(words, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
     folder = RunFolder(tmp_path / "out/runs/one_hot/seed-0")
     (folder.path / "result.json").unlink()
-    from labelembed.lab.recipes.loading import load_recipe
     from labelembed.lab.runs.comparison_plan import half_done, plan_comparison
+
+    from labelembed.lab.recipes.loading import load_recipe
 
     recipe, name = load_recipe("mnist-mlp", settings=[*SMALL[1::2], "epochs=1"], data=str(tmp_path / "mnist"))
     plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot,confidence_penalty", seeds="1")

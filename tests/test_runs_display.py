@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("pty", reason="no pseudo-terminals here")
 
-from labelembed.lab.runs import display, progress_text
-from labelembed.lab.runs.display import ComparisonDisplay, RunDisplay
 from labelembed.lab.runs.jobs import Event, Job
 from labelembed.lab.runs.progress_text import duration
+
+from labelembed.lab.runs import display, progress_text
+from labelembed.lab.runs.display import ComparisonDisplay, RunDisplay
 from labelembed.lab.training.reporter import Progress
 from tests.made_terminal import terminal
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from labelembed.lab.runs.trials import STUDIES, Trials, run_trial, studies_in
+from labelembed.lab.runs.tuning_plan import plan_tuning
 
 from labelembed.lab.errors import InterruptedTraining, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
 from labelembed.lab.runs import machines, trials
 from labelembed.lab.runs.search_spaces import recipe_with
-from labelembed.lab.runs.trials import STUDIES, Trials, run_trial, studies_in
 from labelembed.lab.runs.tuning import run_tuning, tuned_variants
-from labelembed.lab.runs.tuning_plan import plan_tuning
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_in_process import make_runs_here, sqlite_that_does_not_wait
 

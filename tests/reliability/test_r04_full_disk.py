@@ -6,12 +6,12 @@ import os
 import re
 
 import pytest
+from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk

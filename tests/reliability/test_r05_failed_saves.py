@@ -6,11 +6,11 @@ import errno
 import shutil
 
 import pytest
+from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import make_runs_here

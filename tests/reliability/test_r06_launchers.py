@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-
 from labelembed.lab.cli.launched import end_with_launcher
+
 from labelembed.lab.runs.run_lock import LOCK
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 import pytest
+from labelembed.lab.runs.worker_log import LOG_FILE
 
 from labelembed.lab.runs.cluster import open_cluster
-from labelembed.lab.runs.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_training import contents, differences, fork_server, train
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, places_that_tell, planned, told_of

@@ -12,20 +12,20 @@ import signal
 import time
 
 import pytest
+from labelembed.lab.cli.compare_verb import say_comparison
+from labelembed.lab.results import Comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.jobs import Job, least_used, make, run_job, run_jobs
+from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
 
 from labelembed.errors import DataError
 from labelembed.lab import report
-from labelembed.lab.cli.compare_verb import say_comparison
 from labelembed.lab.data.encoders import pictures
 from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.lab.errors import RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
-from labelembed.lab.results import Comparison
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.jobs import Job, least_used, make, run_job, run_jobs
-from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import make_runs_here
@@ -168,8 +168,9 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
 
 def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path, monkeypatch, figure):
     pytest.importorskip("optuna", reason="no optuna here: pip install 'labelembed[tune]'")
-    from labelembed.lab.runs.tuning import failure_of, run_tuning
     from labelembed.lab.runs.tuning_plan import plan_tuning
+
+    from labelembed.lab.runs.tuning import failure_of, run_tuning
 
     monkeypatch.setattr("labelembed.lab.runs.tuning.run_trial", harmed_job)
     recipe, name = load_recipe("digits-mlp", settings=SETTINGS)

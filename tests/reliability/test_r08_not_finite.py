@@ -10,18 +10,18 @@ import math
 
 import pytest
 import torch
+from labelembed.lab.cli.compare_verb import say_comparison
+from labelembed.lab.results import Comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from labelembed import seeds
 from labelembed.lab import report
-from labelembed.lab.cli.compare_verb import say_comparison
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.results import Comparison
 from labelembed.lab.runs import run as run_module
 from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 from labelembed.lab.training import trainer
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.device import make_accelerator

@@ -22,8 +22,8 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the recipes that ship and the objectives, one line each; with --json the objectives' arguments too."""
-    from labelembed.lab.recipes.loading import recipe_heading, shipped_recipes
     from labelembed.lab.recipes.components import keys_of, summary
+    from labelembed.lab.recipes.loading import recipe_heading, shipped_recipes
     from labelembed.lab.runs.search_spaces import SEARCH_SPACES
     from labelembed.objectives import OBJECTIVES
 

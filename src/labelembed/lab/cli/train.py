@@ -97,7 +97,6 @@ def resume(
 
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
-    from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
     from labelembed.lab.training.run_folder import RunFolder

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
 from labelembed.lab.report.formatting import short_label
-from labelembed.lab.report.table import write_csv, write_text
+from labelembed.lab.report.table import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelembed.lab import report
 from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
-from labelembed.lab.recipes.schema import ComparisonBlock
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
-from labelembed.lab.recipes.schema import Recipe
+from labelembed.lab.recipes.schema import ComparisonBlock, Recipe
 from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.display import RunDisplay, RunsDisplay, say
