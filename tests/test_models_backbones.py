@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from labelembed.errors import DataError
 from labelembed.lab.models import Backbone
-from labelembed.lab.models.backbones import read_weights
+from labelembed.lab.pretrained_images import read_weights
 from labelembed.lab.recipes.schema import parse_recipe
 
 

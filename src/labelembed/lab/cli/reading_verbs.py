@@ -226,7 +226,7 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, invert: bool)
 def _files(saved: SavedRun, word: str) -> list[Path]:
     """Returns a file, or what in a folder and those in it can be an input of the run."""
     from labelembed.lab.data.files.parts import is_readable
-    from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
+    from labelembed.lab.data.image_files import IMAGE_SUFFIXES
 
     path = Path(word)
     if not word:
@@ -237,8 +237,8 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
         kinds, found = "file of texts or a table", [file for file in path.rglob("*") if is_readable(file)]
         found += [file for file in path.rglob("*.txt") if saved.reads_texts]
     else:
-        kinds, found = "picture or .npy array", [*path.rglob("*.npy")]
-        found += [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
+        kinds, found = "picture or .npy array", [*path.rglob("*.npy")] if saved.recipe.data["name"] != "images" else []
+        found += [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
     found = sorted({file for file in found if file.is_file() and not file.name.startswith(".")})
     if not found:
         raise DataError(f"{path}: holds no {kinds} to predict for")

@@ -100,7 +100,7 @@ def check(
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     with reading_progress(chosen.data["name"], quiet=as_json) as reading:
-        found = build_data(chosen, progress=reading)
+        found = build_data(chosen, progress=reading, dry_run=True)
     network = network_for(chosen, found, to_try=True)
     notes = list(found.notes)
     facts: dict[str, Any] = {
@@ -117,6 +117,8 @@ def check(
         "comparison": [variant.name for variant in plan.variants],
     }
     estimate = estimate_run(chosen, found)
+    left = found.encoder.left_to_do if isinstance(found, LabelledData) else None
+    facts |= {} if left is None else {"features_seconds": round(left[1], 1)}
     facts |= {"seconds": round(estimate.seconds, 1), "step_bytes": estimate.step_bytes}
     classifies = isinstance(found, LabelledData)
     if classifies:
@@ -130,6 +132,10 @@ def check(
     typer.echo(f"  data        {found.source}: {rows}; {found.num_labels:,} labels{inputs}")
     for note in notes:
         typer.echo(f"  note        {note}")
+    if left is not None:
+        typer.echo(
+            f"  features    about {duration(left[1])} for {left[0]:,} pictures, once: then they are in the cache"
+        )
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
     typer.echo(

@@ -13,7 +13,6 @@ from labelembed.lab.data import (
     Found,
     ImageReader,
     MnistReader,
-    ParquetReader,
     Place,
     TableReader,
     TextReader,
@@ -22,18 +21,19 @@ from labelembed.lab.data import (
 from labelembed.lab.data.checks import printable
 from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.lab.data.readers.mnist import FASHION_NAMES
+from labelembed.lab.pretrained_images import INSTALL, is_installed
 from labelembed.lab.recipes.loading import put_setting
 
 #: The recipe for each reader, where it is named and nobody need look.
 OF_READER = {
-    "mnist": "mnist-mlp", "vectors": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
-    "images": "images-resnet", "texts": "text-bag", "table": "table-mlp",
+    "mnist": "mnist-mlp", "vectors": "vectors-mlp", "cifar": "cifar10-small",
+    "images": "pictures", "texts": "text-bag", "table": "table-mlp",
     "labelled-text": "text-bag", "text-features": "text-features", "text-tokens": "text-finetune",
     "corpus": "translation-lstm",
 }  # fmt: skip
-# In this order: a parquet file of pictures, for instance, is a table too.
+# In this order: a list of pictures, for instance, is a table too.
 _READERS: tuple[tuple[str, Any], ...] = (
-    ("vectors", VectorReader), ("mnist", MnistReader), ("cifar", CifarReader), ("parquet", ParquetReader),
+    ("vectors", VectorReader), ("mnist", MnistReader), ("cifar", CifarReader),
     ("images", ImageReader), ("texts", TextReader), ("table", TableReader),
 )  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
@@ -42,13 +42,17 @@ _FEW_TEXTS = 2_000
 _FEW_PICTURES = 20_000
 _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_PICTURE = 16  # of the residual network
+_WITHOUT_FEATURES = (
+    f", from scratch; with {INSTALL} the recipe pictures begins with a pre-trained network: on photographs of ten dishes "
+    "26 instead of 37 % error, and in a fraction of the time"
+)
 
 _EXPECTED = """one of these, or the name of a recipe too:
   labelled texts (CSV, TSV, JSON lines, parquet, a saved data set): recipe text-bag or text-bag-small
   a table of numbers and categories, in the same kinds of file: recipe table-mlp
-  pictures in a folder for each class, or a list of picture files: recipe images-resnet
-  vectors, in .npz, .npy or parquet files: recipe vectors-mlp
-  pictures in .npz, .npy or parquet files, or CIFAR's own: recipe cifar10-small
+  pictures in a folder for each class, in a list of files, or in parquet files: recipe pictures
+  vectors in .npz or .npy files: recipe vectors-mlp
+  pictures in .npz or .npy files, or CIFAR's own: recipe cifar10-small
   the four idx files of MNIST and the like: recipe mnist-mlp
   a corpus of sentence pairs that `labelembed preprocess` wrote: recipe translation-lstm"""
 
@@ -70,7 +74,8 @@ class Fitting(NamedTuple):
     def line(self) -> str:
         """What to say of it."""
         more = f" with {', '.join(self.settings)}" if self.settings else ""
-        return f"{self.found}; recipe {self.recipe}{more}"
+        hint = _WITHOUT_FEATURES if self.recipe == "images-resnet" else ""
+        return f"{self.found}; recipe {self.recipe}{more}{hint}"
 
 
 def path_in(settings: Sequence[str]) -> str | None:
@@ -135,12 +140,11 @@ def _recipe_for(reader: str, found: Found) -> tuple[str, tuple[str, ...]]:
     if reader == "texts":
         return "text-bag-small" if found.train < _FEW_TEXTS else "text-bag", ()
     are_vectors = len(found.shape) == 1 or (found.shape and min(found.shape[-2:]) < _SMALLEST_PICTURE)
-    if reader in ("vectors", "parquet") and are_vectors:
-        return OF_READER["vectors"], ("data.name=parquet",) if reader == "parquet" else ()
-    if reader in ("vectors", "parquet"):
-        settings = ("data.name=vectors",) if reader == "vectors" else ()
+    if reader == "vectors" and not are_vectors:
         few = (_HOLD_OUT_A_SHARE, "epochs=20", "batch_size=32") if is_small else ()
-        return "cifar100-small" if reader == "parquet" and classes == 100 else "cifar10-small", (*settings, *few)
+        return "cifar10-small", ("data.name=vectors", *few)
+    if reader == "images" and not is_installed():
+        return "images-resnet", ()
     return OF_READER[reader], ()
 
 

@@ -18,6 +18,7 @@ from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
+from labelembed.lab.pretrained_images import RANDOM
 from labelembed.lab.pretrained_text import encoder_folder
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.recipes.signature import POINTED_TO, argument_errors, keys_of, takes
@@ -35,7 +36,11 @@ def _arguments(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_data(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
+    recipe: Recipe,
+    *,
+    progress: ReadingProgress | None = None,
+    encoder: Encoder | None = None,
+    dry_run: bool = False,
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in.
 
@@ -43,6 +48,7 @@ def build_data(
         recipe: Whose data.
         encoder: See `prepare`.
         progress: Called with (done, total) while pictures are decoded, or texts go through an encoder.
+        dry_run: See `prepare`.
 
     Raises:
         DataError: When the data cannot be used.
@@ -51,7 +57,7 @@ def build_data(
         corpus = CORPORA[recipe.data["name"]]
         with _refusals("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    return build_examples(recipe, progress=progress, encoder=encoder)
+    return build_examples(recipe, progress=progress, encoder=encoder, dry_run=dry_run)
 
 
 def data_stamp(recipe: Recipe) -> str | None:
@@ -64,7 +70,11 @@ def data_stamp(recipe: Recipe) -> str | None:
 
 
 def build_examples(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
+    recipe: Recipe,
+    *,
+    progress: ReadingProgress | None = None,
+    encoder: Encoder | None = None,
+    dry_run: bool = False,
 ) -> LabelledData:
     """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoder`."""
     raw = build_reader(recipe).read(progress=progress)
@@ -76,6 +86,7 @@ def build_examples(
         batch_size=size if isinstance(size, int) else None,
         encoder=encoder,
         progress=progress,
+        dry_run=dry_run,
     )
 
 
@@ -198,9 +209,9 @@ def _is_filled_later(base: Path | None, *, trained: bool) -> bool:
 def _model_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:
     """Returns the network's arguments, without a file of weights that it needs no more and that may be gone."""
     arguments = _arguments(recipe.model)
-    if arguments.get("weights") is None or not _is_filled_later(base, trained=trained):
-        return arguments
-    return arguments | {"weights": None}
+    if "weights" in arguments and _is_filled_later(base, trained=trained):
+        return arguments | {"weights": RANDOM}
+    return arguments
 
 
 def _encoder_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:

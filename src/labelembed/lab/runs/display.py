@@ -153,7 +153,7 @@ class ReadingText:
     """
 
     def __init__(self, kind: str) -> None:
-        self._what = "texts through the encoder" if kind == "texts" else "decoding pictures"
+        self._what = "texts through the encoder" if kind == "texts" else "pictures"
         self._left = TimeLeft()
 
     def __call__(self, done: int, total: int) -> str:

@@ -150,8 +150,6 @@ class SavedRun:
         more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
-        if block.get("image_size") == "auto":  # of the run's own pictures
-            more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
         raw = build_reader(recipe).read(to_evaluate=True)
         raw = renumbered(raw, self.names, merge=block.get("merge_labels", False))
