@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelembed.errors import DataError, nearest
 from labelembed.tensor_files import require_header
@@ -110,6 +110,36 @@ def hidden_size_of(network: Any, name: str, *, size: tuple[int, int], colours: i
     if hidden.ndim != 2:
         raise DataError(f"{name!r} returns {list(hidden.shape)} for a picture, not one vector")
     return int(hidden.shape[1])
+
+
+class FeatureNetwork(nn.Module):
+    """A pre-trained network for pictures as they are stored: its own scaling, then the network without its classifier.
+
+    Args:
+        name: timm's name of it.
+        weights: `packaged`, or a path.
+        size: Height and width of the pictures.
+
+    Shapes: pictures [N, 3, size, size] from 0 to 255, features [N, width].
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, name: str, *, weights: str, size: int) -> None:
+        super().__init__()
+        network = create_network(name, weights=weights, size=(size, size))
+        self.width = hidden_size_of(network, name, size=(size, size))
+        self.layers: nn.Module = network
+        for buffer, key in (("mean", "mean"), ("deviation", "std")):
+            values = 255 * torch.tensor(network.pretrained_cfg[key], dtype=torch.float32)
+            self.register_buffer(buffer, values.view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns the features of pictures; see the class."""
+        scaled = (pixels.float() - self.mean) / self.deviation
+        features: Tensor = self.layers(scaled.contiguous(memory_format=torch.channels_last))
+        return features
 
 
 def _in_order(network: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from labelembed.errors import DataError
 from labelembed.lab.data.cache import cache_folder, file_digest
 from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settings
 from labelembed.lab.data.image_files import AT_ONCE, Fit, Images, ImageSize, decode, size_notes
-from labelembed.lab.pretrained_images import NETWORK, PACKAGED, create_network, hidden_size_of, weights_file
+from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
 
 FEATURES_FILE = "image-features.json"
 _FORMAT = "labelembed.image-features.1"
@@ -118,9 +117,9 @@ class ImageFeatures(Encoder):
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     @cached_property
-    def _layers(self) -> _ImageNetwork:
+    def _layers(self) -> FeatureNetwork:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return _ImageNetwork(self.backbone, self.weights, self.size).to(device)
+        return FeatureNetwork(self.backbone, weights=self.weights, size=self.size).to(device)
 
     @torch.inference_mode()
     def _features_of(self, content: bytes) -> Vectors:
@@ -135,23 +134,25 @@ class ImageFeatures(Encoder):
         Processes that need the same ones begin at different places, and take over what others have kept since.
         """
         assert self._layers.width  # built here, before several threads ask for it
+        digests, wanted = images.digests, {images.digests[index] for index in missing}
         blocks = [missing[begin : begin + _A_FILE] for begin in range(0, len(missing), _A_FILE)]
         random.Random(os.getpid()).shuffle(blocks)
+        reasons: dict[int, str] = {}
         for block in blocks:
-            if store is not None:
-                known |= store.load({images.digests[index] for index in missing})
+            known |= {} if store is None else store.load(wanted)
+            finished = len(images) - len(wanted - known.keys())
             made: dict[str, Vectors] = {}
-            todo = [index for index in block if images.digests[index] not in known]
+            todo = [index for index in block if digests[index] not in known]
             try:
-                for features in images.each(self._features_of, todo):
-                    made |= {images.digests[index]: vector for index, vector in features.items()}
+                for features in images.each(self._features_of, todo, reasons):
+                    made |= {digests[index]: vector for index, vector in features.items()}
                     if self.progress is not None:
-                        left = sum(images.digests[index] not in known for index in missing) - len(made)
-                        self.progress(self.done + len(images) - left, max(self.total, len(images)))
+                        self.progress(self.done + finished + len(made), max(self.total, len(images)))
             finally:
                 known |= made
                 if store is not None and made:
                     store.add(made)
+        images.refuse(reasons)
 
     def _measure(self, images: Images, missing: Sequence[int], store: _Store) -> dict[str, Vectors]:
         """Returns the features of a few pictures, which stand for those of all, and notes how long all will take."""
@@ -178,35 +179,11 @@ class ImageFeatures(Encoder):
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> ImageFeatures:
-        """Reads what `files` returned from a run folder.
-
-        Raises:
-            DataError: The file is missing or damaged.
-        """
+        """Reads what `files` returned from a run folder; raises DataError where it is missing or damaged."""
         kept = read_settings(folder / FEATURES_FILE, _FORMAT, _Kept)
         found = cls(kept.backbone, kept.weights, kept.size, kept.fit)
         found.size, found.digest = kept.size, kept.digest
         return found
-
-
-class _ImageNetwork(nn.Module):
-    """Pictures [N, 3, size, size] from 0 to 255 in, features [N, width] out."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, name: str, weights: str, size: int) -> None:
-        super().__init__()
-        self.layers: nn.Module = create_network(name, weights=weights, size=(size, size))
-        self.width = hidden_size_of(self.layers, name, size=(size, size))
-        for buffer, key in (("mean", "mean"), ("deviation", "std")):
-            values = 255 * torch.tensor(self.layers.pretrained_cfg[key], dtype=torch.float32)  # type: ignore[index, operator]
-            self.register_buffer(buffer, values.view(1, 3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        scaled = (pixels.float() - self.mean) / self.deviation
-        features: Tensor = self.layers(scaled.contiguous(memory_format=torch.channels_last))
-        return features
 
 
 class _Store:
@@ -223,20 +200,19 @@ class _Store:
         self._loaded: set[Path] = set()
 
     def load(self, wanted: set[str]) -> dict[str, Vectors]:
-        """Returns what there is, since the last call, of the features wanted, by digest.
-
-        Damaged files count for nothing.
-        """
+        """Returns what there is, new since the last call, of the features wanted; a damaged file counts for nothing."""
         found: dict[str, Vectors] = {}
         files = set(self.folder.glob("*.npz")) - self._loaded
         self._loaded |= files
         for file in sorted(files):
-            with contextlib.suppress(OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
-                with np.load(file, allow_pickle=False) as arrays:
-                    digests = [bytes(row).hex() for row in arrays["digests"]]
-                    if not wanted.isdisjoint(digests):
-                        rows = zip(digests, arrays["features"], strict=True)
-                        found |= {digest: row for digest, row in rows if digest in wanted and np.isfinite(row).all()}
+            with (
+                contextlib.suppress(OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile),
+                np.load(file, allow_pickle=False) as arrays,
+            ):
+                digests = [bytes(row).hex() for row in arrays["digests"]]
+                if not wanted.isdisjoint(digests):
+                    rows = zip(digests, arrays["features"], strict=True)
+                    found |= {digest: row for digest, row in rows if digest in wanted and np.isfinite(row).all()}
         return found
 
     def add(self, features: Mapping[str, Vectors]) -> None:

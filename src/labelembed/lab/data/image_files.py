@@ -251,25 +251,21 @@ class Images:
         return reasons
 
     def each(
-        self, work: Callable[[bytes], Result], indices: Sequence[int], reasons: dict[int, str] | None = None
+        self, work: Callable[[bytes], Result], indices: Sequence[int], reasons: dict[int, str]
     ) -> Iterator[dict[int, Result]]:
         """Gives what `work` makes of the contents of pictures, in threads: results by index, some at a time.
 
         Args:
             work: Called with the bytes of a picture, in several threads.
             indices: Which pictures.
-            reasons: Takes up why pictures are left out, of which it raises DataError.
-
-        Raises:
-            DataError: In the end, with the names of such pictures, where nothing takes up the reasons.
+            reasons: Takes up why pictures are left out, those of which it raises DataError.
         """
-        errors = {} if reasons is None else reasons
 
         def one(index: int) -> Result | None:
             try:
                 return work(self.content(index))
             except DataError as error:
-                errors[index] = str(error)
+                reasons[index] = str(error)
                 return None
 
         # A thread of ours for each core, and in it one of torch's: so no result hangs on how many there are.
@@ -284,8 +280,11 @@ class Images:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C waits for the pictures at work, not for all
             torch.set_num_threads(before)
-        if errors and reasons is None:
-            lines = [f"{self.shown(index)}: {reason}"[:200] for index, reason in sorted(errors.items())]
+
+    def refuse(self, reasons: dict[int, str]) -> None:
+        """Raises DataError with the names of pictures that cannot be read, if there are any."""
+        if reasons:
+            lines = [f"{self.shown(index)}: {reason}"[:200] for index, reason in sorted(reasons.items())]
             more = [f"and {len(lines) - 8:,} more"] if len(lines) > 8 else []
             heading = f"{self.root}: {len(lines):,} of {len(self):,} pictures cannot be read"
             way_out = "repair them, or leave them out with --set data.skip_unreadable=true"

@@ -69,11 +69,13 @@ class ImagePixels(Encoder):
     def _decoded(self, images: Images, new_array: NewArray) -> tuple[Pixels, None]:
         pixels = new_array((len(images), self.channels, self.size, self.size))
         how = partial(decode, channels=self.channels, size=(self.size, self.size), fit=self.fit)
-        for decoded in images.each(how, range(len(images))):
+        reasons: dict[int, str] = {}
+        for decoded in images.each(how, range(len(images)), reasons):
             for index, picture in decoded.items():
                 pixels[index] = picture
             if self.progress is not None and decoded:
                 self.progress(self.done + max(decoded) + 1, max(self.total, len(images)))
+        images.refuse(reasons)
         return pixels, None
 
     def files(self) -> dict[str, bytes]:

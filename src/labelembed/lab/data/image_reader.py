@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
-from labelembed.lab.data.checks import few, printable, require_file, require_names
+from labelembed.lab.data.checks import few, printable, require_file
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
@@ -59,9 +59,6 @@ class ImageReader:
         label_column: Of lists and parquet: column of the labels, texts or whole numbers; null: found.
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
-        names: Names of the labels in the order of the data's own names, instead of those.
-        delimiter: Of a list, what stands between the cells of a CSV file; null: found.
-        encoding: Of a list, that of the text file; null: UTF-8, or what a byte order mark says.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
 
@@ -78,15 +75,11 @@ class ImageReader:
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    names: list[str] | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
         errors = fraction_errors(self.test_fraction)
-        errors.errors += Reading(delimiter=self.delimiter, encoding=self.encoding).errors().errors
         errors.choice("inputs", self.inputs, ("pixels", "features"))
         errors.choice("fit", self.fit, get_args(Fit))
         size = self.image_size
@@ -111,7 +104,7 @@ class ImageReader:
             raise DataError(f"{place.path}: holds a list of its pictures; give the list itself: --data {train.source}")
         if not holds and not listed and (train is None or not _image_columns(train)):
             return None
-        keys = ("image_column", "label_column", "split_column", "delimiter", "encoding")
+        keys = ("image_column", "label_column", "split_column")
         raw = cls(path=str(place.path), **{key: place.text(key) for key in keys})._read(to_evaluate=True)
         number = sum(map(len, raw.parts.values()))
         return Found(f"{number:,} {raw.source.split(' in ')[0]}, {len(raw.names):,} classes", len(raw.train), raw.names)
@@ -135,8 +128,7 @@ class ImageReader:
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
         if raw.label_column is not None and self.label_column is None:
             notes.insert(0, label_column_note(raw.label_column, parts["train"].labels, raw.names))
-        names = require_names(self.names or raw.names, len(raw.names), raw.source)
-        return replace(raw, parts=parts, names=names, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
+        return replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn how pictures become inputs."""
@@ -162,14 +154,14 @@ class ImageReader:
             if not path.exists() or _is_image(path):
                 there = "is one picture" if path.exists() else "does not exist"
                 raise DataError(f"{path}: {there}; expected a folder of pictures, class/name.jpg, or a list of them")
-            if path.is_dir() and not any(is_readable(file) or file.suffix == ".arrow" for file in _files(path)):
-                return _of_folder(path, to_evaluate)
-            if path.is_dir() and any(map(_is_image, _files(path))):
-                return _of_folder(path, to_evaluate)
+            files = list(_files(path)) if path.is_dir() else []
+            hold_tables = any(is_readable(file) or file.suffix == ".arrow" for file in files)
+            if path.is_dir() and (any(map(_is_image, files)) or not hold_tables):
+                return _of_folder(path, files, to_evaluate)
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise DataError(f"{str(path)!r}: cannot be read ({error})") from None
-        reading = Reading(delimiter=self.delimiter, encoding=self.encoding)
-        return self._of_tables(read_parts(path, reading, split=self.split_column, to_evaluate=to_evaluate), to_evaluate)
+        tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
+        return self._of_tables(tables, to_evaluate)
 
     def _of_tables(self, tables: Parts, to_evaluate: bool) -> RawData:
         """Returns the pictures of a list, or those that stand in the files themselves."""
@@ -181,9 +173,7 @@ class ImageReader:
         are_stored = column in train.left_aside
         stored = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))
         how = LabelReading(merge=False, skip_incomplete=None, to_evaluate=to_evaluate)
-        found, names, notes = labelled(
-            {part: _stripped(table, label) for part, table in tables.items()}, label, how, path
-        )
+        found, names, notes = labelled(tables, label, how, path)
 
         def images(table: Table) -> Images:
             if are_stored:
@@ -220,13 +210,6 @@ class ImageReader:
         return candidates[0]
 
 
-def _stripped(table: Table, label: str) -> Table:
-    """Returns a table with no spaces around the labels."""
-    strip: Callable[[Any], Any] = lambda value: value.strip() if isinstance(value, str) else value  # noqa: E731
-    columns = {name: [*map(strip, values)] if name == label else values for name, values in table.columns.items()}
-    return replace(table, columns=columns)
-
-
 def _image_columns(table: Table) -> list[str]:
     return [name for name, kind in table.left_aside.items() if kind == "bytes"]
 
@@ -243,64 +226,55 @@ def _is_image(file: Path) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     """Gives the files below a folder, in the order of their names, without hidden ones."""
     for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        inner[:] = sorted(name for name in inner if not _is_hidden(name))
+        yield from (Path(place, name) for name in sorted(names) if not _is_hidden(name))
 
 
-def _of_folder(folder: Path, to_evaluate: bool) -> RawData:
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     """Returns the pictures of class folders, which may lie in folders of the parts.
 
     Raises:
-        DataError: There are none, or one class folder is empty.
+        DataError: There are none, or a class folder is empty.
     """
-    files = list(_files(folder))
-    images = [file for file in files if _is_image(file) and file.parent != folder]
-    tops = list(dict.fromkeys(file.relative_to(folder).parts[0] for file in images))
+    ways = [file.relative_to(folder).parts for file in files]
+    images = [way for way in ways if len(way) > 1 and _is_image(Path(way[-1]))]
+    others = [printable("/".join(way)) for way in ways if way not in set(images)]
     if not images:
-        there = few([printable(file.relative_to(folder).as_posix()) for file in files], 5) or "nothing"
         raise DataError(
-            f"{folder}: holds no pictures in folders, but {there}; expected a folder a label: class/name.jpg"
+            f"{folder}: holds no pictures in folders, but {few(others, 5) or 'nothing'}; expected a folder for each "
+            "label, class/name.jpg, or a list that says the labels of the pictures"
         )
-    parts: dict[str, str] = {}
-    for name in tops:
-        part = PARTS.get(name.lower(), "")
-        if part in parts:
-            raise DataError(f"{folder}: both {parts[part]} and {name} can be the {part} set; keep one")
-        parts |= {part: name} if part else {}
-    depth = {
-        len(file.relative_to(folder).parts) for file in images if file.is_relative_to(folder / parts.get("train", ""))
-    }
-    if "train" not in parts or min(depth) < 3:  # a class may be called so
-        parts = {"train": ""}
-    if parts == {"train": ""} and len(tops) == 1 and len(files) == len(images) and min(depth) > 2:
-        return _of_folder(folder / tops[0], to_evaluate)  # an archive's own folder
-    notes = []
-    beside = [name for name in tops if parts != {"train": ""} and name not in parts.values()]
-    if beside:
-        notes.append(f"folders beside {parts['train']} ignored: {few(beside)}")
-    others = [printable(file.relative_to(folder).as_posix()) for file in files if file not in set(images)]
+    tops = list(dict.fromkeys(way[0] for way in images))
+    found = {PARTS[top.lower()]: top for top in tops if top.lower() in PARTS}
+    if "train" not in found or any(len(way) == 2 for way in images if way[0] == found["train"]):
+        found = {"train": ""}  # a class may be called so
+    if found["train"] == "" and len(tops) == 1 and not others and all(len(way) > 2 for way in images):
+        return _of_folder(folder / tops[0], files, to_evaluate)  # an archive's own folder
+    places: dict[str, list[Path]] = {}
+    labels: dict[str, list[str]] = {}
+    for part, top in found.items():
+        of_part = [way for way in images if top in ("", way[0])]
+        places[part] = [folder.joinpath(*way) for way in of_part]
+        labels[part] = [way[1 if top else 0] for way in of_part]
+        entries = [entry.name for entry in sorted((folder / top).iterdir()) if entry.is_dir()]
+        empty = [name for name in entries if not _is_hidden(name) and name not in set(labels[part])]
+        if empty:
+            raise DataError(f"{folder / top}: class folders without a picture: {few(empty)}; fill or remove them")
+        for name in set(labels[part]):
+            if name != name.encode(errors="replace").decode():  # no file of a run could hold such bytes
+                raise DataError(f"{folder}: the label {name!r} is no valid text; rename it")
+    beside = [top for top in tops if found["train"] and top not in found.values()]
+    notes = [f"folders beside {found['train']} ignored: {few(beside)}"] if beside else []
     if others:
         notes.append(f"files that are no pictures skipped: {len(others):,} ({few(others, 3)})")
-    places: dict[str, list[Path]] = {}
-    for part, name in parts.items():
-        base = folder / name
-        places[part] = [file for file in images if file.is_relative_to(base) and file.parent != base]
-        full = {_class_of(file, base) for file in places[part]}
-        empty = [entry.name for entry in base.iterdir() if entry.is_dir() and entry.name not in full | {"__MACOSX"}]
-        if empty := [name for name in empty if not name.startswith(".")]:
-            raise DataError(f"{base}: class folders without a picture: {few(empty)}; put pictures in, or remove them")
-    labels = {part: [_class_of(file, folder / parts[part]) for file in found] for part, found in places.items()}
-    for name in {name for names in labels.values() for name in names}:
-        if name != name.encode(errors="replace").decode():  # bytes that are no UTF-8, which no file of a run could hold
-            raise DataError(f"{folder}: the label {name!r} is no valid text; rename it")
     names, numbers = numbered(labels, f"pictures in {folder}:", to_evaluate=to_evaluate)
     return RawData(
-        parts={part: Examples(Images(found, folder), numbers[part]) for part, found in places.items()},
+        parts={part: Examples(Images(places[part], folder), numbers[part]) for part in places},
         names=names,
         source=f"pictures in {folder}",
         notes=tuple(notes),
     )
-
-
-def _class_of(file: Path, base: Path) -> str:
-    return file.relative_to(base).parts[0]
