@@ -130,7 +130,7 @@ def write_bad_inputs():
     write_image(Path("cut.png"), made_images(1)[0])
     Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:50])
     write_idx(Path("labels.idx"), np.arange(10, dtype=np.uint8))
-    Path("bad_groups.yaml").write_text("animals: [0, 1]\nthings: [1, 2]\n")
+    Path("bad_groups.json").write_text('{"animals": [0, 1], "things": [1, 2]}')
     Path("one.txt").write_text("a b\nc d\n")
     Path("three.txt").write_text("a b\nc d\ne f\n")
     Path("cut.gz").write_bytes(gzip.compress(b"\0\0\x08\x01")[:8])

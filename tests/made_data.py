@@ -156,6 +156,11 @@ def write_picture_folder(folder: Path, *, train=None, test=None, kind: str = "PN
     return folder
 
 
+def dense(inputs) -> torch.Tensor:
+    """Inputs as a tensor; ids of words filled up with 0."""
+    return inputs if isinstance(inputs, torch.Tensor) else inputs.padded()
+
+
 def made_split(rows: int = 23, num_labels: int = 3) -> Split:
     """A split whose inputs and labels both tell the row."""
     inputs = torch.arange(rows, dtype=torch.float32)[:, None] * torch.tensor([1.0, 10.0])

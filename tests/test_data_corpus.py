@@ -157,6 +157,12 @@ def test_too_many_subwords_are_refused_with_what_is_possible(tmp_path):
     assert not (tmp_path / "corpus").exists()
 
 
+def test_min_count_is_refused_where_no_side_counts(tmp_path):
+    with pytest.raises(ValueError, match="`min_count` is for words"):
+        CorpusSettings(level="subword", min_count=2)
+    CorpusSettings(source_level="word", target_level="subword", min_count=2)
+
+
 def test_missing_sentencepiece_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(DataError, match=r'need sentencepiece: pip install "labelembed\[text\]"'):

@@ -1,98 +1,28 @@
-"""Data that a finished run evaluates: whole where they name no parts, numbered by the run's labels, in every reader."""
+"""Data that a finished run evaluates: read and decoded as its own. The labels of every reader: see R18."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, Unchanged
+from labelembed.lab.data import DATA, ImageReader, prepare
 from labelembed.lab.data.measured import renumbered
-from labelembed.lab.data.preparation import prepare_to_evaluate
-from tests.made_data import write_image, write_parquet
-from tests.made_pictures import write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from tests.made_data import made_colours, write_image
+from tests.made_texts import reviews, write_csv
 
 RUN = ("neg", "other", "pos")
-SHAPE = (3, 8, 8)
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
-def texts(tmp_path, kind, labels):
-    rows = [(text, label) for (text, _), label in zip(reviews(len(labels)), labels, strict=True)]
-    if kind == "parquet":
-        pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
-        return write_columns(tmp_path / "t.parquet", {"text": [r[0] for r in rows], "label": [r[1] for r in rows]})
-    if kind == "jsonl":
-        return write_json_lines(tmp_path / "t.jsonl", rows, "text", "label")
-    return write_csv(tmp_path / f"t.{kind}", rows, "text", "label", delimiter="\t" if kind == "tsv" else ",")
-
-
-def pictures(tmp_path, labels):
-    counts = {label: labels.count(label) for label in dict.fromkeys(labels)}
-    return write_classes(tmp_path / "pictures", counts, size=8)
-
-
-def picture_list(tmp_path, labels):
-    for number in range(len(labels)):
-        write_image(tmp_path / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
-    return write_csv(tmp_path / "list.csv", [(f"{n}.png", label) for n, label in enumerate(labels)], "path", "label")
-
-
-def vectors(tmp_path, labels):
-    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
-    inputs = np.arange(3 * len(labels), dtype=np.float32).reshape(-1, 3).tolist()
-    write_parquet(tmp_path / "vectors.parquet", vector=inputs, label=list(labels))
-    return tmp_path / "vectors.parquet"
-
-
-def arrays(tmp_path, labels):
-    names = sorted(set(labels))
-    inputs = np.arange(3 * len(labels), dtype=np.float32).reshape(-1, 3)
-    np.savez(tmp_path / "a.npz", inputs=inputs, labels=[names.index(one) for one in labels], names=names)
-    return tmp_path / "a.npz"
-
-
-def fitted(encoder, examples):
-    encoder.fit_transform(examples)
-    return encoder
-
-
-MADE = {
-    ("texts", "csv"): lambda at, labels: texts(at, "csv", labels),
-    ("texts", "tsv"): lambda at, labels: texts(at, "tsv", labels),
-    ("texts", "jsonl"): lambda at, labels: texts(at, "jsonl", labels),
-    ("texts", "parquet"): lambda at, labels: texts(at, "parquet", labels),
-    ("table", "csv"): lambda at, labels: texts(at, "csv", labels),
-    ("images", "folder"): pictures,
-    ("images", "list"): picture_list,
-    ("parquet", "file"): vectors,
-    ("vectors", "parquet"): vectors,
-    ("vectors", "npz"): arrays,
-}
-
-
-@pytest.mark.parametrize(("reader", "kind"), list(MADE))
-@pytest.mark.parametrize("labels", [("pos",) * 5, ("pos", "neg", "neg", "pos", "neg", "neg")], ids=["one", "two"])
-def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind, labels):
-    more = {"image_size": 8} if reader == "images" else {}
-    if reader in ("texts", "table"):
-        more["label_column"] = "label"
-    path = MADE[reader, kind](tmp_path, labels)
-    raw = DATA[reader](path=str(path), **more).read(to_evaluate=True)
-    found = renumbered(raw, RUN)
-    assert (found.test, found.validation) == (None, None)
-    wanted = sorted(RUN.index(label) for label in labels)
-    assert sorted(found.train.labels.tolist()) == wanted
-    data = prepare_to_evaluate(found, fitted(raw.new_encoder(), found.train.inputs))
-    assert (len(data.train), len(data.test), data.names) == (0, len(labels), RUN)
-    with pytest.raises(DataError, match=rf"does not know: pos \({labels.count('pos')} examples\)"):
-        renumbered(raw, ("neg", "other"))
 
 
 def test_labels_without_names_keep_their_numbers(tmp_path):
@@ -111,13 +41,71 @@ def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
         renumbered(raw, RUN, merge=None)
 
 
-def test_grey_pictures_are_measured_by_a_run_of_coloured_ones(tmp_path):
-    (tmp_path / "grey" / "neg").mkdir(parents=True)
-    write_image(tmp_path / "grey" / "neg" / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
-    raw = DATA["images"](path=str(tmp_path / "grey"), image_size=8).read(to_evaluate=True)
-    assert raw.train.inputs.shape == (1, 1, 8, 8)
-    inputs = Unchanged(input_shape=SHAPE).transform(raw.train.inputs).inputs
-    assert torch.equal(inputs, raw.train.inputs.expand(1, 3, 8, 8))
+def trained(folder, data, *, model="mlp", **settings):
+    """Returns a run of one epoch."""
+    recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4} | settings
+    run_recipe(parse_recipe(recipe, source="made"), folder, device="cpu")
+    return SavedRun.load(folder)
+
+
+def write_pictures(folder, *, grey):
+    for number, picture in enumerate(made_colours(12, size=20, seed=int(grey))):
+        (folder / f"class {number % 2}").mkdir(parents=True, exist_ok=True)
+        write_image(folder / f"class {number % 2}" / f"{number:02}.png", picture[..., 0] if grey else picture)
+    return folder
+
+
+@pytest.mark.parametrize("grey", [True, False], ids=["a grey run", "a coloured run"])
+def test_pictures_to_evaluate_are_decoded_as_those_to_predict(tmp_path, grey):
+    own, other = (write_pictures(tmp_path / str(which), grey=which) for which in (grey, not grey))
+    run = trained(tmp_path / "run", {"name": "images", "path": str(own), "image_size": 8})
+    assert run.input_shape == (1 if grey else 3, 8, 8)
+    data = run.read_data(str(other))
+    files = sorted(other.rglob("*.png"))
+    assert torch.equal(data.test.inputs, torch.cat([run.read_inputs(file)[0] for file in files]))
+    assert [run.names[label] for label in data.test.labels.tolist()] == [file.parent.name for file in files]
+
+
+def test_a_fitted_encoder_takes_pictures_that_are_darker_and_lighter(tmp_path):
+    reader = ImageReader(path=str(write_pictures(tmp_path / "own", grey=True)))
+    for file in (tmp_path / "own").rglob("*.png"):
+        write_image(file, np.random.default_rng(len(file.name)).integers(90, 110, (20, 20), np.uint8))
+    data = prepare(reader.read(), validation=None)
+    wide = write_image(tmp_path / "wide.png", np.repeat([[0], [255]], 20, axis=1).repeat(10, axis=0).astype(np.uint8))
+    new = reader.new_examples(wide, data.encoder)
+    assert (data.input_range, data.encoder.input_range) == ((0.0, 255.0),) * 2
+    assert new.inputs.unique().tolist() == [0, 255]
+
+
+def test_labels_to_evaluate_are_read_from_the_column_of_the_runs(tmp_path):
+    for number, picture in enumerate(made_colours(12, size=8)):
+        write_image(tmp_path / f"{number}.png", picture)
+    own = write_csv(tmp_path / "own.csv", [(f"{n}.png", n % 2) for n in range(12)], "path", "kind")
+    run = trained(tmp_path / "run", {"name": "images", "path": str(own)})
+    rows = [(f"{n}.png", n % 2, 1 - n % 2) for n in range(12)]
+    data = run.read_data(str(write_csv(tmp_path / "other.csv", rows, "path", "label", "kind")))
+    assert [run.names[label] for label in data.test.labels.tolist()] == [str(1 - n % 2) for n in range(12)]
+
+
+def test_a_run_without_the_datas_own_labels_matches_no_others(tmp_path):
+    file = write_csv(tmp_path / "t.csv", reviews(40), "text", "label")
+    data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
+    run = trained(tmp_path / "run", data, model="bag_of_words")
+    older = replace(run, label_values=())
+    other = str(write_csv(tmp_path / "other.csv", [("a b", "good"), ("c d", "bad")], "text", "label"))
+    assert [one.read_data(other).test.labels.tolist() for one in (run, older)] == [[1, 0]] * 2
+    assert older.read_data(None).names == run.names
+    with pytest.raises(DataError, match="does not know: neg"):
+        older.read_data(str(write_csv(tmp_path / "values.csv", reviews(6), "text", "label")))
+
+
+def test_the_runs_own_data_with_other_labels_are_refused(tmp_path):
+    file = write_csv(tmp_path / "t.csv", reviews(40), "text", "label")
+    data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
+    run = trained(tmp_path / "run", data, model="bag_of_words")
+    write_csv(file, reviews(40, labels=("good", "poor")), "text", "label")
+    with pytest.raises(DataError, match="has the labels good, poor, the run was trained on neg, pos"):
+        run.read_data(None)
 
 
 @pytest.mark.parametrize("values", [("test",) * 4, ("test", "dev", "test", "dev")])

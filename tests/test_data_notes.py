@@ -33,6 +33,8 @@ def test_balance_is_told_above_three_to_one():
     (note,) = balance_notes(torch.tensor([0, 0, 0, 0, 2, 1, 1]), names)
     assert note.startswith("unbalanced labels: a has 4 training examples, c has 1 (4.0 times as many)")
     assert balance_notes(torch.tensor([0, 0, 2]), names) == ["1 of 3 labels have no training example: b"]
+    # equally many of the labels that have any
+    assert len(balance_notes(torch.tensor([1, 1, 2, 2]), names)) == 1
     many = tuple(str(number) for number in range(20))
     (note,) = balance_notes(torch.zeros(1, dtype=torch.int64), many)
     assert note == "19 of 20 labels have no training example: 1, 2, 3, 4, 5 and 14 more"

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import LabelledData, RawData, Split, ValidationSplit, prepare
+from labelembed.lab.data import LabelledData, RawData, Split, TextReader, ValidationSplit, prepare
 from tests.made_data import made_split
+from tests.made_texts import write_csv
 
 
 def made_raw(rows: int = 40, num_labels: int = 4, **changes) -> RawData:
@@ -91,6 +92,63 @@ def test_prepare_refuses_what_cannot_be_trained_on(changes, arguments, message):
 def test_prepare_batch_as_large_as_the_training_set_and_a_batch_of_one():
     for batch_size in (40, 1):
         assert len(prepare(made_raw(40), validation=None, batch_size=batch_size).train) == 40
+
+
+# ---- rare and unequal labels: counted over the examples that are trained on
+
+
+def rare_and_frequent(folder, **options) -> RawData:
+    """Texts of five labels, of which the test set will hold out a fifth."""
+    counts = {"a": 30, "b": 20, "c": 6, "d": 3, "e": 1}
+    rows = [(f"text {label} number {n}", label) for label, count in counts.items() for n in range(count)]
+    return TextReader(path=str(write_csv(folder / "t.csv", rows, "text", "label")), **options).read()
+
+
+@pytest.mark.parametrize("how", [{"examples": 15}, {"fraction": 0.1}], ids=str)
+@pytest.mark.parametrize("train_examples", [None, 20])
+@pytest.mark.parametrize("least", [2, 3, 5])
+def test_labels_with_too_few_training_examples_are_in_no_part(tmp_path, how, train_examples, least):
+    raw = rare_and_frequent(tmp_path, minimum_label_examples=least, names=["A", "B", "C", "D", "E"])
+    whole = prepare(raw, validation=ValidationSplit(**how), train_examples=train_examples)
+    counts = whole.train.labels.bincount(minlength=whole.num_labels)
+    assert whole.num_labels >= 2
+    assert int(counts.min()) >= least
+    assert tuple(value.upper() for value in whole.label_values) == whole.names
+    for name, split in whole.splits.items():
+        assert {whole.texts(name, row).split()[1].upper() for row in range(len(split))} <= set(whole.names)
+        assert [whole.texts(name, row).split()[1].upper() for row in range(len(split))] == [
+            whole.names[label] for label in split.labels.tolist()
+        ]
+    # none of the others was left out
+    every = prepare(
+        replace(raw, minimum_label_examples=None), validation=ValidationSplit(**how), train_examples=train_examples
+    )
+    enough = every.train.labels.bincount(minlength=5) >= least
+    assert whole.names == tuple(name for name, kept in zip(every.names, enough.tolist(), strict=True) if kept)
+
+
+def test_rare_labels_are_noted_and_something_must_be_left(tmp_path):
+    data = prepare(rare_and_frequent(tmp_path, minimum_label_examples=2), validation=None)
+    assert any("fewer than 2 training examples left out: e" in note for note in data.notes)
+    data = prepare(rare_and_frequent(tmp_path), validation=None)
+    assert any("one training example only: e:" in note for note in data.notes)
+    with pytest.raises(DataError, match="nothing to tell apart"):
+        prepare(rare_and_frequent(tmp_path, minimum_label_examples=20), validation=None)
+    odd = replace(made_raw(40, 3), minimum_label_examples=2)
+    only_odd = replace(odd, parts=odd.parts | {"test": odd.test.select(torch.tensor([1]))})
+    few = replace(only_odd, parts=only_odd.parts | {"train": odd.train.select(torch.tensor([0, 3, 6, 2, 5, 8, 1]))})
+    with pytest.raises(DataError, match="empty test set"):
+        prepare(few, validation=None)
+
+
+def test_imbalance_is_that_of_the_examples_that_are_trained_on(tmp_path):
+    for train_examples in (None, 30):
+        data = prepare(
+            rare_and_frequent(tmp_path), validation=ValidationSplit(examples=10), train_examples=train_examples
+        )
+        counts = data.train.labels.bincount(minlength=5)
+        (note,) = (note for note in data.notes if note.startswith("unbalanced"))
+        assert f"a has {counts.max()} training examples" in note
 
 
 # ---- fingerprint and statistics

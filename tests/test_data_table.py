@@ -41,6 +41,15 @@ def fitted_on(table, rows, *, asked):
 HEADING = ("age", "city", "code", "class")
 
 
+@pytest.mark.parametrize("words", [("train", "test"), ("train", "training", "test")])
+def test_the_column_of_the_parts_is_neither_learned_from_nor_left_out(tmp_path, words):
+    rows = [(*row, words[number // 5 % len(words)]) for number, row in enumerate(made_rows(120))]
+    file = write_csv(tmp_path / "t.csv", rows, *HEADING, "split")
+    data = prepare(TableReader(path=str(file)).read(), validation=None)
+    assert {column.name for column in (*data.encoder.numeric, *data.encoder.categorical)} == {"age", "city", "code"}
+    assert "split" not in " ".join(data.notes)
+
+
 def test_inputs_are_those_of_scikit_learn(tmp_path):
     table = read_file(write_csv(tmp_path / "t.csv", made_rows(120), *HEADING), Reading())
     asked = {"code": "categorical", "class": None}

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from labelembed.errors import DataError
 from labelembed.lab.data import BagOfWordsEncoder, TextReader
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
@@ -69,6 +70,18 @@ def test_arrow_files_give_the_same_rows_and_keep_the_names_of_labels(tmp_path):
     assert len(both.test) == 4
 
 
+def test_files_that_number_the_names_of_labels_otherwise_are_read_by_name(tmp_path):
+    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
+    for part, names in (("train", ["neg", "pos"]), ("test", ["pos", "neg"])):
+        columns = {"text": [text for text, _ in ROWS], "label": [names.index(label) for _, label in ROWS]}
+        write_columns(tmp_path / f"{part}.parquet", columns, label_names={"label": names})
+    assert pairs(read(tmp_path), "test") == sorted(ROWS)
+    (tmp_path / "train.parquet").rename(tmp_path / "train-00000-of-00002.parquet")
+    (tmp_path / "test.parquet").rename(tmp_path / "train-00001-of-00002.parquet")
+    with pytest.raises(DataError, match="names its labels otherwise"):
+        read(tmp_path)
+
+
 def test_parquet_kinds_of_text_and_of_labels(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
     texts = [text for text, _ in ROWS]
@@ -92,14 +105,22 @@ def test_parts_come_from_files_and_from_a_column(tmp_path):
         assert pairs(rows, "test") == sorted(ROWS[16:])
 
 
-def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path):
+@pytest.mark.parametrize("test", ["text\nsomething new here\n", "text,label\nsomething new here,-1\n"])
+def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path, test):
     write_csv(tmp_path / "train.csv", ROWS[:12], "text", "label")
     write_csv(tmp_path / "dev.csv", ROWS[12:], "text", "label")
-    (tmp_path / "test.csv").write_text("text\nsomething new here\n")
+    (tmp_path / "test.csv").write_text(test)
     rows = read(tmp_path)
     assert pairs(rows, "test") == sorted(ROWS[12:])
     assert "test examples without labels left out: 1" in rows.notes
     assert "no test set: the validation set takes its place" in rows.notes
+
+
+def test_minus_one_is_a_label_where_training_examples_have_it(tmp_path):
+    polar = [(text, {"neg": -1, "pos": 1}[label]) for text, label in ROWS]
+    write_csv(tmp_path / "train.csv", polar, "text", "label")
+    write_csv(tmp_path / "test.csv", [(text, label) for text, label in polar if label == -1], "text", "label")
+    assert len(read(tmp_path).test) == sum(label == -1 for _, label in polar)
 
 
 @pytest.mark.parametrize(
@@ -186,15 +207,6 @@ def test_rows_without_text_or_label_are_left_out_when_asked(tmp_path):
     assert "examples left out: column 'text' has no text in 2 (row 22, row 23) of 23 examples" in found.notes
     assert "left out, without a label: 1 of 21 examples (row 22)" not in found.notes  # rows keep their numbers
     assert "left out, without a label: 1 of 21 examples (row 24)" in found.notes
-
-
-def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
-    file = write_csv(tmp_path / "r.csv", [*reviews(20), ("something odd", "odd")], "text", "label")
-    rows = read(file)
-    assert rows.names == ("neg", "odd", "pos")
-    assert rows.test.labels.bincount(minlength=3)[1] == 0
-    assert any(note.startswith("labels with one example only: odd:") for note in rows.notes)
-    assert pairs(read(file, minimum_label_examples=2)) == sorted(reviews(20))
 
 
 def test_texts_alone_are_read_with_their_places(tmp_path):

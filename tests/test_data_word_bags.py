@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import DataError
-from labelembed.lab.data import TextReader, Texts, ValidationSplit, prepare
+from labelembed.lab.data import Split, TextReader, Texts, ValidationSplit, prepare
 from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
+from labelembed.lab.models import BagOfWords
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
 
@@ -19,7 +20,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d's", "!", "É"]), ma
 
 
 def rows_of(bags, texts):
-    return [[number for number in row if number] for row in bags.transform(texts).inputs.tolist()]
+    return [[number for number in row if number] for row in bags.transform(texts).inputs.padded().tolist()]
 
 
 @settings(max_examples=150, deadline=None)
@@ -42,10 +43,8 @@ def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
     assert list(bags.features) == wanted
     sizes = {"ngrams": how["ngrams"], "maximum_words": how["maximum_words"]}
     assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
-    assert bags.row_length == max(1, *(len(naive_row(text, wanted, **sizes)) for text in train))
-    # no feature of a text that is longer than every training text is lost
     assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
-    assert torch.equal(learned.inputs, bags.transform(train).inputs)
+    assert torch.equal(learned.inputs.padded(), bags.transform(train).inputs.padded())
     assert learned.cut == sum(len(naive_words(text, 100)) > how["maximum_words"] for text in train)
 
 
@@ -73,7 +72,7 @@ def test_vocabulary_knows_the_training_rows_only(tmp_path):
     for name, split in data.splits.items():
         assert split.inputs.dtype == torch.int32
         again = data.encoder.transform([data.texts(name, row) for row in range(len(split))]).inputs
-        assert torch.equal(split.inputs, again)
+        assert torch.equal(split.inputs.padded(), again.padded())
 
 
 def _has(data, split, word):
@@ -87,7 +86,7 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
         (tmp_path / name).write_bytes(kept)
     again = BagOfWordsEncoder.load(tmp_path)
     new = [text for text, _ in reviews(20, seed=1)]
-    assert torch.equal(again.transform(new).inputs, bags.transform(new).inputs)
+    assert torch.equal(again.transform(new).inputs.padded(), bags.transform(new).inputs.padded())
     assert again.files() == bags.files()
     assert (tmp_path / VOCABULARY_FILE).read_text().splitlines() == list(bags.features)
 
@@ -99,15 +98,15 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
         ("a\n\nb\n", {}, "words.txt: damaged, a line is empty or occurs twice"),
         ("a\nb\na\n", {}, "words.txt: damaged, a line is empty or occurs twice"),
         ("a\n", {"format": "x"}, "words.json: damaged, or of another version; expected the format"),
-        ("a\n", {"row_length": 0}, "words.json: damaged, row_length: Input should be greater than 0"),
-        ("a\n", {"row_length": True}, "words.json: damaged, row_length: Input should be a valid integer"),
+        ("a\n", {"maximum_words": 0}, "words.json: damaged, maximum_words: Input should be greater than 0"),
+        ("a\n", {"maximum_words": True}, "words.json: damaged, maximum_words: Input should be a valid integer"),
         ("a\n", None, "words.json: damaged"),
     ],
 )
 def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
     if vocabulary is not None:
         (tmp_path / VOCABULARY_FILE).write_text(vocabulary)
-    settings = {"format": "labelembed.words.1", "row_length": 3, "maximum_words": 5}
+    settings = {"format": "labelembed.words.1", "maximum_words": 5}
     (tmp_path / SETTINGS_FILE).write_text("{" if about is None else json.dumps(settings | about))
     with pytest.raises(DataError) as caught:
         BagOfWordsEncoder.load(tmp_path)
@@ -130,8 +129,22 @@ def test_arguments_out_of_their_range_are_named_together():
 def test_texts_are_chosen_by_position():
     texts = Texts(["a b", "", "c", "a c b"])
     bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
-    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.tolist() == [[1, 2], [3, 0]]
+    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.padded().tolist() == [[1, 2], [3, 0]]
     assert bags.features == ("a", "b", "c")
     chosen = texts.select(torch.tensor([3, 1, 0, 3]))
-    assert bags.transform(chosen).inputs.tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
-    assert bags.transform([]).inputs.shape == (0, 2)
+    found = bags.transform(chosen).inputs
+    assert found.padded().tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
+    assert (found.shape, bags.transform([]).inputs.shape) == ((4, 4), (0, 4))
+
+
+def test_long_texts_take_the_memory_of_their_own_words_alone():
+    words = [f"word{number}" for number in range(100_000)]
+    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_words=len(words))
+    texts = [" ".join(words), *["word1 word2"] * 20_000]
+    inputs = bags.fit_transform(Texts(texts)).inputs
+    split = Split(inputs, torch.zeros(len(texts)).long())
+    assert inputs.nbytes < 2_000_000  # of 20,001 x 100,000 ids
+    batch = next(split.batches(1_000))
+    assert batch.inputs.nbytes < 1_000_000
+    hidden = BagOfWords(input_shape=inputs.shape[1:], vocabulary_size=inputs.width, embedding_size=2)(batch.inputs)
+    assert hidden.shape == (1_000, 2)

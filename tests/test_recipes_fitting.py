@@ -261,7 +261,7 @@ def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
     assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
     trained = succeed("train", "--data", file, *QUICK)
     assert trained.err.startswith(f"{TEXTS}\n")
-    assert (tmp_path / "runs" / "text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
+    assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
     for words in (["compare", "--seeds", 1], ["tune", "--trials", 1]):
         one = [*words, "--objectives", "one_hot", "--jobs", 1]
         assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")

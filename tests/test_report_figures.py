@@ -66,8 +66,8 @@ def test_the_legend_of_a_column_leaves_the_axes_their_room(tmp_path):
 
 
 def test_groups_colour_tree_and_map_and_are_named(folder, tmp_path):
-    groups = tmp_path / "groups.yaml"
-    groups.write_text("animals: [cat, dog, horse]\nvehicles: [car, bus]\n")
+    groups = tmp_path / "groups.json"
+    groups.write_text('{"animals": ["cat", "dog", "horse"], "vehicles": ["car", "bus"]}')
     plain = draw_figure("dendrogram", folder, tmp_path / "plain.svg").read_text(encoding="utf-8")
     coloured = draw_figure("dendrogram", folder, tmp_path / "coloured.svg", groups=groups).read_text(encoding="utf-8")
     for told in ("animals", "vehicles", "● cat", "■ car"):

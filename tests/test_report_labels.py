@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
 from labelembed.lab.report import load_comparison, write_report
@@ -180,37 +179,11 @@ def test_confused_labels_are_held_against_likeness(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
     variant = _variant(folder)
     alike = confusion_similarity(error_analysis(variant), label_similarities(variant))
-    # of ten mistakes nine are with the nearest label
-    assert (alike["nearest"], alike["chance"], alike["pairs"]) == (0.9, 1 / 3, 6)
-    similarity = np.exp(TABLE.double().numpy())
-    similarity /= similarity.sum(axis=1, keepdims=True)
-    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    scores = [round(similarity[i, j] + similarity[j, i], 12) for i, j in pairs]
-    assert alike["correlation"] == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "said"),
-    [
-        # Similar labels stand side by side on a line: neighbours confused, far ones confused, and any.
-        (lambda i, j: 8 - abs(i - j), "the more similar two labels are, the more they are confused"),
-        (lambda i, j: abs(i - j), "the more similar two labels are, the less they are confused"),
-        (lambda i, j: (i + j) % 2 + 1, "no relation is shown"),
-    ],
-)
-def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_chance(pairs, said, tmp_path):
-    names = tuple("abcdefgh")
-    places = torch.arange(8.0)
-    table = LabelGeometry(names, similarities=-0.5 * (places[:, None] - places).abs())
-    make_comparison(tmp_path, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
-    confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
-    leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
-    variant = _variant(tmp_path)
-    errors, similarities = error_analysis(variant), label_similarities(variant)
-    found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
-    (one,) = found["detailed"]
-    assert said in one["sentences"][1]
-    assert "by Mantel's test" in one["sentences"][1]
+    assert alike == {"nearest": 0.9, "chance": 1 / 3}  # of ten mistakes nine are with the nearest label
+    found = error_section(
+        load_comparison(folder), variant, {EMBEDDING: error_analysis(variant)}, {EMBEDDING: label_similarities(variant)}
+    )
+    assert "In 90.0 % of the mistakes" in found["detailed"][0]["sentences"][1]
 
 
 def test_page_shows_errors_and_says_which_runs_left_none(folder):

@@ -26,6 +26,7 @@ CHECKS = {
     "R13": "statistics",
     "R14": "two processes, one run folder",
     "R15": "old and changed runs",
+    "R18": "labels of data to evaluate are matched by name, in every reader",
 }
 
 Sizes = TypeVar("Sizes")

@@ -33,6 +33,8 @@ INSTALL = "pip install 'labelembed[export]'"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 # What is exported is tried with so many examples; in the graph their number is free.
 _TRIED_EXAMPLES = (1, 3)
+# And of sparse rows with about so many features, padded; of one the exporter would take the number for fixed.
+_TRIED_FEATURES = 20
 # Of the largest output: float32 sums in another order. Twice this is far more than any network was seen to have.
 _TOLERANCE = 1e-4
 # No ONNX file can be longer, and the graph takes some room too.
@@ -52,13 +54,15 @@ class PredictionGraph(nn.Module):
 
     def __init__(self, saved: SavedRun, *, probabilities: bool = False) -> None:
         super().__init__()
+        raw = saved.encoder.raw_inputs()
+        self.to_inputs = nn.Identity() if raw is None else raw.network.cpu()
         self.network = saved.network
         self.output_temperature = saved.output_temperature
         self.probabilities = probabilities
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the scores [N, C]."""
-        logits = self.network.logits(inputs).float()
+        logits = self.network.logits(self.to_inputs(inputs)).float()
         return (logits / self.output_temperature).softmax(dim=-1) if self.probabilities else logits
 
 
@@ -134,14 +138,15 @@ def export_saved(saved: SavedRun, path: Path, *, format: Format = "onnx", probab
 
 def _about(saved: SavedRun, output: str) -> dict[str, str]:
     """Returns the metadata, all of it texts, as ONNX wants it."""
-    shape = "features" if saved.encoder.any_length else ", ".join(map(str, saved.input_shape))
+    raw_shape, raw_range = _raw_inputs(saved)
+    shape = "features" if saved.encoder.sparse else ", ".join(map(str, raw_shape))
     return {
         "format": "labelembed.classifier.1",
         "labelembed": __version__,
         "labels": json.dumps(saved.names, ensure_ascii=False),
         "inputs": f"{_input_type(saved)} [batch, {shape}], as the data hold them",
-        "input_shape": json.dumps(saved.input_shape),
-        "input_range": json.dumps(saved.input_range),
+        "input_shape": json.dumps(raw_shape),
+        "input_range": json.dumps(raw_range),
         "output": output,
         "output_temperature": repr(saved.output_temperature),
         "objective": str(saved.recipe.objective["name"]),
@@ -155,13 +160,18 @@ def _input_type(saved: SavedRun) -> str:
 
 
 def _made_inputs(saved: SavedRun, number: int) -> Tensor:
-    low, high = saved.input_range
+    shape, (low, high) = _raw_inputs(saved)
     generator = seeds.generator(number, "export")
     if _input_type(saved) == "int32":
-        # at least two features: of one, the exporter would take the number for fixed
-        size = (number, saved.input_shape[0] + number) if saved.encoder.any_length else (number, *saved.input_shape)
+        size = (number, _TRIED_FEATURES + number) if saved.encoder.sparse else (number, *saved.input_shape)
         return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
-    return low + (high - low) * torch.rand(number, *saved.input_shape, generator=generator)
+    return low + (high - low) * torch.rand(number, *shape, generator=generator)
+
+
+def _raw_inputs(saved: SavedRun) -> tuple[tuple[int, ...], tuple[float, float]]:
+    """Returns shape and range of what the graph takes: of features of pictures, the pictures."""
+    raw = saved.encoder.raw_inputs()
+    return (saved.input_shape, saved.input_range) if raw is None else (raw.shape, raw.range)
 
 
 @contextmanager
@@ -177,7 +187,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _program(graph: PredictionGraph, saved: SavedRun) -> torch.export.ExportedProgram:
-    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if saved.encoder.any_length else {})
+    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if saved.encoder.sparse else {})
     try:
         with torch.no_grad():
             return torch.export.export(graph, (_made_inputs(saved, 3),), dynamic_shapes=(free,))
@@ -219,7 +229,7 @@ def _onnx(
     model = converted.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    if saved.encoder.any_length:
+    if saved.encoder.sparse:
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
     del model.graph.value_info[:]  # of intermediate values, which name the batch otherwise
     for key, text in about.items():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from labelembed.geometry import LabelGeometry
     from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
 
 _SPLITS = ("train", "validation", "test")
 
@@ -105,12 +106,12 @@ class Run:
         """What the run learned about the labels, with their `names`; see `label_geometry`."""
         return self.label_geometry()
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
+    def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
         return self.saved.probabilities(inputs)
 
     def predict(
-        self, inputs: Tensor | str | Path | Sequence[str], names: list[str] | None = None
+        self, inputs: Tensor | SparseRows | str | Path | Sequence[str], names: list[str] | None = None
     ) -> list[dict[str, Any]]:
         """Returns one dictionary an example: `input`, `label`, `probability` and `probabilities` by label.
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
 
-_IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
+_IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1", "aurc": "AURC", "excess_aurc": "excess AURC"}
+_IN_WORDS |= {f"error_at_{percent}_coverage": f"error at {percent} % coverage" for percent in (80, 90, 95)}
 _OF_SENTENCES = {
     "error": "token error",
     "top5_error": "top-5 token error",
@@ -107,7 +109,7 @@ def evaluate(
         in_words = _IN_WORDS.get(name, name.replace("_", " "))
         shown, calibrated = _metric_text(name, value), _metric_text(name, after[name])
         moved = fitted and name in ("nll", "calibration_error", "brier")
-        typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
+        typer.echo(f"  {in_words:<22} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
     typer.echo(
         f"calibrated: at temperature {saved.output_temperature:.3g}, which is that of predict"
         if fitted
@@ -145,7 +147,7 @@ def _metric_text(name: str, value: float) -> str:
 class _Inputs(NamedTuple):
     """What is read at once: inputs, what each is called, and what the user should know of them."""
 
-    values: Tensor
+    values: Tensor | SparseRows
     names: list[str]
     notes: list[str]
 
@@ -247,13 +249,11 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
 
 def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
     """Yields inputs of the same shape together, so that a folder of pictures costs no step for each."""
-    import torch
-
     waiting: list[_Inputs] = []
 
     def all_of_them() -> _Inputs:
         together = _Inputs(
-            torch.cat([one.values for one in waiting]),
+            _joined([one.values for one in waiting]),
             [name for one in waiting for name in one.names],
             [note for one in waiting for note in one.notes],
         )
@@ -269,6 +269,12 @@ def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
             yield all_of_them()
     if waiting:
         yield all_of_them()
+
+
+def _joined(values: list[Any]) -> Any:
+    import torch
+
+    return torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
 
 
 def _writer(target: IO[str], format: str, *, top: int, texts: Container[str]) -> Any:

@@ -13,28 +13,32 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.data import cache
+from labelembed.lab.sparse_rows import SparseRows
 
 
 class Batch(NamedTuple):
     """The examples of one optimiser step, or one process's share of them.
 
     Attributes:
-        inputs: Inputs [B, ...], uint8, int32 (numbers of words) or float32, as the split holds them.
+        inputs: Inputs [B, ...], uint8, int32 (ids of tokens) or float32, or the ids of words, as the split holds them.
         labels: Labels [B], int64.
         indices: Where these examples stand in their split [B], int64; an objective that remembers each training
             example finds its place by them.
     """
 
-    inputs: Tensor
+    inputs: Tensor | SparseRows
     labels: Tensor
     indices: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns this batch on `device`; to a GPU through pinned memory, while the processor goes on."""
         device = torch.device(device)
-        if device.type == "cuda" and self.labels.device.type == "cpu":
-            return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in self))
-        return Batch(*(part.to(device) for part in self))
+        is_pinned = device.type == "cuda" and self.labels.device.type == "cpu"
+
+        def moved(part: Any) -> Any:
+            return part.pin_memory().to(device, non_blocking=True) if is_pinned else part.to(device)
+
+        return Batch(*map(moved, self))
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,7 @@ class Examples:
         can be written.
         """
         indices = indices.to(self.labels.device)
-        chosen = _selected(self.inputs, indices) if isinstance(self.inputs, Tensor) else self.inputs.select(indices)
-        return type(self)(chosen, self.labels.index_select(0, indices))
+        return type(self)(_selected(self.inputs, indices), self.labels.index_select(0, indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,7 @@ class Split(Examples):
     """One part of a data set (training, validation or test) as tensors, in memory or in a mapped file.
 
     Args:
-        inputs: Inputs [N, ...], uint8, int32 (numbers of words) or float32.
+        inputs: Inputs [N, ...], uint8, int32 (ids of tokens) or float32, or the ids of words.
         labels: Labels [N], int64, on the same device.
 
     Raises:
@@ -93,7 +96,7 @@ class Split(Examples):
         ValueError: `labels` is not [N], or lies on another device than `inputs`.
     """
 
-    inputs: Tensor
+    inputs: Tensor | SparseRows
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.int32, torch.float32):
@@ -170,11 +173,15 @@ class Split(Examples):
     def _gather(self, pieces: tuple[Tensor, ...], process: int, processes: int) -> Iterator[Batch]:
         for piece in pieces:
             indices = piece[process::processes].clone()
+            inputs = self.inputs
             # index_select, since inputs[indices] takes ten times as long for bytes
-            yield Batch(self.inputs.index_select(0, indices), self.labels.index_select(0, indices), indices)
+            chosen = inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
+            yield Batch(chosen, self.labels.index_select(0, indices), indices)
 
 
-def _selected(inputs: Tensor, indices: Tensor) -> Tensor:
+def _selected(inputs: Any, indices: Tensor) -> Any:
+    if not isinstance(inputs, Tensor):
+        return inputs.select(indices)
     needed = len(indices) * math.prod(inputs.shape[1:]) * inputs.element_size()
     if inputs.device.type == "cpu" and needed > cache.MAPPED_ABOVE_BYTES:
         dtype = str(inputs.dtype).removeprefix("torch.")

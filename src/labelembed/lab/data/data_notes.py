@@ -29,7 +29,7 @@ def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     if without:
         notes.append(f"{len(without)} of {len(names)} labels have no training example: {few(without, _EXAMPLES)}")
     largest = int(counts.argmax())
-    smallest = int(np.where(counts > 0, counts, counts.max()).argmin())
+    smallest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     if counts[largest] > UNBALANCED_ABOVE * counts[smallest]:
         notes.append(
             f"unbalanced labels: {names[largest]} has {counts[largest]:,} training examples, {names[smallest]} has "

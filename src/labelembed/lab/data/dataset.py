@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.lab.data.batch import Examples, Split
+from labelembed.lab.data.checks import require_names
 from labelembed.lab.data.encoder import CutTexts, Encoder, Unchanged
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
@@ -31,6 +32,8 @@ class RawData:
         source: Where the data came from, for messages and reports.
         notes: What the user should know of the data, one line each: pictures converted, examples left out.
         label_column: The column of the labels; None: not of a table.
+        label_values: The labels as the data spell them, where `names` are the user's own; none: as `names`.
+        minimum_label_examples: Labels with fewer training examples are to be left out; None: no setting says so.
         new_encoder: Makes the encoder that turns examples into inputs.
     """
 
@@ -40,6 +43,8 @@ class RawData:
     source: str
     notes: tuple[str, ...] = ()
     label_column: str | None = None
+    label_values: tuple[str, ...] = ()
+    minimum_label_examples: int | None = None
     new_encoder: Callable[[], Encoder] = Unchanged
 
     @property
@@ -56,6 +61,16 @@ class RawData:
     def test(self) -> Examples | None:
         """The test examples."""
         return self.parts.get("test")
+
+    def renamed(self, names: Sequence[str] | None) -> RawData:
+        """Returns the data with the user's own names of the labels, in the order of the data's; None: as they are.
+
+        Raises:
+            DataError: There are more or fewer of them, or one is empty or stands twice.
+        """
+        if names is None:
+            return self
+        return replace(self, names=require_names(names, len(self.names), self.source), label_values=self.names)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +93,7 @@ class LabelledData:
         images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
         cut: How many texts are longer than what is read of them, which a note says too; None where none is.
         label_column: See `RawData`.
+        label_values: See `RawData`.
     """
 
     train: Split
@@ -93,6 +109,7 @@ class LabelledData:
     images: Callable[[str, int], Tensor] | None = None
     cut: CutTexts | None = None
     label_column: str | None = None
+    label_values: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:
@@ -117,7 +134,8 @@ class LabelledData:
         """
         digest = hashlib.sha256(json.dumps(self.names).encode())
         for name, split in self.splits.items():
-            for tensor in (split.inputs, split.labels):
+            inputs = split.inputs
+            for tensor in ((inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)) + (split.labels,):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
                 heading = [name, array.dtype.str, array.shape]
@@ -134,6 +152,7 @@ class LabelledData:
         it is always safe.
         """
         inputs = self.train.inputs
+        assert isinstance(inputs, Tensor)  # ids of words have no mean
         channels = inputs.shape[1]
         at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
 

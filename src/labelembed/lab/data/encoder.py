@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.errors import DataError
+from labelembed.lab.sparse_rows import SparseRows
 
 #: Called with (done, total) while pictures are decoded, or texts go through a model.
 ReadingProgress = Callable[[int, int], None]
@@ -23,11 +24,11 @@ class Encoded(NamedTuple):
     """The inputs of examples.
 
     Attributes:
-        inputs: Inputs [N, ...], uint8, int32 or float32.
+        inputs: Inputs [N, ...], uint8, int32 or float32, or the ids of words.
         cut: How many of the examples are longer than what is read of them.
     """
 
-    inputs: Tensor
+    inputs: Tensor | SparseRows
     cut: int = 0
 
 
@@ -95,7 +96,7 @@ class Encoder(ABC):
 
     Attributes:
         reads_texts: Whether examples are texts.
-        any_length: Whether inputs [N, F] may have another F than those of the training examples.
+        sparse: Whether inputs are `SparseRows`.
         left_out: Columns of which no input is made, and why.
         column: The column that the texts stood in.
         progress: Told how far a long encoding is.
@@ -106,7 +107,7 @@ class Encoder(ABC):
     """
 
     reads_texts: ClassVar[bool] = False
-    any_length: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
     left_out: Mapping[str, str] = {}
     column: str | None = None
     progress: ReadingProgress | None = None
@@ -193,7 +194,7 @@ class Unchanged(Encoder):
 
     Args:
         input_shape: Of one input; None: learned.
-        input_range: Smallest and largest value of the training inputs; None: learned.
+        input_range: Smallest and largest value that an input can have; None: learned.
     """
 
     def __init__(
@@ -204,21 +205,19 @@ class Unchanged(Encoder):
 
     @property
     def input_range(self) -> tuple[float, float]:
-        """(0, 1) where the training inputs keep within it, and otherwise their smallest and largest value."""
+        """What is known; else (0, 1) where the training inputs keep within it, or their smallest and largest value."""
         return self._range or (0.0, 1.0)
 
     def fit_transform(self, examples: Tensor) -> Encoded:
-        """Learns shape and range."""
-        low, high = (float(end) for end in torch.aminmax(examples))
+        """Learns the shape, and the range where it is not known."""
         self.input_shape = tuple(examples.shape[1:])
-        self._range = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+        if self._range is None:
+            low, high = (float(end) for end in torch.aminmax(examples))
+            self._range = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
         return Encoded(examples)
 
     def transform(self, examples: Tensor) -> Encoded:
-        """Returns the examples; grey pictures in three colours where the training pictures were coloured."""
-        shape = tuple(examples.shape[1:])
-        if examples.dtype == torch.uint8 and shape[:1] == (1,) and self.input_shape == (3, *shape[1:]):
-            examples = examples.expand(-1, 3, -1, -1)
+        """Returns the examples."""
         return Encoded(examples)
 
     @classmethod

@@ -93,6 +93,8 @@ class ImageFeatures(Encoder):
     def transform(self, examples: Images) -> Encoded:
         """Returns the features; what is computed is kept at once, so that an interruption loses next to nothing."""
         self._check_weights()
+        if not len(examples):
+            return Encoded(torch.zeros(0, self._layers.width))
         keys = examples.digests
         store = _Store(self._cache_key)
         known = store.load(set(keys))

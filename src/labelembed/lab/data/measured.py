@@ -1,4 +1,4 @@
-"""Data for a finished run to evaluate: labels numbered as the run has them."""
+"""Data for a finished run to evaluate: labels matched to the run's by name."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from labelembed.lab.data.checks import counted, few
 from labelembed.lab.data.dataset import RawData
 
 
-def renumbered(raw: RawData, names: Sequence[str], *, merge: bool | None = False) -> RawData:
+def renumbered(
+    raw: RawData, names: Sequence[str], *, label_values: Sequence[str] = (), merge: bool | None = False
+) -> RawData:
     """Returns data with the labels of a run: by name, or by number where the data name none.
 
     Args:
         raw: What a reader returned.
         names: Names of the labels that the run knows. The data may lack some.
+        label_values: See `RawData`, of the run's data: a label is looked for among them first.
         merge: Whether labels that differ by case or spaces are one; None: spaces around a label are no part of it.
 
     Raises:
         DataError: Examples have labels that the run does not know; names them with their counts.
     """
-    number = {name: place for place, name in enumerate(names)}
-    folded = {_folded(name): place for place, name in enumerate(names)} if merge else {}
+    number = {name: place for spelt in (names, label_values) for place, name in enumerate(spelt)}
+    folded = {_folded(name): place for name, place in number.items()} if merge else {}
 
     def place_of(label: int) -> int | None:
         if not raw.names:
@@ -48,7 +51,8 @@ def renumbered(raw: RawData, names: Sequence[str], *, merge: bool | None = False
     if unknown:
         told = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(
-            f"{raw.source}: has labels that the run does not know: {told}; its {len(names):,} labels are {few(names)}"
+            f"{raw.source}: has labels that the run does not know: {told}; its {len(names):,} labels are "
+            f"{few(label_values or names)}"
         )
     return replace(raw, names=tuple(names), parts=parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from textwrap import shorten
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.batch import Examples, Split
-from labelembed.lab.data.checks import first_invalid, require_finite, require_names
+from labelembed.lab.data.checks import few, first_invalid, require_finite, require_names
 from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.lab.data.dataset import LabelledData, RawData
-from labelembed.lab.data.encoder import Encoder, ReadingProgress
+from labelembed.lab.data.encoder import Encoder, ReadingProgress, Unchanged
 from labelembed.lab.data.image_files import Images
 from labelembed.lab.data.splits import ValidationSplit, hold_out, in_words, stratified_order
 
@@ -53,8 +54,8 @@ def prepare(
     for name, value in (("train_examples", train_examples), ("batch_size", batch_size)):
         errors.require(value is None or value >= 1, name, value, "must be >= 1")
     errors.raise_if_any()
-    names = require_names(raw.names, None, raw.source)
-    _check(raw, {name: f"{raw.source}: {in_words(name)} set" for name in raw.parts}, names)
+    require_names(raw.names, None, raw.source)
+    _check(raw, {name: f"{raw.source}: {in_words(name)} set" for name in raw.parts}, raw.names)
     notes: list[str] = []
     train, held_out = raw.train, raw.validation
     if held_out is None:
@@ -72,13 +73,14 @@ def prepare(
             )
         order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
         train = train.select(order[:train_examples].sort().values)
+    raw, parts = _without_rare_labels(raw, {"train": train, "validation": held_out, "test": raw.test}, notes)
+    train, held_out = parts["train"], parts.get("validation")
     if batch_size is not None and batch_size > len(train):
         raise DataError(
             f"{raw.source}: `batch_size` {batch_size:,} is larger than the training set, "
             f"which has {_left(train, held_out)}; take at most {len(train):,}"
         )
-    notes += balance_notes(raw.train.labels, names)
-    parts = {"train": train, "validation": held_out, "test": raw.test}
+    notes += balance_notes(train.labels, raw.names)
     return _encoded(raw, parts, encoder, notes=notes, progress=progress, dry_run=dry_run)
 
 
@@ -95,7 +97,7 @@ def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
 
 def _encoded(
     raw: RawData,
-    parts: Mapping[str, Examples | None],
+    examples: Mapping[str, Examples],
     encoder: Encoder | None,
     *,
     notes: Sequence[str] = (),
@@ -104,8 +106,8 @@ def _encoded(
 ) -> LabelledData:
     """Returns the parts with their inputs; without `encoder` the reader's is fitted."""
     is_fitted = encoder is not None
-    encoder = encoder or raw.new_encoder()
-    examples = {name: part for name, part in parts.items() if part is not None}
+    if encoder is None:
+        encoder = raw.new_encoder() if raw.input_range is None else Unchanged(input_range=raw.input_range)
     encoder.progress, encoder.dry_run = progress, dry_run
     encoder.done, encoder.total = 0, sum(map(len, examples.values()))
     splits: dict[str, Split] = {}
@@ -118,12 +120,12 @@ def _encoded(
         encoder.done += len(part)
     cut_texts = encoder.cut_texts(cut, sum(map(len, splits.values()))) if cut else None
     shown = {name: part.inputs for name, part in examples.items() if not isinstance(part.inputs, Tensor)}
-    are_images = isinstance(parts["train"].inputs, Images) if parts["train"] is not None else False
+    are_images = isinstance(examples["train"].inputs, Images)
     return LabelledData(
         **splits,
         names=tuple(raw.names),
         input_shape=tuple(splits["train"].inputs.shape[1:]),
-        input_range=raw.input_range or encoder.input_range,
+        input_range=encoder.input_range,
         source=raw.source,
         notes=(
             *raw.notes,
@@ -137,7 +139,41 @@ def _encoded(
         images=(lambda split, index: shown[split].thumbnail(index)) if are_images else None,
         cut=cut_texts,
         label_column=raw.label_column,
+        label_values=raw.label_values,
     )
+
+
+def _without_rare_labels(
+    raw: RawData, parts: Mapping[str, Examples | None], notes: list[str]
+) -> tuple[RawData, dict[str, Examples]]:
+    """Leaves out labels with too few training examples, counted over those that are trained on; notes which."""
+    found = {name: part for name, part in parts.items() if part is not None}
+    least = raw.minimum_label_examples
+    if least is None:
+        return raw, found
+    counts = torch.bincount(found["train"].labels, minlength=len(raw.names)).tolist()
+    kept = [label for label, count in enumerate(counts) if count >= least or least == 1]
+    single = [raw.names[label] for label in kept if counts[label] == 1]
+    if single:
+        notes.append(
+            f"labels with one training example only: {few(single)}: nothing can be learned from one; "
+            "--set data.minimum_label_examples=2 leaves them out"
+        )
+    if len(kept) == len(counts):
+        return raw, found
+    rare = few([name for label, name in enumerate(raw.names) if label not in kept])
+    what = f"labels with fewer than {least} training examples left out: {rare}"
+    if len(kept) < 2:
+        raise DataError(f"{raw.source}: {what}; that leaves nothing to tell apart, so lower `minimum_label_examples`")
+    notes.append(what)
+    number = torch.full((len(counts),), -1).index_copy(0, torch.tensor(kept), torch.arange(len(kept)))
+    for name, part in found.items():
+        chosen = part.select((number[part.labels] >= 0).nonzero()[:, 0])
+        found[name] = replace(chosen, labels=number[chosen.labels])
+        if not len(chosen):
+            raise DataError(f"{raw.source}: {what}; that leaves an empty {in_words(name)} set")
+    values = [raw.label_values[label] for label in kept] if raw.label_values else []
+    return replace(raw, names=tuple(raw.names[label] for label in kept), label_values=tuple(values)), found
 
 
 def _repeats(splits: Mapping[str, Split], shown: Mapping[str, Any], encoder: Encoder) -> list[str]:

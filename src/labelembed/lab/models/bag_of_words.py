@@ -10,19 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelembed.errors import ArgumentErrors
+from labelembed.lab.sparse_rows import SparseRows
 
 # Vectors start as small as this where rare features weigh most: what a text has once is hardly learned.
 _BOUND = 0.01
 
 
-def texts_with_feature(inputs: Tensor, vocabulary_size: int) -> Tensor:
-    """Returns how many texts have each feature [vocabulary_size], int64; at 0, which fills up, their number.
-
-    Args:
-        inputs: Features of each text [N, features], each once, and zeros.
-        vocabulary_size: Numbers there are, 0 among them.
-    """
-    counts = torch.bincount(inputs.flatten(), minlength=vocabulary_size)
+def texts_with_feature(inputs: SparseRows) -> Tensor:
+    """Returns how many texts have each feature [width], int64; at 0 the number of texts."""
+    counts = torch.bincount(inputs.ids, minlength=inputs.width)
     counts[0] = len(inputs)
     return counts
 
@@ -37,8 +33,8 @@ class BagOfWords(nn.Module):
     scaled so that the squares of a text's weights sum to 1.
 
     Args:
-        input_shape: (features,): the length of one input.
-        vocabulary_size: Numbers there are, 0 among them, which fills up inputs and has no vector.
+        input_shape: (vocabulary_size,).
+        vocabulary_size: Ids there are, 0 among them, which fills up inputs and has no vector.
         texts_with_feature: Of the N training texts how many have each feature [vocabulary_size], at 0 N itself; None:
             not known yet, the inverse frequencies come with the saved weights.
         embedding_size: Width of the vectors; 10 in the paper.
@@ -47,10 +43,11 @@ class BagOfWords(nn.Module):
         feature_dropout: Probability of leaving a feature out of its text in training.
         dropout: Probability of dropping a hidden unit in training.
 
-    Shapes: inputs [N, features] int32, 0 where there is none; output [N, hidden_size].
+    Shapes: inputs `SparseRows` of N texts, or their ids [N, features] int32, 0 where there is none, which is the form
+    that exported networks take; output [N, hidden_size].
     """
 
-    #: Inputs are numbers of words, which no scaling may touch.
+    #: Inputs are ids of words, which no scaling may touch.
     reads_words = True
     output_std: float | None = None
 
@@ -89,32 +86,30 @@ class BagOfWords(nn.Module):
         self.layer = None if layer_size is None else nn.Linear(embedding_size, layer_size)
         self.hidden_size = layer_size or embedding_size
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: SparseRows | Tensor) -> Tensor:
         """Returns hidden states [N, hidden_size]."""
-        present = inputs != 0
+        ids = inputs if isinstance(inputs, Tensor) else inputs.ids
         if self.training and self.feature_dropout > 0:
-            present = present & (torch.rand(inputs.shape, device=inputs.device) >= self.feature_dropout)
-        counts = present.sum(dim=1)
-        if torch.compiler.is_exporting() or torch.compiler.is_compiling():  # shapes may not depend on the numbers
-            frequency = self.inverse_frequency
-            weights = present.float() if frequency is None else frequency[inputs.long()] * present  # ONNX wants int64
-            vectors = self.embedding(inputs) * weights[..., None]
-            sums = vectors.sum(dim=1) / self._scale(weights)[:, None]
+            ids = ids * (torch.rand(ids.shape, device=ids.device) >= self.feature_dropout)  # 0 has no vector
+        weights = (ids != 0).to(self.embedding.weight.dtype)
+        if self.inverse_frequency is not None:
+            weights = weights * self.inverse_frequency[ids.long()]
+        if isinstance(inputs, Tensor):
+            sums = (self.embedding(ids) * weights[..., None]).sum(dim=1)
+            squares = weights.square().sum(dim=1)
         else:
-            # inputs are mostly filling: the bags are summed over what is there
-            begins = (counts.cumsum(0) - counts).int()
-            features = inputs[present]
-            if self.inverse_frequency is None:
-                sums = F.embedding_bag(features, self.embedding.weight, begins, mode="mean")
-            else:
-                scale = self._scale(self.inverse_frequency[inputs] * present)
-                weights = self.inverse_frequency[features] / scale.repeat_interleave(counts)
-                sums = F.embedding_bag(features, self.embedding.weight, begins, mode="sum", per_sample_weights=weights)
-        hidden: Tensor = self.dropout(sums)
-        return hidden if self.layer is None else self.dropout(F.relu(self.layer(sums)))
+            offsets = inputs.offsets.to(ids.dtype)
+            sums = _sums(ids, self.embedding.weight, offsets, weights)
+            squares = _sums(
+                torch.arange(len(ids), dtype=ids.dtype, device=ids.device), weights.square()[:, None], offsets
+            )[:, 0]
+        # the mean divides by the number of features, which is the sum of squares where all weights are 1
+        scale = squares if self.inverse_frequency is None else squares.sqrt()
+        means = sums / scale.clamp(min=1)[:, None]  # one feature alone has 1 or more
+        hidden: Tensor = self.dropout(means)
+        return hidden if self.layer is None else self.dropout(F.relu(self.layer(means)))
 
-    def _scale(self, weights: Tensor) -> Tensor:
-        """Returns what the weights [N, features] of each text are divided by [N]."""
-        if self.inverse_frequency is None:
-            return weights.sum(dim=1).clamp(min=1)
-        return weights.square().sum(dim=1).sqrt().clamp(min=1)  # one feature alone has 1 or more
+
+def _sums(ids: Tensor, vectors: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Returns the weighted sum [N, D] of each text's vectors."""
+    return F.embedding_bag(ids, vectors, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)

@@ -43,8 +43,8 @@ _FEW_PICTURES = 20_000
 _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_PICTURE = 16  # of the residual network
 _WITHOUT_FEATURES = (
-    f", from scratch; with {INSTALL} the recipe pictures begins with a pre-trained network: on photographs of ten dishes "
-    "26 instead of 37 % error, and in a fraction of the time"
+    f", from scratch; {INSTALL} brings the recipe pictures, which begins with a pre-trained network: 26 instead of 37 % "
+    "error on photographs of ten dishes, in a fraction of the time"
 )
 
 _EXPECTED = """one of these, or the name of a recipe too:

@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from labelembed.errors import nearest, unknown_name
-from labelembed.geometry import LabelGeometry, label_plane, linkage, to_json
-from labelembed.geometry.clustering import LinkageMethod
+from labelembed.geometry import LabelGeometry, label_plane, linkage
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import Comparison, VariantRuns
 from labelembed.lab.report.curves import curve_metrics, curve_sketch
@@ -129,25 +128,22 @@ def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: 
     return figures.get(name)
 
 
-def export_geometry(
-    geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", reference: Tensor | None = None
-) -> list[Path]:
-    """Writes dendrogram.svg, map.svg, heat-map.svg, tree.json and distances.csv; returns their paths.
+def export_geometry(geometry: LabelGeometry, folder: Path, *, reference: Tensor | None = None) -> list[Path]:
+    """Writes dendrogram.svg, map.svg, heat-map.svg and distances.csv; returns their paths.
 
     Args:
         geometry: Two labels or more, at most `MOST_LABELS`.
         folder: Made where it is not there.
-        method: How groups of labels join.
         reference: [C, C] distances, nan rows for labels that it lacks, over which the map is laid: WordNet's. The map
             is then of the labels it has.
 
     Raises:
-        ValueError: When the geometry is too large, or the method does not fit it.
+        ValueError: When the geometry is too large.
         RunFolderError: When a file cannot be written.
     """
     names = geometry.names
     distances = geometry.distances().numpy()
-    joined = linkage(geometry, method)
+    joined = linkage(geometry)
     apart = np.where(np.eye(len(names), dtype=bool), np.nan, distances)
     relative = apart / np.maximum(np.nanmean(apart, axis=1, keepdims=True), 1e-12)
     panel = Panel("relative distance", relative, "relative distance")
@@ -165,6 +161,5 @@ def export_geometry(
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
         label_map(shown, plane, stress=map_stress(distances, plane)).save(folder / "map.svg"),
         label_matrix(names, joined, [panel]).save(folder / "heat-map.svg"),
-        write_text(folder / "tree.json", to_json(joined, names)),
         write_text(folder / "distances.csv", written.getvalue()),
     ]

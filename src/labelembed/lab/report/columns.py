@@ -77,6 +77,9 @@ METRICS = (
     MetricColumn("brier", "Brier score", "", 1, 3),
     MetricColumn("macro_f1", "macro-F1", "%", 100, 2),
     MetricColumn("balanced_accuracy", "balanced accuracy", "%", 100, 2),
+    MetricColumn("aurc", "AURC", "%", 100, 2),
+    MetricColumn("excess_aurc", "excess AURC", "%", 100, 2),
+    MetricColumn("error_at_90_coverage", "error at 90 % coverage", "%", 100, 2),
 )
 # As in the second paper's tables: how fast, and how good at best.
 SPEED_METRICS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +13,14 @@ from numpy.typing import NDArray
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.lab.report.diagnostics_files import Bins, ErrorDiagnostics, WorstExample, read_diagnostics
-from labelembed.lab.report.formatting import counted, listed, number, p_text, seeds_text, shortened
+from labelembed.lab.report.formatting import counted, listed, number, seeds_text, shortened
 from labelembed.lab.report.similarities import LabelSimilarities
 from labelembed.lab.report.tables import Cell, Heading, Line, Table
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.metrics import mantel_test
 
 _MOST_WORST = 12
 _MOST_CONFUSED = 10
-_LEVEL = 0.05
 _NAME_LENGTH = 40
 
 
@@ -155,30 +152,21 @@ def _added(found: list[Bins]) -> Reliability:
 
 
 def confusion_similarity(errors: ErrorAnalysis, similarities: LabelSimilarities) -> dict[str, float] | None:
-    """Returns whether similar labels are the confused ones, of the labels that are drawn.
+    """Returns how often the nearest label is the one that is predicted, of the labels that are drawn.
 
     None where there are fewer than three labels, other labels than those of the errors, or no mistake.
 
     Returns:
-        `correlation`, Spearman's rank correlation over all `pairs` of labels of how similar two are and how often they
-        are confused, whichever way, and its two-sided `p_value` by Mantel's permutation test; both nan where either is
-        the same for all pairs. `nearest`, the share of the mistakes in which the predicted class is the label nearest
-        to the true one, and `chance`, what that would be by chance.
+        `nearest`, the share of the mistakes in which the predicted class is the label nearest to the true one, and
+        `chance`, what that would be by chance.
     """
     confused = confusion_table(errors, similarities)
     if confused is None or len(confused) < 3 or not confused.any():
         return None
     count, similarity = len(confused), similarities.similarity.copy()
-    correlation, p_value = mantel_test(similarity + similarity.T, confused + confused.T)
     np.fill_diagonal(similarity, -np.inf)
     nearest = confused[np.arange(count), similarity.argmax(axis=1)].sum() / confused.sum()
-    return {
-        "correlation": correlation,
-        "p_value": p_value,
-        "pairs": count * (count - 1) // 2,
-        "nearest": float(nearest),
-        "chance": 1 / (count - 1),
-    }
+    return {"nearest": float(nearest), "chance": 1 / (count - 1)}
 
 
 def confusion_table(errors: ErrorAnalysis, similarities: LabelSimilarities) -> NDArray[np.float64] | None:
@@ -243,7 +231,7 @@ def _detail(variant: VariantRuns, errors: ErrorAnalysis, similarities: LabelSimi
     confused = errors.confused(_MOST_CONFUSED)
     return {
         "variant": variant.name,
-        "sentences": [text for text in (_how_many(errors), _correlation_text(alike)) if text],
+        "sentences": [text for text in (_how_many(errors), _nearest_text(alike)) if text],
         "confused": _confused(errors, confused, names),
         "labels": [(true - first, predicted - first) for true, predicted, _ in confused],
         "names": names,
@@ -265,22 +253,13 @@ def _how_many(errors: ErrorAnalysis) -> str:
     )
 
 
-def _correlation_text(alike: Mapping[str, float] | None) -> str:
-    if alike is None:
+def _nearest_text(similar: Mapping[str, float] | None) -> str:
+    if similar is None:
         return ""
-    first, chance = number(100 * alike["nearest"], 1), number(100 * alike["chance"], 1)
-    text = (
-        f"In {first} % of the mistakes the predicted class is the label nearest to the true one; by chance it would be "
-        f"{chance} %."
-    )
-    if math.isnan(alike["correlation"]):
-        return text
-    more = "more" if alike["correlation"] > 0 else "less"
-    strength = f"the more similar two labels are, the {more} they are confused"
-    strength = strength if alike["p_value"] <= _LEVEL else "no relation is shown"
-    return text + (
-        f" Rank correlation of similarity and confusion over {alike['pairs']:,} pairs of labels: "
-        f"{number(alike['correlation'], 2)} (p = {p_text(alike['p_value'])} by Mantel's test: {strength})."
+    nearest, chance = number(100 * similar["nearest"], 1), number(100 * similar["chance"], 1)
+    return (
+        f"In {nearest} % of the mistakes the predicted class is the label nearest to the true one; by chance it would "
+        f"be {chance} %."
     )
 
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.errors import DataError
-from labelembed.geometry import LabelMap, leaf_order, read_hierarchy, shipped_hierarchies
-from labelembed.geometry.senses import dataset_of
+from labelembed.geometry import LabelMap, leaf_order, read_hierarchy, shipped_hierarchy
 from labelembed.lab.report.drawing import INK, Sketch, series_colour
 from labelembed.lab.report.formatting import shortened
 
@@ -56,18 +54,12 @@ def groups_for(names: Sequence[str], source: str | Path | None = None) -> LabelG
     Raises:
         DataError: When `source` cannot be read.
     """
-    found = source or dataset_of(names)
-    if source is None and found not in shipped_hierarchies():
+    hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
+    if hierarchy is None:
         return None
-    try:
-        paths = read_hierarchy(str(found), names).paths
-    except DataError:
-        if source is not None:
-            raise
-        return None  # some of the labels only
-    called = [path[-1] for path in paths]
-    kinds = list(dict.fromkeys(called))
-    return LabelGroups(f"groups of {found}", tuple(kinds), tuple(kinds.index(kind) for kind in called))
+    of_labels = [path[-1] for path in hierarchy.paths]
+    groups = list(dict.fromkeys(of_labels))
+    return LabelGroups(f"groups of {hierarchy.source}", tuple(groups), tuple(map(groups.index, of_labels)))
 
 
 def dendrogram(

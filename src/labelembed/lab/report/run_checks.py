@@ -9,6 +9,7 @@ FORMAT_VERSION = 1
 # Metrics that are fractions; the others only have to be finite.
 _FRACTIONS = (
     *("error", "calibration_error", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+    *("aurc", "excess_aurc", "error_at_80_coverage", "error_at_90_coverage", "error_at_95_coverage"),
     *("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
 )
 # A damaged number must not ask for a curve that fills the memory.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry, leaf_order
-from labelembed.geometry.nearest import nearest_labels
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
@@ -116,10 +115,7 @@ class LabelSimilarities:
 
     def _neighbours_of_first_run(self, labels: int, k: int) -> Neighbours:
         geometry = next(iter(self.geometries.values()))
-        table = geometry.similarities if geometry.similarities is not None else geometry.vectors
-        assert table is not None
-        kind: Any = "similarities" if geometry.similarities is not None else geometry.metric
-        places, scores = nearest_labels(table, range(labels), k, kind=kind, coarse=True)
+        places, scores = geometry.nearest(range(labels), k, approximate=True)
         return Neighbours(places.numpy(), scores.numpy())
 
 

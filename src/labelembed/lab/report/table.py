@@ -31,6 +31,7 @@ RESULT_METRICS = {
     name: name
     for name in (
         *("nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+        *("aurc", "excess_aurc", "error_at_90_coverage"),
         *("bleu", "brevity_penalty", "length_ratio", "chrf", "perplexity"),
     )
 } | {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}

@@ -63,7 +63,7 @@ def build_data(
 def data_stamp(recipe: Recipe) -> str | None:
     """Returns what tells without reading that the data have not changed; None where nothing does."""
     if "path" not in recipe.data:
-        return recipe.data["name"]
+        return str(recipe.data["name"])
     path = Path(recipe.data["path"]).expanduser()
     # The pictures of a list may lie anywhere.
     return None if recipe.data["name"] == "images" and path.is_file() else files_stamp(path)

@@ -113,6 +113,8 @@ def _data_facts(data: TrainingData) -> dict[str, Any]:
         about["cut_texts"] = {"count": cut.count, "of": cut.of, cut.setting: cut.limit}
     if data.label_column is not None:
         about["label_column"] = data.label_column
+    if data.label_values:
+        about["label_values"] = list(data.label_values)
     return about | {
         "names": list(data.names),
         "input_shape": list(data.input_shape),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.lab.runs.embedding import given_embedding
 from labelembed.lab.runs.stored import stored_recipe, with_saved_weights
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.evaluation import evaluate_both, predicted_logits
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
@@ -39,7 +40,8 @@ class SavedRun:
         output_temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted.
         encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels, of texts and tables.
+        label_column: The column of the labels; None: they stood in none.
+        label_values: The labels as the run's data spell them, where the recipe names them otherwise.
     """
 
     folder: RunFolder
@@ -51,6 +53,7 @@ class SavedRun:
     output_temperature: float = 1.0
     encoder: Encoder = field(default_factory=Unchanged)
     label_column: str | None = None
+    label_values: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -68,6 +71,7 @@ class SavedRun:
         about = folder.environment().get("data", {})
         try:
             names = tuple(str(name) for name in about["names"])
+            label_values = tuple(str(value) for value in about.get("label_values", ()))
             input_shape = tuple(int(size) for size in about["input_shape"])
             low, high = (float(end) for end in about["input_range"])
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
@@ -87,6 +91,8 @@ class SavedRun:
         )
         made_of = {"input_shape": input_shape, "input_range": (low, high)}
         encoder = build_reader(recipe).new_encoder().load(folder.path, made_of)
+        if encoder.sparse:
+            input_shape = (int(high) + 1,)  # a run of an older version has the length of its longest text
         column = about.get("label_column")
         return cls(
             folder,
@@ -98,20 +104,14 @@ class SavedRun:
             _temperature(folder),
             encoder,
             column if isinstance(column, str) else None,
+            label_values,
         )
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``.
-
-        Bags of words may have any number of features.
-        """
-        if not self._fits(tuple(inputs.shape[1:])):
+    def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
+        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
+        if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        # the bag of a text that is longer than every training text has more features
-        return shape == self.input_shape or (self.encoder.any_length and len(shape) == 1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
@@ -132,13 +132,13 @@ class SavedRun:
         if path is None or _same_place(path, block["path"]):
             more = {} if path is None else {"path": path}
             data = build_examples(self._reading(more), encoder=self.encoder)
-            if data.names != self.names:
-                raise DataError(
-                    f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
-                )
+            values = self.label_values or data.label_values  # a run of an older version has not kept them
+            if (data.names, data.label_values) != (self.names, values):
+                found, known = data.label_values or data.names, values or self.names
+                raise DataError(f"{data.source}: has the labels {_few(found)}, the run was trained on {_few(known)}")
         else:
             data = self._read_to_evaluate(path)
-        if not self._fits(data.input_shape):
+        if data.input_shape != self.input_shape:
             raise DataError(
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
@@ -146,13 +146,19 @@ class SavedRun:
 
     def _read_to_evaluate(self, path: str) -> LabelledData:
         block = self.recipe.data
-        found = {"label_column": self.label_column, "text_column": self.encoder.column}
+        of_labels = self.label_column
+        found = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
         more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
         recipe = self._reading(more | {"path": path})
-        raw = build_reader(recipe).read(to_evaluate=True)
-        raw = renumbered(raw, self.names, merge=block.get("merge_labels", False))
+        reader = build_reader(recipe)
+        raw = reader.read(to_evaluate=True)
+        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
+            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
+            raise DataError(f"{raw.source}: {reason}; rename the column")
+        merge = block.get("merge_labels", False)
+        raw = renumbered(raw, self.names, label_values=self.label_values, merge=merge)
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, self.encoder)
         return prepare(
@@ -172,7 +178,7 @@ class SavedRun:
         """Whether inputs are made of texts."""
         return self.encoder.reads_texts
 
-    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, list[str]]:
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
         """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
 
         Args:
@@ -185,7 +191,7 @@ class SavedRun:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
         return self._encoded(Texts(texts))
 
-    def _encoded(self, examples: Any) -> tuple[Tensor, list[str]]:
+    def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
         inputs, cut = self.encoder.transform(examples)
         if not cut:
             return inputs, []
@@ -194,7 +200,7 @@ class SavedRun:
         limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
         return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 
-    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
+    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor | SparseRows, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
@@ -222,7 +228,7 @@ class SavedRun:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
         return evaluate_both(self.network, split, temperature=self.output_temperature)
 
-    def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
         rows = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):

@@ -17,6 +17,7 @@ from labelembed.lab.recipes.signature import takes
 from labelembed.lab.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.lab.runs.embedding import given_embedding, refuse_other_labels
 from labelembed.lab.runs.teacher import refuse_unfit_teacher
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.batches import TrainingData
 from labelembed.lab.training.network import Network
 
@@ -69,7 +70,8 @@ def _texts_with_feature(recipe: Recipe, data: LabelledData) -> Tensor | None:
     """Returns how many training texts have each feature; None for a network that does not weigh them."""
     if not takes(MODELS.get(recipe.model["name"], Network), "texts_with_feature"):
         return None
-    return texts_with_feature(data.train.inputs, int(data.input_range[1]) + 1)
+    assert isinstance(data.train.inputs, SparseRows)  # as the encoder of words makes them
+    return texts_with_feature(data.train.inputs)
 
 
 def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, PairBatch, SentencePairs, Split, TextCorpus, TokenBudget
 from labelembed.lab.data.corpus.sentence_pairs import PairInputs
+from labelembed.lab.sparse_rows import SparseRows
 
 TrainingData = LabelledData | TextCorpus
 Examples = Split | SentencePairs
@@ -52,7 +54,8 @@ def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes
         pairs = zip(*(part.tensor_split(count) for part in batch.inputs), strict=True)
         parts = zip(pairs, labels, indices, strict=True)
         return [PairBatch(PairInputs(*pair), its, places, batch.tokens) for pair, its, places in parts]
-    return [Batch(*part) for part in zip(batch.inputs.tensor_split(count), labels, indices, strict=True)]
+    inputs: Sequence[Tensor | SparseRows] = batch.inputs.tensor_split(count)
+    return [Batch(*part) for part in zip(inputs, labels, indices, strict=True)]
 
 
 # ---- where they lie

@@ -24,7 +24,7 @@ from labelembed.lab.training.decoding import Decoding, decode
 from labelembed.lab.training.evaluation import logits_and_labels
 from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.lab.training.network import Network, evaluation_mode
-from labelembed.metrics import ReliabilityBins, binned_reliability, chrf
+from labelembed.metrics import binned_reliability, chrf
 
 _MOST_PAIRS = 20_000
 # Counts of all labels are kept up to here; what there is of 50,000 words is in their pairs.
@@ -118,22 +118,20 @@ def _confusions(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArra
     return np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
 
 
-def _bins(found: ReliabilityBins) -> dict[str, list[Any]]:
-    def known(values: NDArray[np.float64]) -> list[float | None]:
-        return [None if math.isnan(value) else value for value in values.tolist()]
-
-    counts = [int(count) for count in found.count]
-    return {"count": counts, "confidence": known(found.confidence), "accuracy": known(found.accuracy)}
+def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
+    count, *means = diagram.tolist()
+    confidence, accuracy = ([None if math.isnan(mean) else mean for mean in line] for line in means)
+    return {"count": [int(number) for number in count], "confidence": confidence, "accuracy": accuracy}
 
 
 def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Returns the wrong examples with the highest loss, as small pictures or as texts; none where neither is known."""
     shape = data.input_shape
-    if data.texts is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
+    if data.texts is None and data.images is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
         return []
     wrong = np.flatnonzero(found["labels"] != found["predicted"])
     worst = wrong[np.argsort(-found["loss"][wrong], kind="stable")[:_WORST]].tolist()
-    inputs = data.splits[split].inputs
+    inputs: Any = data.splits[split].inputs
     return [
         {
             "row": index,
@@ -143,7 +141,9 @@ def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> li
             "predicted_share": float(found["confidence"][index]),
         }
         | (
-            {"png": _png(inputs[index], data.input_range)}
+            {"png": _png(data.images(split, index), (0.0, 255.0))}
+            if data.images is not None
+            else {"png": _png(inputs[index], data.input_range)}
             if data.texts is None
             else {"text": _shortened(data.texts(split, index))}
         )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TextCorpus
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
 from labelembed.lab.training.decoding import Decoding, evaluate_text
 from labelembed.lab.training.network import Network, evaluation_mode
@@ -56,7 +57,7 @@ def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tenso
 
 
 @torch.no_grad()
-def predicted_logits(network: Network, inputs: Tensor) -> Tensor:
+def predicted_logits(network: Network, inputs: Tensor | SparseRows) -> Tensor:
     """Returns logits [N, C] float32 on the CPU, in evaluation mode; the network's mode is put back.
 
     Args:
@@ -64,8 +65,11 @@ def predicted_logits(network: Network, inputs: Tensor) -> Tensor:
         inputs: [N, ...] as stored, on any device.
     """
     device = next(network.parameters()).device
+    begins = range(0, max(1, len(inputs)), EVALUATION_EXAMPLES)
     with evaluation_mode(network):
-        parts = [network.logits(part.to(device)).float().cpu() for part in torch.split(inputs, EVALUATION_EXAMPLES)]
+        parts = [
+            network.logits(inputs[begin : begin + EVALUATION_EXAMPLES].to(device)).float().cpu() for begin in begins
+        ]
     return torch.cat(parts)
 
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelembed.lab.data import PairInputs
 from labelembed.lab.models import Mixing
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
 
 
@@ -48,7 +49,7 @@ class Network(nn.Module):
 
     def forward(
         self,
-        inputs: Tensor | PairInputs,
+        inputs: Tensor | SparseRows | PairInputs,
         labels: Tensor,
         indices: Tensor | None = None,
         *,
@@ -73,12 +74,12 @@ class Network(nn.Module):
         )
         return terms
 
-    def hidden(self, inputs: Tensor | PairInputs) -> Tensor:
+    def hidden(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns hidden states [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
-    def logits(self, inputs: Tensor | PairInputs) -> Tensor:
+    def logits(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 

@@ -57,6 +57,10 @@ class CorpusSettings:
             f"must be > {len(SPECIAL_TOKENS)}, the special tokens {', '.join(SPECIAL_TOKENS)}",
         )
         errors.require(self.min_count >= 1, "min_count", self.min_count, "must be >= 1")
+        counted = self.min_count == 1 or set(self.levels) != {"subword"}
+        errors.require(
+            counted, "min_count", self.min_count, "is for words and characters; subwords have vocabulary_size"
+        )
         errors.require(self.max_length is None or self.max_length >= 1, "max_length", self.max_length, "must be >= 1")
         one_level = len(set(self.levels)) == 1
         errors.require(

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import PositiveInt
-from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.encoder import CutTexts, Encoded, Encoder, read_settings
 from labelembed.lab.data.texts import Texts
+from labelembed.lab.sparse_rows import SparseRows
 
 VOCABULARY_FILE = "words.txt"
 SETTINGS_FILE = "words.json"
@@ -54,13 +54,12 @@ def words_of(text: str) -> list[str]:
 
 @dataclass
 class _Settings:
-    row_length: PositiveInt
     maximum_words: PositiveInt
     column: str | None = None
 
 
 class BagOfWordsEncoder(Encoder):
-    """A vocabulary of words and n-grams, and how texts become rows of its numbers.
+    """A vocabulary of words and n-grams, and how texts become the ids of those that they have.
 
     Args:
         ngrams: Words of a feature at most: 1 for words alone, 2 for pairs too.
@@ -69,13 +68,11 @@ class BagOfWordsEncoder(Encoder):
         maximum_words: Words of a text that are read.
 
     Attributes:
-        features: Words, and n-grams as their words with a space between; the first has the number 1, for 0 fills up.
-        row_length: Features of the longest training text, to which shorter rows are filled up; a longer text makes the
-            rows that are encoded with it longer.
+        features: Words, and n-grams as their words with a space between; the first has the id 1, see `SparseRows`.
     """
 
     reads_texts = True
-    any_length = True
+    sparse = True
 
     def __init__(
         self,
@@ -86,14 +83,13 @@ class BagOfWordsEncoder(Encoder):
         maximum_words: int = 1_000,
     ) -> None:
         self.features: tuple[str, ...] = ()
-        self.row_length = 1
         self.maximum_words = maximum_words
         self._ngrams, self._minimum_texts, self._maximum_features = ngrams, minimum_texts, maximum_features
         self._numbers: dict[str, int] = {}
 
     @property
     def input_range(self) -> tuple[float, float]:
-        """Smallest and largest number of a feature."""
+        """Smallest and largest id of a feature."""
         return (0.0, float(len(self.features)))
 
     def fit_transform(self, examples: Texts) -> Encoded:
@@ -121,18 +117,21 @@ class BagOfWordsEncoder(Encoder):
         kept = np.zeros(len(seen) + 1, dtype=np.int64)
         kept[[seen[gram] for gram in self.features]] = np.arange(1, len(self.features) + 1)
         texts, numbers = np.repeat(np.arange(len(lengths)), lengths), kept[found]
-        inputs = _rows(texts[numbers > 0], numbers[numbers > 0], len(lengths), 1)
-        self.row_length = inputs.shape[1]
-        return Encoded(inputs, cut)
+        return Encoded(self._rows(texts[numbers > 0], numbers[numbers > 0], len(lengths)), cut)
 
     def transform(self, examples: Iterable[str]) -> Encoded:
-        """Returns the features of each text [N, F], int32: ascending numbers, then zeros.
-
-        F is `row_length`, or the number of features of the longest of these texts where that is more.
-        """
+        """Returns the ids of the features that each text has, ascending."""
         numbers, lengths, cut = self._found(examples, self._numbers.get)
         texts = np.repeat(np.arange(len(lengths)), lengths)
-        return Encoded(_rows(texts, numbers, len(lengths), self.row_length), cut)
+        return Encoded(self._rows(texts, numbers, len(lengths)), cut)
+
+    def _rows(self, texts: Array, numbers: Array, count: int) -> SparseRows:
+        """Returns the ids of so many texts; `texts` says which one each of the `numbers` is of."""
+        width = len(self.features) + 1
+        offsets = np.zeros(count + 1, dtype=np.int64)
+        np.cumsum(np.bincount(texts, minlength=count), out=offsets[1:])
+        ids = (np.sort(texts * width + numbers) % width).astype(np.int32)
+        return SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), width)
 
     def _found(self, texts: Iterable[str], number_of: Callable[[str], int | None]) -> tuple[Array, Array, int]:
         """Returns the numbers of the n-grams that texts have, how many each text has, and how many texts are cut."""
@@ -159,8 +158,7 @@ class BagOfWordsEncoder(Encoder):
 
     def files(self) -> dict[str, bytes]:
         """Returns the vocabulary, a feature a line, and the settings."""
-        sizes = {"row_length": self.row_length, "maximum_words": self.maximum_words}
-        settings = {"format": _FORMAT, **sizes, "column": self.column}
+        settings = {"format": _FORMAT, "maximum_words": self.maximum_words, "column": self.column}
         return {
             VOCABULARY_FILE: "".join(f"{feature}\n" for feature in self.features).encode(),
             SETTINGS_FILE: (json.dumps(settings) + "\n").encode(),
@@ -183,23 +181,6 @@ class BagOfWordsEncoder(Encoder):
             raise DataError(f"{vocabulary}: damaged, a line is empty or occurs twice")
         longest = max(feature.count(" ") + 1 for feature in features)
         found = cls(ngrams=longest, maximum_words=settings.maximum_words)
-        found.row_length, found.column = settings.row_length, settings.column
+        found.column = settings.column
         found._keep(features)
         return found
-
-
-def _rows(texts: Array, numbers: Array, rows: int, least: int) -> Tensor:
-    """Returns the numbers of each text, ascending [N, F], then zeros.
-
-    Args:
-        texts: Which text each number is of.
-        numbers: From 1.
-        rows: N.
-        least: F at least.
-    """
-    lengths = np.bincount(texts, minlength=rows)
-    width = max(least, int(lengths.max(initial=0)))
-    inputs = np.zeros((rows, width), dtype=np.int32)
-    largest = int(numbers.max(initial=0)) + 1
-    inputs[np.arange(width) < lengths[:, None]] = np.sort(texts * largest + numbers) % largest
-    return torch.from_numpy(inputs)

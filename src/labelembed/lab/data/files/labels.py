@@ -28,7 +28,6 @@ class LabelReading:
     Attributes:
         key: The setting that names their column.
         merge: Whether labels that differ by case or spaces are one; None: refuse them.
-        minimum: Labels with fewer training examples are left out.
         skip_incomplete: Leave examples without a label out; otherwise refuse them. None: no setting does that.
         to_evaluate: The examples are for a finished run to evaluate: none is left out for its label, which may be
             one of any part, and spellings are left to the run (see `measured`).
@@ -36,7 +35,6 @@ class LabelReading:
 
     key: str = "label_column"
     merge: bool | None = None
-    minimum: int = 1
     skip_incomplete: bool | None = False
     to_evaluate: bool = False
 
@@ -66,7 +64,8 @@ def labelled(
     for part, table in tables.items():
         if column not in table.names:
             raise DataError(missing_column(table, how.key, column))
-        found = [_name_of(value, known, table, row) for row, value in enumerate(table.values(column))]
+        of_part = table.label_names.get(column, known)  # another file may number the same names otherwise
+        found = [_name_of(value, of_part, table, row) for row, value in enumerate(table.values(column))]
         missing = [row for row, name in enumerate(found) if name is None]
         if missing:
             _minds_missing(table, missing, column, how, notes)
@@ -77,11 +76,7 @@ def labelled(
         _merge_spellings(names, where, how, notes)
         if known is None:
             _refuse_no_labels(names["train"], where, how.key)
-        rare = _rare(names["train"], how, notes)
-        for part, found_names in names.items() if rare else ():
-            kept = [row for row, name in enumerate(found_names) if name not in rare]
-            tables[part], names[part] = tables[part].select(kept), [found_names[row] for row in kept]
-        known = known if not rare and known and set(names["train"]) <= set(known) else None
+        known = known if known and set(names["train"]) <= set(known) else None
     label_names, labels = numbered(names, where, names=known, to_evaluate=how.to_evaluate)
     return (
         {part: Examples(table.without((column,)), labels[part]) for part, table in tables.items()},
@@ -130,13 +125,20 @@ def ordered_names(found: Iterable[str]) -> list[str]:
 
 def _without_secret_test(tables: Parts, column: str, notes: list[str]) -> Parts:
     """Leaves a test set aside whose labels are kept secret: no column, nothing in it, or -1 everywhere."""
-    test = tables.get("test")
-    if test is None or (
-        column in test.names and any(not is_missing(value) and value != -1 for value in test.values(column))
-    ):
+    test, train = tables.get("test"), tables["train"]
+    if test is None:
+        return dict(tables)
+    found = [value for value in test.values(column) if not is_missing(value)] if column in test.names else []
+    # -1 may be a label of the training examples
+    is_label = column not in train.label_names and any(map(_is_minus_one, train.columns.get(column, ())))
+    if found and (is_label or not all(map(_is_minus_one, found))):
         return dict(tables)
     notes.append(f"test examples without labels left out: {len(test):,}")
     return {name: table for name, table in tables.items() if name != "test"}
+
+
+def _is_minus_one(value: Any) -> bool:
+    return value == -1 or (isinstance(value, str) and value.strip() == "-1")
 
 
 def _name_of(value: Any, known: Sequence[str] | None, table: Table, row: int) -> str | None:
@@ -203,21 +205,6 @@ def _merge_spellings(parts: dict[str, list[str]], where: str, how: LabelReading,
         notes.append(f"labels merged that differ by case or spaces: {'; '.join(merged[:6])}")
     for part, names in parts.items():
         parts[part] = [stands_for[name] for name in names]
-
-
-def _rare(names: Sequence[str], how: LabelReading, notes: list[str]) -> set[str]:
-    """Returns the labels that are left out since they have too few training examples."""
-    counts = Counter(names)
-    rare = {name for name, count in counts.items() if count < how.minimum}
-    if rare:
-        notes.append(f"labels with fewer than {how.minimum} training examples left out: {few(sorted(rare))}")
-    single = sorted(name for name, count in counts.items() if count == 1 and name not in rare)
-    if single:
-        notes.append(
-            f"labels with one example only: {few(single)}: nothing can be learned from one; "
-            "--set data.minimum_label_examples=2 leaves them out"
-        )
-    return rare
 
 
 def _refuse_no_labels(names: Sequence[str], where: str, key: str) -> None:

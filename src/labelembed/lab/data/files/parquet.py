@@ -78,6 +78,8 @@ def read_arrow_table(files: Sequence[Path]) -> Table:
             if held.get(name) != kind:
                 found = f"column {name!r} holds {held[name]}" if name in held else f"has no column {name!r}"
                 raise DataError(f"{file}: {found}; in {files[0].name} it holds {kind}")
+        if _class_names(schema_of(file)) != _class_names(schema):
+            raise DataError(f"{file}: names its labels otherwise than {files[0].name}, or in another order")
     _require_room([file for file in files if file.suffix != ARROW_SUFFIX])
     columns: dict[str, list[Any]] = {name: [] for name, kind in kinds.items() if kind not in _LEFT_ASIDE}
     places: list[Any] = []

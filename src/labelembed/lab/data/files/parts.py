@@ -209,7 +209,8 @@ def _by_column(table: Table, source: Path, split: str | None, to_evaluate: bool)
         return {"train": table}
     if "train" not in rows:
         raise DataError(f"{source}: has no training example in column {split!r}; found {', '.join(sorted(rows))}")
-    return {part: table.select(places) for part, places in rows.items()}
+    rest = table.without((split,))  # it says what an example is for, and is nothing to learn from
+    return {part: rest.select(places) for part, places in rows.items()}
 
 
 def _says_parts(name: str, table: Table) -> bool:

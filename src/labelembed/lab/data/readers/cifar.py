@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Split
+from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import content_of, few, first_invalid, require_names
 from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.lab.data.dataset import RawData
@@ -109,7 +109,7 @@ class CifarReader(ArrayReader):
             raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
         names, notes = _names(files, version, labels, count, where)
-        splits: dict[str, Split] = {}
+        splits: dict[str, Examples] = {}
         for part, members in (("train", version.train), ("test", version.test)):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))

@@ -97,7 +97,6 @@ class LabelledFiles:
         label = self.label_of(tables, notes, to_evaluate=to_evaluate)
         how = LabelReading(
             merge=self.merge_labels,
-            minimum=self.minimum_label_examples,
             skip_incomplete=self.skip_incomplete,
             to_evaluate=to_evaluate,
         )
@@ -111,6 +110,7 @@ class LabelledFiles:
             source=f"{self.what} {self.source}",
             notes=(*notes, *of_labels, *of_parts),
             label_column=label,
+            minimum_label_examples=None if to_evaluate else self.minimum_label_examples,
             new_encoder=self.new_encoder,
         )
 

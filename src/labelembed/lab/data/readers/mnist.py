@@ -13,7 +13,7 @@ import torch
 
 from labelembed.errors import DataError, unknown_name
 from labelembed.lab.data.batch import Split
-from labelembed.lab.data.checks import few, require_names, sizes
+from labelembed.lab.data.checks import few, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
 from labelembed.lab.data.files.idx import read_idx
@@ -90,11 +90,9 @@ class MnistReader(ArrayReader):
             )
         values = {part: list(map(str, values.tolist())) for part, (_, values) in read.items()}
         names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
-        if self.names is not None:
-            names = require_names(self.names, len(names), str(folder))
-        elif names == tuple(map(str, range(10))) and _says_fashion(folder, files):
-            names = FASHION_NAMES
-        return RawData(
+        if self.names is None and set(names) <= set(map(str, range(10))) and _says_fashion(folder, files):
+            names = tuple(FASHION_NAMES[int(value)] for value in names)
+        raw = RawData(
             parts={
                 part: Split(torch.from_numpy(images).unsqueeze(1), labels[part]) for part, (images, _) in read.items()
             },
@@ -102,6 +100,7 @@ class MnistReader(ArrayReader):
             input_range=(0.0, 255.0),
             source=f"idx files in {folder}",
         )
+        return raw if to_evaluate else raw.renamed(self.names)
 
 
 def _find_files(folder: Path, prefix: str | None) -> Files:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.checks import require_file, require_names
+from labelembed.lab.data.checks import require_file
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
@@ -169,9 +169,7 @@ class TextReader(LabelledFiles):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
         raw = super().read(to_evaluate=to_evaluate, progress=progress)
-        if self.names is None:
-            return raw
-        return replace(raw, names=require_names(self.names, len(raw.names), str(self.source)))
+        return raw if to_evaluate else raw.renamed(self.names)
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
         """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Split
+from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import first_invalid, require_finite, require_names, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
@@ -81,7 +81,7 @@ class VectorReader(ArrayReader):
         names = _names(arrays.get("names"), place)
         known = None if names is None else len(names)
         keys = {"train": "" if "inputs" in arrays else "train_", "validation": "validation_", "test": "test_"}
-        splits: dict[str, Split] = {}
+        splits: dict[str, Examples] = {}
         for part, key in keys.items():
             if f"{key}inputs" not in arrays:
                 continue

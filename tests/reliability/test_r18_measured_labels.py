@@ -1,0 +1,162 @@
+"""R18: a run evaluates other data under the label that each example has by name, whatever the order and however few."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from labelembed.errors import DataError
+from labelembed.lab.data import DATA
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
+from tests.made_pictures import python2_pickle, write_classes
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+
+TRAINED = ("neg", "other", "pos")
+RENAMED = ["bad", "so-so", "good"]
+#: Labels of the files to evaluate, in files that number them in another order than those of the training.
+MEASURED = {"two labels": ["pos", "neg", "pos"] * 2, "one label": ["pos"] * 5, "another label": ["pos", "new"] * 3}
+NUMBERED = ("pos", "new", "other", "neg")
+DIGITS = {"neg": "3", "other": "5", "pos": "7", "new": "9"}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+
+
+# Each writes a data set with these labels, numbered in this order where the files number them.
+
+
+def csv(folder, labels, order):
+    rows = [(text, label) for (text, _), label in zip(reviews(len(labels)), labels, strict=True)]
+    return write_csv(folder / "t.csv", rows, "text", "label")
+
+
+def json_lines(folder, labels, order):
+    rows = [(text, label) for (text, _), label in zip(reviews(len(labels)), labels, strict=True)]
+    return write_json_lines(folder / "t.jsonl", rows, "text", "label")
+
+
+def columns_of(labels, order):
+    texts = [text for text, _ in reviews(len(labels))]
+    return {"text": texts, "label": [order.index(label) for label in labels]}
+
+
+def text_parquet(folder, labels, order):
+    return write_columns(folder / "t.parquet", columns_of(labels, order), label_names={"label": order})
+
+
+def saved(folder, labels, order):
+    return write_saved(folder / "saved", columns_of(labels, order), label_names={"label": order})
+
+
+def table(folder, labels, order):
+    rows = [(place % 5, place % 7, label) for place, label in enumerate(labels)]
+    return write_csv(folder / "t.csv", rows, "width", "length", "label")
+
+
+def class_folders(folder, labels, order):
+    return write_classes(folder / "pictures", Counter(labels), size=8)
+
+
+def picture_list(folder, labels, order):
+    for place, picture in enumerate(made_colours(len(labels), size=8)):
+        write_image(folder / f"{place}.png", picture)
+    return write_csv(folder / "t.csv", [(f"{place}.png", label) for place, label in enumerate(labels)], "path", "label")
+
+
+def picture_parquet(folder, labels, order):
+    pictures = [picture_bytes(picture) for picture in made_colours(len(labels), size=8)]
+    numbers = [order.index(label) for label in labels]
+    return write_parquet(folder / "t.parquet", img=pictures, label=numbers, class_names={"label": list(order)})
+
+
+def vector_parquet(folder, labels, order):
+    vectors = np.random.default_rng(0).normal(size=(len(labels), 3)).tolist()
+    return write_parquet(folder / "t.parquet", vector=vectors, label=labels)
+
+
+def arrays(folder, labels, order):
+    inputs = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32)
+    np.savez(folder / "t.npz", inputs=inputs, labels=[order.index(label) for label in labels], names=order)
+    return folder / "t.npz"
+
+
+def idx(folder, labels, order):
+    images = made_images(len(labels))
+    values = np.array([int(DIGITS[label]) for label in labels], np.uint8)
+    made = {"train_images": images, "train_labels": values, "test_images": images, "test_labels": values}
+    return write_idx_folder(folder / "idx", **made)
+
+
+def cifar(folder, labels, order):
+    names = [*order, *(f"class {place}" for place in range(len(order), 10))]
+    pictures = made_colours(len(labels), size=32).reshape(len(labels), -1)
+    batch = {b"data": pictures, b"labels": [order.index(label) for label in labels]}
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(python2_pickle(batch))
+    (folder / "batches.meta").write_bytes(python2_pickle({b"label_names": [name.encode() for name in names]}))
+    return folder
+
+
+CASES = {
+    "texts, CSV": ("texts", csv),
+    "texts, JSON lines": ("texts", json_lines),
+    "texts, parquet": ("texts", text_parquet),
+    "texts, saved data set": ("texts", saved),
+    "table": ("table", table),
+    "images, class folders": ("images", class_folders),
+    "images, a list": ("images", picture_list),
+    "parquet, pictures": ("parquet", picture_parquet),
+    "parquet, vectors": ("parquet", vector_parquet),
+    "vectors, arrays": ("vectors", arrays),
+    "vectors, parquet": ("vectors", vector_parquet),
+    "mnist": ("mnist", idx),
+    "cifar": ("cifar", cifar),
+}
+
+
+def test_every_reader_of_files_is_tried():
+    assert {reader for reader, _ in CASES.values()} == set(DATA) - {"digits"}
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["the data's names", "data.names"])
+@pytest.mark.parametrize("case", CASES)
+def test_labels_are_matched_by_name(case, renamed, tmp_path, figure):
+    reader, write = CASES[case]
+    if renamed and reader not in ("texts", "parquet", "mnist"):
+        pytest.skip("this reader has no key `names`")
+    if "parquet" in case or "saved" in case:
+        pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
+    folders = {name: tmp_path / name for name in ("trained", *MEASURED)}
+    for folder in folders.values():
+        folder.mkdir()
+    data = {"name": reader, "path": str(write(folders["trained"], list(TRAINED) * 8, TRAINED))}
+    data |= {"names": RENAMED} if renamed else {}
+    model = {"name": "bag_of_words" if reader == "texts" else "mlp"}
+    settings = {"model": model, "objective": "one_hot", "epochs": 1, "batch_size": 6}
+    recipe = parse_recipe({"data": data | {"validation": {"examples": 3}}} | settings, source="made")
+    run_recipe(recipe, tmp_path / "run", device="cpu")
+    run = SavedRun.load(tmp_path / "run")
+    spelt = {label: DIGITS[label] if reader == "mnist" else label for label in NUMBERED}
+    name_of = dict(zip(TRAINED, RENAMED, strict=True)) if renamed else spelt
+    matched = 0
+    for kind, labels in MEASURED.items():
+        path = str(write(folders[kind], labels, NUMBERED))
+        if "new" in labels:
+            with pytest.raises(DataError, match=f"does not know: {spelt['new']} "):
+                run.read_data(path)
+        else:
+            read = run.read_data(path)
+            found = Counter(run.names[label] for split in read.splits.values() for label in split.labels.tolist())
+            if reader not in ("mnist", "cifar"):  # the files of others name no parts
+                assert {name: len(split) for name, split in read.splits.items()} == {"train": 0, "test": len(labels)}
+            times = found.total() // len(labels)
+            assert found == Counter([name_of[label] for label in labels] * times)
+        matched += 1
+    figure.count("files to evaluate matched by name or refused", matched, len(MEASURED))
