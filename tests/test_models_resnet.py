@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from labelembed.lab.models.resnet import BasicBlock
 from torch import nn
 
 from labelembed.lab.models import PaperResNet, ResNet, SmallResNet
-from labelembed.lab.models.resnet import BasicBlock
 from labelembed.seeds import seeded
 
 SHAPE = (3, 32, 32)

@@ -12,12 +12,12 @@ import signal
 import time
 
 import pytest
+from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
 
 from labelembed.errors import DataError
 from labelembed.lab import report
 from labelembed.lab.cli.compare_verb import say_comparison
 from labelembed.lab.data.encoders import pictures
-from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.lab.errors import RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of

@@ -283,6 +283,8 @@ class Images:
 
     def refuse(self, reasons: dict[int, str]) -> None:
         """Raises DataError with the names of pictures that cannot be read, if there are any."""
+        for index, reason in reasons.items() if not self.belong else ():
+            raise DataError(f"{self.places[index]}: {reason}")
         if reasons:
             lines = [f"{self.shown(index)}: {reason}"[:200] for index, reason in sorted(reasons.items())]
             more = [f"and {len(lines) - 8:,} more"] if len(lines) > 8 else []

@@ -43,7 +43,7 @@ _FEW_PICTURES = 20_000
 _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_PICTURE = 16  # of the residual network
 _WITHOUT_FEATURES = (
-    f", from scratch; {INSTALL} brings the recipe pictures, which begins with a pre-trained network: 26 instead of 37 % "
+    f", from scratch; {INSTALL} brings the recipe pictures, which builds on a pre-trained network: 26 instead of 37 % "
     "error on photographs of ten dishes, in a fraction of the time"
 )
 
