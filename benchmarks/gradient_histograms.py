@@ -39,7 +39,8 @@ def gradient_histograms(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float
     5. Standard deviation of each channel over blocks of 16 x 16 pixels: ``C H W / 256`` numbers.
 
     Steps 1 to 3 are the histograms of oriented gradients of Dalal and Triggs (2005), normalised once instead of in
-    four blocks. The features are not standardised: the recipe's ``scaling: standard`` does that with the training examples.
+    four blocks. The features are not standardised: the recipe does that by the training
+    examples.
 
     Args:
         pictures: uint8 [N, C, H, W], H and W divisible by 16.

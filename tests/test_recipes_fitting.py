@@ -82,11 +82,6 @@ def write_two(at, write):
     return at
 
 
-def write_vectors(file, count=80):
-    vectors = np.random.default_rng(0).normal(size=(count, 5)).tolist()
-    return write_parquet(file, vector=vectors, label=LABELS[:count].tolist())
-
-
 def write_list(at):
     write_classes(at, {"cat": 30, "dog": 30}, size=16)
     rows = [(file.relative_to(at), file.parent.name) for file in sorted(at.rglob("*.png"))]
@@ -134,27 +129,19 @@ KINDS = {
     ),
     "parquet of pictures": (
         lambda at: write_two(at, write_pictures),
-        f"160 pictures in parquet files, 3 classes; recipe cifar10-small with {HELD_OUT}, {MORE_STEPS}",
+        "160 pictures, 3 classes; recipe pictures",
     ),
     "parquet file of pictures": (
         lambda at: write_pictures(at / "a.parquet"),
-        f"80 pictures in parquet files, 3 classes; recipe cifar10-small with {OF_PICTURES}",
-    ),
-    "parquet of vectors": (
-        lambda at: write_two(at, write_vectors),
-        "160 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
-    ),
-    "parquet file of vectors": (
-        lambda at: write_vectors(at / "a.parquet", 120),
-        "120 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
+        "80 pictures, 3 classes; recipe pictures",
     ),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),
-        "80 pictures, 2 classes; recipe images-resnet",
+        "80 pictures, 2 classes; recipe pictures",
     ),
     "list of pictures": (
         write_list,
-        "a list of 60 pictures, 2 classes; recipe images-resnet",
+        "60 pictures of a list, 2 classes; recipe pictures",
     ),
     "corpus": (write_sentences, "94 sentence pairs; recipe translation-lstm"),
 }
@@ -193,7 +180,7 @@ def test_what_was_typed_decides(tmp_path):
     assert fitting_recipe(file, ["data.text_column=Name"]).recipe == "text-bag-small"
     assert "labels in 'Sex'" in fitting_recipe(file, ["data.label_column=Sex"]).line
     assert fitting_recipe(file, ["data.name=labelled-text"]).recipe == "text-bag"
-    assert fitting_recipe(file, ["data.name=manifest"]).recipe == "images-resnet"
+    assert fitting_recipe(file, ["data.name=manifest"]).recipe == "pictures"
     arrays = str(write_arrays(tmp_path / "a.npz", 16, 16, test=False))
     settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.validation.examples=4"]).settings
     assert settings == ("data.name=vectors", "epochs=20", "batch_size=32")
@@ -246,10 +233,10 @@ def test_unclear_data_say_what_to_type(tmp_path):
     assert fitting_recipe(str(names), ["data.text_column=name"]).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    with pytest.raises(DataError, match="holds 1 pictures but no folders, so nothing says what their labels are"):
+    with pytest.raises(DataError, match="holds no pictures in folders, but a.png"):
         fitting_recipe(str(tmp_path / "loose"))
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
-    with pytest.raises(DataError, match=r"holds a list of pictures; give the list itself: --data .*list\.csv"):
+    with pytest.raises(DataError, match=r"holds a list of its pictures; give the list itself: --data .*list\.csv"):
         fitting_recipe(str(tmp_path / "loose"))
 
 

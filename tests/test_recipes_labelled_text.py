@@ -220,11 +220,6 @@ def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
             "'mlp' cannot read the words of data 'texts' (inputs: tokens); these can: bag_of_",
         ),
         ("text-finetune", "model.dropout=1", "model.dropout: must be in [0, 1), got 1"),
-        (
-            "text-features",
-            "data.encoder_precision=fp8",
-            "data.encoder_precision: must be 'float32' or 'bf16', got 'fp8'",
-        ),
         ("digits-mlp", "model=bag_of_words", "model.name: 'bag_of_words' reads words, not data 'digits'; these do: "),
         ("digits-mlp", "model=text_transformer", "model.name: 'text_transformer' reads words, not data 'digits'"),
     ],

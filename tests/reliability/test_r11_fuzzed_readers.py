@@ -22,7 +22,6 @@ from labelembed.lab.data import (
     CorpusSettings,
     ImageReader,
     PairFiles,
-    ParquetReader,
     TableReader,
     TextReader,
     VectorReader,
@@ -101,14 +100,14 @@ READERS = {
     "CIFAR, tar": (cifar_tar, lambda at: CifarReader(path=str(at / "cifar.tar.gz")).read()),
     "picture folder": (
         lambda at: write_classes(at, {"a": 3, "b": 3}, size=4),
-        lambda at: ImageReader(path=str(at)).read(),
+        lambda at: prepare(ImageReader(path=str(at)).read(), validation=None),
     ),
-    "picture list": (picture_list, lambda at: ImageReader(path=str(at / "list.csv")).read()),
+    "picture list": (picture_list, lambda at: prepare(ImageReader(path=str(at / "list.csv")).read(), validation=None)),
     "jpeg": (
         one_file(lambda at: write_image(at / "f.jpg", made_images(1, height=28, width=28)[0])),
         lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),
     ),
-    "parquet": (write_picture_folder, lambda at: ParquetReader(path=str(at)).read()),
+    "parquet": (write_picture_folder, lambda at: prepare(ImageReader(path=str(at)).read(), validation=None)),
     "parquet of texts": (
         one_file(lambda at: write_columns(at / "f.parquet", COLUMNS)),
         lambda at: TextReader(path=str(at / "f.parquet")).read(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -209,7 +210,7 @@ class _Store:
         for file in sorted(files):
             with (
                 contextlib.suppress(OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile),
-                np.load(file, allow_pickle=False) as arrays,
+                np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays,
             ):
                 digests = [bytes(row).hex() for row in arrays["digests"]]
                 if not wanted.isdisjoint(digests):

@@ -267,6 +267,9 @@ class Images:
             except DataError as error:
                 reasons[index] = str(error)
                 return None
+            except Exception as error:  # of a thread nobody would know at which picture it was
+                what = f"cannot be read here ({type(error).__name__}: {error})"
+                raise DataError(f"{self.root}: {self.shown(index)}: {what}") from error
 
         # A thread of ours for each core, and in it one of torch's: so no result hangs on how many there are.
         before = torch.get_num_threads()

@@ -59,6 +59,7 @@ class ImageReader:
         label_column: Of lists and parquet: column of the labels, texts or whole numbers; null: found.
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
+        names: Names of the labels in the order of the data's own names, instead of those.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
 
@@ -75,6 +76,7 @@ class ImageReader:
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
+    names: list[str] | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
@@ -128,7 +130,8 @@ class ImageReader:
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
         if raw.label_column is not None and self.label_column is None:
             notes.insert(0, label_column_note(raw.label_column, parts["train"].labels, raw.names))
-        return replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
+        raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
+        return raw if to_evaluate else raw.renamed(self.names)
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn how pictures become inputs."""
