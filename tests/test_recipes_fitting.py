@@ -233,7 +233,7 @@ def test_unclear_data_say_what_to_type(tmp_path):
     assert fitting_recipe(str(names), ["data.text_column=name"]).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    with pytest.raises(DataError, match="holds no pictures in folders, but a.png"):
+    with pytest.raises(DataError, match="holds no pictures in folders"):
         fitting_recipe(str(tmp_path / "loose"))
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
     with pytest.raises(DataError, match=r"holds a list of its pictures; give the list itself: --data .*list\.csv"):

@@ -25,6 +25,7 @@ from labelembed.lab.data import (
     TableReader,
     TextReader,
     VectorReader,
+    prepare,
     preprocess,
     read_idx,
     read_inputs,
