@@ -18,7 +18,6 @@ from labelembed.lab.models import (
     BeamSearch,
     InputScaling,
     PaperResNet,
-    ResNet,
     SmallResNet,
     TransformerSeq2Seq,
 )

@@ -8,8 +8,7 @@ from pathlib import Path
 from labelembed.errors import DataError, nearest
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.models.text_transformer import encode_names
-from labelembed.lab.pretrained_text import PACKAGE
+from labelembed.lab.pretrained_text import PACKAGE, encode_names
 from labelembed.lab.recipes.references import EMBEDDING_FILE, embedding_path, learned_embeddings, text_encoder
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.training.batches import TrainingData
