@@ -215,7 +215,7 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("data.validation.fraction", True, "must be a number, got True"),
         ("model.hidden_sizes", [8, "x"], "entry 2 must be a whole number, got 'x'"),
         ("model.hidden_sizes", [8, True], "entry 2 must be a whole number, got True"),
-        ("model.hidden_sizes", [], "must be one or more widths >= 1, got []"),
+        ("model.hidden_sizes", [], "must be widths >= 1, got [0]"),
         ("model.hidden_sizes", [2**40], "entry 1 must be <= 2,147,483,647, got 1099511627776"),
         ("model.dropout", 1.0, "must be in [0, 1), got 1.0"),
         ("objective.bias", "maybe", "must be true or false, got 'maybe'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -99,17 +100,21 @@ class ImageReader:
         Raises:
             DataError: There are pictures, and nothing says what their labels are.
         """
+        image, label, split = (place.text(f"{what}_column") for what in ("image", "label", "split"))
+        reader = cls(path=str(place.path), image_column=image, label_column=label, split_column=split)
+        if place.path.is_dir() and any(map(_is_image, _files(place.path))):
+            lists = [file for file in place.path.iterdir() if is_readable(file) and ".txt" not in file.suffixes]
+            with contextlib.suppress(DataError) if lists else contextlib.nullcontext():
+                raw = reader._read(to_evaluate=True)
+                if len(raw.names) > 1 or not lists:  # a list may say what the labels of pictures beside it are
+                    return _found(raw)
         train = (place.tables or {}).get("train")
-        holds = place.path.is_dir() and any(map(_is_image, _files(place.path)))
         listed = train is not None and any(_holds_paths(train, name) for name in train.names)
-        if holds and train is not None and listed:
-            raise DataError(f"{place.path}: holds a list of its pictures; give the list itself: --data {train.source}")
-        if not holds and not listed and (train is None or not _image_columns(train)):
+        if train is None or not (listed or _image_columns(train)):
             return None
-        keys = ("image_column", "label_column", "split_column")
-        raw = cls(path=str(place.path), **{key: place.text(key) for key in keys})._read(to_evaluate=True)
-        number = sum(map(len, raw.parts.values()))
-        return Found(f"{number:,} {raw.source.split(' in ')[0]}, {len(raw.names):,} classes", len(raw.train), raw.names)
+        if listed and place.path.is_dir():
+            raise DataError(f"{place.path}: holds a list of its pictures; give the list itself: --data {train.source}")
+        return _found(reader._read(to_evaluate=True))
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set, of which no picture is decoded yet.
@@ -211,6 +216,12 @@ class ImageReader:
             way_out = f"name it with --set data.image_column=NAME ({table.listed()}); vectors are read from .npz files"
             raise DataError(f"{table.source}: which column holds the pictures is unclear; {way_out}")
         return candidates[0]
+
+
+def _found(raw: RawData) -> Found:
+    """Returns what to say of pictures."""
+    what = f"{sum(map(len, raw.parts.values())):,} {raw.source.split(' in ')[0]}, {len(raw.names):,} classes"
+    return Found(what, len(raw.train), raw.names)
 
 
 def _image_columns(table: Table) -> list[str]:
