@@ -2,8 +2,8 @@
 
     python -m benchmarks.gradient_histograms path/to/cifar100 cifar100-features.npz
 
-writes those of CIFAR-100 (its parquet files) as arrays that the recipe `vectors-mlp` reads; with `--column` another column
-of labels. A network of a few dense layers on these learns in a minute on one core what it cannot learn from pixels.
+writes those of CIFAR-100 (its parquet files) as arrays for the recipe `vectors-mlp`; with `--column` another column of
+labels. A network of a few dense layers on these learns in a minute on one core what it cannot learn from pixels.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from labelembed.errors import DataError
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.pretrained_images import NETWORK, PACKAGE, weights_file
-from labelembed.lab.recipes import fitting
+from labelembed.lab.recipes.choosing import choose_recipe
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs import build
 from labelembed.lab.runs.run import run_recipe
@@ -126,15 +126,18 @@ def test_without_the_extra_the_recipe_from_scratch_is_taken_with_what_to_install
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == missing else found(name, *rest)
     )
-    chosen = fitting.fitting_recipe(str(folder))
-    assert chosen.recipe == "images-resnet"
-    assert "labelembed[pictures]" in chosen.line
-    assert "\n" not in chosen.line
+    said = []
+    _, name = choose_recipe(None, data=str(folder), say=said.append)
+    assert name == "images-resnet"
+    assert len(said) == 1
+    assert "labelembed[pictures]" in said[0]
 
 
 @has_weights
 def test_a_folder_of_pictures_is_for_the_recipe_pictures(folder):
-    assert fitting.fitting_recipe(str(folder)).line == "32 pictures, 2 classes; recipe pictures"
+    said = []
+    _, name = choose_recipe(None, data=str(folder), say=said.append)
+    assert (name, said) == ("pictures", ["32 pictures, 2 classes; recipe pictures"])
 
 
 def test_images_resnet_trains_on_a_folder(folder, tmp_path):

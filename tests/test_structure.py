@@ -81,7 +81,6 @@ STILL_LARGE = {
     "root",
     "lab/data",
     "lab/models",
-    "lab/recipes",
     "lab/training",
     "lab/runs",
     "lab/report",

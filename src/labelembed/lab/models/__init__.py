@@ -14,7 +14,6 @@ from labelembed.lab.models.beam_search import BeamSearch, Hypothesis
 from labelembed.lab.models.cnn import CNN, PaperResNet, SmallResNet
 from labelembed.lab.models.inputs import Augmentation, InputScaling, Mixing
 from labelembed.lab.models.mlp import MLP
-from labelembed.lab.models.sequence_transformer import TransformerSeq2Seq
 from labelembed.lab.models.text_transformer import TextTransformer
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -28,10 +27,7 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 # Networks from (source, target) to hidden states [B, T, H], for BeamSearch as well.
-SEQUENCE_MODELS: dict[str, type[nn.Module]] = {
-    "attention_lstm": AttentionLSTM,
-    "sequence_transformer": TransformerSeq2Seq,
-}
+SEQUENCE_MODELS: dict[str, type[nn.Module]] = {"attention_lstm": AttentionLSTM}
 
 __all__ = [
     "CNN",
@@ -49,5 +45,4 @@ __all__ = [
     "PaperResNet",
     "SmallResNet",
     "TextTransformer",
-    "TransformerSeq2Seq",
 ]
