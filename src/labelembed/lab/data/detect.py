@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,11 @@ class Detected(NamedTuple):
     names: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     hint: str = ""
+
+    def line(self, settings: Sequence[str]) -> str:
+        """Returns what to say of it, with the settings that are taken."""
+        more = f" with {', '.join(settings)}" if settings else ""
+        return f"{self.description}; recipe {self.recipe}{more}{self.hint}"
 
 
 def detect(path: str, given: Mapping[str, Any]) -> Detected:
