@@ -67,7 +67,10 @@ docs: .venv/.docs
 pictures: .venv/.test demo
 ifdef CIFAR100
 	$(BIN)/python -m pip install --quiet --editable '.[hub]'
-	$(BIN)/labelembed train cifar100-features-mlp --data $(CIFAR100) --objective label_embedding:preset=mixture --out runs/cifar100
+	$(BIN)/python -m benchmarks.gradient_histograms $(CIFAR100) runs/cifar100-features.npz
+	$(BIN)/labelembed train vectors-mlp --data runs/cifar100-features.npz --objective label_embedding:preset=mixture --out runs/cifar100 \
+		--set epochs=15 --set batch_size=100 --set "data.validation={examples: 5000}" --set optimizer.weight_decay=1.0 \
+		--set "model={name: mlp, hidden_sizes: [500, 500]}"
 endif
 	$(BIN)/python -m benchmarks.readme_pictures --demo runs/demo/report.html $(if $(CIFAR100),--cifar100 runs/cifar100)
 

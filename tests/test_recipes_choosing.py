@@ -84,11 +84,6 @@ def write_two(at, write):
     return at
 
 
-def write_vectors(file, count=80):
-    vectors = np.random.default_rng(0).normal(size=(count, 5)).tolist()
-    return write_parquet(file, vector=vectors, label=LABELS[:count].tolist())
-
-
 def write_list(at):
     write_classes(at, {"cat": 30, "dog": 30}, size=16)
     rows = [(file.relative_to(at), file.parent.name) for file in sorted(at.rglob("*.png"))]
@@ -136,27 +131,19 @@ KINDS = {
     ),
     "parquet of pictures": (
         lambda at: write_two(at, write_pictures),
-        f"160 pictures in parquet files, 3 classes; recipe cifar10-small with {HELD_OUT}, {MORE_STEPS}",
+        "160 pictures, 3 classes; recipe pictures",
     ),
     "parquet file of pictures": (
         lambda at: write_pictures(at / "a.parquet"),
-        f"80 pictures in parquet files, 3 classes; recipe cifar10-small with {OF_PICTURES}",
-    ),
-    "parquet of vectors": (
-        lambda at: write_two(at, write_vectors),
-        "160 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
-    ),
-    "parquet file of vectors": (
-        lambda at: write_vectors(at / "a.parquet", 120),
-        "120 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
+        "80 pictures, 3 classes; recipe pictures",
     ),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),
-        "80 pictures, 2 classes; recipe images-resnet",
+        "80 pictures, 2 classes; recipe pictures",
     ),
     "list of pictures": (
         write_list,
-        "a list of 60 pictures, 2 classes; recipe images-resnet",
+        "60 pictures of a list, 2 classes; recipe pictures",
     ),
     "corpus": (write_sentences, "94 sentence pairs; recipe translation-lstm"),
 }
@@ -240,7 +227,7 @@ def test_unclear_data_say_what_to_type(tmp_path):
     assert detect(str(names), {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    with pytest.raises(DataError, match="no folders"):
+    with pytest.raises(DataError, match="no pictures in folders"):
         detect(str(tmp_path / "loose"), {})
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
     with pytest.raises(DataError, match=r"--data .*list\.csv"):

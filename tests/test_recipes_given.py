@@ -15,7 +15,7 @@ from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.lab import pretrained_text
 from labelembed.lab.errors import RecipeError, RunFolderError
-from labelembed.lab.models.text_transformer import encode_names
+from labelembed.lab.pretrained_text import encode_names
 from labelembed.lab.runs import embedding
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.options import RunOptions

@@ -211,7 +211,6 @@ def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
         ("text-bag", "data.cutout=3", "data.cutout", "left out"),
         ("text-finetune", "model=mlp", "model.name", "text_transformer"),
         ("text-finetune", "model.dropout=1", "model.dropout", "[0, 1)"),
-        ("text-features", "data.encoder_precision=fp8", "data.encoder_precision", "'bf16'"),
         ("digits-mlp", "model=bag_of_words", "model.name", "these can: cnn"),
         ("digits-mlp", "model=text_transformer", "model.name", "these can: cnn"),
     ],

@@ -144,7 +144,7 @@ BAD = [
     ("data.validation.fraction", True, "data.validation.fraction", "got True"),
     ("model.hidden_sizes", [8, "x"], "model.hidden_sizes.1", "whole number, got 'x'"),
     ("model.hidden_sizes", [8, True], "model.hidden_sizes.1", "got True"),
-    ("model.hidden_sizes", [], "model.hidden_sizes", "one or more"),
+    ("model.hidden_sizes", [0], "model.hidden_sizes", "widths >= 1"),
     ("model.hidden_sizes", [2**40], "model.hidden_sizes.0", "<= 2,147,483,647"),
     ("model.hidden_sizes", [2**31 - 1] * 3, "model", "cannot be built"),
     ("model.dropout", 1.0, "model.dropout", "[0, 1)"),

@@ -160,7 +160,7 @@ def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, mes
 def test_encodings_come_back_from_a_folder_or_are_refused(encoder, tmp_path):
     kept = tmp_path / "kept"
     (kept / "encoder").mkdir(parents=True)
-    features, tokens = TextFeatures(str(encoder), 9, "bf16"), TextTokens(str(encoder), 9)
+    features, tokens = TextFeatures(str(encoder), 9), TextTokens(str(encoder), 9)
     features.digest, features.column, tokens.column = "0" * 64, "Kommentar", "Kommentar"
     for name, content in (features.files() | tokens.files()).items():
         (kept / name).write_bytes(content)

@@ -18,7 +18,6 @@ from labelembed.lab.models import (
     BeamSearch,
     InputScaling,
     PaperResNet,
-    ResNet,
     SmallResNet,
 )
 from labelembed.lab.training.network import Network
@@ -30,9 +29,9 @@ SIDES = "`input_shape` must be (channels, height, width)"
 DROPOUT = "`dropout` must be in [0, 1), got 1.0"
 CASES = [
     (
-        lambda: MLP(input_shape=(3,), hidden_sizes=(), dropout=1.0, initialization="papr"),
+        lambda: MLP(input_shape=(3,), hidden_sizes=(0,), dropout=1.0, initialization="papr"),
         [
-            "`hidden_sizes` must be one or more widths >= 1, got []",
+            "`hidden_sizes` must be widths >= 1, got [0]",
             DROPOUT,
             "`initialization` must be one of 'paper', 'pytorch', got 'papr' (did you mean 'paper'?)",
         ],
@@ -47,16 +46,6 @@ CASES = [
         ],
     ),
     (lambda: InputScaling(offset=[0.0], scale=[1.0, 0.0]), ["`scale` must not hold a zero, got [1.0, 0.0]"]),
-    (
-        lambda: ResNet(input_shape=(3, 7, 32), depth=18, channels=(1, 0, 2), shortcut="paddin", dropout=1.0),
-        [
-            f"{SIDES}, 8 pixels or more a side, got [3, 7, 32]",
-            DROPOUT,
-            "`depth` must be 6 n + 2: 8, 14, 20, 32, 44, 56, ..., got 18",
-            "`channels` must be three numbers >= 1, got [1, 0, 2]",
-            "`shortcut` must be one of 'padding', 'projection', got 'paddin' (did you mean 'padding'?)",
-        ],
-    ),
     (
         lambda: PaperResNet(input_shape=(3, 12, 32), channels=(1, 2)),
         [

@@ -28,6 +28,7 @@ LEVELS = {
     "lab/errors": 0.5,
     "lab/special_tokens": 0.5,
     "lab/sparse_rows": 0.5,
+    "lab/pretrained_images": 4.5,
     "lab/pretrained_text": 4.5,
     "lab/models": 5,
     "lab/data": 5,

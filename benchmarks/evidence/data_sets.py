@@ -18,9 +18,9 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from benchmarks.gradient_histograms import features_of
 from labelembed.errors import DataError
-from labelembed.lab.data import MnistReader, ParquetReader
-from labelembed.lab.data.encoders.gradient_histograms import gradient_histograms
+from labelembed.lab.data import MnistReader
 
 Numbers = tuple[Tensor, Tensor]  # inputs [N, F] float32, labels [N] int64
 
@@ -98,11 +98,11 @@ def _mnist(data: Path, *, some: int | None = None) -> Numbers:
 
 
 def _features(data: Path, *, name: str, column: str | None = None) -> Numbers:
-    raw = ParquetReader(path=str(data / name), labels=column).read()
-    assert raw.test is not None
-    pictures = np.concatenate([np.asarray(part.inputs) for part in (raw.train, raw.test)])
-    labels = torch.cat([raw.train.labels, raw.test.labels])
-    return torch.from_numpy(gradient_histograms(pictures, where=name)), labels
+    made = features_of(data / name, column)
+    inputs, labels = (
+        np.concatenate([made[f"{part}_{what}"] for part in ("train", "test")]) for what in ("inputs", "labels")
+    )
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
 _TABLES = {"letter": 100, "texture": 50, "movement_libras": 200, "vowel": 150, "satimage": 50, "segment": 80,

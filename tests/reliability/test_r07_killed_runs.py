@@ -20,8 +20,8 @@ from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
 
 from labelembed.errors import DataError
 from labelembed.lab import report
-from labelembed.lab.data.encoders import pictures
-from labelembed.lab.data.encoders.pictures import PictureFolder, decode_pictures
+from labelembed.lab.data import ImagePixels, image_pixels
+from labelembed.lab.data.image_files import Images
 from labelembed.lab.errors import RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
@@ -401,9 +401,8 @@ def test_last_words_of_a_crash_say_where_it_was(tmp_path):
 def test_thread_that_fails_names_its_picture(tmp_path, monkeypatch, figure):
     write_classes(tmp_path, {"a": 40, "b": 40})
     files = sorted(tmp_path.rglob("*.png"))
-    decode, named = pictures.decode, 0
+    decode, named = image_pixels.decode, 0
     contents = [file.read_bytes() for file in files]
-    monkeypatch.setattr(pictures, "_PIXELS_FOR_THREADS", 1)  # several threads, also for these
     for place in (0, 37, len(files) - 1):
 
         def fail(content, place=place, **rest):
@@ -411,11 +410,11 @@ def test_thread_that_fails_names_its_picture(tmp_path, monkeypatch, figure):
                 raise MemoryError("no room for the picture")
             return decode(content, **rest)
 
-        monkeypatch.setattr(pictures, "decode", fail)
+        monkeypatch.setattr(image_pixels, "decode", fail)
         begun = time.monotonic()
         with pytest.raises(DataError) as error:
-            decode_pictures(PictureFolder(tmp_path), files, where="here", image_size=9 + place, fit="crop")
+            ImagePixels(9 + place).fit_transform(Images(files, tmp_path))
         assert time.monotonic() - begun < LONGEST_SILENCE_SECONDS
         shown = files[place].relative_to(tmp_path).as_posix()
-        named += str(error.value) == f"{shown}: cannot be decoded here (MemoryError: no room for the picture)"
+        named += f"{shown}: cannot be read here (MemoryError: no room for the picture)" in str(error.value)
     figure.count("pictures named", named, 3)

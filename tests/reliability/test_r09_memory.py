@@ -14,7 +14,7 @@ from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.models.backbones import read_weights
+from labelembed.lab.pretrained_images import read_weights
 from labelembed.lab.pretrained_text import load_encoder
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.teacher import about_table

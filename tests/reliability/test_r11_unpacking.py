@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import ImageReader, ParquetReader, TableReader, TextReader
+from labelembed.lab.data import ImageReader, TableReader, TextReader
 from labelembed.lab.data.files import parquet
 from tests.made_cli import call
 from tests.made_data import write_parquet
@@ -15,7 +15,7 @@ from tests.made_watching import memory_taken
 
 pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
 
-READERS = {"texts": TextReader, "table": TableReader, "list of pictures": ImageReader, "pictures": ParquetReader}
+READERS = {"texts": TextReader, "table": TableReader, "list of pictures": ImageReader, "pictures": ImageReader}
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import shutil
 import pytest
 import torch
 
-from labelembed.lab.data import ImageReader
+from labelembed.lab.data import ImageReader, prepare
 from labelembed.lab.data.cache import cache_folder
 from tests.made_cli import succeed
 from tests.made_corpus import write_corpus
@@ -167,7 +167,7 @@ def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
         write_image(root[0] / split / label / f"{number:02}.png", pixels)
 
     def read(**how):
-        return ImageReader(path=str(root[0]), **how).read().train.inputs
+        return prepare(ImageReader(path=str(root[0]), **how).read(), validation=None).train.inputs
 
     def move():
         shutil.move(root[0], tmp_path / "moved")
@@ -241,7 +241,6 @@ def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
         "one letter": lambda: rewritten(lambda old: [(old[0][0] + " the", old[0][1]), *old[1:]]),
         "another order": lambda: rewritten(lambda old: old[::-1]),
         "tokens of a text": lambda: {"maximum_tokens": 4},
-        "precision": lambda: {"encoder_precision": "bf16"},
         "weights": lambda: write_encoder(encoder[0], seed=5) and None,
     }
     check_changes(read, real, harmless, figure, monkeypatch, tmp_path)

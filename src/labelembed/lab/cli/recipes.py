@@ -85,6 +85,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
+    from labelembed.lab.data import LabelledData
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.build import build_data
     from labelembed.lab.runs.comparison import Plan, plan_comparison
@@ -95,7 +96,7 @@ def check(
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_comparison(Plan(chosen, name, Path("comparisons") / f".check-{name}"))
     with RunDisplay(chosen.data["name"], quiet=as_json).watching() as display:
-        read = build_data(chosen, progress=display.reading)
+        read = build_data(chosen, progress=display.reading, dry_run=True)
     network = try_network(chosen, read)
     seconds = seconds_of_a_run(chosen, read)
     facts: dict[str, Any] = {
@@ -112,6 +113,8 @@ def check(
         "comparison": [variant.name for variant in plan.variants],
         "seconds": round(seconds, 1),
     }
+    features = read.encoder.left_to_do if isinstance(read, LabelledData) else None
+    facts |= {} if features is None else {"features_seconds": round(features[1], 1)}
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -121,6 +124,8 @@ def check(
     typer.echo(f"  data        {read.source}: {examples}; {read.num_labels:,} labels{inputs}")
     for note in facts["notes"]:
         typer.echo(f"  note        {note}")
+    if features is not None:
+        typer.echo(f"  features    about {duration(features[1])} for {features[0]:,} pictures, once, then from the cache")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
     typer.echo(f"  one run     about {duration(seconds)} on one thread")

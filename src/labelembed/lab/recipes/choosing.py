@@ -43,7 +43,7 @@ def choose_recipe(
         detected = detect(path, given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
-        say(f"{detected.description}; recipe {detected.recipe}{' with ' if extra else ''}{', '.join(extra)}")
+        say(detected.line(extra))
         recipe, settings = detected.recipe, [*extra, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError
+from labelembed.lab.pretrained_images import PACKAGED, RANDOM
 from labelembed.lab.recipes.components import shown
 from labelembed.lab.recipes.references import whole_paths
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
@@ -121,7 +122,7 @@ def _inner(values: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
 def with_whole_paths(recipe: Recipe, beside: Path | None = None) -> Recipe:
     """Returns a recipe with its paths made whole, so that it works from anywhere; see `whole_paths` for `beside`."""
     blocks = {"data": recipe.data, "model": recipe.model, "objective": recipe.objective | whole_paths(recipe, beside)}
-    for block, key in (("data", "path"), ("data", "encoder"), ("model", "weights")):
-        if blocks[block].get(key) is not None:
+    for block, key in (("data", "path"), ("data", "encoder"), ("data", "weights"), ("model", "weights")):
+        if blocks[block].get(key) not in (None, PACKAGED, RANDOM):
             blocks[block] = blocks[block] | {key: str(Path(blocks[block][key]).expanduser().absolute())}
     return recipe.model_copy(update=blocks)

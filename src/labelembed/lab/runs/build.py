@@ -16,8 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import CORPORA, DATA, Encoder, LabelledData, Reader, ReadingProgress, prepare
 from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.errors import RecipeError, RunFolderError
-from labelembed.lab.models.text_transformer import encode_names
-from labelembed.lab.pretrained_text import PACKAGE
+from labelembed.lab.pretrained_text import PACKAGE, encode_names
 from labelembed.lab.recipes.components import BUILD_ERRORS, POINTED_TO, argument_errors, as_lines, keys_of, takes
 from labelembed.lab.recipes.loading import put_settings, with_whole_paths
 from labelembed.lab.recipes.references import EMBEDDING_FILE, embedding_path, learned_embeddings, text_encoder
@@ -56,7 +55,11 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
 
 
 def build_data(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
+    recipe: Recipe,
+    *,
+    progress: ReadingProgress | None = None,
+    encoder: Encoder | None = None,
+    dry_run: bool = False,
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in.
 
@@ -64,6 +67,7 @@ def build_data(
         recipe: Whose data.
         encoder: See `prepare`.
         progress: Called with (done, total) while pictures are decoded, or texts go through an encoder.
+        dry_run: See `prepare`.
 
     Raises:
         DataError: When the data cannot be used.
@@ -72,11 +76,15 @@ def build_data(
         corpus = CORPORA[recipe.data["name"]]
         with component_errors("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    return build_examples(recipe, progress=progress, encoder=encoder)
+    return build_examples(recipe, progress=progress, encoder=encoder, dry_run=dry_run)
 
 
 def build_examples(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
+    recipe: Recipe,
+    *,
+    progress: ReadingProgress | None = None,
+    encoder: Encoder | None = None,
+    dry_run: bool = False,
 ) -> LabelledData:
     """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoder`."""
     raw = build_reader(recipe).read(progress=progress)
@@ -88,6 +96,7 @@ def build_examples(
         batch_size=size if isinstance(size, int) else None,
         encoder=encoder,
         progress=progress,
+        dry_run=dry_run,
     )
 
 

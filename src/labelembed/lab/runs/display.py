@@ -186,7 +186,7 @@ class RunDisplay(Reporter):
 
     def __init__(self, data: str = "", *, quiet: bool = False) -> None:
         self.shown = Shown(quiet=quiet or process_index() > 0)
-        self._reading = "texts through the encoder" if data == "texts" else "decoding pictures"
+        self._reading = "texts through the encoder" if data == "texts" else "pictures"
         self._left, self._reading_left, self._text = TimeLeft(), TimeLeft(), ""
 
     @contextmanager

@@ -45,17 +45,19 @@ def export_saved(saved: SavedRun, path: Path, *, probabilities: bool = False) ->
     """Writes a loaded run's classifier to a file; see `export_run`."""
     network = saved.network
     network.objective.output_temperature.fill_(saved.output_temperature)
-    inputs = _random_inputs(saved)
-    shape = "features" if saved.encoder.sparse else ", ".join(map(str, saved.input_shape))
+    raw = saved.encoder.raw_inputs()  # of features of pictures, the pictures
+    shape, value_range = (saved.input_shape, saved.input_range) if raw is None else (raw.shape, raw.range)
+    inputs = _random_inputs(saved, shape, value_range)
+    sizes = "features" if saved.encoder.sparse else ", ".join(map(str, shape))
     metadata = {
-        "inputs": f"{str(inputs.dtype).removeprefix('torch.')} [batch, {shape}], as the data hold them",
-        "input_shape": json.dumps(saved.input_shape),
-        "input_range": json.dumps(saved.input_range),
+        "inputs": f"{str(inputs.dtype).removeprefix('torch.')} [batch, {sizes}], as the data hold them",
+        "input_shape": json.dumps(shape),
+        "input_range": json.dumps(value_range),
         "data": str(saved.recipe.data["name"]),
     }
     return export_onnx(
         path,
-        nn.Sequential(network.scaling, network.encoder),
+        nn.Sequential(nn.Identity() if raw is None else raw.network.cpu(), network.scaling, network.encoder),
         network.objective,
         inputs,
         probabilities=probabilities,
@@ -65,12 +67,12 @@ def export_saved(saved: SavedRun, path: Path, *, probabilities: bool = False) ->
     )
 
 
-def _random_inputs(saved: SavedRun) -> Tensor:
+def _random_inputs(saved: SavedRun, shape: tuple[int, ...], value_range: tuple[float, float]) -> Tensor:
     """Returns three raw inputs: float32, or int32 where the network reads word indices."""
-    low, high = saved.input_range
+    low, high = value_range
     generator = seeds.generator(3, "export")
     if not getattr(saved.network.encoder, "reads_words", False):
-        return low + (high - low) * torch.rand(3, *saved.input_shape, generator=generator)
+        return low + (high - low) * torch.rand(3, *shape, generator=generator)
     # Of one feature the exporter would take the number for fixed.
-    size = (3, 20) if saved.encoder.sparse else (3, *saved.input_shape)
+    size = (3, 20) if saved.encoder.sparse else (3, *shape)
     return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from labelembed.errors import DataError
 from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
-from labelembed.lab.data.readers.pictures import PictureReader
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_examples, build_reader, stored_recipe
@@ -243,12 +242,8 @@ class SavedRun:
         more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
-        if block.get("image_size") == "auto":  # of the run's own pictures
-            more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
         reader = build_reader(recipe)
-        if isinstance(reader, PictureReader) and len(self.input_shape) == 3:
-            reader = replace(reader, input_shape=self.input_shape)
         raw = reader.read(to_evaluate=True)
         if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
             reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"

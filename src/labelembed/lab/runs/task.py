@@ -15,6 +15,7 @@ from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.models.bag_of_words import texts_with_feature
+from labelembed.lab.pretrained_images import RANDOM
 from labelembed.lab.pretrained_text import encoder_folder
 from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.schema import Recipe
@@ -180,7 +181,7 @@ class Classification(Task):
             folder is not None and load_newest(RunFolder(folder).checkpoints)[0] is not None
         )
         if is_filled and "weights" in arguments:
-            arguments["weights"] = None
+            arguments["weights"] = RANDOM
         if takes(kind, "vocabulary_size"):
             arguments["vocabulary_size"] = int(self.input_range[1]) + 1
         if takes(kind, "texts_with_feature"):

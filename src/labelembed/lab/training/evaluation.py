@@ -232,7 +232,8 @@ def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
 def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Returns the wrong examples with the highest loss, as small images or as texts; none where neither is known."""
     shape = data.input_shape
-    if data.texts is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
+    of_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
+    if data.texts is None and not of_images:
         return []
     inputs: Any = data.splits[split].inputs
     wrong = np.flatnonzero(outcomes["labels"] != outcomes["predicted"])
@@ -241,7 +242,9 @@ def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[An
         example = {"row": index, "label": int(outcomes["labels"][index])}
         example |= {"predicted": int(outcomes["predicted"][index]), "share": float(outcomes["probability"][index])}
         example |= {"predicted_share": float(outcomes["confidence"][index])}
-        if data.texts is None:
+        if data.images is not None:
+            example["png"] = _png(data.images(split, index), (0.0, 255.0))
+        elif data.texts is None:
             example["png"] = _png(inputs[index], data.input_range)
         else:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())

@@ -19,7 +19,7 @@ from torch import Tensor
 from labelembed.errors import DataError
 from labelembed.lab.data.cache import cached_array
 from labelembed.lab.data.encoder import CutTexts, Encoded, Encoder, read_settings
-from labelembed.lab.data.encoders.text_features import Precision, TokenizedTexts, features_of
+from labelembed.lab.data.encoders.text_features import TokenizedTexts, features_of
 from labelembed.lab.data.texts import Texts
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,
@@ -34,7 +34,7 @@ FEATURES_FILE = "text-features.json"
 TOKENS_FILE = "text-tokens.json"
 #: Where a run folder keeps an encoder's settings and tokenizer; the weights are the run's own.
 ENCODER_FOLDER = "encoder"
-_FEATURES_FORMAT, _TOKENS_FORMAT = "labelembed.text-features.1", "labelembed.text-tokens.1"
+_FEATURES_FORMAT, _TOKENS_FORMAT = "labelembed.text-features.2", "labelembed.text-tokens.1"
 # Part of the cache's key: another number where the tokens change.
 _TOKENS_VERSION = 1
 
@@ -48,7 +48,6 @@ class _KeptTokens:
 @dataclass(kw_only=True)
 class _KeptFeatures(_KeptTokens):
     encoder: str | None
-    precision: Precision
     digest: str
 
 
@@ -104,7 +103,6 @@ class TextFeatures(_OfModel):
     Args:
         encoder: Folder of the model; None: the packaged one.
         maximum_tokens: See `features_of`.
-        precision: See `features_of`.
 
     Attributes:
         digest: SHA-256 of the model, once it was read.
@@ -112,9 +110,8 @@ class TextFeatures(_OfModel):
 
     input_range = (0.0, 1.0)  # features are taken as they are
 
-    def __init__(self, encoder: str | None, maximum_tokens: int, precision: Precision = "float32") -> None:
+    def __init__(self, encoder: str | None, maximum_tokens: int) -> None:
         super().__init__(encoder, maximum_tokens)
-        self.precision = precision
         self.digest: str | None = None
 
     def _inputs(self, texts: TokenizedTexts) -> Tensor:
@@ -124,7 +121,7 @@ class TextFeatures(_OfModel):
                 f"{self.folder}: holds another encoder than the one this run was trained on; put that one back"
             )
         self.digest = found
-        return torch.from_numpy(features_of(texts, precision=self.precision, progress=self.progress))
+        return torch.from_numpy(features_of(texts, progress=self.progress))
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which encoder it was, by its place and its content."""
@@ -132,7 +129,6 @@ class TextFeatures(_OfModel):
             "format": _FEATURES_FORMAT,
             "encoder": self.encoder,
             "maximum_tokens": self.maximum_tokens,
-            "precision": self.precision,
             "digest": self.digest,
             "column": self.column,
         }
@@ -146,7 +142,7 @@ class TextFeatures(_OfModel):
             DataError: The file is missing or damaged.
         """
         kept = read_settings(folder / FEATURES_FILE, _FEATURES_FORMAT, _KeptFeatures)
-        found = cls(kept.encoder, kept.maximum_tokens, kept.precision)
+        found = cls(kept.encoder, kept.maximum_tokens)
         found.digest, found.column = kept.digest, kept.column
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from labelembed.lab.pretrained_text import encoder_digest, load_encoder, load_to
 
 #: Part of the cache's key: another number where the features change.
 FEATURES_VERSION = 1
-Precision = Literal["float32", "bf16"]
 Tokens = list[list[int]]
 
 # Texts between two reports of progress.
@@ -109,9 +108,7 @@ def _has_more(read: Any, row: int, text: str, tokenizer: Any, maximum_tokens: in
     return len(tokenizer(text, truncation=False, verbose=False)["input_ids"]) > maximum_tokens
 
 
-def features_of(
-    texts: TokenizedTexts, *, precision: Precision = "float32", progress: ReadingProgress | None = None
-) -> Array:
+def features_of(texts: TokenizedTexts, *, progress: ReadingProgress | None = None) -> Array:
     """Returns features [N, D] of texts, float32: hidden states averaged over the tokens that are no padding.
 
     Texts of like length go through the encoder together, so that little is padding. What is found is kept in the
@@ -119,8 +116,6 @@ def features_of(
 
     Args:
         texts: N texts, with the folder of a transformers model, weights in safetensors form.
-        precision: `bf16`: matrix products in bf16, about twice as fast where the processor has AMX, else slower; the
-            features then differ by about half a per cent.
         progress: Called with (done, total) while texts are read.
 
     Raises:
@@ -132,12 +127,12 @@ def features_of(
         "version": FEATURES_VERSION,
         "encoder": encoder_digest(folder),
         "maximum_tokens": maximum_tokens,
-        "precision": precision,
+        "precision": "float32",
         "texts": texts.texts.digest,
     }
 
     def make() -> Array:
-        encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
+        encode = TextEncoder(folder, maximum_tokens=maximum_tokens)
         return _in_parts(texts.tokens, encode, progress)
 
     return cached_array(made_from, make)
@@ -165,16 +160,14 @@ class TextEncoder:
     Args:
         folder: Of the model.
         maximum_tokens: Of a text, to see that the model can read as many.
-        precision: See `features_of`.
 
     Raises:
         DataError: It cannot be read, or reads fewer tokens.
     """
 
-    def __init__(self, folder: Path, *, maximum_tokens: int, precision: Precision) -> None:
+    def __init__(self, folder: Path, *, maximum_tokens: int) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_encoder(folder).to(self.device)
-        self.precision = precision
         limit = most_tokens(load_tokenizer(folder), self.model)
         if limit is not None and maximum_tokens > limit:
             raise DataError(
@@ -186,14 +179,13 @@ class TextEncoder:
     def features(self, tokens: Tokens) -> Array:
         """Returns features [N, D] of texts that are sorted by their length."""
         parts = []
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            for batch in _batches(tokens, _TOKENS_A_BATCH[self.device.type]):
-                numbers = np.zeros((len(batch), len(batch[-1])), dtype=np.int64)
-                mask = np.zeros_like(numbers)
-                for row, each in enumerate(batch):
-                    numbers[row, : len(each)], mask[row, : len(each)] = each, 1
-                inputs = (torch.from_numpy(part).to(self.device) for part in (numbers, mask))
-                parts.append(mean_hidden(self.model, *inputs).float().cpu())
+        for batch in _batches(tokens, _TOKENS_A_BATCH[self.device.type]):
+            numbers = np.zeros((len(batch), len(batch[-1])), dtype=np.int64)
+            mask = np.zeros_like(numbers)
+            for row, each in enumerate(batch):
+                numbers[row, : len(each)], mask[row, : len(each)] = each, 1
+            inputs = (torch.from_numpy(part).to(self.device) for part in (numbers, mask))
+            parts.append(mean_hidden(self.model, *inputs).float().cpu())
         return torch.cat(parts).numpy()
 
 

@@ -15,10 +15,9 @@ from torch import Tensor
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.checks import GZIP_MAGIC, first_invalid, require_file, require_finite, sizes
 from labelembed.lab.data.encoder import Encoder, NewExamples, Unchanged
-from labelembed.lab.data.encoders.pictures import PictureFolder
 from labelembed.lab.data.files.arrays import read_npy
 from labelembed.lab.data.files.idx import looks_like_idx, read_idx
-from labelembed.lab.data.files.picture import Fit, decode, decoding, look
+from labelembed.lab.data.image_files import Fit, Images, decode, decoding, read_header
 
 ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
 _CHANGES = {
@@ -181,18 +180,17 @@ def _read_picture(
 ) -> Array:
     """Returns a picture [channels, height, width] in the network's range, and notes what was done to it."""
     try:
-        content = PictureFolder(path.parent).content(path)
+        content = Images([path], path.parent).content(0)
         with decoding():
-            height, width = look(content).size
+            (height, width), _ = read_header(content)
             if len(input_shape) != 3 or input_shape[0] not in (1, 3):
                 raise DataError(
                     f"is an image, but the network takes inputs of shape {input_shape}; give a .npy array of that shape"
                 )
             size = (input_shape[1], input_shape[2])
-            pixels, changes = decode(content, channels=input_shape[0], size=size, fit=fit)
+            pixels = decode(content, channels=input_shape[0], size=size, fit=fit)
     except DataError as error:
         raise DataError(f"{path}: {error}" + (f"; expected {ACCEPTED}" if "no picture" in str(error) else "")) from None
-    notes += changes
     if (height, width) != size:
         change = "" if height * size[1] == width * size[0] else f", {_CHANGES[fit]}"
         notes.append(f"resized from {width}x{height} to {size[1]}x{size[0]}{change}")

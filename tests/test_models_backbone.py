@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from labelembed.errors import DataError
 from labelembed.lab.models import Backbone
-from labelembed.lab.models.backbones import read_weights
+from labelembed.lab.pretrained_images import read_weights
 from labelembed.lab.recipes.schema import parse_recipe
 
 
@@ -21,7 +21,7 @@ def timm():
     try:
         import timm
     except (ImportError, RuntimeError) as error:
-        pytest.skip(f"needs timm and a torchvision made for this torch: pip install 'labelembed[backbones]' ({error})")
+        pytest.skip(f"needs timm and a torchvision made for this torch: pip install 'labelembed[pictures]' ({error})")
     return timm
 
 
@@ -37,7 +37,7 @@ def whole(timm):
 @pytest.mark.usefixtures("timm")
 @pytest.mark.parametrize(("side", "enlarge", "factor"), [(28, 32, 2), (32, 32, 1), (8, 32, 4), (28, 1, 1), (32, 33, 2)])
 def test_small_pictures_are_doubled_until_they_are_large_enough(side, enlarge, factor):
-    model = Backbone(input_shape=(3, side, side), backbone=NAME, enlarge=enlarge).eval()
+    model = Backbone(input_shape=(3, side, side), backbone=NAME, weights="random", enlarge=enlarge).eval()
     seen = []
     model.layers.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     inputs = torch.randn(2, 3, side, side)
@@ -49,14 +49,14 @@ def test_small_pictures_are_doubled_until_they_are_large_enough(side, enlarge, f
 
 @pytest.mark.usefixtures("timm")
 def test_grey_pictures_are_given_to_all_three_colours():
-    model = Backbone(input_shape=(1, 32, 32), backbone=NAME).eval()
+    model = Backbone(input_shape=(1, 32, 32), backbone=NAME, weights="random").eval()
     inputs = torch.randn(2, 1, 32, 32)
     assert torch.equal(model(inputs), model.layers(inputs.repeat(1, 3, 1, 1)))
 
 
 @pytest.mark.usefixtures("timm")
 def test_a_batch_of_one_row_is_normalised_by_the_running_deviation():
-    model = Backbone(input_shape=(3, 32, 32), backbone=NAME)
+    model = Backbone(input_shape=(3, 32, 32), backbone=NAME, weights="random")
     inputs = torch.randn(1, 3, 32, 32)
     rows = model(inputs)
     rows.square().sum().backward()
@@ -112,7 +112,7 @@ class Touch:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path, hacked: None, "no such file of weights"),
+        (lambda path, hacked: None, "cannot be read as weights"),
         (lambda path, hacked: path.write_bytes(b"nothing of the kind"), "cannot be read as weights"),
         (lambda path, hacked: path.write_bytes(pickle.dumps(Touch(hacked))), "cannot be read as weights"),
         (lambda path, hacked: torch.save({"weights": Touch(hacked)}, path), "cannot be read as weights"),
@@ -149,6 +149,6 @@ def recipe(**model):
 
 def test_without_timm_the_message_says_what_to_install_and_recipes_can_be_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(DataError, match=r"needs the packages timm and torchvision: pip install 'labelembed\[backbones"):
+    with pytest.raises(DataError, match=r"labelembed\[pictures"):
         Backbone(input_shape=(3, 32, 32))
-    assert recipe(backbone="resnet50").model["backbone"] == "resnet50"
+    assert recipe(backbone="resnet50", weights="random").model["backbone"] == "resnet50"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks import gradient_histograms as module
+from benchmarks.gradient_histograms import gradient_histograms
 
-from labelembed.errors import DataError
-from labelembed.lab.data import ParquetReader
-from labelembed.lab.data.encoders import gradient_histograms as module
-from labelembed.lab.data.encoders.gradient_histograms import gradient_histograms
-from tests.made_data import made_colours, write_picture_folder
 from tests.naive.picture_features import naive_gradient_histograms
 
 
@@ -25,7 +22,7 @@ def smooth(rows: int, channels: int, height: int, width: int) -> np.ndarray:
 def test_gradient_histograms_equal_their_naive_form(channels, height, width, monkeypatch):
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)  # so that chunks meet
     pictures = smooth(3, channels, height, width)
-    found = gradient_histograms(pictures, where="here")
+    found = gradient_histograms(pictures)
     expected = np.array([naive_gradient_histograms(picture) for picture in pictures])
     assert found.dtype == np.float32
     # float32 leaves 1e-7 of a gradient; the root of a bin that is nearly empty makes the most of it
@@ -37,10 +34,10 @@ def test_stripes_fill_the_bin_of_their_direction_alone():
     stripes = np.zeros((1, 3, 32, 32), np.uint8)
     stripes[..., ::4] = 200
     stripes[..., 1::4] = 200  # the gradient goes across, 0 degrees
-    across = gradient_histograms(stripes, where="here")[0, :576].reshape(9, 8, 8)
+    across = gradient_histograms(stripes)[0, :576].reshape(9, 8, 8)
     assert across[0].min() > 0.2
     assert across[1:].max() == 0
-    down = gradient_histograms(stripes.transpose(0, 1, 3, 2).copy(), where="here")[0, :576].reshape(9, 8, 8)
+    down = gradient_histograms(stripes.transpose(0, 1, 3, 2).copy())[0, :576].reshape(9, 8, 8)
     # 90 degrees lie between the bins of 80 and of 100
     assert min(down[4].min(), down[5].min()) > 0.1
     assert np.delete(down, [4, 5], axis=0).max() == 0
@@ -48,14 +45,12 @@ def test_stripes_fill_the_bin_of_their_direction_alone():
 
 def test_one_colour_has_no_gradient_and_no_contrast():
     plain = np.full((1, 3, 32, 32), 51, np.uint8)
-    found = gradient_histograms(plain, where="here")[0]
+    found = gradient_histograms(plain)[0]
     assert found[:576].max() == 0
     np.testing.assert_allclose(found[576:624], 0.2, rtol=1e-6)
     assert found[624:].max() < 1e-3  # the root of what float32 leaves of 0.04 - 0.04
 
 
-def test_pictures_of_other_sizes_are_refused(tmp_path):
-    pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
-    folder = write_picture_folder(tmp_path, train=made_colours(4, size=24), test=made_colours(2, size=24))
-    with pytest.raises(DataError, match="sides are multiples of 16 pixels, found 24 x 24; resize them, or use"):
-        ParquetReader(path=str(folder), features="gradient_histograms").read()
+def test_pictures_of_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="multiples of 16 pixels"):
+        gradient_histograms(np.zeros((2, 3, 24, 24), np.uint8))

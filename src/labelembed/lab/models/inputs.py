@@ -1,4 +1,4 @@
-"""Changed training pictures, whole batches at once, on the device: augmentation, mixup and CutMix.
+"""What happens to inputs before the network, whole batches at once on the device: scaling, augmentation, mixing.
 
 All draws come from torch's global generator of the inputs' device, as those of dropout do, so that a resumed run goes
 on with the same pictures.
@@ -19,6 +19,36 @@ Augmentations = Literal["none", "flip", "crop_flip"]
 Mixings = Literal["none", "mixup", "cutmix"]
 #: Pixels a crop may be moved by to each side, as is usual for 32 x 32 pictures (He et al. 2016).
 CROP_PIXELS = 4
+
+
+class InputScaling(nn.Module):
+    """Returns ``(inputs - offset) / scale`` in float32, channel by channel.
+
+    Images stay uint8 until they are on the device; the scaling travels with the model's weights, so that
+    a saved run reads raw inputs.
+
+    Args:
+        offset: One number a channel, or one for all.
+        scale: One number a channel, or one for all; not zero.
+
+    Shapes: inputs [N, channels, ...] or [N, F] (then one number for all); output the same, float32.
+    """
+
+    offset: Tensor
+    factor: Tensor
+
+    def __init__(self, *, offset: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        if any(value == 0 for value in scale):
+            raise ValueError(f"`scale` must not hold a zero, got {list(scale)}")
+        self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
+        self.register_buffer("factor", 1 / torch.tensor(scale, dtype=torch.float32))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scales a batch; see the class."""
+        shape = (-1,) + (1,) * (inputs.ndim - 2)
+        # The difference is new, so that the inputs stay as they are.
+        return (inputs.float() - self.offset.view(shape)).mul_(self.factor.view(shape))
 
 
 class Augmentation(nn.Module):

