@@ -1,39 +1,51 @@
-"""Runs of a comparison or a tuning that come to harm in their worker processes, for the tests of what is left then."""
+"""Runs of a comparison or a tuning that come to harm in their worker processes, for the tests of what is left then.
+
+Imported by the fork server of the tests, so that the runs of its processes come to harm where a file asks for it.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import os
+import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from labelembed.lab.runs.jobs import run_job
+import torch
 
-from labelembed.lab.training.reporter import Progress
+from labelembed.lab.runs import pools
+from labelembed.lab.runs.pools import Job
 from tests.made_training import attempt
 
 #: Beside the runs: what happens to which of them, ``{"variant/seed-N": ["killed", times]}``.
 HARMS = "harms.json"
+_run_job, _write_log = pools.run_job, pools.write_log
 
 
-def harmed_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    """Makes a run of a comparison as `run_job` does, to which after its second epoch, or a later one where it
-    goes on from there, happens what `HARMS` says.
+def harmed_job(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
+    """Makes a run as `pools.run_job` does, to which after its second epoch, or a later one where it goes on from
+    there, happens what `HARMS` says; a recipe that says what to `do` is no run at all.
     """
-    folder = Path(payload["folder"])
-    base = next(parent for parent in folder.parents if (parent / HARMS).exists())
-    how, times = json.loads((base / HARMS).read_text()).get("/".join(folder.parts[-2:]), ("", 0))
-    made = attempt(f"{base}/attempts-{'-'.join(folder.parts[-2:])}")
+    if "do" in job.recipe:
+        _do(job, stop)
+        return
+    base = next((parent for parent in job.folder.parents if (parent / HARMS).exists()), None)
+    if base is None:
+        return _run_job(job, stop)
+    name = "/".join(job.folder.parts[-2:])
+    how, times = json.loads((base / HARMS).read_text()).get(name, ("", 0))
+    made = attempt(f"{base}/attempts-{name.replace('/', '-')}")
 
-    def watch(progress: Progress) -> None:
-        observe(progress)
-        if progress.line is not None and progress.epoch >= 2 and made <= times:
+    def watch(folder: Path, text: str) -> None:
+        _write_log(folder, text)
+        if made <= times and re.match(r"epoch [2-9]", text):
             _harm(how)
 
-    return run_job(payload, watch, stop)
+    pools.write_log = watch
+    return _run_job(job, stop)
 
 
 def _harm(how: str) -> None:
@@ -45,3 +57,18 @@ def _harm(how: str) -> None:
         print("the last word", flush=True)
         os._exit(7)
     raise RuntimeError("the job's own error")
+
+
+def _do(job: Job, stop: Callable[[], bool]) -> None:
+    facts = {"pid": os.getpid(), "threads": torch.get_num_threads()}
+    facts |= {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "LABELEMBED_CACHE")}
+    (job.folder / "facts.json").write_text(json.dumps(facts))
+    try:
+        while job.recipe["do"] == "wait" and not stop():
+            time.sleep(0.02)
+    except BaseException:
+        (job.folder / "saved").touch()
+        raise
+
+
+pools.run_job = harmed_job

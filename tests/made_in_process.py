@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
-
-from labelembed.lab.runs.jobs import make
+from labelembed.lab.runs import pools
+from labelembed.lab.runs.pools import Ended
 
 
-def run_jobs_here(jobs, run, *, processes=1, gpus=()):
-    """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""
-    for job in jobs:
-        yield make(run, replace(job, log=None), lambda progress: None, lambda: False)._replace(job=job)
+class HerePool:
+    """Makes one run after the other."""
+
+    def __init__(self, processes, *, gpus=()):
+        self.waiting = []
+
+    def submit(self, job):
+        self.waiting.append(job)
+
+    def poll(self, seconds):
+        return [Ended(job, pools.attempt(job)) for job in [self.waiting.pop(0)]]
+
+    def stop(self):
+        pass
 
 
-def make_runs_here(monkeypatch, run_jobs=run_jobs_here):
+def make_runs_here(monkeypatch, pool=HerePool):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
-    monkeypatch.setattr("labelembed.lab.runs.machines.run_jobs", run_jobs)
-    for verb in ("labelembed.lab.cli.compare_verb", "labelembed.lab.cli.tune_verb", "labelembed.lab.runs.comparison"):
-        monkeypatch.setattr(f"{verb}.start_fork_server", lambda: None)
-
-
-@contextlib.contextmanager
-def sqlite_that_does_not_wait():
-    """Lets optuna's studies be written without waiting for the disk, where no process is killed."""
-    from sqlalchemy import Engine, event
-
-    def connected(connection, _):
-        connection.execute("PRAGMA synchronous=OFF")
-
-    event.listen(Engine, "connect", connected)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", connected)
+    monkeypatch.setattr("labelembed.lab.runs.pools.LocalPool", pool)
+    for module in ("pools", "comparison"):
+        monkeypatch.setattr(f"labelembed.lab.runs.{module}.start_fork_server", lambda: None)

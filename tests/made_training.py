@@ -328,6 +328,7 @@ _PRELOADED = [
     "labelembed.lab.runs.run",
     "sklearn.datasets",
     "torch._dynamo",
+    "tests.made_failing_jobs",
 ]
 
 
@@ -405,94 +406,9 @@ def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.
         time.sleep(pause)
 
 
-# ---- jobs for worker processes: payloads say what to do
-
-
-def do_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    """Does what the payload says, see the functions below."""
-    return _ACTIONS[payload["do"]](payload, observe, stop)
-
-
-def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    for batch in range(3):
-        observe(Progress(0, 1, batch, 3, 0.0, None))
-    known = {"pid": os.getpid(), "threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
-    return known | {"cache": os.environ.get("LABELEMBED_CACHE"), "value": payload.get("value")}
-
-
-def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    if "file" in payload:
-        attempt(payload["file"])
-    return run_job(payload["job"], observe, stop)
-
-
-def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own error")
-
-
-def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    """Is killed as often as the payload says, by SIGKILL or another signal; the attempts are counted in a file."""
-    if attempt(payload["file"]) <= payload["deaths"]:
-        _wait(
-            payload | {"file": payload["file"] + "-wait", "signal": payload.get("signal", signal.SIGKILL)},
-            observe,
-            stop,
-        )
-    return "survived"
-
-
-def _wait(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    """Runs until it is asked to stop or a file appears; says so in a file, as a run saves a checkpoint."""
-    attempt(payload["file"])
-    observe(Progress(0, 1, 0, 3, 0.0, None))
-    until = time.monotonic() + 150
-    with stop_after_step() as received:
-        if "signal" in payload:
-            os.kill(os.getpid(), payload["signal"])
-        while time.monotonic() < until:
-            if received.number or stop():
-                Path(payload["file"] + "-saved").touch()
-                raise InterruptedTraining("saved")
-            if payload.get("until") and Path(payload["until"]).exists():
-                return "waited"
-            time.sleep(0.01)
-    raise AssertionError("never asked to stop")
-
-
-def _chatter(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    """Reports progress without end until asked to stop: more than a pipe holds."""
-    with stop_after_step() as received:
-        for number in itertools.count():
-            if received.number or stop():
-                Path(payload["file"] + "-saved").touch()
-                raise InterruptedTraining("saved")
-            observe(Progress(0, 1, number, 3, 0.0, {"train": {}, "text": "x" * 10_000}))
-
-
-_ACTIONS: dict[str, Callable[..., Any]] = {
-    "work": _work,
-    "raise": _raise,
-    "die": _die,
-    "wait": _wait,
-    "chatter": _chatter,
-    "train": _train,
-}
-
-
 def attempt(file: str) -> int:
     """Notes one more attempt in a file, its process in another, and returns how many attempts there are."""
     Path(file + "-pid").write_text(str(os.getpid()))
     with Path(file).open("a") as notes:
         notes.write("x")
     return len(Path(file).read_text())
-
-
-def job_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Returns the payload of a run as a comparison makes it."""
-    return {
-        "recipe": json.loads(recipe.model_dump_json()),
-        "source": "made",
-        "folder": str(folder),
-        "device": "cpu",
-        "track": [],
-    }
