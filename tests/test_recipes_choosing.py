@@ -12,7 +12,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.loading import shipped_recipes
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.task import build_task
+from labelembed.lab.runs.run import try_network
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
@@ -164,7 +164,7 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
     line, recipe = chosen(write(tmp_path))
     assert line == expected
     data = build_data(recipe)
-    assert build_task(recipe, data=data).build_network(dry_run=True).parameter_count() > 0
+    assert try_network(recipe, data).parameter_count() > 0
     counted = int("".join(letter for letter in line.removeprefix("a list of ").split()[0] if letter.isdigit()))
     assert sum(map(len, data.splits.values())) == counted
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from labelembed.errors import DataError
+from labelembed.lab.data import Split, Unchanged
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.pretrained_images import NETWORK, PACKAGE, weights_file
 from labelembed.lab.recipes.choosing import choose_recipe
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs import build
+from labelembed.lab.runs import task
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_image, write_parquet
 from tests.made_pictures import write_classes
@@ -180,11 +183,18 @@ def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_p
             read.append(weights)
 
     read = []
-    monkeypatch.setitem(build.MODELS, "timm", Network)
-    recipe, _ = load_recipe("images-backbone", data="pictures", settings=[f"model.weights={tmp_path}/file.pth"])
-    how = {"num_labels": 2, "input_shape": (3, 32, 32), "scaling": torch.nn.Identity(), "base": tmp_path}
-    build.build_network(recipe, **how, trained=True)
-    build.build_network(recipe, **how)
+    monkeypatch.setitem(task.MODELS, "timm", Network)
+    settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
+    recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
+    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": Unchanged()}
+    made = task.Classification(recipe, **facts, label_column=None, label_values=())
+    examples = Split(torch.zeros(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]))
+    for to_train in (True, False):
+        if to_train:
+            made.data = SimpleNamespace(names=("a", "b"), train=examples)
+        else:
+            del made.data
+        made.build_network(tmp_path)
     assert read == [f"{tmp_path}/file.pth", "random"]
 
 
