@@ -289,7 +289,7 @@ def test_unreadable_pictures_are_listed_together_or_left_out(tmp_path):
     (folder / "cat" / "001.jpg").write_bytes(b"")
     (folder / "dog" / "000.jpg").write_bytes(b"no picture")
     found = refusal(folder, test_fraction=0.02)
-    assert "3 of" in found
+    assert "3 pictures cannot be read" in found
     for name in ("cat/000.jpg: is cut off", "cat/001.jpg: is empty", "dog/000.jpg: is damaged", "skip_unreadable"):
         assert name in found
     data = data_of(folder, skip_unreadable=True)

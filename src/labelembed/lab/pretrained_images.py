@@ -63,7 +63,7 @@ def weights_file(network: str, weights: str) -> Path:
     if network != NETWORK:
         raise DataError(
             f"weights: {PACKAGED!r} are those of {NETWORK}, not of {network!r}; nothing is downloaded, so name a local "
-            "file of its weights"
+            "file of its weights with --set data.weights=PATH"
         )
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
@@ -159,7 +159,7 @@ def _load(network: Any, given: Mapping[str, Tensor], file: Path) -> None:
     try:
         network.load_state_dict(counters | kept)
     except RuntimeError as error:
-        errors = (textwrap.shorten(line, 400, placeholder=" ...") for line in str(error).splitlines()[1:5])
+        errors = (textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines()[1:5])
         wrong = f"{file}: are not the weights of timm's {config.get('architecture')!r}"
         raise DataError("\n  ".join([wrong, *errors])) from error
 

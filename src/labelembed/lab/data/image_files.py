@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data.checks import printable
+from labelembed.lab.data.checks import counted, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -291,8 +291,8 @@ class Images:
         if reasons:
             lines = [f"{self.shown(index)}: {reason}"[:200] for index, reason in sorted(reasons.items())]
             more = [f"and {len(lines) - 8:,} more"] if len(lines) > 8 else []
-            heading = f"{self.root}: {len(lines):,} of {len(self):,} pictures cannot be read"
-            way_out = "repair them, or leave them out with --set data.skip_unreadable=true"
+            heading = f"{self.root}: {counted(len(lines), 'picture')} cannot be read"
+            way_out = "repair, or leave out with --set data.skip_unreadable=true"
             raise DataError("\n  ".join([f"{heading}; {way_out}", *lines[:8], *more]))
 
 
