@@ -98,13 +98,13 @@ def told_of(out, failed):
 
 
 def places_that_tell(out, failed, told):
-    """Counts where each failed run is told with all its words: error, terminal, page, table and comparison.json."""
+    """Counts where each failed run is told with all its words: error, page, table and comparison.json."""
     described = {(e["variant"], e["seed"]): e for e in json.loads((out / "comparison.json").read_text())["failed"]}
     places = 0
     for name, message in failed.items():
         variant, seed = name.split(" seed ")
         line, why = told["runs"][variant, int(seed)], " ".join(message.split())
-        found = [told["error"], told["terminal"], html.unescape(told["page"])]
+        found = [told["error"], html.unescape(told["page"])]
         found += [" ".join(text.split()) for text in (line["message"], described[variant, int(seed)]["message"])]
         places += sum(why in text for text in found)
         assert line["status"] == "failed"
@@ -145,9 +145,9 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
         variant, seed = names[run].split(" seed ")
         assert failed[names[run]].startswith(f"{reason}; the last lines of its worker.log: ")
         assert end in failed[names[run]]
-        assert f"Failed: {variant}, seed {seed}: {reason}" in told["terminal"]
+        assert f"{variant} seed {seed}: {reason}" in told["error"]
     places = places_that_tell(out, failed, told)
-    figure.count("places that tell of a lost run with its last words", places, 5 * len(LOST))
+    figure.count("places that tell of a lost run with its last words", places, 4 * len(LOST))
     logs = {run: (out / "runs" / run / LOG_FILE).read_text() for run in LOST}
     assert "Fatal Python error: Segmentation fault" in logs["label_embedding/seed-1"]
     assert "in _harm" in logs["label_embedding/seed-0"]  # where it was raised

@@ -257,7 +257,8 @@ class Comparison:
 
 def _records(frame: DataFrame) -> list[dict[str, Any]]:
     """Returns the lines of a table as dictionaries; None where there is no number."""
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    lines: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return lines
 
 
 def _flat_epoch(entry: Mapping[str, Any]) -> dict[str, Any]:
