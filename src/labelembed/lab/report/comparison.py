@@ -86,10 +86,11 @@ class RunRecord:
         error = self.metric(split, "error")
         if kept is None or kept.split != split or error is None:
             return {}
-        losses = {"error": 1 - kept.right, "nll": kept.nll, "calibrated_nll": kept.nll_calibrated}
+        wrong = ~kept.right
         # Two passes over the same examples may differ in one or two on a GPU; another run differs in more.
-        if abs(error - losses["error"].mean()) > max(1e-3, 2 / len(kept.right)):
+        if abs(error - wrong.mean()) > max(1e-3, 2 / len(wrong)):
             return {}
+        losses = {"error": wrong, "nll": kept.nll, "calibrated_nll": kept.nll_calibrated}
         return {name: loss.astype(np.float64) for name, loss in losses.items() if loss is not None}
 
 

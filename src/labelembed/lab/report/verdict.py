@@ -212,7 +212,12 @@ def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, An
     if shown == "no interval":
         return "Cannot tell yet", {"case": shown}, _seeds(comparison, 2 * found.n)
     agree, more = _agree(found), needed(found)
-    facts = {"case": shown, "agree": agree, "needed": more.of if more else "", "number": more.number if more else 0}
+    facts: dict[str, Any] = {
+        "case": shown,
+        "agree": agree,
+        "needed": more.of if more else "",
+        "number": more.number if more else 0,
+    }
     if agree and (found.joint is None or sign_of(*found.joint[:2])):  # it is the p alone that leaves it open
         return "Cannot tell yet", facts | {"needed": "p"}, _seeds(comparison, 2 * found.n)
     if more is None:
@@ -232,9 +237,13 @@ def _agree(found: PairedComparison) -> bool:
 
 def _time_ratio(one: Contrast) -> float:
     """Returns how many times as long training takes as with the reference; 0 where it is no longer, or not known."""
-    seconds = [{seed: run.result.get("seconds") for seed, run in of.runs.items()} for of in one[:2]]
-    both = [(ours, seconds[1].get(seed)) for seed, ours in seconds[0].items()]
-    ratios = [ours / theirs for ours, theirs in both if number_in(ours) and number_in(theirs)]
+    ratios = [
+        ours / theirs
+        for seed, run in one.method.runs.items()
+        if seed in one.reference.runs
+        if (ours := number_in(run.result.get("seconds")))
+        if (theirs := number_in(one.reference.runs[seed].result.get("seconds")))
+    ]
     return fmean(ratios) if ratios and fmean(ratios) > _SLOWER else 0.0
 
 
