@@ -19,7 +19,6 @@ from labelembed.lab.runs import task
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_image, write_parquet
 from tests.made_pictures import write_classes

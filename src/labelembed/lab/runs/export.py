@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from labelembed import seeds
 from labelembed.integrations.onnx import export_onnx
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.build import stored_recipe
+from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
 
 
