@@ -16,7 +16,7 @@ from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv, write_json_lines
 
-SHORT = ["--epochs", 1, "--batch-size", 10, "--quiet"]
+SHORT = ["--epochs", 1, "--set", "batch_size=10", "--quiet"]
 ONE_RUN = ["--objectives", "one_hot", "--seeds", 1]
 OTHER = ("neg", "pos")
 SMALL_LSTM = ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8}", "--epochs", 2, "--batch-size", 8]
@@ -141,18 +141,6 @@ def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
     assert command == ["python", "study.py", "--flavour", "plain"]
     succeed("train", "--data", "first.csv", "--out", "run", *SHORT)
     assert labelembed.Run.load("run").environment["command"][:3] == ["labelembed", "train", "--data"]
-
-
-# ------------------------------------------------------------------------------------------ a comparison
-
-
-def test_tuned_variants_stay_when_others_are_compared_in_their_folder(here):
-    pytest.importorskip("optuna", reason="optuna is not installed")
-    words = ["compare", "--data", "first.csv", *ONE_RUN, "--out", "out", *SHORT]
-    succeed(*words, "--tuned", "--trials", 1)
-    call(*words)
-    assert "one_hot tuned" in labelembed.Comparison.load("out").variants
-    assert "one_hot tuned" in Path("out/comparison.csv").read_text()
 
 
 # ------------------------------------------------------------------------------------------ nothing given is ignored
