@@ -1,4 +1,4 @@
-"""The page: whole, offline, escaped, the same each time, and with the numbers of the table."""
+"""The page and its figures: whole, offline, escaped, the same each time, and small."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import hashlib
 import json
 import re
 import shutil
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.report import load_comparison, verdict, write_report
+from labelembed.lab.report import full_verdict, load_comparison, write_report
+from labelembed.lab.report.drawing import line_style, series_colour
+from labelembed.lab.report.ranking import MOST_NAMED, best_method, by_weight, drawn_variants, series_positions
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_cli import succeed
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import (
+    ENVIRONMENT,
     embedding_geometry,
     fail_run,
     history_lines,
@@ -35,222 +41,226 @@ ERRORS = {
 NAMES = ("<script>alert(1)</script>", "قطة", "犬", "🐈", "a" * 10_000, "x & y", "$x^2$", "line\nbreak", "\x07", "__")
 
 
-class _Page(HTMLParser):
+class Page(HTMLParser):
     """Collects tags, what they link to, ids and text."""
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.links, self.ids, self.values, self.text, self.titles = [], [], [], [], [], []
+        self.html, self.tags, self.links, self.ids, self.texts = html, [], [], [], []
         self.feed(html)
+        self.text = " ".join("".join(self.texts).replace("\u00a0", " ").replace("\u2212", "-").split())
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         for name, value in attributes:
             if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
                 self.links.append(value)
-            if name == "title":
-                self.titles.append(value)
             if name == "id":
                 self.ids.append(value)
-            if tag == "data" and name == "value":
-                self.values.append(float(value))
 
     def handle_data(self, data):
         if self.cdata_elem is None:  # neither a script nor a style
-            self.text.append(data)
+            self.texts.append(data)
 
 
-def _page(path):
-    return _Page(write_report(path).read_text(encoding="utf-8"))
-
-
-def _with_geometry(path, names=NAMES):
-    geometry = {EMBEDDING: {seed: embedding_geometry(names, seed=seed) for seed in range(6)}}
-    return make_comparison(path, ERRORS, geometry=geometry)
+def page_of(*paths, **settings):
+    return Page(write_report(*paths, **settings).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
     """A folder with its page written, and the page; tests only read them."""
-    folder = _with_geometry(tmp_path_factory.mktemp("usual"))
-    return folder, _page(folder)
+    folder = tmp_path_factory.mktemp("usual")
+    geometry = {EMBEDDING: {seed: embedding_geometry(NAMES, seed=seed) for seed in range(6)}}
+    make_comparison(folder, ERRORS, geometry=geometry)
+    for name in ERRORS:
+        leave_errors(run_path(folder, name, 0), [(0, 1, 3)], labels=len(NAMES))
+    return folder, page_of(folder)
 
 
-def test_page_needs_nothing_from_anywhere_and_runs_one_script(usual):
-    folder, page = usual
-    assert page.links
+def test_the_page_needs_nothing_from_anywhere_and_runs_one_script(usual):
+    _, page = usual
     assert all(link.startswith(("#", "data:image/png")) for link in page.links)
     assert not {"link", "iframe", "object", "embed"} & set(page.tags)
-    html = (folder / "report.html").read_text(encoding="utf-8")
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
+    assert not re.search(r"@import|url\((?!#)", page.html)
     # The browser runs the script that the policy names by its digest, and no other.
-    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', html).group(1)
-    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
-    assert len(scripts) == 1
-    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', page.html).group(1)
+    (script,) = re.findall(r"<script>(.*?)</script>", page.html, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'")
     assert policy.endswith(f"script-src 'sha256-{digest}'")
-    assert "default-src 'none'" in policy
-    assert re.findall(r"<script(?! type=\"application/json\")", html) == ["<script"]
+    assert re.findall(r"<script", page.html) == ["<script"]
 
 
 def test_ids_are_unique_and_what_refers_to_them_finds_them(usual):
-    folder, page = usual
+    _, page = usual
     assert len(set(page.ids)) == len(page.ids)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-    html = (folder / "report.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(page.ids)
-    labelled = re.findall(r'<svg[^>]* role="img"[^>]* aria-labelledby="(\S+) (\S+)"', html)
-    assert len(labelled) == page.tags.count("svg") >= 4
+    assert set(re.findall(r"url\(#([^)]+)\)", page.html)) <= set(page.ids)
+    labelled = re.findall(r'<svg[^>]* role="img"[^>]* aria-labelledby="(\S+) (\S+)"', page.html)
+    assert len(labelled) == page.tags.count("svg") == 5  # the forest plot twice, once for a phone
     assert {name for pair in labelled for name in pair} <= set(page.ids)
+
+
+def test_the_answer_stands_first_and_the_page_bears_the_name_of_the_data(usual):
+    folder, page = usual
+    found = full_verdict(load_comparison(folder))
+    assert "<title>digits: report</title>" in page.html
+    assert page.text.index(found.headline) < page.text.index(found.command) < page.text.index("Mean ± standard")
 
 
 def test_labels_are_shown_as_they_are_written_and_never_as_markup(usual):
     _, page = usual
-    text = "".join(page.text)
-    assert "<script>alert(1)</script>" in text
-    assert "قطة" in text
-    assert "$x^2$" in text
-    assert "a" * 41 not in text
-    assert "a" * 10_000 in page.titles
-    assert "\x07" not in text
+    assert all(shown in page.text for shown in ("<script>alert(1)</script>", "قطة", "$x^2$", "x & y"))
+    assert "a" * 41 not in page.text
+    assert "\x07" not in page.text
 
 
-def test_strange_names_of_variants_labels_and_sentences_are_shown_as_they_are(tmp_path):
+def test_strange_names_of_variants_data_and_sentences_are_shown_as_they_are(tmp_path):
     folder = make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, EMBEDDING: {0: 0.1}})
     about = json.loads((folder / "comparison.json").read_text())
     about["variants"][1]["name"] = "<img src=x onerror=alert(1)> قطة 犬"
-    (folder / "comparison.json").write_text(json.dumps(about | {"recipe": "<title>" + "w" * 10_000}))
+    (folder / "comparison.json").write_text(json.dumps(about))
     fail_run(run_path(folder, "one_hot", 1), "<b>nan</b>", seed=1)
     for name in ("one_hot", EMBEDDING):
-        leave_errors(run_path(folder, name, 0), [(0, 1, 3)], labels=2)
-        leave_sentences(run_path(folder, name, 0), [(word, 0.1 * place) for place, word in enumerate(NAMES)])
-    page = _page(folder)
+        run = RunFolder(run_path(folder, name, 0))
+        data = ENVIRONMENT["data"] | {"source": "<title> in /home/me/my/reviews.csv"}
+        run.write_environment(ENVIRONMENT | {"data": data})
+        leave_errors(run.path, [(0, 1, 3)], labels=2)
+        leave_sentences(run.path, [(word, 0.1 * place) for place, word in enumerate(NAMES)])
+    page = page_of(folder)
     assert not {"b", "i"} & set(page.tags)
     assert page.tags.count("title") == 1 + page.tags.count("svg")
-    text = "".join(page.text)
-    for shown in (about["variants"][1]["name"], "Failed: one_hot, seed 1: <b>nan</b>", "<title>www", *NAMES[:4]):
-        assert shown in text
+    for shown in (about["variants"][1]["name"], "seed 1: <b>nan</b>", "<title> in reviews.csv", *NAMES[:4]):
+        assert shown in page.text
     assert all(link.startswith(("#", "data:image/png")) for link in page.links)
 
 
-def test_what_is_no_number_in_a_history_is_a_gap_and_leaves_json_whole(tmp_path):
-    lines = history_lines([0.4, 0.3, 0.2])
-    lines[1]["train"] = {"total": float("nan"), "output": float("inf")}
-    lines[2]["validation"] = {"error": None, "nll": float("-inf")}
-    text = write_report(make_run(tmp_path / "run", test=metrics(0.2), history=lines).path).read_text(encoding="utf-8")
-    for value in text.split('type="application/json"')[1:]:
-        inside = value[value.index(">") + 1 : value.index("</script>")]
-        json.loads(inside, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
-
-
-def test_verdict_stands_first(usual):
+def test_making_it_again_gives_the_same_bytes_wherever_the_folder_is(usual, tmp_path):
     folder, page = usual
-    text = "".join(page.text).replace("\u00a0", " ").replace("\u2212", "-")
-    first = verdict(load_comparison(folder))[0]
-    assert text.index(first) < text.index("Measured on the")
-
-
-def test_making_it_again_gives_the_same_bytes(usual, tmp_path):
-    folder, _ = usual
-    first = (folder / "report.html").read_bytes()
-    assert write_report(folder).read_bytes() == first
-    # nor does the folder's place get into it
     shutil.copytree(folder, tmp_path / "there")
-    assert write_report(tmp_path / "there").read_bytes() == first
+    assert write_report(tmp_path / "there").read_text(encoding="utf-8") == page.html
 
 
-def test_page_of_a_usual_comparison_is_below_a_megabyte(tmp_path):
-    generator = torch.Generator().manual_seed(0)
+def test_a_page_of_three_objectives_and_eight_seeds_is_below_400_kilobytes(tmp_path):
+    random = np.random.default_rng(0)
     curves = {
-        name: {
-            seed: (0.02 + 0.3 / torch.arange(1, 31) + 0.01 * torch.rand(30, generator=generator)).tolist()
-            for seed in range(8)
-        }
+        name: {seed: (0.02 + 0.3 / np.arange(1, 31) + 0.01 * random.random(30)).tolist() for seed in range(8)}
         for name in ERRORS
     }
     errors = {name: {seed: curve[-1] for seed, curve in by_seed.items()} for name, by_seed in curves.items()}
-    names = [f"label number {number}" for number in range(300)]
     geometry = {
-        name: {seed: embedding_geometry(names, seed=seed, noise=1.0) for seed in range(8)} for name in list(ERRORS)[1:]
+        EMBEDDING: {seed: embedding_geometry([f"label {n}" for n in range(100)], seed=seed) for seed in range(8)}
     }
     path = write_report(make_comparison(tmp_path, errors, curves=curves, geometry=geometry))
-    assert path.stat().st_size < 1_000_000
-    assert "The first 200 of 300 labels are shown" in path.read_text(encoding="utf-8")
-
-
-def test_nearest_labels_are_the_mean_over_seeds(tmp_path):
-    one, two = torch.tensor([[9.0, 2, 0], [2, 9, 0], [0, 2, 9]]), torch.tensor([[9.0, 0, 4], [2, 9, 0], [0, 2, 9]])
-    tables = {0: LabelGeometry(("a", "b", "c"), similarities=one), 1: LabelGeometry(("a", "b", "c"), similarities=two)}
-    make_comparison(tmp_path, {"one_hot": {0: 0.1, 1: 0.1}, EMBEDDING: {0: 0.1, 1: 0.2}}, geometry={EMBEDDING: tables})
-    page = _page(tmp_path)
-    mean = (one.double().softmax(1) + two.double().softmax(1))[0] / 2
-    # Of what the label gives away, the lift over a uniform distribution.
-    for lift in (mean[1:] * 2 / (1 - mean[0])).tolist():
-        assert any(value == pytest.approx(lift, abs=1e-12) for value in page.values)
-
-
-def test_geometry_of_vectors_is_shown_by_distance_and_a_damaged_one_is_said(tmp_path):
-    _with_geometry(tmp_path)
-    vectors = LabelGeometry(("a", "b"), vectors=torch.eye(2))
-    vectors.save(RunFolder(run_path(tmp_path, "one_hot", 0)).geometry_file)
-    RunFolder(run_path(tmp_path, EMBEDDING, 4)).geometry_file.write_bytes(b"nothing")
-    text = "".join(_page(tmp_path).text)
-    assert f"Left out, {EMBEDDING}, seed 4: label_geometry.safetensors: damaged" in text
-    assert "Mean over 5 seeds" in text
-    assert f"Nearest labels, learned by {EMBEDDING}" in text
-    assert "one_hot has other labels and is not shown." in text
+    assert path.stat().st_size < 400_000
 
 
 def test_a_comparison_without_any_finished_run_is_still_a_page(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.1}, EMBEDDING: {0: 0.1}})
     for name in ("one_hot", EMBEDDING):
         fail_run(run_path(tmp_path, name, 0), "nan")
-    text = "".join(_page(tmp_path).text)
+    text = page_of(tmp_path).text
     assert "No run has finished" in text
-    assert f"Failed: {EMBEDDING}, seed 0: nan" in text
+    assert "Failed: label embedding (paper), seed 0: nan" in text
 
 
-def test_unequal_historys_and_gaps_are_drawn_and_said(tmp_path):
-    curves = {EMBEDDING: {0: [0.5, float("nan"), 0.3, 0.2, 0.1], 1: [0.5, 0.4]}}
-    text = "".join(_page(make_comparison(tmp_path, ERRORS, curves=curves)).text)
-    assert "a gap in the curve" in text
+@pytest.mark.parametrize("values", [[0.5, float("nan"), 0.3], [0.5], [float("nan")] * 2, [None]])
+def test_unequal_histories_gaps_and_empty_ones_are_drawn(values, tmp_path):
+    text = page_of(make_comparison(tmp_path, ERRORS, curves={EMBEDDING: {0: values, 1: [0.5, 0.4]}})).text
     assert "unequal length" in text
-    assert "from 2 to 5 epochs" in text
+    assert ("has a gap" in text) == (len(values) == 3)
 
 
-def test_a_history_without_a_finite_error_draws_nothing(tmp_path):
-    make_run(tmp_path, test=metrics(0.1), history=history_lines([float("nan"), None]))
-    text = "".join(_page(tmp_path).text)
-    assert "error over epochs" not in text
-    assert "Training term total over epochs" in text
-
-
-def test_report_of_a_single_run(tmp_path):
-    make_run(
-        tmp_path / "first",
-        test=metrics(0.02),
-        validation=metrics(0.03),
-        objective={"name": "label_embedding", "temperature": 3.0},
-        history=history_lines([0.2, 0.1, 0.02]),
-        geometry=embedding_geometry(["cat", "dog", "car"]),
-    )
-    text = "".join(_page(tmp_path / "first").text)
-    assert "test error of 2.00" in text.replace("\u00a0", " ")
-    assert "One run, seed 0, folder first" in text
-    assert "temperature=3.0" in text
-    assert "Nearest labels" in text
+def test_a_single_run_has_a_page(tmp_path):
+    how = {"test": metrics(0.02), "validation": metrics(0.03), "history": history_lines([0.2, 0.1, 0.02])}
+    objective = {"name": "label_embedding", "temperature": 3.0}
+    make_run(tmp_path / "first", objective=objective, geometry=embedding_geometry(["cat", "dog", "car"]), **how)
+    text = page_of(tmp_path / "first").text
+    for shown in ("test error of 2.00 %", "One run of label embedding, seed 0", "temperature=3.0", "Nearest labels"):
+        assert shown in text
     assert "Differences" not in text
+
+
+def test_settings_show_what_differs_and_what_made_the_runs(tmp_path):
+    make_comparison(tmp_path, ERRORS)
+    for seed in range(6):
+        run = RunFolder(run_path(tmp_path, EMBEDDING, seed))
+        run.write_recipe(run.recipe() | {"batch_size": 50})
+    text = page_of(tmp_path).text
+    settings = text[text.index("What differs between the variants") :]
+    assert "batch_size" in settings
+    assert [word for word in settings.split() if word in ("100", "50")][:3] == ["100", "100", "50"]
     assert "labelembed compare digits-mlp --seeds 8" in text
 
 
-def test_settings_show_what_differs_and_where_the_runs_differ(tmp_path):
-    make_comparison(tmp_path, ERRORS)
-    for seed in range(6):
-        folder = RunFolder(run_path(tmp_path, EMBEDDING, seed))
-        folder.write_recipe(folder.recipe() | {"batch_size": 50})
-        folder.write("environment.json", folder.environment() | {"commit": "89abcde"})
-    text = " ".join("".join(_page(tmp_path).text).split())
-    assert "What else differs" in text
-    assert "batch_size 100 100 50" in text
-    assert "Not the same in all runs: commit." in text
+# ---------------------------------------------------------------------------------------------------------- figures
+
+
+def test_figures_are_files_without_anything_that_only_a_page_can_say(usual, tmp_path):
+    folder, _ = usual
+    succeed("report", folder, "--figures", tmp_path / "a", "--out", tmp_path / "page.html")
+    succeed("report", folder, "--figures", tmp_path / "b", "--out", tmp_path / "page.html")
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {
+        f"{name}.{kind}" for name in ("forest", "calibration", "labels", "curves") for kind in ("svg", "pdf")
+    }
+    for name in names:
+        content = (tmp_path / "a" / name).read_bytes()
+        assert content == (tmp_path / "b" / name).read_bytes()
+        assert b"var(--" not in content
+        if name.endswith("svg"):
+            assert ET.fromstring(content.decode()).tag.endswith("svg")
+        else:
+            assert content.startswith(b"%PDF")
+
+
+def test_every_seed_is_a_dot_in_each_panel_of_the_forest_plot(usual):
+    _, page = usual
+    forest = page.html[page.html.index('id="figure-forest"') : page.html.index('id="figure-forest-narrow"')]
+    # Two variants against the control, in error and in NLL.
+    assert len(
+        re.findall(
+            r'xlink:href="#forest-[^"]*"', "".join(re.findall(r"PathCollection.*?</g>\s*</g>", forest, re.DOTALL))
+        )
+    ) == 2 * (2 * 6 + 1)
+
+
+def many(folder, variants):
+    """Makes a comparison whose method, and best variant, was asked for last."""
+    names = ["one_hot", *(f"label_smoothing smoothing={nth}" for nth in range(variants - 2)), "label_embedding"]
+    draws = np.random.default_rng(0)
+    errors = {name: {0: 0.2 + 0.1 * draws.random()} for name in names} | {"label_embedding": {0: 0.1}}
+    return make_comparison(folder, errors)
+
+
+def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_path):
+    comparison = load_comparison(many(tmp_path, 20))
+    order = [variant.name for variant in by_weight(comparison)]
+    errors = {variant.name: next(iter(variant.metrics("test", "error").values())) for variant in comparison.variants}
+    assert order[:2] == ["label_embedding", "one_hot"]
+    assert order[2:] == sorted(set(errors) - set(order[:2]), key=errors.get)
+    drawn, places = drawn_variants(comparison), series_positions(comparison)
+    assert {variant.name for variant in drawn} == set(order[:MOST_NAMED])
+    assert len({(series_colour(places[one.name]), str(line_style(places[one.name]))) for one in drawn}) == MOST_NAMED
+    few = load_comparison(many(tmp_path / "few", MOST_NAMED))
+    assert drawn_variants(few) == few.variants
+    assert best_method(few).name == "label_embedding"
+
+
+def test_a_run_adds_little_to_the_page(tmp_path):
+    sizes = [write_report(many(tmp_path / str(count), count)).stat().st_size for count in (14, 30)]
+    assert (sizes[1] - sizes[0]) / 16 < 4_000
+
+
+def test_vectors_and_damaged_geometries_are_shown_for_what_they_are(tmp_path):
+    vectors = {seed: LabelGeometry(("a", "b", "c"), vectors=torch.eye(3) * (1 + seed)) for seed in (0, 1)}
+    make_comparison(
+        tmp_path,
+        {"one_hot": {0: 0.1, 1: 0.1}, "adaptive_labels": {0: 0.1, 1: 0.2}},
+        geometry={"adaptive_labels": vectors},
+    )
+    RunFolder(run_path(tmp_path, "adaptive_labels", 1)).geometry_file.write_bytes(b"nothing")
+    text = page_of(tmp_path).text
+    assert "relative distance" in text
+    assert "Left out: seed 1: label_geometry.safetensors: damaged" in text

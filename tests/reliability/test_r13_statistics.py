@@ -125,7 +125,8 @@ def test_reversed_order_gives_the_mirrored_verdict(tmp_path, figure):
         assert [back[name] for name in same] == [there[name] for name in same]
         ours, theirs = forth.contrast.found, returned.contrast.found
         assert shown_sign(ours) == -shown_sign(theirs)
-        assert (ours.difference, ours.interval_low) == pytest.approx((-theirs.difference, -theirs.interval_high), nan_ok=True)
+        mirrored_ends = (-theirs.difference, -theirs.interval_high)
+        assert (ours.difference, ours.interval_low) == pytest.approx(mirrored_ends, nan_ok=True)
         assert [numbers_of(line) for line in forth.details] == [mirrored_numbers(line) for line in returned.details]
         mirrored += 1
     figure.count("comparisons whose reverse says the mirrored thing", mirrored, len(TABLES))

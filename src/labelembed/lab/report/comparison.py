@@ -86,10 +86,11 @@ class RunRecord:
         error = self.metric(split, "error")
         if kept is None or kept.split != split or error is None:
             return {}
-        losses = {"error": 1 - kept.right, "nll": kept.nll, "calibrated_nll": kept.nll_calibrated}
+        wrong = ~kept.right
         # Two passes over the same examples may differ in one or two on a GPU; another run differs in more.
-        if abs(error - losses["error"].mean()) > max(1e-3, 2 / len(kept.right)):
+        if abs(error - wrong.mean()) > max(1e-3, 2 / len(wrong)):
             return {}
+        losses = {"error": wrong, "nll": kept.nll, "calibrated_nll": kept.nll_calibrated}
         return {name: loss.astype(np.float64) for name, loss in losses.items() if loss is not None}
 
 
@@ -273,7 +274,9 @@ def _result_error(result: dict[str, Any]) -> str:
     calibrated = result.get("calibrated") or {}
     if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
         return "result.json: damaged, has neither validation nor test metrics"
-    wrong = [why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))]
+    wrong = [
+        why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))
+    ]
     return f"result.json: damaged, {wrong[0]}" if wrong else ""
 
 

@@ -81,8 +81,10 @@ class Figure:
         """Writes the figure into a folder as SVG and PDF; raises RunFolderError where it cannot be written."""
         # Without the day on which it was made: the same runs give the same file.
         pdf = self._drawn("pdf", metadata={"Title": self.title, "CreationDate": None})
-        paths = [folder / f"{self.key}{ending}" for ending in (".svg", ".pdf")]
-        return [write_text(path, content) for path, content in zip(paths, (self.svg(), pdf), strict=True)]
+        return [
+            write_text(folder / f"{self.key}.svg", self.svg()),
+            write_text(folder / f"{self.key}.pdf", pdf),
+        ]
 
     def _drawn(self, kind: str, *, metadata: dict[str, Any]) -> bytes:
         import matplotlib

@@ -84,12 +84,16 @@ def forest_figure(
             axes.grid(axis="x", alpha=0.15, linewidth=0.6)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "\u2212"))
             axes.set_xlabel(panel.label.replace(", ", ",\n", 1) if narrow else panel.label)
-            ends = [
-                _draw_line(axes, differences.get(one.name, {}).get(panel.metric), panel, one, reference, y, colour)
-                for y, one in enumerate(shown)
-                for colour in [series_colour(order[one.name])]
-            ]
-            axes.set_xlim(*_limits_of([dot for dots, _ in ends for dot in dots], [end for _, of in ends for end in of]))
+            name, after = panel.metric.removeprefix("calibrated_"), panel.metric.startswith("calibrated_")
+            values = {one.name: one.metrics(split, name, calibrated=after) for one in shown}
+            dots, ends = [0.0], [0.0]
+            for y, one in enumerate(shown):
+                ours, theirs = values[one.name], values[reference.name]
+                own = [panel.scale * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+                found = differences.get(one.name, {}).get(panel.metric)
+                ends += _draw_line(axes, found, own, panel.scale, y, series_colour(order[one.name]))
+                dots += own
+            axes.set_xlim(*_limits_of(dots, ends))
             text = [number(means[f"{panel.column}_mean"][one.name], panel.decimals, scale=panel.scale) for one in shown]
             columns = [["mean", *text]] + ([["time", *times]] if axes is grid[-1] and len(set(times)) > 1 else [])
             for index, texts in enumerate(columns):
@@ -114,39 +118,27 @@ def forest_figure(
 
 
 def _draw_line(
-    axes: Axes,
-    found: PairedComparison | None,
-    panel: _Panel,
-    variant: VariantRuns,
-    reference: VariantRuns,
-    y: float,
-    colour: str,
-) -> tuple[list[float], list[float]]:
-    """Draws seeds, mean and intervals of one variant; returns where its seeds and its intervals end."""
+    axes: Axes, found: PairedComparison | None, dots: list[float], scale: float, y: float, colour: str
+) -> list[float]:
+    """Draws seeds, mean and intervals of one variant; returns where its intervals end."""
     if found is None:
         axes.scatter([0], [y], s=22, marker="D", color=colour, zorder=3)
-        return [0.0], []
-    name, after = panel.metric.removeprefix("calibrated_"), panel.metric.startswith("calibrated_")
-    split = panel.label.split()[0] if panel.label.split()[0] in ("test", "validation") else ""
-    split = split or ("test" if reference.metrics("test", "error") else "validation")
-    ours, theirs = (one.metrics(split, name, calibrated=after) for one in (variant, reference))
-    dots = [panel.scale * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    intervals = [(found.joint[:2] if found.joint else (math.nan, math.nan), 1.1, 1.0), (found[2:4], 6, 0.4)]
-    for ends, thick, alpha in intervals:
-        axes.plot(panel.scale * np.array(ends), [y, y], color=colour, lw=thick, alpha=alpha, solid_capstyle="butt")
+        return []
+    seeds, both = found[2:4], found.joint[:2] if found.joint else (math.nan, math.nan)
+    for ends, thick, alpha in ((both, 1.1, 1.0), (seeds, 6, 0.4)):
+        axes.plot(scale * np.array(ends), [y, y], color=colour, lw=thick, alpha=alpha, solid_capstyle="butt")
     # Spread by the order of the seeds, never by chance.
     spread = np.linspace(-0.18, 0.18, len(dots)) if len(dots) > 1 else np.zeros(1)
     axes.scatter(dots, y + spread, s=10, color=colour, alpha=0.85, linewidths=0, zorder=5)
-    mean = panel.scale * found.difference
-    axes.plot([mean, mean], [y - 0.28, y + 0.28], color=colour, lw=2.2, zorder=4)
-    return dots, [panel.scale * end for ends, *_ in intervals for end in ends if math.isfinite(end)]
+    axes.plot([scale * found.difference] * 2, [y - 0.28, y + 0.28], color=colour, lw=2.2, zorder=4)
+    return [scale * end for end in (*both, *seeds) if math.isfinite(end)]
 
 
 def _limits_of(dots: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
-    """Returns the ends of the axis: all dots and 0 are within; so are the intervals, unless one is far too wide."""
-    low, high = min(0.0, *dots), max(0.0, *dots)
+    """Returns the ends of the axis: all dots are within; so are the intervals, unless one is far too wide."""
+    low, high = min(dots), max(dots)
     reach = 2 * ((high - low) or 1.0)
-    low, high = max(min([low, *ends]), low - reach), min(max([high, *ends]), high + reach)
+    low, high = max(min(*dots, *ends), low - reach), min(max(*dots, *ends), high + reach)
     margin = 0.04 * ((high - low) or 1.0)
     return low - margin, high + margin
 

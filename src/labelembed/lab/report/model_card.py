@@ -9,17 +9,15 @@ import re
 import shlex
 from pathlib import Path
 
-from labelembed.errors import DataError
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in
-from labelembed.lab.report.formatting import number, shortened, templates, without_folders
-from labelembed.lab.report.several import load_several
-from labelembed.lab.report.table import RESULT_METRICS, comparison_rows, write_text
-from labelembed.lab.report.tables import cost_line
+from labelembed.lab.report.formatting import shortened, templates, without_folders
+from labelembed.lab.report.labels import label_similarities
+from labelembed.lab.report.table import comparison_rows, write_text
+from labelembed.lab.report.tables import cost_line, report_tables
 from labelembed.lab.report.verdict import verdict
-from labelembed.lab.training.run_folder import RunFolder
 
-_LISTED_LABELS, _NEAREST = 20, 3
+_LISTED_LABELS = 20
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
@@ -30,8 +28,8 @@ def write_card(run: str | Path, path: str | Path | None = None) -> Path:
         path: The file; None: ``README.md`` in the run folder.
 
     Raises:
-        RunFolderError: There is no finished run, it is damaged, or the card cannot be written.
-        LabelEmbedError: The package huggingface_hub is missing.
+        RunFolderError: There is no finished run, it is damaged, the card cannot be written, or the package
+            huggingface_hub is missing.
     """
     file = Path(run) / "README.md" if path is None else Path(path)
     if file.is_dir():
@@ -49,52 +47,47 @@ def model_card(run: str | Path) -> str:
     if (folder / "comparison.json").is_file():
         example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
         raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
-    single = load_several([folder])
-    (record,), recipe = single.runs, RunFolder(folder).recipe()
-    blocks = {block: recipe.get(block) for block in ("data", "model", "objective")}
-    if wrong := [block for block, value in blocks.items() if not isinstance(value, dict)]:
-        raise RunFolderError(f"{folder / 'recipe.yaml'}: damaged, {wrong[0]!r} is no mapping")
-    names = {block: str(value.get("name")) for block, value in blocks.items() if isinstance(value, dict)}
-    split, task = single.split, _task(record, names["data"])
-    values = {name: record.metric(split, name) for name in ("error", "bleu", "chrf", "nll", "calibration_error")}
-    values = {"accuracy": 1 - (values.pop("error") or 0.0)} | values
+    single = load_comparison(folder)
+    (record,), (variant,), split = single.runs, single.variants, single.split
+    blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
+    names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
+    task, title = _task(record, names[0]), f"{' '.join(names)}, seed {record.seed}"
+    measured = {name: record.metric(split, name) for name in ("error", "bleu", "chrf", "nll", "calibration_error")}
+    values = {"accuracy": 1 - (measured.pop("error") or 0.0)} | measured
     results = [
-        EvalResult(task, names["data"], shortened(single.data_name, 200), name, round(value, 4), dataset_split=split)
+        EvalResult(task, names[0], shortened(single.data_name, 200), name, round(value, 4), dataset_split=split)
         for name, value in values.items()
         if value is not None
     ]
-    title = f"{' '.join(names.values())}, seed {record.seed}"
-    data = ModelCardData(
-        library_name="labelembed",
-        pipeline_tag=task,
-        tags=["labelembed", names["objective"]],
-        model_name=title,
-        eval_results=results,
+    tags = ["labelembed", names[2]]
+    header = ModelCardData(
+        library_name="labelembed", pipeline_tag=task, tags=tags, model_name=title, eval_results=results
     )
-    rows = comparison_rows(single)
+    rows, learned = comparison_rows(single), label_similarities(variant)
+    labels, notes = record.data.get("names"), record.data.get("notes")
     text = (
         templates()
         .get_template("card.md")
         .render(
-            **names,
+            names=names,
             title=title,
             task=task,
             statement=verdict(single)[0],
-            data_lines=_data_lines(record, single.data_name),
-            notes=[without_folders(str(note)) for note in record.data.get("notes") or []],
-            metrics=_metrics(record),
+            data=single.data_name,
+            about=record.data,
+            labels=[*map(str, labels[:_LISTED_LABELS])] if isinstance(labels, list) else [],
+            notes=[without_folders(str(note)) for note in notes] if isinstance(notes, list) else [],
+            tables=[table.markdown() for table in report_tables(single, rows).values()],
             temperature=number_in(record.result.get("temperature")),
-            labels=_nearest_labels(folder),
-            cost=cost_line(single.variants[0], single, rows),
+            nearest=learned.rows()[:_LISTED_LABELS] if learned else [],
+            measure=learned.measure if learned else "",
+            cost=cost_line(variant, single, rows),
             comparison=_of_comparison(folder),
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
-            recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).replace(
-                "`", "'"
-            ),
-            environment=without_folders(str(record.environment.get("packages") or "not known")),
+            recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
         )
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text.strip()}\n"))
+    return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))
 
 
 def _task(run: RunRecord, data: str) -> str:
@@ -104,38 +97,6 @@ def _task(run: RunRecord, data: str) -> str:
     if "text" in data:
         return "text-classification"
     return "image-classification" if len(shape) == 3 else "tabular-classification"
-
-
-def _data_lines(run: RunRecord, source: str) -> dict[str, str]:
-    """Returns what is known of the data, by what it is."""
-    names, examples = run.data.get("names"), run.data.get("examples")
-    lines = {"source": source}
-    if isinstance(examples, dict):
-        lines["examples"] = ", ".join(f"{split} {size}" for split, size in examples.items())
-    if isinstance(names, list):
-        more = ", ..." if len(names) > _LISTED_LABELS else ""
-        lines["labels"] = f"{len(names):,}: {', '.join(map(str, names[:_LISTED_LABELS]))}{more}"
-    return lines | {"fingerprint": str(run.data.get("fingerprint", "not known"))}
-
-
-def _metrics(run: RunRecord) -> list[list[str]]:
-    """Returns a line a metric: on validation and test examples, and on the latter after temperature scaling."""
-    lines = []
-    for name, form in RESULT_METRICS.items():
-        values = [run.metric("validation", name), run.metric("test", name), run.metric("test", name, calibrated=True)]
-        if any(value is not None for value in values):
-            cells = [number(value, form.decimals, scale=form.scale) for value in values]
-            lines.append([form.heading_and_unit, *cells])
-    return lines
-
-
-def _nearest_labels(folder: Path) -> dict[str, str]:
-    try:
-        geometry = RunFolder(folder).label_geometry()
-        near = geometry.neighbours_of(geometry.names[:_LISTED_LABELS], k=_NEAREST)
-    except (DataError, RunFolderError, OSError, KeyError, ValueError):
-        return {}
-    return {name: ", ".join(f"{one.name} ({one.score:.3g})" for one in others) for name, others in near.items()}
 
 
 def _of_comparison(folder: Path) -> list[str]:

@@ -266,6 +266,7 @@ def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | 
     learned = labels.learned if labels is not None and labels.variant == variant.title else None
     known = next(iter(variant.runs.values())).data.get("names")
     names = [str(name) for name in known] if isinstance(known, list) else []
+    names = list(labels.learned.names) if labels is not None else names
     if len(names) != errors.first.labels:
         names = [str(label) for label in range(errors.first.labels)]
     names = [shortened(name, 40) for name in names]

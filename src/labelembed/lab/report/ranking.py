@@ -66,11 +66,9 @@ def series_positions(comparison: Comparison) -> dict[str, int]:
 
     The colours of the variants that are drawn all differ, in their line's style at least.
     """
-    many = len(comparison.variants) > MOST_NAMED
-    order = by_weight(comparison) if many else comparison.variants
+    order = by_weight(comparison) if len(comparison.variants) > MOST_NAMED else comparison.variants
     others = [variant.name for variant in order if variant.name != comparison.baseline]
-    series = {name: place for place, name in enumerate(others, start=1)}
-    return {variant.name: series.get(variant.name, 0) for variant in comparison.variants}
+    return {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
 
 
 def drawn_variants(comparison: Comparison) -> list[VariantRuns]:

@@ -68,7 +68,8 @@ def tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
 
 def tuning_statement(comparison: Comparison) -> str:
     """Returns which variants were tuned, by how many trials over what, and which were not; empty where nothing was."""
-    tuned, untuned = [], []
+    tuned: list[str] = []
+    untuned: list[str] = []
     for entry in tuning_entries(comparison):
         space, name = entry.get("space"), str(entry.get("name"))
         keys = [str(key).rpartition(".")[2] for key in space] if isinstance(space, dict) else []

@@ -118,9 +118,9 @@ def _run_cells(variant: VariantRuns, seed: int, timed: VariantRuns | None) -> di
     if other is not None and (theirs := _epoch_seconds(other)) and (ours := _epoch_seconds(run)):
         cells["time_ratio"] = ours / theirs
     peak = run.result.get("peak_memory")
+    peak = peak if isinstance(peak, dict) else {}
     for kind in ("gpu", "process"):
-        known = isinstance(peak, dict) and peak.get("of") == kind
-        cells[f"{kind}_memory"] = number_in(peak.get("bytes")) if known else None
+        cells[f"{kind}_memory"] = number_in(peak.get("bytes")) if peak.get("of") == kind else None
     for split in SPLITS:
         cells |= {f"{split}_{name}": run.metric(split, name) for name in RESULT_METRICS}
         for name in ("nll", "calibration_error"):
@@ -205,7 +205,7 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
     differences, baseline, lines = differences_to_baseline(comparison), comparison.baseline_runs, []
     for variant in comparison.variants:
         own = runs[(runs["variant"] == variant.name) & (runs["status"] == "finished")]
-        unpaired = variant.runs.keys() ^ baseline.runs.keys() if baseline else ()
+        unpaired = variant.runs.keys() ^ baseline.runs.keys() if baseline else set()
         line: dict[str, Any] = {
             "variant": variant.name,
             "is_baseline": variant.name == comparison.baseline,
@@ -213,7 +213,12 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
             "selected_by": "; ".join(sorted({str(run.result.get("selected_by")) for run in variant.runs.values()})),
             "n": len(variant.runs),
         }
-        seeds = {"": variant.runs, "failed_": variant.failed, "missing_": variant.missing, "unpaired_": unpaired}
+        seeds: dict[str, Any] = {
+            "": variant.runs,
+            "failed_": variant.failed,
+            "missing_": variant.missing,
+            "unpaired_": unpaired,
+        }
         line |= {f"{name}seeds": " ".join(map(str, sorted(of))) for name, of in seeds.items()}
         for name, source in sources.items():
             values = own[source].dropna().astype(float) if source in own else own["seed"][:0]

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # The columns that are shown at once: the first four of these that there are, and the time. All others are folded.
-_FIRST = ("calibrated_nll", "calibrated_calibration_error", "error_at_80_coverage", "top5_error", "nll")
-_FIRST += ("calibration_error", "top2_error", "macro_f1")
+_FIRST = (
+    *("calibrated_nll", "calibrated_calibration_error", "error_at_80_coverage", "top5_error", "nll"),
+    *("calibration_error", "top2_error", "macro_f1"),
+)
 _LATEX_SIGNS = {"\u00b1": r"$\pm$", "\u2248": r"$\approx$", "\u00d7": r"$\times$", "\u2212": "$-$"}
 
 
@@ -78,6 +80,7 @@ def metrics_table(comparison: Comparison, rows: DataFrame) -> Table:
     error = f"{comparison.split}_error"
     wanted = ["bleu", "length_ratio", "chrf", error] if comparison.headline == "bleu" else [error, *_FIRST]
     known = [name for name in wanted if rows[f"{name}_n"].sum()]
+    known = [name for name in known if f"calibrated_{name}" not in known]
     return _of("metrics", "Metrics", [*known[:4], "time_ratio"], comparison, rows)
 
 

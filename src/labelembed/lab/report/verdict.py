@@ -32,6 +32,7 @@ Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
 _UNTRAINED_BLEU = 0.01
+_COSTS = ("calibrated_nll", "nll", "calibration_error")
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
 
@@ -133,7 +134,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "what": "BLEU" if comparison.headline == "bleu" else "error",
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
-        "worse": {name for name, one in first.differences.items() if shown_sign(one) > 0},
+        "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
         "time": _time_ratio(first),
         "is_open_by_p": bool(first.found and _agree(first.found) and contradicted_by_p(first.found)),
         "smallest_p": smallest_corrected_p(first.tested) or 0.0,
@@ -211,7 +212,12 @@ def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, An
     if shown == "no interval":
         return "Cannot tell yet", {"case": shown}, _seeds(comparison, 2 * found.n)
     agree, more = _agree(found), needed(found)
-    facts = {"case": shown, "agree": agree, "needed": more.of if more else "", "number": more.number if more else 0}
+    facts: dict[str, Any] = {
+        "case": shown,
+        "agree": agree,
+        "needed": more.of if more else "",
+        "number": more.number if more else 0,
+    }
     if agree and (found.joint is None or sign_of(*found.joint[:2])):  # it is the p alone that leaves it open
         return "Cannot tell yet", facts | {"needed": "p"}, _seeds(comparison, 2 * found.n)
     if more is None:
@@ -231,9 +237,13 @@ def _agree(found: PairedComparison) -> bool:
 
 def _time_ratio(one: Contrast) -> float:
     """Returns how many times as long training takes as with the reference; 0 where it is no longer, or not known."""
-    seconds = [{seed: run.result.get("seconds") for seed, run in of.runs.items()} for of in one[:2]]
-    both = [(ours, seconds[1].get(seed)) for seed, ours in seconds[0].items()]
-    ratios = [ours / theirs for ours, theirs in both if number_in(ours) and number_in(theirs)]
+    ratios = [
+        ours / theirs
+        for seed, run in one.method.runs.items()
+        if seed in one.reference.runs
+        if (ours := number_in(run.result.get("seconds")))
+        if (theirs := number_in(one.reference.runs[seed].result.get("seconds")))
+    ]
     return fmean(ratios) if ratios and fmean(ratios) > _SLOWER else 0.0
 
 
