@@ -5,16 +5,16 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from labelembed.lab.training.compile_warmup import warm_up
 
 from labelembed.lab.models import Augmentation, InputScaling, PaperResNet
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.build import build_data, build_network, build_optimizer, build_scaling, build_schedule
+from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.task import build_task
+from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import LabelEmbedding
@@ -38,18 +38,8 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
     """Returns the trainer of the recipe, warmed up."""
     common = ["data.name=vectors", "objective=label_embedding"]
     recipe, _ = load_recipe("cifar100-resnet18", data=str(path), settings=[*common, *settings])
-    data = build_data(recipe)
-    network = build_network(
-        recipe,
-        num_labels=data.num_labels,
-        input_shape=data.input_shape,
-        num_examples=len(data.train),
-        scaling=build_scaling(recipe, data),
-        trained=True,
-    )
-    optimizer = partial(build_optimizer, recipe)
-    made = Trainer(network, optimizer, build_schedule(recipe), data, recipe, RunFolder(out))
-    warm_up(made.network, made.data, BATCH)
+    task = build_task(recipe, data=build_data(recipe))
+    made = Trainer(task, task.build_network(), recipe, RunFolder(out), Reporter())
     made.time_steps(WARM_STEPS)
     return made
 

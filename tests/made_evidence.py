@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder, half_precision
+from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder
 from tests.made_runs import make_comparison, run_path
 
 
@@ -65,7 +65,7 @@ def leave_errors(
 def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test", nll: float = 0.5) -> None:
     """Leaves these outcomes of examples in a run folder, each with an NLL of so many nats, twice that when wrong."""
     outcomes = np.asarray(right, dtype=bool)
-    losses = half_precision(np.where(outcomes, nll, 2 * nll))
+    losses = np.where(outcomes, nll, 2 * nll).astype(np.float16)
     RunFolder(folder).write_examples(ExampleOutcomes(split, outcomes, losses, losses / np.float16(2)))
 
 

@@ -10,6 +10,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from tests.made_checkpoints import write_manifest
+
 #: Values that stand where another belongs.
 STRANGE: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "",
@@ -195,4 +197,4 @@ def vouch_for(checkpoint: Path) -> None:
         for file in checkpoint.iterdir()
         if file.name != "manifest.json"
     }
-    (checkpoint / "manifest.json").write_text(json.dumps({"format": 1, "files": files}))
+    write_manifest(checkpoint, {"format": 1, "files": files})

@@ -103,12 +103,12 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
     from labelembed.lab.special_tokens import UNKNOWN
     from labelembed.lab.training.decoding import hypothesis_text
 
-    known = saved.target_tokenizer.encode("v1")[0]
+    known = saved.sentences.target.encode("v1")[0]
     found = Hypothesis((known, UNKNOWN, UNKNOWN), 0.0, 0.0, attention=(0, 1, 2))
 
     def text(replace):
         return hypothesis_text(
-            found, "w1 strange", saved.source_tokenizer, saved.target_tokenizer, replace_unknown=replace
+            found, "w1 strange", saved.sentences.source, saved.sentences.target, replace_unknown=replace
         )
 
     assert text(True) == "v1 strange <unk>"  # the third looked at the end of the sentence

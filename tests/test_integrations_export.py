@@ -13,10 +13,12 @@ from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.integrations import export as exporting
 from labelembed.integrations.export import export_run, export_saved
+from labelembed.lab.data import Unchanged
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.models import MODELS, InputScaling
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.task import Classification
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
@@ -55,7 +57,9 @@ def saved_of(objective, model="mlp", *, folder="nowhere", **more):
                 buffer.normal_()
     recipe = load_recipe("digits-mlp", objective="one_hot")[0]
     recipe = recipe.model_copy(update={"objective": {"name": objective}, "model": {"name": model}})
-    return SavedRun(RunFolder(folder), recipe, network.eval(), NAMES, SHAPE, (0.0, 255.0), output_temperature=1.7)
+    facts = {"names": NAMES, "input_shape": SHAPE, "input_range": (0.0, 255.0), "encoder": Unchanged()}
+    task = Classification(recipe, **facts, label_column=None, label_values=())
+    return SavedRun(RunFolder(folder), task, network.eval(), output_temperature=1.7)
 
 
 def raw(rows):
@@ -138,7 +142,7 @@ class DependsOnItsInput(nn.Module):
 def test_what_cannot_be_exported_is_named_in_one_line(tmp_path, capfd, encoder, format, said):
     saved = saved_of("one_hot")
     network = Network(saved.network.scaling, encoder(), OBJECTIVES["one_hot"](4, len(NAMES))).eval()
-    saved = SavedRun(saved.folder, saved.recipe, network, NAMES, SHAPE, (0.0, 255.0))
+    saved = SavedRun(saved.folder, saved.task, network)
     with pytest.raises(LabelEmbedError) as refused:
         export_saved(saved, tmp_path / "m", format=format)
     assert said in str(refused.value)

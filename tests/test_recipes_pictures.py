@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from labelembed.lab.data import Split, Unchanged
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs import build
+from labelembed.lab.runs import task
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
@@ -69,9 +73,8 @@ def test_cifar100_resnet18_learns_a_fifth_as_fast_from_epochs_40_and_80(tmp_path
     line, saved = run("cifar100-resnet18", data, tmp_path / "run", narrow, "data.train_examples=8", "batch_size=8")
     assert saved.names[99] == "name99"  # the fine labels
     assert line["train"]["total"] > 0
-    from labelembed.lab.runs.build import build_schedule
-
-    schedule = build_schedule(load_recipe("cifar100-resnet18", data="anywhere")[0])
+    block = load_recipe("cifar100-resnet18", data="anywhere")[0].schedule
+    schedule = SCHEDULES[block.pop("name")](**block)
     rates = [schedule(epoch * 390, 390, 39_000) for epoch in (0, 39, 40, 79, 80, 99)]
     assert rates == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04])
 
@@ -112,9 +115,16 @@ def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_p
             read.append(weights)
 
     read = []
-    monkeypatch.setitem(build.MODELS, "timm", Network)
-    recipe, _ = load_recipe("images-backbone", data="pictures", settings=[f"model.weights={tmp_path}/file.pth"])
-    how = {"num_labels": 2, "input_shape": (3, 32, 32), "scaling": torch.nn.Identity(), "base": tmp_path}
-    build.build_network(recipe, **how, trained=True)
-    build.build_network(recipe, **how)
+    monkeypatch.setitem(task.MODELS, "timm", Network)
+    settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
+    recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
+    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": Unchanged()}
+    made = task.Classification(recipe, **facts, label_column=None, label_values=())
+    examples = Split(torch.zeros(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]))
+    for to_train in (True, False):
+        if to_train:
+            made.data = SimpleNamespace(names=("a", "b"), train=examples)
+        else:
+            del made.data
+        made.build_network(tmp_path)
     assert read == [f"{tmp_path}/file.pth", None]

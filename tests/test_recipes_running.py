@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from labelembed.lab.runs.estimate import estimate_run
 
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import DATA, DigitsReader, RawData
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.run import seconds_of_a_run
 from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]
@@ -61,4 +61,4 @@ def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp
 def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
     settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_examples=100"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
-    assert estimate_run(recipe, build_data(recipe)).seconds > 0
+    assert seconds_of_a_run(recipe, build_data(recipe)) > 0

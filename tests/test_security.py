@@ -16,7 +16,7 @@ from labelembed import json_files, tensor_files
 from labelembed.lab.data.corpus import lines
 from labelembed.lab.data.files import csv, parquet
 from labelembed.lab.report import write_card, write_report
-from labelembed.lab.training import plain_yaml
+from labelembed.lab.training import files
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
 from tests.made_in_process import make_runs_here
@@ -83,7 +83,7 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
             if never:
                 errors.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
     assert errors == []
-    assert issubclass(plain_yaml._PlainLoader, yaml.SafeLoader)
+    assert issubclass(files._PlainLoader, yaml.SafeLoader)
 
 
 # ------------------------------------------------------------------------------------------------ limits
@@ -103,7 +103,7 @@ def test_limits_of_the_page_are_those_of_the_code():
     page = (SOURCE.parents[1] / "docs" / "security.md").read_text()
     table = page.split("| limit | value |\n|---|---|\n")[1].split("\n\n")[0]
     assert table.splitlines() == [f"| {what} | {value} |" for what, value in limits.items()]
-    assert f"at most {plain_yaml.MAXIMUM_BYTES:,} bytes" in page
+    assert f"at most {files.MAXIMUM_BYTES:,} bytes" in page
 
 
 # ------------------------------------------------------------------------------------------------ no markup

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from labelembed.lab.runs.expected_gain import GAIN_FILE
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import RidgeCV
@@ -115,10 +113,8 @@ def predicted(fitted_on: Sequence[Point], others: Sequence[Point]) -> NDArray[np
 
 
 def write(results: Path) -> str:
-    """Writes the gain to expect that `check` prints; returns how well a rule does on data sets that it has not seen."""
+    """Returns how well a rule does on data sets that it has not seen."""
     every = points(results)
-    expected = {name: _expected(every, place) for place, name in enumerate(("error", "nll"))}
-    GAIN_FILE.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     odd, even = ([point for point in every if point.number % 2 == side] for side in (1, 0))
     each = [
         ([point for point in every if point.number != number], [point for point in every if point.number == number])

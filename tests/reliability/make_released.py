@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 
 import labelembed
-from labelembed.lab.training import environment
+from labelembed.lab.runs import options as environment
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import small_recipe, stop_after, train
 

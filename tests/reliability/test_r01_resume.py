@@ -7,14 +7,10 @@ import shutil
 
 import pytest
 import torch
-from labelembed.lab.runs.embedding import given_embedding
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.models import InputScaling
-from labelembed.lab.runs.build import build_network
-from labelembed.lab.runs.options import RunOptions
-from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.task import build_task
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_training import (
     EPOCHS,
@@ -106,7 +102,7 @@ def test_run_refuses_to_go_on_with_another_recipe_or_other_data(tmp_path):
     data = cached_data(recipe)
     flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
     with pytest.raises(RunFolderError, match="other data"):
-        run_recipe(recipe, tmp_path / "run", data=flipped, options=RunOptions(device="cpu"))
+        train(recipe, tmp_path / "run", data=flipped)
 
 
 def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):
@@ -116,14 +112,13 @@ def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):
     stop_after(other, tmp_path / "other", 4)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "run" / "checkpoints")
-    with pytest.raises(RunFolderError, match="checkpoint of step 4 is not of this run"):
+    with pytest.raises(RunFolderError, match="checkpoint of step 4 does not fit"):
         train(recipe, tmp_path / "run")
 
 
 def start_of(name, seed, folder):
     recipe = small_recipe(objective=with_saved_geometry(CASES[name], folder), seed=seed)
-    scaling, embedding = InputScaling(offset=[0], scale=[1]), given_embedding(recipe)
-    network = build_network(recipe, num_labels=10, input_shape=(1, 8, 8), scaling=scaling, embedding=embedding)
+    network = build_task(recipe, data=cached_data(recipe)).build_network()
     return {"encoder": network.encoder.state_dict(), "output": network.objective.output.state_dict()}
 
 
@@ -169,7 +164,7 @@ def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 7)
     result = train(recipe, tmp_path / "run")
-    names = [".lock", "checkpoints", "class_means.safetensors", "environment.json", "diagnostics", "history.jsonl"]
+    names = [".lock", "checkpoints", "class_means.safetensors", "diagnostics", "environment.json", "history.jsonl"]
     names += ["label_geometry.safetensors", "model.safetensors", "recipe.yaml", "result.json"]
     assert sorted(os.listdir(tmp_path / "run")) == names
     assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (10, 15)]

@@ -28,7 +28,7 @@ from tests.reliability.figures import FULL
 KINDS = {
     errno.EROFS: "cannot save (Read-only file system)",
     errno.EACCES: "cannot save (Permission denied)",
-    errno.EDQUOT: "the disk is full (your quota of it is used up): about",
+    errno.EDQUOT: "the disk is full (your quota of it is used up): ",
     errno.EIO: "cannot save (Input/output error)",
     errno.ESTALE: "cannot save (Stale file handle)",
 }

@@ -147,10 +147,10 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 
 
 BEFORE_TRAINING = {
-    "train": (["train"], "labelembed.lab.runs.run.build_data"),
+    "train": (["train"], "labelembed.lab.runs.task.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.machines.build_data"),
-    "train, building the network": (["train"], "labelembed.lab.runs.run.network_for"),
-    "train, before the first step": (["train"], "labelembed.lab.training.network.placed"),
+    "train, building the network": (["train"], "labelembed.lab.runs.run._network"),
+    "train, before the first step": (["train"], "labelembed.lab.training.trainer.to_device_if_fits"),
 }
 
 
@@ -175,13 +175,13 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
 
 
 @pytest.mark.usefixtures("no_flush")
-@pytest.mark.parametrize("phase", ["refuse_other_data", "begin", "give_teacher", "conclude", "finish"])
+@pytest.mark.parametrize("phase", ["check_same_data", "begin", "attach_teacher_logits", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
     recipe, folder = small_recipe(), RunFolder(tmp_path / "run")
     train(recipe, tmp_path / "unbroken")
     done = getattr(run_module, phase)
-    if phase == "refuse_other_data":  # of runs that go on
+    if phase == "check_same_data":  # of runs that go on
         stop_after(recipe, folder.path, 7)
 
     def hit(*arguments, **named):

@@ -67,13 +67,13 @@ TABLES = {
 @pytest.fixture
 def networks(monkeypatch):
     """Collects the networks that runs build."""
-    found, build_one = [], run_module.network_for
+    found, build_one = [], run_module._network
 
     def kept(*arguments, **named):
         found.append(build_one(*arguments, **named))
         return found[-1]
 
-    monkeypatch.setattr(run_module, "network_for", kept)
+    monkeypatch.setattr(run_module, "_network", kept)
     return found
 
 
@@ -204,9 +204,7 @@ SPOILED = {"weight": spoil_first_weight, "gradient": spoil_first_gradient}
 def diverges(recipe, folder, made, *, data=None, step=STEP):
     """Trains, which must stop before the step that is spoiled; returns the message."""
     with pytest.raises(TrainingError) as error:
-        train(recipe, folder) if data is None else run_module.run_recipe(
-            recipe, folder, data=data, options=RunOptions(device="cpu")
-        )
+        train(recipe, folder, data=data)
     assert len(made) == step - 1, str(error.value)
     return assert_failed(folder, error.value, step=step)
 

@@ -17,7 +17,7 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.models.backbones import read_weights
 from labelembed.lab.pretrained_text import load_encoder
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.teacher import LOGITS, about_table
+from labelembed.lab.runs.teacher import about_table
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.tensor_files import HEADER_BYTES, HEADER_TENSORS
@@ -130,7 +130,7 @@ READERS = {
     "weights": lambda folder, file: SavedRun.load(folder),
     "geometry": lambda folder, file: LabelGeometry.load(file),
     "examples": lambda folder, file: file.replace(RunFolder(folder).examples_file) and RunFolder(folder).examples(),
-    "teacher": lambda folder, file: about_table(file, LOGITS),
+    "teacher": lambda folder, file: about_table(file),
     "backbone": lambda folder, file: read_weights(file),
     "encoder": lambda folder, file: load_encoder(file.parent),
 }

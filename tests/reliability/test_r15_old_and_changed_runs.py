@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.checkpoints import load_newest
+from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_checkpoints import write_manifest
 from tests.made_cli import call, listing, succeed
 from tests.made_hostile import vouch_for
 from tests.made_training import small_recipe, stop_after, train
@@ -108,8 +110,7 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     history = half.history()
     assert [line["epoch"] for line in history] == [1, 2, 3, 4, 5]
     # cosine over 25 steps, the last of an epoch 9, 14, ...: the schedule is that of the new number of epochs
-    from labelembed.lab.training.optimizers import cosine
-
+    cosine = SCHEDULES["cosine"]
     rates = [0.5 * cosine()(step, 5, 25) for step in (9, 14, 19, 24)]
     assert [line["learning_rate"] for line in history[1:]] == pytest.approx(rates, rel=1e-12)
     assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
@@ -152,7 +153,7 @@ ANEW = "it cannot go on; train again in another folder. It differs in\n  "
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("model.hidden_sizes=[13]", "run: what the run has learned does not fit the changed recipe (RuntimeError: "),
+        ("model.hidden_sizes=[13]", "does not fit this recipe (RuntimeError: "),
         ("objective=one_hot", f"{ANEW}objective.name: here"),
         ("optimizer=sgd", f"{ANEW}optimizer.name: here 'adam'"),
         ("batch_size=20", f"{ANEW}batch_size: here 40, asked"),
@@ -185,7 +186,7 @@ def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figur
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
     vouch_for(newest)
     manifest = json.loads((newest / "manifest.json").read_text())
-    (newest / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    write_manifest(newest, manifest | {"format": 2})
     result = RunFolder("done").result()
     Path("done/result.json").write_text(json.dumps(result | {"format": 2}))
     table = load_file("done/label_geometry.safetensors")

@@ -68,26 +68,14 @@ def train(
     from labelembed.lab.recipes.choosing import choose_recipe, folder_name
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
-    from labelembed.lab.runs.recipe_diff import check_same_recipe
     from labelembed.lab.training.reporter import tracker_names
-    from labelembed.lab.training.run_folder import RunFolder
 
-    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite)
+    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite, begin_only=True)
     typed = recipe_settings(settings, seed=seed, epochs=epochs, lr=lr, batch_size=batch_size)
     chosen, name = choose_recipe(recipe, settings=typed, data=data, objective=objective, say=say)
     out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    folder, state = RunFolder(out), RunFolder(out).state()
-    if state != "empty" and not overwrite:
-        changed = f"labelembed resume {out} --set KEY=VALUE"
-        check_same_recipe(chosen, folder, way_out=f"choose another --out, or go on with a change: {changed}")
-        if state != "finished":
-            how = "failed" if state == "failed" else "has not finished"
-            raise RunFolderError(
-                f"{out}: this run {how}; to go on: labelembed resume {out}; to start over: add --overwrite"
-            )
-        say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
     _run(chosen, out, options, quiet=quiet, as_json=as_json)
 
 
@@ -109,7 +97,6 @@ def resume(
 
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
-    from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
     from labelembed.lab.training.run_folder import RunFolder
@@ -118,9 +105,7 @@ def resume(
     typed = recipe_settings(settings, epochs=epochs)
     recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
     check_same_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
-    if folder.state() == "finished" and not differences(recipe, folder):
-        say(f"{run}: finished already, nothing to do")
-    else:
+    if folder.state() != "finished" or differences(recipe, folder):
         # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
         about = folder.environment()
         threads = about.get("threads")

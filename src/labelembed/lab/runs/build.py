@@ -172,11 +172,12 @@ def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Pa
         words = "".join(f"{word!r}, " for word in learned)
         wanted = f"{words}'text', 'text:PATH' of a text encoder, or the path of a saved geometry"
         raise DataError(f"objective.embedding{hint} must be {wanted}; {error}") from error
-    numbers = tuple(map(str, range(len(geometry.names))))
-    for number, (theirs, ours) in enumerate(zip(geometry.names, names or (), strict=False)):
-        if theirs != ours and numbers not in (geometry.names, names):
-            message = f"objective.embedding: label {number} is {theirs!r} in {path} and {ours!r} in the data"
-            raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
+    unnamed = tuple(map(str, range(len(geometry))))
+    if names is not None and len(names) == len(geometry) and unnamed not in (names, geometry.names):
+        for number, (theirs, ours) in enumerate(zip(geometry.names, names, strict=True)):
+            if theirs != ours:
+                message = f"objective.embedding: label {number} is {theirs!r} in {path} and {ours!r} in the data"
+                raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
     return geometry
 
 

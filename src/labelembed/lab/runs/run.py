@@ -80,6 +80,7 @@ def run_recipe(
     folder = RunFolder(out)
     if not options.overwrite and folder.state() == "finished" and _is_unchanged(recipe, folder, options):
         check_same_data(recipe, folder, data=data, reporter=reporter)
+        reporter.warn(f"{folder.path}: finished already, nothing to do")
         return folder.result()
     with locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop):
         try:
@@ -97,7 +98,10 @@ def _run(
 ) -> dict[str, Any]:
     has_begun = not options.overwrite and folder.state() != "empty"
     is_changed = has_begun and not _is_unchanged(recipe, folder, options)
-    if folder.state() == "finished" and has_begun and not is_changed:  # by the process that had the lock before
+    if has_begun and options.begin_only and folder.state() != "finished":
+        how, resume = "failed" if folder.result() else "has not finished", f"labelembed resume {folder.path}"
+        raise RunFolderError(f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite")
+    if has_begun and not is_changed and folder.state() == "finished":  # by the process that had the lock before
         return folder.result()
     task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
     if has_begun:
@@ -134,7 +138,8 @@ def _network(task: Task, folder: Path | None, *, dry_run: bool = False) -> Netwo
 
 def _is_unchanged(recipe: Recipe, folder: RunFolder, options: RunOptions) -> bool:
     """Returns whether a folder's run is of this recipe; refuses another one, except for changes that may be made."""
-    check_same_recipe(recipe, folder, may_change=options.change, way_out="choose another folder with --out")
+    way_out = f"choose another --out, or go on with a change: labelembed resume {folder.path} --set KEY=VALUE"
+    check_same_recipe(recipe, folder, may_change=options.change, way_out=way_out)
     return not options.change or not differences(recipe, folder)
 
 

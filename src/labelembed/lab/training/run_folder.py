@@ -101,7 +101,8 @@ class RunFolder:
     def write(self, name: str, content: dict[str, Any] | bytes) -> None:
         """Writes a file of the folder, whole or not at all: a mapping as JSON, or bytes."""
         path = self.path / name
-        path.parent.mkdir(exist_ok=True)
+        if path.parent != self.path:  # a run folder that was removed is not made anew
+            path.parent.mkdir(exist_ok=True)
         if isinstance(content, bytes):
             write_bytes(path, content)
         else:
