@@ -13,7 +13,6 @@ from labelembed.lab.errors import RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
 from labelembed.lab.runs.tuning import plan_tuning, tune
-from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_in_process import HerePool, make_runs_here
