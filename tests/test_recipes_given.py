@@ -166,7 +166,7 @@ def made_encoder(monkeypatch):
         asked.append((tuple(names), path))
         return torch.randn(len(names), 12, generator=torch.Generator().manual_seed(len(str(path))))
 
-    monkeypatch.setattr(embedding, "encode_names", encode)
+    monkeypatch.setattr(build, "encode_names", encode)
     build._encoded.cache_clear()
     yield asked
     build._encoded.cache_clear()

@@ -60,10 +60,11 @@ def preprocess(
         share = done / max(total, 1)
         shown.show(what, share, "", line=f"{what}: {share:.0%}")
 
-    splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
-    pairs = {name: files(f"--{name}", given) for name, given in splits.items()}
+    training = files("--train", train)
+    assert training is not None  # the option is required
+    more = {"validation": files("--validation", validation), "test": files("--test", test)}
     with Shown().watching() as shown:
-        corpus = make_corpus(**pairs, out=out, settings=chosen, overwrite=overwrite, progress=show)
+        corpus = make_corpus(train=training, **more, out=out, settings=chosen, overwrite=overwrite, progress=show)
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
     for line in _summary(corpus):

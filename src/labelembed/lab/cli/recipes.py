@@ -125,7 +125,7 @@ def check(
     for note in facts["notes"]:
         typer.echo(f"  note        {note}")
     if features is not None:
-        typer.echo(f"  features    about {duration(features[1])} for {features[0]:,} pictures, once, then from the cache")
+        typer.echo(f"  features    about {duration(features[1])} for {features[0]:,} pictures, then in the cache")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
     typer.echo(f"  one run     about {duration(seconds)} on one thread")

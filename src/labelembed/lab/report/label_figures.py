@@ -49,7 +49,6 @@ def label_figure(
     *,
     groups: Sequence[str] | None = None,
     key: str = "labels",
-    method: str = "average",
 ) -> Figure:
     """Returns the tree of labels, a label a line, and beside it squares in the order of the tree.
 
@@ -59,13 +58,12 @@ def label_figure(
         panels: The squares; none: the tree alone.
         groups: The group of each label, which colours it, and the branches whose labels are all of one group.
         key: Begins every id in the SVG.
-        method: How groups of labels join.
     """
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
 
     count = min(len(names), MOST_DRAWN)
-    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), method)
+    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), "average")
     order = hierarchy.leaves_list(joined).tolist()
     shown = [short_label(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
     letters, row = (9.0, 0.23) if count <= 20 else (7.5, 0.16) if count <= _NAMED_COLUMNS else (6.5, 0.125)
@@ -130,19 +128,16 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
     axes.imshow(blocks, cmap=grey, vmin=0, vmax=full, extent=extent, interpolation="none", aspect="auto")
 
 
-def export_geometry(
-    geometry: LabelGeometry, folder: Path, *, method: str = "average", groups: Sequence[str] | None = None
-) -> list[Path]:
+def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
     """Writes the tree, the tree beside the matrix (both as SVG and PDF), tree.json and distances.csv.
 
     Args:
         geometry: Two labels or more, at most `geometry.clustering.MOST_LABELS`; the first `MOST_DRAWN` are drawn.
         folder: Made where it is not there.
-        method: How groups of labels join.
         groups: The group of each label, which colours the tree.
 
     Raises:
-        ValueError: When the geometry is too large, or the method does not fit it.
+        ValueError: When the geometry is too large.
         RunFolderError: When a file cannot be written.
     """
     import pandas as pd
@@ -154,8 +149,8 @@ def export_geometry(
     table = pd.DataFrame(distances, columns=list(names))
     table.insert(0, "label", list(names), allow_duplicates=True)
     return [
-        *label_figure(names, distances, groups=groups, method=method, key="tree").save(folder),
-        *label_figure(names, distances, panels, groups=groups, method=method, key="matrix").save(folder),
+        *label_figure(names, distances, groups=groups, key="tree").save(folder),
+        *label_figure(names, distances, panels, groups=groups, key="matrix").save(folder),
         write_csv(table, folder / "distances.csv"),
     ]
 

@@ -23,7 +23,7 @@ from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import ClusterError, InterruptedTraining
@@ -280,7 +280,7 @@ class LocalPool:
             self._start(*self._waiting.popleft())
         ended: list[Ended] = []
         for sentinel in connection.wait(list(self._running), timeout=seconds) if self._running else ():
-            one = self._running.pop(sentinel)  # type: ignore[arg-type] - those that were given
+            one = self._running.pop(cast(int, sentinel))
             one.process.join()
             code = one.process.exitcode
             if code == 0:
