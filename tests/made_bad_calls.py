@@ -30,7 +30,7 @@ def write_bad_recipes():
         "epochs: 0\nbatch_size: ten\n",
         "nine": SMALLEST + "".join(f"wrong_{number}: 1\n" for number in range(9)),
         "tag": SMALLEST + "x: !!python/object/apply:os.system ['touch hacked']\n",
-        "arrays": SMALLEST.replace("data: digits", "data: arrays").replace("batch_size: 10", "batch_size: 4"),
+        "arrays": SMALLEST.replace("data: digits", "data: vectors").replace("batch_size: 10", "batch_size: 4"),
         "variants": SMALLEST + "comparison: {objectives: [one_hot, 'label_smoothing:smothing=0.2']}\n",
         "no_name": SMALLEST.replace("objective: one_hot", "objective: {bias: true}"),
         "key_1": SMALLEST + "1: 2\n",
@@ -130,7 +130,7 @@ def write_bad_inputs():
     write_image(Path("cut.png"), made_images(1)[0])
     Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:50])
     write_idx(Path("labels.idx"), np.arange(10, dtype=np.uint8))
-    Path("bad_groups.yaml").write_text("animals: [0, 1]\nthings: [1, 2]\n")
+    Path("bad_groups.json").write_text('{"animals": [0, 1], "things": [1, 2]}')
     Path("one.txt").write_text("a b\nc d\n")
     Path("three.txt").write_text("a b\nc d\ne f\n")
     Path("cut.gz").write_bytes(gzip.compress(b"\0\0\x08\x01")[:8])

@@ -84,5 +84,5 @@ def test_measures_at_a_temperature_are_those_of_the_divided_logits(temperature):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
+    with pytest.raises(ValueError, match="`temperature`"):
         classification_metrics([[1.0, 2.0]], [0], temperature=temperature)

@@ -1,19 +1,21 @@
-"""The metrics of one evaluation against their naive forms and scikit-learn's, limits, and bad input."""
+"""The metrics of one evaluation against their naive forms, limits, and bad input."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax
-from sklearn import metrics as sklearn_metrics
+from scipy.special import log_softmax, softmax
 
-from labelembed.metrics import binned_reliability, classification_metrics, fit_temperature
+from labelembed.metrics import binned_reliability, classification_metrics, fit_temperature, risk_coverage
 from tests.naive.metrics import (
+    naive_balanced_accuracy,
     naive_brier_score,
     naive_calibration_error,
+    naive_macro_f1,
     naive_negative_log_likelihood,
     naive_reliability,
+    naive_risk_coverage,
     naive_softmax_row,
     naive_top_k_error,
 )
@@ -49,15 +51,45 @@ def test_every_metric_equals_the_naive_one(seed):
             k = 5 if num_labels >= 10 else 2
             expected[f"top{k}_error"] = naive_top_k_error(logits, labels, k)
         predicted = logits.argmax(axis=1)
-        expected["macro_f1"] = sklearn_metrics.f1_score(labels, predicted, average="macro")
-        expected["balanced_accuracy"] = sklearn_metrics.recall_score(
-            labels, predicted, labels=np.unique(labels), average="macro"
-        )
-        assert measured == pytest.approx(expected, **EXACT)  # and no other: of three labels there is no top k
+        expected["macro_f1"] = naive_macro_f1(predicted.tolist(), labels.tolist())
+        expected["balanced_accuracy"] = naive_balanced_accuracy(predicted.tolist(), labels.tolist())
         confidence = [max(naive_softmax_row(row)) for row in logits]
+        curve = {name: value for name, value in measured.items() if "aurc" in name or "coverage" in name}
+        assert curve == pytest.approx(risk_coverage(softmax(logits, axis=1), labels), **EXACT)
+        assert measured == pytest.approx(expected | curve, **EXACT)  # and no other: of three labels there is no top k
         found = binned_reliability(predicted == labels, confidence, bins=bins)
         naive = np.array(naive_reliability(logits, labels, bins)).T
-        assert np.array(found) == pytest.approx(naive, nan_ok=True, **EXACT)
+        assert found == pytest.approx(naive, nan_ok=True, **EXACT)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 100])
+@pytest.mark.parametrize("count", [1, 2, 5, 7])
+def test_risk_coverage_equals_the_mean_over_all_orders_of_equal_confidences(count, levels):
+    random = np.random.default_rng(10 * count + levels)
+    top = 0.5 + random.integers(1, levels + 1, size=count) / (2 * levels + 1)
+    labels = random.integers(0, 2, size=count)
+    expected = naive_risk_coverage(labels.tolist(), top.tolist())  # class 0 is always predicted
+    assert risk_coverage(np.column_stack([top, 1 - top]), labels) == pytest.approx(expected, **EXACT)
+
+
+def test_risk_coverage_of_the_best_the_worst_and_no_ranking():
+    top = np.linspace(0.99, 0.51, 100)
+    probabilities = np.column_stack([top, 1 - top])
+    last, first = np.arange(100) >= 90, np.arange(100) < 10  # which ten are wrong
+    best = risk_coverage(probabilities, last.astype(int))
+    assert (best["excess_aurc"], best["error_at_80_coverage"], best["error_at_90_coverage"]) == (0, 0, 0)
+    assert best["error_at_95_coverage"] == 5 / 95
+    worst = risk_coverage(probabilities, first.astype(int))
+    assert worst["error_at_80_coverage"] == 10 / 80
+    assert best["aurc"] < 0.1 < worst["aurc"]
+    # One confidence for all: the error at any coverage is the error.
+    flat = risk_coverage(np.tile([0.6, 0.4], (100, 1)), last.astype(int))
+    assert (flat["aurc"], flat["error_at_80_coverage"]) == pytest.approx((0.1, 0.1))
+
+
+def test_risk_coverage_refuses_logits():
+    with pytest.raises(ValueError, match=r"`probabilities` must be in \[0, 1\], got -1\.0 to 2\.0"):
+        risk_coverage([[2.0, -1.0]], [0])
 
 
 def test_blocks_of_rows_leave_no_row_out():
@@ -73,8 +105,11 @@ def test_blocks_of_rows_leave_no_row_out():
     assert measured["brier"] == pytest.approx(squared, **EXACT)
 
 
+CURVE = ("aurc", "error_at_80_coverage", "error_at_90_coverage", "error_at_95_coverage")
 BEST = {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0, "macro_f1": 1.0, "balanced_accuracy": 1.0}
+BEST |= dict.fromkeys(CURVE, 0.0) | {"excess_aurc": 0.0}
 WORST = {"error": 1.0, "calibration_error": 1.0, "brier": 2.0, "macro_f1": 0.0, "balanced_accuracy": 0.0}
+WORST |= dict.fromkeys(CURVE, 1.0) | {"excess_aurc": 0.0}
 
 
 @pytest.mark.parametrize("num_labels", [2, 3, 7, 10, 29, 39])
@@ -83,7 +118,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
     # end. Both examples in one bin: |1 / 2 - 1 / C|.
     measured = classification_metrics(np.zeros((2, num_labels)), [0, 1], bins=num_labels)
     assert measured["calibration_error"] == abs(0.5 - 1 / num_labels)
-    assert binned_reliability([True], [1 / num_labels], bins=num_labels).count.tolist()[:2] == [1, 0]
+    assert binned_reliability([True], [1 / num_labels], bins=num_labels)[0].tolist()[:2] == [1, 0]
 
 
 def test_certain_probabilities_reach_the_ends_of_every_scale():
@@ -117,18 +152,18 @@ def test_other_number_types_and_tensors_are_measured_in_float64_and_not_changed(
     assert fit_temperature(tensor.requires_grad_(), places) == fit_temperature(logits, labels)
 
 
-@pytest.mark.parametrize("metric", [classification_metrics, fit_temperature])
+@pytest.mark.parametrize("metric", [classification_metrics, fit_temperature, risk_coverage])
 @pytest.mark.parametrize(
-    ("logits", "labels", "error", "message"),
+    ("logits", "labels", "error", "word"),
     [
-        (np.zeros((0, 3)), np.zeros(0, int), ValueError, r"neither empty, got \(0, 3\) and \(0,\)"),
-        (np.zeros((2, 3)), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], neither empty, got \(2, 3\) and \(3,\)"),
-        ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], ValueError, "finite maximum .* got nan in example 1"),
-        ([[-np.inf, -np.inf]], [0], ValueError, "got -inf in example 0"),
-        (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2, got -1 in example 1"),
-        (np.zeros((2, 3)), [True, False], TypeError, "`labels` must be integers, got dtype bool"),
+        (np.zeros((0, 3)), np.zeros(0, int), ValueError, r"\(0, 3\) and \(0,\)"),
+        (np.zeros((2, 3)), [0, 1, 2], ValueError, r"\(2, 3\) and \(3,\)"),
+        ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], ValueError, "nan in example 1"),
+        ([[-np.inf, -np.inf]], [0], ValueError, "-inf in example 0"),
+        (np.zeros((3, 3)), [0, -1, 3], ValueError, r"0\.\.2, got -1 in example 1"),
+        (np.zeros((2, 3)), [True, False], TypeError, "bool"),
     ],
 )
-def test_bad_arrays_are_refused(metric, logits, labels, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_arrays_are_refused(metric, logits, labels, error, word):
+    with pytest.raises(error, match=word):
         metric(logits, labels)

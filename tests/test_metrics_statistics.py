@@ -1,4 +1,4 @@
-"""What a few seeds can show: intervals, p values, Holm, the joint interval and Mantel, against hand and loops."""
+"""What a few seeds can show: intervals, p values, Holm, and the joint interval, against hand and loops."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from labelembed.metrics import holm, joint_interval, mantel_test, paired_by_seed, paired_comparison, summarise
+from labelembed.metrics import holm, joint_interval, paired_by_seed, paired_comparison, summarise
 from tests.naive.metrics import (
     naive_holm,
     naive_joint_interval,
-    naive_mantel_p,
     naive_mean,
     naive_power,
     naive_sign_flip_p,
@@ -127,31 +125,32 @@ def test_holm_equals_the_naive_one_in_any_order(seed):
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "word"),
     [
-        ([], r"must be a sequence of one value a seed, got shape \(0,\)"),
-        ([[1.0, 2.0]], r"must be a sequence of one value a seed, got shape \(1, 2\)"),
-        ([1.0, math.nan], "must be finite, got nan at position 1"),
-        ([1.0, 2.0, -math.inf], "must be finite, got -inf at position 2"),
+        ([], r"\(0,\)"),
+        ([[1.0, 2.0]], r"\(1, 2\)"),
+        ([1.0, math.nan], "nan at position 1"),
+        ([1.0, 2.0, -math.inf], "-inf at position 2"),
     ],
 )
-def test_bad_values_are_refused(values, message):
-    with pytest.raises(ValueError, match="`values` " + message):
-        summarise(values)
-    with pytest.raises(ValueError, match="`values` " + message):
-        paired_comparison(values, [1.0])
-    with pytest.raises(ValueError, match="`baseline` " + message):
-        paired_comparison([1.0], values)
+def test_bad_values_are_refused(values, word):
+    for call, name in (
+        (lambda: summarise(values), "values"),
+        (lambda: paired_comparison(values, [1.0]), "values"),
+        (lambda: paired_comparison([1.0], values), "baseline"),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` .*{word}"):
+            call()
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="`values` and `baseline` must be of one length, got 3 and 2"):
+    with pytest.raises(ValueError, match="got 3 and 2"):
         paired_comparison([1.0, 2.0, 3.0], [1.0, 2.0])
     for confidence in (0.0, 1.0, 95, math.nan):
-        with pytest.raises(ValueError, match=rf"`confidence` must be in \(0, 1\), got {confidence}"):
+        with pytest.raises(ValueError, match=f"`confidence` .*{confidence}"):
             paired_comparison([1.0, 2.0], [0.0, 0.0], confidence=confidence)
     for p_value in (-0.1, 1.5, math.nan):
-        with pytest.raises(ValueError, match=rf"`p_values` must be in \[0, 1\] or None, got {p_value} at position 2"):
+        with pytest.raises(ValueError, match=f"`p_values` .*{p_value} at position 2"):
             holm([0.5, None, p_value])
 
 
@@ -195,44 +194,14 @@ def test_without_seeds_examples_or_variation_there_is_no_joint_interval(differen
 
 
 @pytest.mark.parametrize(
-    ("differences", "confidence", "message"),
+    ("differences", "confidence", "word"),
     [
-        ([1.0, 2.0], 0.95, r"must be \[seeds, examples\], got shape \(2,\)"),
-        (np.zeros((0, 4)), 0.95, r"got shape \(0, 4\)"),
-        ([[1.0, math.nan], [0.0, 1.0]], 0.95, "must be finite"),
-        ([[1.0, 2.0], [0.0, 1.0]], 95, r"`confidence` must be in \(0, 1\), got 95"),
+        ([1.0, 2.0], 0.95, r"\(2,\)"),
+        (np.zeros((0, 4)), 0.95, r"\(0, 4\)"),
+        ([[1.0, math.nan], [0.0, 1.0]], 0.95, "finite"),
+        ([[1.0, 2.0], [0.0, 1.0]], 95, "`confidence`"),
     ],
 )
-def test_joint_interval_refuses_bad_arguments(differences, confidence, message):
-    with pytest.raises(ValueError, match=message):
+def test_joint_interval_refuses_bad_arguments(differences, confidence, word):
+    with pytest.raises(ValueError, match=word):
         joint_interval(differences, confidence=confidence)
-
-
-def symmetric(values):
-    return (values + values.T) / 2
-
-
-@pytest.mark.parametrize("members", [3, 6, 7])
-@pytest.mark.parametrize("kind", ["unrelated", "alike", "opposite"])
-def test_mantel_p_equals_the_exact_one(members, kind):
-    random = np.random.default_rng(members)
-    first, noise = (symmetric(random.normal(1, 1, size=(members, members))) for _ in range(2))
-    # Whole numbers, many of them 0, as confusions are.
-    second = {"unrelated": noise, "alike": first, "opposite": 2 - first}[kind]
-    second = np.maximum(np.round(2 * second), 0)
-    found = mantel_test(first, second)
-    exact = naive_mantel_p(first.tolist(), second.tolist())
-    # All orders of up to six members; of seven 999: four standard deviations of a share, and the order given.
-    near = 1e-12 if members <= 6 else 4 * math.sqrt(exact * (1 - exact) / 999) + 2e-3
-    assert found.p_value == pytest.approx(exact, abs=near)
-    pairs = np.triu_indices(members, 1)
-    assert found.correlation == pytest.approx(stats.spearmanr(first[pairs], second[pairs]).statistic, **EXACT)
-    assert mantel_test(first, second) == found
-
-
-def test_mantel_without_a_relation_to_test():
-    assert np.isnan(mantel_test(np.ones((3, 3)), np.eye(3))).all()
-    with pytest.raises(ValueError, match=r"C >= 3, both the same, got \(2, 2\) and \(2, 2\)"):
-        mantel_test(np.eye(2), np.eye(2))
-    with pytest.raises(ValueError, match=r"got \(3, 3\) and \(4, 4\)"):
-        mantel_test(np.eye(3), np.eye(4))

@@ -40,9 +40,10 @@ def test_finished_runs_are_not_given_out_for_those_of_other_data(words, here):
     words = [*words, "--out", "out", *SHORT]
     succeed(*words, "--data", "first.csv")
     before = listing(here / "out")
-    for other in ("second.jsonl", "first.csv"):
-        if other == "first.csv":  # edited in place
-            write_csv(here / "first.csv", reviews(60, labels=OTHER), "review", "stars")
+    edited = [reviews(60, labels=OTHER), [(text.replace("the", "that"), label) for text, label in reviews(60)]]
+    for other, rows in [("second.jsonl", None), *(("first.csv", rows) for rows in edited)]:
+        if rows is not None:  # edited in place
+            write_csv(here / other, rows, "review", "stars")
         called = call(*words, "--data", other)
         assert (called.code, called.out) == (2, "")
         assert "other data" in called.err

@@ -62,7 +62,8 @@ def test_history_has_the_keys_and_units_of_the_contract(tmp_path):
         assert line["test"] is None  # measured once, at the end
     for rows, metrics in ((449, result["test"]), *((100, line["validation"]) for line in history)):
         ranked = {"error", "top5_error", "macro_f1", "balanced_accuracy"}
-        assert ranked | {"nll", "calibration_error", "brier"} == set(metrics)
+        curve = {"aurc", "excess_aurc", "error_at_80_coverage", "error_at_90_coverage", "error_at_95_coverage"}
+        assert ranked | curve | {"nll", "calibration_error", "brier"} == set(metrics)
         assert metrics["error"] * rows == pytest.approx(round(metrics["error"] * rows), abs=1e-9)
         assert 0 <= metrics["top5_error"] <= metrics["error"] <= 1
         assert 0 <= metrics["calibration_error"] <= 1

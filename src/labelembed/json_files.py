@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from labelembed.errors import DataError
+
 #: A file of more bytes is refused; the largest that is written holds the names of a million labels.
 MAXIMUM_BYTES = 2**26
 #: JSON of more values is refused: "[],[],[]" takes thirty times its length in memory, so that this is about 500 MB.
@@ -20,6 +22,18 @@ def read_json(path: Path) -> Any:
         ValueError: It is no JSON, too large, or nested too deeply; one line.
     """
     return parse_json(read_bounded(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Returns the object that a user's JSON file holds; raises DataError when it holds anything else."""
+    try:
+        mapping = read_json(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read as JSON ({reason})") from error
+    if not isinstance(mapping, dict) or not mapping:
+        raise DataError(f'{path}: must hold a JSON object {{"name": value, ...}}')
+    return mapping
 
 
 def read_bounded(path: Path) -> bytes:

@@ -62,6 +62,43 @@ def naive_calibration_error(logits, labels, bins):
     return math.fsum(count / rows * abs(accuracy - confidence) for count, confidence, accuracy in found if count)
 
 
+def naive_macro_f1(predicted, labels):
+    scores = []
+    for label in sorted({*predicted, *labels}):
+        hits = sum(a == b == label for a, b in zip(predicted, labels, strict=True))
+        scores.append(2 * hits / (list(predicted).count(label) + list(labels).count(label)))
+    return math.fsum(scores) / len(scores)
+
+
+def naive_balanced_accuracy(predicted, labels):
+    recalls = []
+    for label in sorted(set(labels)):
+        hits = sum(a == b == label for a, b in zip(predicted, labels, strict=True))
+        recalls.append(hits / list(labels).count(label))
+    return math.fsum(recalls) / len(recalls)
+
+
+def naive_risk_coverage(wrong, confidence):
+    """The risk-coverage curve as the mean over all orders that rank by confidence, ties in every order."""
+
+    def curve(order):
+        return [Fraction(sum(wrong[i] for i in order[:k]), k) for k in range(1, len(order) + 1)]
+
+    count = len(wrong)
+    ranked = [
+        order
+        for order in itertools.permutations(range(count))
+        if all(confidence[a] >= confidence[b] for a, b in itertools.pairwise(order))
+    ]
+    risk = [sum(risks) / len(ranked) for risks in zip(*map(curve, ranked), strict=True)]
+    best = curve(sorted(range(count), key=lambda i: wrong[i]))
+    found = {"aurc": float(sum(risk) / count), "excess_aurc": float(sum(risk) / count - sum(best) / count)}
+    for percent in (80, 90, 95):
+        kept = next(k for k in range(1, count + 1) if 100 * k >= percent * count)
+        found[f"error_at_{percent}_coverage"] = float(risk[kept - 1])
+    return found
+
+
 def naive_area_under_accuracy_curve(errors):
     area = 0.0
     for error in errors:
@@ -210,24 +247,3 @@ def naive_joint_interval(differences, confidence):
         # The degrees of freedom are no whole number, for which `naive_t_critical` has no form.
         halves.append(special.stdtrit(free, 0.5 + confidence / 2) * math.sqrt(square / (n * total)))
     return mean - max(halves), mean + max(halves)
-
-
-def naive_mantel_p(first, second):
-    """The exact two-sided p of Mantel's test, over all orders of the members."""
-    members = range(len(first))
-    pairs = [(i, j) for i in members for j in members if i < j]
-    ranks_of = [naive_ranks([table[i][j] for i, j in pairs]) for table in (first, second)]
-    ranks = dict(zip(pairs, ranks_of[0], strict=True))
-    middle = (len(pairs) + 1) / 2
-
-    def together(order):
-        placed = [ranks[min(order[i], order[j]), max(order[i], order[j])] for i, j in pairs]
-        return math.fsum((a - middle) * (b - middle) for a, b in zip(placed, ranks_of[1], strict=True))
-
-    observed = abs(together(list(members)))
-    found = [abs(together(order)) >= observed - 1e-9 for order in itertools.permutations(members)]
-    return sum(found) / len(found)
-
-
-def naive_ranks(values):
-    return [sum(value > less for less in values) + (sum(value == same for same in values) + 1) / 2 for value in values]

@@ -37,15 +37,13 @@ def naive_longest_common_subsequence(one, other):
 
 
 def naive_f1(common, of_hypothesis, of_reference):
-    """Returns (F1, precision, recall)."""
     precision = common / of_hypothesis if of_hypothesis else 0.0
     recall = common / of_reference if of_reference else 0.0
-    both = precision + recall
-    return (2 * precision * recall / both if both else 0.0), precision, recall
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def naive_sentence_rouge(hypothesis, reference, level):
-    """Returns {metric: (F1, precision, recall)} of one sentence and one reference."""
+    """Returns {metric: F1} of one sentence and one reference."""
     one, other = naive_tokens(hypothesis, level), naive_tokens(reference, level)
     found = {}
     for n in (1, 2):
@@ -57,16 +55,11 @@ def naive_sentence_rouge(hypothesis, reference, level):
 
 
 def naive_rouge(hypotheses, references, level):
-    """Returns {metric: (F1, precision, recall)}, means over the sentences, each by its best reference."""
+    """Returns {metric: F1}, means over the sentences, each by its best reference."""
     means = {}
     for name in ("rouge1", "rouge2", "rougeL"):
-        best_rows = []
+        best = []
         for row, hypothesis in enumerate(hypotheses):
-            best = None
-            for lines in references:
-                found = naive_sentence_rouge(hypothesis, lines[row], level)[name]
-                if best is None or found[0] > best[0]:
-                    best = found
-            best_rows.append(best)
-        means[name] = tuple(sum(row[place] for row in best_rows) / len(best_rows) for place in range(3))
+            best.append(max(naive_sentence_rouge(hypothesis, lines[row], level)[name] for lines in references))
+        means[name] = sum(best) / len(best)
     return means

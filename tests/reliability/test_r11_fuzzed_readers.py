@@ -143,8 +143,8 @@ READERS = {
         lambda at: load_recipe(str(at / "f.yaml")),
     ),
     "groups": (
-        one_file(lambda at: (at / "f.yaml").write_text("animals: [cat, dog]\nthings: [car, ship]\n")),
-        lambda at: read_hierarchy(at / "f.yaml", ("cat", "dog", "car", "ship")),
+        one_file(lambda at: (at / "f.json").write_text('{"animals": ["cat", "dog"], "things": ["car", "ship"]}')),
+        lambda at: read_hierarchy(at / "f.json", ("cat", "dog", "car", "ship")),
     ),
     "geometry": (
         one_file(lambda at: embedding_geometry("abcd").save(at / "f.safetensors")),

@@ -1,15 +1,20 @@
-"""What was learned about the labels: where they stand to each other, and how well that agrees with a reference.
+"""What was learned about the labels: how they relate, and how well that agrees with a reference.
 
-scipy is imported where it is used, not with the room.
+scipy is imported where it is used, not with the package.
 """
 
-from labelembed.geometry.agreement import AgreementResult, GroupAgreement, group_agreement, kendall_agreement
-from labelembed.geometry.clustering import leaf_order, linkage, to_json
-from labelembed.geometry.hierarchy import Hierarchy, read_hierarchy, shipped_hierarchies
+from labelembed.geometry.agreement import (
+    AgreementResult,
+    GroupAgreement,
+    Hierarchy,
+    group_agreement,
+    kendall_agreement,
+    read_hierarchy,
+    shipped_hierarchy,
+)
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
-from labelembed.geometry.projection import LabelMap, label_plane, multidimensional_scaling
-from labelembed.geometry.senses import read_senses, senses_for
-from labelembed.geometry.wordnet import WordNet
+from labelembed.geometry.projection import LabelMap, label_plane, leaf_order, linkage, multidimensional_scaling
+from labelembed.geometry.wordnet import WordNet, senses_for
 
 __all__ = [
     "AgreementResult",
@@ -26,8 +31,6 @@ __all__ = [
     "linkage",
     "multidimensional_scaling",
     "read_hierarchy",
-    "read_senses",
     "senses_for",
-    "shipped_hierarchies",
-    "to_json",
+    "shipped_hierarchy",
 ]

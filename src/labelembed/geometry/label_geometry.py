@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
-from labelembed.geometry.nearest import nearest_labels
 from labelembed.json_files import MAXIMUM_BYTES
+from labelembed.stable_topk import stable_topk
 from labelembed.tensor_files import require_header, with_sorted_header
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
 MOST_DECOMPOSED = 8_000
+# Scores held at once: in float64 64 MiB.
+_SCORES_AT_ONCE = 1 << 23
 
 
 class Neighbour(NamedTuple):
-    """One similar label; a larger `score` is more alike."""
+    """One similar label; a larger `score` is more similar."""
 
     name: str
     score: float
@@ -32,16 +35,15 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabelGeometry:
-    """The labels of a task and where they stand to each other.
+    """The labels of a task and how they relate: either `vectors` or `similarities`.
 
-    Exactly one of `vectors` and `similarities` is given. Similarities are logits: the softmax of row y is
-    the soft target of label y (Label Embedding Network, eq. 11 and 13), so that a saved geometry trains a
-    new model (eq. 17). Vectors are points whose distances say how alike two labels are (Learning with
-    Adaptive Labels, eq. 2).
+    The soft target of label y is softmax(S[y]) of similarities S (Label Embedding Network, eq. 11 and 13; with it a
+    saved geometry trains a new model, eq. 17), or softmax(-distances[y]) of vectors (Learning with Adaptive Labels,
+    eq. 2).
 
     Args:
         names: The labels' names, in the order of their indices; all different.
-        vectors: [C, D], one point a label.
+        vectors: [C, D], a point for each label.
         similarities: [C, C], row y the logits of label y's soft target.
         metric: How vectors are compared; similarities ignore it.
         source: Where it comes from, for people: an objective's name, a file.
@@ -66,35 +68,35 @@ class LabelGeometry:
     def __post_init__(self) -> None:
         if (self.vectors is None) == (self.similarities is None):
             raise ValueError("give exactly one of `vectors` and `similarities`")
-        table = self._table
-        names = tuple(str(name) for name in self.names)
+        table, names = self._table, tuple(str(name) for name in self.names)
         count = len(names)
-        if count == 0:
-            raise ValueError("a geometry needs one or more names")
-        if table.ndim != 2 or table.shape[0] != count:
-            raise ValueError(f"{count} names need a table [{count}, ...], got {list(table.shape)}")
+        if count == 0 or table.ndim != 2 or len(table) != count:
+            raise ValueError(f"`vectors` must be [C, D] and `names` [C], got {list(table.shape)} and {count} names")
         if self.similarities is not None and table.shape[1] != count:
-            raise ValueError(f"`similarities` must be square, got {list(table.shape)}")
-        if not torch.isfinite(table).all():
-            row = int((~torch.isfinite(table)).any(dim=1).nonzero()[0])
-            raise ValueError(f"the row of label {names[row]!r} holds a value that is not finite")
+            raise ValueError(f"`similarities` must be square [C, C], got {list(table.shape)}")
+        finite = torch.isfinite(table).all(dim=1)
+        if not finite.all():
+            raise ValueError(f"the row of label {names[int(finite.int().argmin())]!r} holds a value that is not finite")
         if self.metric not in ("euclidean", "cosine"):
             raise ValueError(f"`metric` must be 'euclidean' or 'cosine', got {self.metric!r}")
         positions = {name: index for index, name in enumerate(names)}
         if len(positions) != count:
-            double = next(name for index, name in enumerate(names) if positions[name] != index)
-            raise ValueError(f"the name {double!r} stands for more than one label")
+            repeated = next(name for index, name in enumerate(names) if positions[name] != index)
+            raise ValueError(f"the name {repeated!r} stands for more than one label")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "_positions", positions)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def position(self, label: str | int) -> int:
-        """Returns the index of a label given by name, or by index where no label has that name.
+    @property
+    def _table(self) -> Tensor:
+        table = self.vectors if self.vectors is not None else self.similarities
+        assert table is not None  # checked by `__post_init__`
+        return table
 
-        Of a vocabulary of subwords a whole word is found by its name alone: ``"homme"`` is ``"▁homme"`` where no
-        label is called ``"homme"``.
+    def position(self, label: str | int) -> int:
+        """Returns the index of a label given by name, by index, or by the word of a subword (``homme``: ``▁homme``).
 
         Raises:
             KeyError: When there is no such label; the message names the nearest.
@@ -109,66 +111,70 @@ class LabelGeometry:
         raise KeyError(f"no label {str(label)!r}{nearest(str(label), self.names)}; there are {len(self)}: {few}")
 
     def select(self, labels: Iterable[str | int]) -> Self:
-        """Returns the geometry of some of the labels, given by name or index, in the order given.
-
-        Raises:
-            KeyError: When there is no such label.
-        """
+        """Returns the geometry of some labels, given as to `position`, in the order given."""
         chosen = [self.position(label) for label in labels]
         return replace(
             self,
-            names=tuple(self.names[position] for position in chosen),
+            names=tuple(self.names[index] for index in chosen),
             vectors=None if self.vectors is None else self.vectors[chosen],
             similarities=None if self.similarities is None else self.similarities[chosen][:, chosen],
         )
 
     def neighbours(self, label: str | int, k: int = 5) -> list[Neighbour]:
-        """Returns the `k` labels most like `label`, itself left out, most alike first.
+        """Returns the `k` labels most similar to `label` (see `position`), without itself, the most similar first.
 
-        The score is the probability that `label`'s soft target gives to the other (similarities), minus
-        the Euclidean distance, or the cosine (vectors).
+        The score is the probability that `label`'s soft target gives to the other (similarities), minus the Euclidean
+        distance, or the cosine (vectors); see `score_unit`.
         """
-        (found,) = self.neighbours_of([label], k).values()
-        return found
+        return next(iter(self.neighbours_of([label], k).values()))
 
     def neighbours_of(self, labels: Iterable[str | int], k: int = 5) -> dict[str, list[Neighbour]]:
-        """Returns the `neighbours` of several labels by name, in the order given; for many faster than one by one.
-
-        Raises:
-            KeyError: When there is no such label.
-        """
-        positions = [self.position(label) for label in labels]
-        kind = self.metric if self.similarities is None else "similarities"
-        places, scores = nearest_labels(self._table, positions, k, kind=kind)
+        """Returns the `neighbours` of several labels by name, in the order given; faster than one by one."""
+        asked = [self.position(label) for label in labels]
+        indices, scores = self.nearest(asked, k)
         return {
-            self.names[position]: [Neighbour(self.names[place], score) for place, score in zip(*near, strict=True)]
-            for position, *near in zip(positions, places.tolist(), scores.tolist(), strict=True)
+            self.names[index]: [Neighbour(self.names[other], score) for other, score in zip(*near, strict=True)]
+            for index, *near in zip(asked, indices.tolist(), scores.tolist(), strict=True)
         }
 
-    def all_neighbours(self, k: int = 5) -> dict[str, list[Neighbour]]:
-        """Returns the `neighbours` of every label by name; no table [C, C] is made."""
-        return self.neighbours_of(self.names, k)
+    def nearest(self, labels: Sequence[int], k: int, *, approximate: bool = False) -> tuple[Tensor, Tensor]:
+        """Returns the indices and the scores (float64) of the `neighbours` of n labels, [n, min(k, C - 1)] each.
 
-    @property
-    def _table(self) -> Tensor:
-        table = self.vectors if self.vectors is not None else self.similarities
-        assert table is not None  # as `__post_init__` holds
-        return table
+        No table [C, C] is made. Equal scores come in the order of the labels, unless `approximate`.
 
-    @property
-    def score_unit(self) -> str:
-        """What the scores of `neighbours` are, in words."""
+        Args:
+            labels: [n], indices of labels.
+            k: How many others of each.
+            approximate: Use float32 and matrix products: several times as fast for tens of thousands of vectors, right
+                to about six digits of the largest score.
+        """
+        k = min(max(k, 0), len(self) - 1)
+        best = [(torch.empty(0, k, dtype=torch.int64), torch.empty(0, k, dtype=torch.float64))]
+        table = self._table.detach().cpu()
+        if self.similarities is None:
+            table = table.to(torch.float32 if approximate else torch.float64)
+            if self.metric == "cosine":
+                table = F.normalize(table, dim=1)
+            elif approximate:
+                table = table - table.mean(dim=0)  # far from the origin matrix products lose digits
+        for rows in torch.split(torch.as_tensor(labels, dtype=torch.int64), max(1, _SCORES_AT_ONCE // len(table))):
+            scores = self._scores(table, rows, approximate)
+            scores[torch.arange(len(rows)), rows] = -torch.inf  # no label is a neighbour of itself
+            values, indices = scores.topk(k, dim=1) if approximate else stable_topk(scores, k)
+            best.append((indices.clone(), values.double().clone()))  # topk's results keep the whole block in memory
+        all_indices, all_values = zip(*best, strict=True)
+        return torch.cat(all_indices), torch.cat(all_values)
+
+    def _scores(self, table: Tensor, rows: Tensor, approximate: bool) -> Tensor:
+        """Returns the scores [n, C] of some labels with all labels."""
         if self.similarities is not None:
-            return "probability in the label's soft target"
-        kind = "minus the Euclidean distance between" if self.metric == "euclidean" else "cosine of"
-        return f"{kind} {self._points}"
-
-    @property
-    def distance_unit(self) -> str:
-        """What `distances` are, in words."""
-        if self.similarities is not None:
-            return "Euclidean distance between the labels as points of their scaled similarities"
-        return f"{'Euclidean distance between' if self.metric == 'euclidean' else '1 - cosine of'} {self._points}"
+            return table[rows].double().softmax(dim=1)
+        if self.metric == "cosine":
+            cosines = table[rows] @ table.T
+            # The last digit of a product depends on the size of the block, and equal vectors must score equally.
+            return cosines if approximate else cosines.round_(decimals=12)
+        mode = "use_mm_for_euclid_dist" if approximate else "donot_use_mm_for_euclid_dist"
+        return -torch.cdist(table[rows], table, compute_mode=mode)
 
     @property
     def is_class_means(self) -> bool:
@@ -176,19 +182,19 @@ class LabelGeometry:
         return self.source.endswith("class means")
 
     @property
-    def _points(self) -> str:
-        return "class means" if self.is_class_means else "label vectors"
+    def score_unit(self) -> str:
+        """What the scores of `neighbours` are, in words."""
+        if self.similarities is not None:
+            return "probability in the label's soft target"
+        kind = "minus the Euclidean distance between" if self.metric == "euclidean" else "cosine of"
+        return f"{kind} {'class means' if self.is_class_means else 'label vectors'}"
 
     def soft_targets(self) -> Tensor:
-        """Returns [C, C], row y the soft target of label y; rows sum to 1.
-
-        Softmax of the similarities (Label Embedding Network, eq. 13), or of minus the distances of the
-        vectors (Learning with Adaptive Labels, eq. 2).
-        """
+        """Returns [C, C], row y the soft target of label y; rows sum to 1."""
         return self.logits().softmax(dim=1)
 
     def logits(self) -> Tensor:
-        """Returns [C, C] float32, the logits of `soft_targets`."""
+        """Returns [C, C] float32, the logits of `soft_targets`: the similarities, or minus the distances."""
         if self.similarities is not None:
             return self.similarities.float()
         return -self.distances().float()
@@ -196,41 +202,30 @@ class LabelGeometry:
     def distances(self) -> Tensor:
         """Returns [C, C] float64 distances between labels, symmetric with a zero diagonal.
 
-        Vectors: Euclidean, or 1 - cosine. Similarities: Learning with Adaptive Labels' way with a label
-        embedding E: symmetrise, scale to [0, 1], eigendecompose to V L V^T, and take the Euclidean
-        distances between the rows of V sqrt(max(L, 0)).
+        Of vectors: Euclidean, or 1 - cosine. Of similarities, as Yu, Verma (2022) do with a label embedding: those of
+        the rows of V sqrt(max(L, 0)), where V L V^T are the similarities, symmetrised and scaled to [0, 1].
 
         Raises:
             ValueError: For similarities of more than `MOST_DECOMPOSED` labels.
         """
+        points = self._table.double()
         if self.similarities is not None:
             if len(self) > MOST_DECOMPOSED:
-                raise ValueError(
-                    f"distances of similarities need an eigendecomposition, too large for {len(self):,} labels "
-                    f"(at most {MOST_DECOMPOSED:,}); take some of them: geometry.select(range({MOST_DECOMPOSED}))"
-                )
-            symmetric = self.similarities.double()
-            symmetric = (symmetric + symmetric.T) / 2
-            low, high = symmetric.min(), symmetric.max()
-            scaled = (symmetric - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)
-            values, eigenvectors = torch.linalg.eigh(scaled)
+                what = f"similarities of {len(self):,} labels are too many to decompose (at most {MOST_DECOMPOSED:,})"
+                raise ValueError(f"{what}; take some: geometry.select(range({MOST_DECOMPOSED}))")
+            symmetric = (points + points.T) / 2
+            low, high = symmetric.aminmax()
+            values, eigenvectors = torch.linalg.eigh((symmetric - low) / (high - low).clamp_min(1e-300))
             points = eigenvectors * values.clamp_min(0).sqrt()
-        else:
-            points = self._table.double()
-            if self.metric == "cosine":
-                unit = torch.nn.functional.normalize(points, dim=1)
-                # Rounding makes the cosine of equal directions a little more than 1.
-                return self._symmetric((1 - unit @ unit.T).clamp_min(0))
-        # The exact form, not the one by inner products, whose rounding shows between close labels.
-        return self._symmetric(torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist"))
-
-    @staticmethod
-    def _symmetric(distances: Tensor) -> Tensor:
+        if self.similarities is None and self.metric == "cosine":
+            unit = F.normalize(points, dim=1)
+            distances = (1 - unit @ unit.T).clamp_min(0)  # rounding makes a cosine a little more than 1
+        else:  # by differences: the rounding of matrix products shows between close labels
+            distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
         return (distances + distances.T).fill_diagonal_(0) / 2
 
     def to_bytes(self) -> bytes:
-        """Returns the safetensors form that `save` writes."""
-        kind = "similarities" if self.similarities is not None else "vectors"
+        """Returns the safetensors file that `save` writes."""
         about = {
             "format": "labelembed.label_geometry",
             "version": str(FORMAT_VERSION),
@@ -238,7 +233,8 @@ class LabelGeometry:
             "metric": self.metric,
             "source": self.source,
         }
-        return with_sorted_header(bytes(save({kind: self._table.detach().cpu().contiguous()}, metadata=about)))
+        key = "similarities" if self.similarities is not None else "vectors"
+        return with_sorted_header(bytes(save({key: self._table.detach().cpu().contiguous()}, metadata=about)))
 
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file; returns its path."""
@@ -257,11 +253,11 @@ class LabelGeometry:
         if not path.is_file():
             raise DataError(f"{path}: no such file; a label geometry is a .safetensors file that a run leaves")
         try:
-            require_header(path, most=MAXIMUM_BYTES)  # the names of all labels stand in it
+            require_header(path, most=MAXIMUM_BYTES)  # it holds the names of all labels
             with safe_open(path, framework="pt") as file:
                 about: dict[str, Any] = file.metadata() or {}
                 tables = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        except Exception as error:  # what a header can say makes the reader raise nearly anything
+        except Exception as error:  # a damaged header makes the reader raise nearly anything
             raise DataError(f"{path}: damaged, or no safetensors file ({str(error)[:300]})") from error
         if about.get("format") != "labelembed.label_geometry":
             raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {sorted(tables)[:5]!r:.400})")

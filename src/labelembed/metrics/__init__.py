@@ -1,31 +1,16 @@
-"""Arrays and texts in, numbers out: errors and calibration, speed of learning, statistics over seeds, BLEU and ROUGE.
-
-All errors, accuracies and probabilities are fractions in [0, 1]; per cent is a matter of printing.
-"""
-
-from __future__ import annotations
+"""Arrays and texts in, numbers out. All errors, accuracies and probabilities are fractions in [0, 1]."""
 
 from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
-from labelembed.metrics.classification import ReliabilityBins, binned_reliability, classification_metrics
+from labelembed.metrics.classification import binned_reliability, classification_metrics, risk_coverage
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
-from labelembed.metrics.mantel import MantelTest, mantel_test
 from labelembed.metrics.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
-from labelembed.metrics.statistics import (
-    PairedComparison,
-    Summary,
-    holm,
-    paired_by_seed,
-    paired_comparison,
-    summarise,
-)
+from labelembed.metrics.statistics import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
 from labelembed.metrics.text import TextScore, bleu, chrf, rouge
 
 __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
     "JointInterval",
-    "MantelTest",
     "PairedComparison",
-    "ReliabilityBins",
     "Summary",
     "TextScore",
     "area_under_accuracy_curve",
@@ -39,9 +24,9 @@ __all__ = [
     "holm",
     "is_extreme_temperature",
     "joint_interval",
-    "mantel_test",
     "paired_by_seed",
     "paired_comparison",
+    "risk_coverage",
     "rouge",
     "summarise",
 ]

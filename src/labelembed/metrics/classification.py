@@ -1,175 +1,174 @@
-"""What a classifier's logits are worth: errors, F1, likelihood, Brier score, calibration.
+"""What a classifier's logits are worth: errors, F1, likelihood, Brier score, calibration, risk and coverage.
 
-The functions take ``logits [N, C]``, whose softmax are the predicted probabilities, and ``labels [N]``: anything that
-`numpy.asarray` reads, or tensors of any device and precision. All is computed in float64, by blocks of examples, so
-that 50,000 examples of 1,000 labels need no float64 copy of the whole.
-
-They are plain numpy, for scikit-learn's functions take five to eight times as long for one evaluation, `log_loss` cuts
-every loss off at 36 nats, and `top_k_accuracy_score` orders equal logits the other way round than `numpy.argmax`.
+Arguments are anything that `numpy.asarray` reads, or tensors of any device and precision. All is computed in float64,
+by blocks of examples, so that 50,000 examples of 1,000 labels need no float64 copy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Numbers in one block of examples: half a megabyte of float64 stays in a core's cache.
-_BLOCK_NUMBERS = 1 << 16
-
-
-class ReliabilityBins(NamedTuple):
-    """A reliability diagram: the examples sorted by their top probability into bins of equal width.
-
-    Bin b of M holds the top probabilities in (b / M, (b + 1) / M].
-
-    Attributes:
-        count: Examples in each bin ``[bins]``.
-        confidence: Mean top probability in each bin ``[bins]``; nan where the bin is empty.
-        accuracy: Fraction of right predictions in each bin ``[bins]``; nan where the bin is empty.
-    """
-
-    count: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
+_BLOCK_NUMBERS = 1 << 16  # half a megabyte of float64 stays in a core's cache
 
 
 def classification_metrics(
     logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0
 ) -> dict[str, float]:
-    """Returns all metrics of one evaluation, with a single pass of the softmax.
+    """Returns all metrics of one evaluation, with a single pass of the softmax p.
 
-    - ``error``: fraction of examples whose highest logit is not the label's. Equal logits are ordered by label number,
-      lowest first, as with `numpy.argmax`.
-    - ``top5_error`` (C >= 10) or ``top2_error`` (4 <= C <= 9): fraction of examples whose label is not among the 5 or 2
-      highest logits. With fewer labels it says little and is left out.
-    - ``nll``: mean of ``-log softmax(logits)[label]``, in nats; infinite if a label's logit is minus infinity.
+    - ``error``: fraction of examples whose highest logit is not the label's; of equal logits the lowest label counts.
+    - ``top5_error`` (C >= 10) or ``top2_error`` (4 <= C <= 9): whose label is not among the 5 or 2 highest logits.
+    - ``nll``: mean of ``-log p[label]``, in nats; infinite if a label's logit is minus infinity.
     - ``calibration_error``: ECE, ``sum_b count_b / N |accuracy_b - confidence_b|``, see `binned_reliability`.
     - ``brier``: mean of ``sum_c (p_c - [c = label])^2``, in [0, 2] (Brier 1950).
-    - ``macro_f1``: mean over labels of the F1 of each, ``2 right / (examples + predictions)``; labels that are neither
-      true nor predicted for any example do not count, as in scikit-learn.
-    - ``balanced_accuracy``: mean over the labels that have examples of the fraction that is predicted rightly.
+    - ``macro_f1``: mean of ``2 correct / (examples + predictions)`` over the labels that are true or predicted.
+    - ``balanced_accuracy``: mean of ``correct / examples`` over the labels that have examples.
+    - ``aurc`` and the others of `risk_coverage`.
 
     Args:
-        logits: Scores ``[N, C]``.
-        labels: True classes ``[N]``, integers in 0..C-1.
+        logits: Scores [N, C].
+        labels: True classes [N], integers in 0..C-1.
         bins: Number of bins of the ECE.
-        temperature: What the logits are divided by before the softmax, see `fit_temperature`. Which label is predicted
-            comes from the logits as they are, so that no rounding moves it.
-
-    Returns:
-        The metrics by name; errors, F1, accuracy and ECE are fractions in [0, 1].
+        temperature: What the logits are divided by before the softmax, see `fit_temperature`.
 
     Raises:
-        ValueError: If `bins` is less than 1 or `temperature` is not above 0 and finite; for empty arrays, shapes that
-            do not fit, labels outside 0..C-1, and an example whose largest logit is not finite (minus infinity for
-            single labels is allowed: they have probability 0).
+        ValueError: If `bins` or `temperature` is out of range; for empty arrays, shapes that do not fit, labels outside
+            0..C-1, and an example whose largest logit is not finite (others may be minus infinity).
         TypeError: If the labels are not integers.
 
     Example:
-        >>> measured = classification_metrics([[0.0, 0.0], [9.0, -999.0]], [0, 0])
-        >>> list(measured)
-        ['error', 'nll', 'calibration_error', 'brier', 'macro_f1', 'balanced_accuracy']
-        >>> measured["error"], round(measured["nll"], 3), measured["calibration_error"], measured["brier"]
+        >>> metrics = classification_metrics([[0.0, 0.0], [9.0, -999.0]], [0, 0])
+        >>> metrics["error"], round(metrics["nll"], 3), metrics["calibration_error"], metrics["brier"]
         (0.0, 0.347, 0.25, 0.25)
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"`temperature` must be a finite number > 0, got {temperature!r}")
     scores, truth, predicted = checked_examples(logits, labels)
     num_labels = scores.shape[1]
-    blocks = [_example_scores(scores[block], truth[block], temperature) for block in blocks_of_examples(scores)]
+    blocks = [_example_scores(scores[at], shifted / temperature, truth[at]) for at, shifted in shifted_blocks(scores)]
     ranks, loss, confidence, brier = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    measured = {"error": float(np.count_nonzero(ranks) / len(truth))}
+    correct = ranks == 0
+    metrics = {"error": float(np.mean(~correct))}
     if num_labels >= 4:
         k = 5 if num_labels >= 10 else 2
-        measured[f"top{k}_error"] = float(np.count_nonzero(ranks >= k) / len(truth))
-    right = ranks == 0
-    bins_found = binned_reliability(right, confidence, bins=bins)
-    gap = np.abs(bins_found.accuracy - bins_found.confidence)
-    measured["nll"] = float(loss.mean())
-    measured["calibration_error"] = float(np.nansum(bins_found.count * gap) / len(truth))
-    measured["brier"] = float(brier.mean())
-    examples, predictions, hits = (
-        np.bincount(which, minlength=num_labels) for which in (truth, predicted, truth[right])
-    )
+        metrics[f"top{k}_error"] = float(np.mean(ranks >= k))
+    sizes, mean_confidence, accuracy = binned_reliability(correct, confidence, bins=bins)
+    examples, predictions, hits = (np.bincount(of, minlength=num_labels) for of in (truth, predicted, truth[correct]))
     present, seen = examples > 0, examples + predictions > 0
-    measured["macro_f1"] = float(np.mean(2 * hits[seen] / (examples + predictions)[seen]))
-    measured["balanced_accuracy"] = float(np.mean(hits[present] / examples[present]))
-    return measured
+    return metrics | {
+        "nll": float(loss.mean()),
+        "calibration_error": float(np.nansum(sizes * np.abs(accuracy - mean_confidence)) / len(truth)),
+        "brier": float(brier.mean()),
+        "macro_f1": float(np.mean(2 * hits[seen] / (examples + predictions)[seen])),
+        "balanced_accuracy": float(np.mean(hits[present] / examples[present])),
+        **_risk_coverage(correct, confidence),
+    }
 
 
-def binned_reliability(right: ArrayLike, confidence: ArrayLike, *, bins: int = 15) -> ReliabilityBins:
-    """Returns confidence and accuracy of the examples, in bins of equal width of the top probability.
+def binned_reliability(correct: ArrayLike, confidence: ArrayLike, *, bins: int = 15) -> NDArray[np.float64]:
+    """Returns a reliability diagram [3, M]: examples, mean confidence and accuracy in each bin; nan where it is empty.
+
+    Bin b of M has the confidences in (b / M, (b + 1) / M] (Guo et al. 2017, equations 1 to 3).
 
     Args:
-        right: Whether each prediction is right ``[N]``.
-        confidence: Top probabilities ``[N]``, in (0, 1].
-        bins: Number of bins M; bin b is open on the left and closed on the right, (b / M, (b + 1) / M].
-
-    Raises:
-        ValueError: If `bins` is less than 1.
+        correct: Whether each prediction is correct [N].
+        confidence: Top probabilities [N], in (0, 1].
+        bins: Number of bins M, at least 1.
 
     Example:
-        >>> binned_reliability([True, False], [0.5, 1.0], bins=2).accuracy.tolist()
-        [1.0, 0.0]
-
-    Reference:
-        Guo et al. (2017), On calibration of modern neural networks, equations 1 to 3.
+        >>> binned_reliability([True, False], [0.5, 1.0], bins=2).tolist()
+        [[1.0, 1.0], [0.5, 1.0], [1.0, 0.0]]
     """
     if not (isinstance(bins, (int, np.integer)) and bins >= 1):
         raise ValueError(f"`bins` must be a whole number of at least 1, got {bins!r}")
-    correct, top = np.asarray(right, dtype=np.bool_), np.asarray(confidence, dtype=np.float64)
-    where = np.searchsorted(np.arange(1, bins) / bins, top, side="left")
-    count = np.bincount(where, minlength=bins)
-    occupied = np.where(count > 0, count, np.nan)
-    return ReliabilityBins(
-        count,
-        np.bincount(where, weights=top, minlength=bins) / occupied,
-        np.bincount(where, weights=correct, minlength=bins) / occupied,
-    )
+    hits, top = np.asarray(correct, dtype=np.bool_), np.asarray(confidence, dtype=np.float64)
+    index = np.searchsorted(np.arange(1, bins) / bins, top, side="left")
+    count = np.bincount(index, minlength=bins)
+    sums = [np.bincount(index, weights=values, minlength=bins) for values in (top, hits)]
+    return np.vstack([count, sums / np.where(count > 0, count, np.nan)])
+
+
+def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """Returns how the error falls when the least confident examples are left out.
+
+    Ranked by confidence, the largest probability, r_k is the error of the first k of N examples (coverage k / N); among
+    equal confidences the expectation over all their orders.
+
+    - ``aurc``: the area under the risk-coverage curve, ``sum_k r_k / N``.
+    - ``excess_aurc``: ``aurc`` less that of the best ranking, with every wrong example last.
+    - ``error_at_80_coverage``, and at 90 and 95 %: r_k at ``k = ceil(0.8 N)`` and so on.
+
+    Args:
+        probabilities: Predicted probabilities [N, C], in [0, 1].
+        labels: True classes [N], integers in 0..C-1.
+
+    Raises:
+        ValueError, TypeError: As `classification_metrics`.
+
+    Reference:
+        Geifman, Uziel, El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers.
+
+    Example:
+        >>> curve = risk_coverage([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], [1, 0, 1])  # the surest prediction is wrong
+        >>> round(curve["aurc"], 3), round(curve["excess_aurc"], 3), round(curve["error_at_80_coverage"], 3)
+        (0.611, 0.5, 0.333)
+    """
+    shares, truth, predicted = checked_examples(probabilities, labels, name="probabilities")
+    if shares.min() < 0 or shares.max() > 1:
+        raise ValueError(f"`probabilities` must be in [0, 1], got {shares.min()} to {shares.max()}")
+    return _risk_coverage(predicted == truth, shares.max(axis=1))
+
+
+def _risk_coverage(correct: NDArray[np.bool_], confidence: NDArray[np.floating]) -> dict[str, float]:
+    count = len(correct)
+    kept = np.arange(1, count + 1)
+    _, tied, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
+    errors = np.repeat(np.bincount(tied, weights=~correct) / sizes, sizes)  # expected, at each rank
+    risk = np.cumsum(errors) / kept
+    best = np.maximum(kept - np.count_nonzero(correct), 0) / kept
+    at = {f"error_at_{percent}_coverage": float(risk[-(-percent * count // 100) - 1]) for percent in (80, 90, 95)}
+    return {"aurc": float(risk.mean()), "excess_aurc": max(float((risk - best).mean()), 0.0)} | at
 
 
 def checked_examples(
-    logits: ArrayLike, labels: ArrayLike
+    logits: ArrayLike, labels: ArrayLike, *, name: str = "logits"
 ) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    """Returns logits ``[N, C]``, labels ``[N]`` and predicted labels ``[N]``; raises as `classification_metrics`."""
-    scores, given = _array(logits), _array(labels)
-    if scores.ndim != 2 or given.shape != scores.shape[:1] or scores.size == 0:
-        shapes = f"{scores.shape} and {given.shape}"
-        raise ValueError(f"`logits` and `labels` must be [N, C] and [N], neither empty, got {shapes}")
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"`labels` must be integers, got dtype {given.dtype}")
-    if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)
-    truth = given.astype(np.int64)
-    outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
-    if outside.size:
-        example = outside[0]
+    """Returns logits [N, C], labels [N] and predicted labels [N]; raises as `classification_metrics`."""
+    scores, truth = _array(logits), _array(labels)
+    if scores.ndim != 2 or truth.shape != scores.shape[:1] or scores.size == 0:
+        wanted = f"`{name}` and `labels` must be [N, C] and [N], neither empty"
+        raise ValueError(f"{wanted}, got {scores.shape} and {truth.shape}")
+    if truth.dtype.kind not in "iu":
+        raise TypeError(f"`labels` must be integers, got dtype {truth.dtype}")
+    scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
+    truth = truth.astype(np.int64)
+    outside = (truth < 0) | (truth >= scores.shape[1])
+    if outside.any():
+        example = outside.argmax()
         raise ValueError(f"`labels` must be in 0..{scores.shape[1] - 1}, got {truth[example]} in example {example}")
-    # One look at the largest logit finds all that has no softmax: nan, plus infinity, all minus infinity.
     predicted = scores.argmax(axis=1)
     largest = scores[np.arange(len(scores)), predicted]
-    broken = np.flatnonzero(~np.isfinite(largest))
-    if broken.size:
-        example = broken[0]
-        raise ValueError(
-            f"`logits` must have a finite maximum in every example, got {largest[example]} in example {example}"
-        )
+    # The largest shows all that has no softmax: nan, plus infinity, all minus infinity.
+    if not np.isfinite(largest).all():
+        example = np.isfinite(largest).argmin()
+        raise ValueError(f"`{name}` must have a finite maximum, got {largest[example]} in example {example}")
     return scores, truth, predicted
 
 
-def blocks_of_examples(scores: NDArray[np.floating]) -> Iterator[slice]:
-    """Returns the slices of examples to work through one after another."""
+def shifted_blocks(scores: NDArray[np.floating]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Yields which examples a block is of, and their scores in float64 less each example's largest."""
     size = max(1, _BLOCK_NUMBERS // scores.shape[1])
-    for start in range(0, len(scores), size):
-        yield slice(start, start + size)
+    for block in (slice(start, start + size) for start in range(0, len(scores), size)):
+        yield block, scores[block].astype(np.float64) - scores[block].max(axis=1, keepdims=True)
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """Returns what was given as an array; a tensor without its gradient, from its device, bfloat16 as float32."""
+    """Returns an array; of a tensor without its gradient, from its device, bfloat16 as float32."""
     if hasattr(values, "detach"):  # torch is not imported for this: reports do without it
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
@@ -177,16 +176,12 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _example_scores(
-    scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float
+    scores: NDArray[np.floating], shifted: NDArray[np.float64], truth: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns, each ``[n]``, the label's rank and -log p[label], the largest p and the Brier score of the softmax p.
-
-    The rank is how many labels stand before the right one in a stable sort, highest logit first.
-    """
+    """Returns, [n] each, the label's rank (from 0) and -log p[label], the largest p and the Brier score."""
     label = truth[:, None]
     own = np.take_along_axis(scores, label, axis=1)
     ranks = np.count_nonzero((scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < label)), axis=1)
-    shifted = (scores.astype(np.float64) - scores.max(axis=1, keepdims=True)) / temperature
     probability = np.exp(shifted)
     total = probability.sum(axis=1)
     loss = np.log(total) - np.take_along_axis(shifted, label, axis=1)[:, 0]

@@ -1,9 +1,8 @@
 """What a few seeds can show: spread, paired differences, exact p values and Holm's correction.
 
-Runs with the same seed start alike and see the same data, so what is compared is the difference of each
-pair. A handful of seeds is the rule. There an interval of bootstrap percentiles covers far too seldom (with
-8 seeds 87 % instead of 95 %); the paired t interval covers as often as it says. The p value comes from sign flips
-of the differences and needs no normal distribution. Intervals and p values are scipy's.
+Runs with the same seed start alike and see the same data, so what is compared is the difference of each pair. With a
+handful of seeds bootstrap percentiles cover far too seldom (with 8 seeds 87 % instead of 95 %); the paired t interval
+covers as often as it says, and the p value of sign flips needs no normal distribution.
 """
 
 from __future__ import annotations
@@ -28,13 +27,7 @@ _POWER = 0.80
 
 
 class Summary(NamedTuple):
-    """Mean and spread of one metric over seeds.
-
-    Attributes:
-        mean: The mean.
-        standard_deviation: With n - 1 in the denominator; nan for a single value.
-        n: How many values.
-    """
+    """Mean, standard deviation (n - 1 in the denominator; nan for a single value) and number of values of a metric."""
 
     mean: float
     standard_deviation: float
@@ -48,17 +41,14 @@ class PairedComparison(NamedTuple):
         n: Number of pairs.
         difference: Mean difference, method minus baseline.
         interval_low: Lower end of the paired t interval over seeds; nan for one pair, and where all pairs differ by
-            the same (equal runs, too): without a spread there is nothing to tell chance by.
+            the same: without a spread there is nothing to tell chance by.
         interval_high: Upper end of it.
         p_value: Two-sided p of the sign-flip test; None below 6 pairs, where it cannot fall below 0.05.
-        p_holm: `p_value` after Holm's correction. None until the caller, who knows all comparisons with the
-            baseline, sets it: ``comparison._replace(p_holm=corrected)``.
-        detectable: The smallest true difference, in absolute value, that a two-sided paired t test at 5 %
-            would find, with its sign, with a probability of 80 %, given this many pairs and this spread (in
-            standard deviations of the differences: 1.68 for 5 pairs, 1.16 for 8, 0.75 for 16); nan where there
-            is no interval.
-        joint: The interval over seeds and test examples. None until the caller, who has the outcome of each example,
-            sets it, and where there is none; see `joint_interval`.
+        p_holm: `p_value` after Holm's correction; None until the caller, who knows all comparisons, sets it.
+        detectable: The smallest true difference, in absolute value, that a two-sided paired t test at 5 % would find
+            with a probability of 80 %, given this many pairs and this spread (in standard deviations of the
+            differences: 1.68 for 5 pairs, 1.16 for 8, 0.75 for 16); nan where there is no interval.
+        joint: The `joint_interval` over seeds and test examples; None until the caller sets it, or without one.
     """
 
     n: int
@@ -72,16 +62,7 @@ class PairedComparison(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Returns mean, standard deviation (n - 1) and number of the values of one metric.
-
-    Args:
-        values: One finite value a seed ``[n]``.
-
-    Returns:
-        The summary, in the unit of the values; the standard deviation is nan for one value.
-
-    Raises:
-        ValueError: If there is no value, or one is not finite.
+    """Returns the summary of a metric's values, one a seed, at least one and finite.
 
     Example:
         >>> summarise([1.0, 2.0, 3.0])
@@ -96,24 +77,20 @@ def paired_comparison(
 ) -> PairedComparison:
     """Compares a method with a baseline over the same seeds, by their differences.
 
-    With d = values - baseline, mean m, standard deviation s: the interval is ``m ± t s / sqrt(n)`` with t
-    the quantile of Student's distribution with n - 1 degrees of freedom. It holds for near-normal
-    differences. The p value is the fraction of all 2^n ways to flip the signs of d whose mean is at least as
-    far from 0 as m, with equality up to rounding counted; above 16 pairs, of 65,535 random ways (always the
-    same) and the one observed. It holds if d is symmetric about 0 when there is no difference.
-    That no difference is shown does not say there is none: see ``detectable``.
+    With d = values - baseline, mean m, standard deviation s: the interval is ``m ± t s / sqrt(n)`` with t the quantile
+    of Student's distribution with n - 1 degrees of freedom, for near-normal differences. The p value is the fraction of
+    all 2^n ways to flip the signs of d whose mean is at least as far from 0 as m; above 16 pairs, of 65,535 random ways
+    (always the same) and the one observed (Fisher 1935, section 21). It needs a d that is symmetric about 0 when there
+    is no difference.
 
     Args:
-        values: The method's metric, one finite value a seed ``[n]``.
-        baseline: The baseline's, in the same order of seeds ``[n]`` (see `paired_by_seed`).
+        values: The method's metric, one finite value a seed [n].
+        baseline: The baseline's, in the same order of seeds [n] (see `paired_by_seed`).
         confidence: Probability with which the interval covers the true difference, in (0, 1).
 
-    Returns:
-        The comparison, in the unit of the values. Exchanging the two arguments mirrors it exactly.
-
     Raises:
-        ValueError: If there is no pair, the numbers of values differ, a value is not finite, or
-            `confidence` is not in (0, 1).
+        ValueError: If there is no pair, the numbers of values differ, a value is not finite, or `confidence` is not in
+            (0, 1).
 
     Example:
         >>> better = paired_comparison([3, 4, 5, 6, 7, 5], [1, 2, 2, 3, 5, 4])
@@ -121,9 +98,6 @@ def paired_comparison(
         (2.1666666666666665, 0.03125)
         >>> round(better.interval_low, 2), round(better.interval_high, 2), round(better.detectable, 2)
         (1.38, 2.96, 1.08)
-
-    Reference:
-        Fisher (1935), The design of experiments, section 21, for the sign-flip test.
     """
     ours, theirs = _finite("values", values), _finite("baseline", baseline)
     if len(ours) != len(theirs):
@@ -151,15 +125,7 @@ def paired_comparison(
 def paired_by_seed(
     values: Mapping[int, float], baseline: Mapping[int, float]
 ) -> tuple[list[float], list[float], list[int]]:
-    """Pairs two sets of runs by their seeds.
-
-    Args:
-        values: The method's metric by seed.
-        baseline: The baseline's metric by seed.
-
-    Returns:
-        The two metrics at the common seeds, in ascending order of seeds, and the seeds that only one side
-        has, ascending. Without a common seed the first two lists are empty.
+    """Returns two metrics at their common seeds, ascending, and the seeds that only one of them has.
 
     Example:
         >>> paired_by_seed({2: 0.2, 1: 0.1, 5: 0.5}, {1: 0.3, 2: 0.4, 7: 0.7})
@@ -171,25 +137,14 @@ def paired_by_seed(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns p values corrected for looking at several comparisons, by Holm's step-down method.
+    """Returns p values corrected for looking at several comparisons, by Holm's step-down method (Holm 1979).
 
-    The i-th smallest of m values becomes ``max over j <= i of min(1, (m - j + 1) p_j)``.
-
-    Args:
-        p_values: Values in [0, 1]; None where there is none, which stays None and is not counted in m.
-
-    Returns:
-        The corrected values, in the given order.
-
-    Raises:
-        ValueError: If a value is not in [0, 1].
+    The i-th smallest of m values becomes ``max over j <= i of min(1, (m - j + 1) p_j)``. None stays None and is not
+    counted in m; values outside [0, 1] raise ValueError.
 
     Example:
         >>> holm([0.01, None, 0.04, 0.03])
         [0.03, None, 0.06, 0.06]
-
-    Reference:
-        Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     for position, p_value in enumerate(p_values):
         if p_value is not None and not 0 <= p_value <= 1:
@@ -234,11 +189,8 @@ def _sign_flip_p(differences: NDArray[np.float64], rounding: float) -> float:
 def detectable_shift(degrees: float) -> float:
     """Returns the true mean, in its standard errors, that a two-sided t test at 5 % shows with a probability of 80 %.
 
-    Args:
-        degrees: Degrees of freedom of the standard error; Satterthwaite's may be a fraction. Fewer than 1 count as 1.
-
-    Returns:
-        16.3 for one degree of freedom, 3.3 for seven; 2.8 for very many.
+    16.3 for one degree of freedom of the standard error (Satterthwaite's may be a fraction), 3.3 for seven, 2.8 for
+    very many.
     """
     from scipy import optimize, stats
 

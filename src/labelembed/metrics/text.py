@@ -1,218 +1,137 @@
-"""BLEU and chrF as sacrebleu computes them, with its signature, and ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004)."""
+"""BLEU and chrF as sacrebleu computes them, with its signature, and ROUGE-1, ROUGE-2 and ROUGE-L.
+
+Hypotheses are texts [N], one a sentence; references are a list of such lists, one for each set of references.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from labelembed.errors import ArgumentErrors, DataError
 
-Tokenizer = Literal["13a", "none", "zh", "char", "intl"]
-#: sacrebleu has more, which download a model or need a further package.
-TOKENIZERS = ("13a", "none", "zh", "char", "intl")
-LEVELS = ("word", "character")
-
-# F1, precision (the share of the hypothesis that the reference has) and recall (the reverse) of two texts.
-Overlap = tuple[float, float, float]
+Texts = Sequence[str]
+Tokenizer = Literal["13a", "none", "zh", "char", "intl"]  # sacrebleu's others download models or need packages
+Level = Literal["word", "character"]
 
 
 class TextScore(NamedTuple):
-    """What one metric says of a text.
-
-    Attributes:
-        value: The score, a fraction in [0, 1]; publications print it times 100.
-        signature: Every choice that the value depends on, in a form to be printed beside it.
-        details: The parts of the value, by name: fractions where they are shares, counts where they are counts.
-    """
+    """A score in [0, 1] (publications print it times 100), every choice that it depends on, and its parts by name."""
 
     value: float
     signature: str
     details: dict[str, float]
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: Tokenizer = "13a") -> TextScore:
-    """Returns the BLEU of a corpus, by sacrebleu.
+def bleu(hypotheses: Texts, references: Sequence[Texts], *, tokenize: Tokenizer = "13a") -> TextScore:
+    """Returns the BLEU of a corpus by sacrebleu (Post 2018); `details` has the brevity penalty and counts of tokens.
 
     Args:
-        hypotheses: One text a sentence ``[N]``, as people write it (not tokenised).
-        references: One list ``[N]`` for each set of references.
-        tokenize: How sacrebleu cuts the texts into words: `13a` (the usual one), `intl`, `zh` and `char` for Chinese,
-            `none` for texts that already are tokens between spaces.
-
-    Returns:
-        The score with sacrebleu's signature; `details` holds ``precision1`` to ``precision4`` and
-        ``brevity_penalty`` as fractions, and the tokens of hypotheses and references.
+        hypotheses: Texts as people write them, not tokenised.
+        references: Sets of references.
+        tokenize: How sacrebleu divides texts into words: `13a` (the usual one), `intl`, `zh` and `char` for Chinese,
+            `none` for tokens between spaces.
 
     Raises:
-        ValueError: When numbers of lines differ, there are none, or `tokenize` is unknown.
-        TypeError: When a text stands where a list of texts is expected.
+        ValueError, TypeError: When these are no lists of as many texts, at least one, or `tokenize` is unknown.
         DataError: When sacrebleu is not installed.
-
-    Example:
-        >>> bleu(["the cat sat on the mat"], [["the cat sat on a mat"]]).signature.split("|version")[0]
-        'nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp'
-
-    Reference:
-        Papineni et al. (2002), BLEU; Post (2018), A call for clarity in reporting BLEU scores.
     """
-    errors = ArgumentErrors()
-    errors.choice("tokenize", tokenize, TOKENIZERS)
-    errors.raise_if_any()
+    _check_choice("tokenize", tokenize, Tokenizer)
     # `force`: sacrebleu would print that texts look tokenised.
-    score, found = _by_sacrebleu("BLEU", hypotheses, references, tokenize=tokenize, force=True)
-    details = {f"precision{order}": part / 100 for order, part in enumerate(found.precisions, start=1)}
-    details |= {"brevity_penalty": found.bp, "hypothesis_tokens": found.sys_len, "reference_tokens": found.ref_len}
+    score, parts = _by_sacrebleu("BLEU", hypotheses, references, tokenize=tokenize, force=True)
+    details = {"brevity_penalty": parts.bp, "hypothesis_tokens": parts.sys_len, "reference_tokens": parts.ref_len}
     return score._replace(details=details)
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> TextScore:
-    """Returns the chrF of a corpus, the F2 of its character n-grams up to 6, by sacrebleu.
-
-    Args:
-        hypotheses: One text a sentence ``[N]``.
-        references: One list ``[N]`` for each set of references.
-
-    Returns:
-        The score with sacrebleu's signature.
-
-    Raises:
-        ValueError: When numbers of lines differ, or there are none.
-        TypeError: When a text stands where a list of texts is expected.
-        DataError: When sacrebleu is not installed.
-
-    Reference:
-        Popović (2015), chrF: character n-gram F-score for automatic MT evaluation.
-    """
+def chrf(hypotheses: Texts, references: Sequence[Texts]) -> TextScore:
+    """Returns the chrF of a corpus (Popović 2015), the F2 of its character n-grams up to 6; raises as `bleu`."""
     return _by_sacrebleu("CHRF", hypotheses, references)[0]
 
 
-def rouge(
-    hypotheses: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    level: Literal["word", "character"] = "word",
-) -> dict[str, TextScore]:
-    """Returns ROUGE-1, ROUGE-2 and ROUGE-L, each the mean F1 over the sentences.
+def rouge(hypotheses: Texts, references: Sequence[Texts], *, level: Level = "word") -> dict[str, TextScore]:
+    """Returns ``rouge1``, ``rouge2`` and ``rougeL`` (Lin 2004, sections 2 and 3), each the mean F1 over the sentences.
 
-    ROUGE-n compares the n-grams, each counted at most as often as the other text has it; ROUGE-L the longest common
-    subsequence of the whole line (sentence level, not the summary level that splits at line ends). A sentence with
-    nothing to count, such as an empty hypothesis or a single word for ROUGE-2, scores 0. Of several references of a
-    sentence the one with the best F1 counts, with its precision and recall, for each metric by itself.
-
-    Common packages drop all but Latin letters and digits before they count, and so give 0 for Chinese. Here nothing is
-    dropped or stemmed.
+    F1 is ``2 common / (tokens of both)``, of n-grams or of the longest common subsequence of the whole line; 0 where
+    there is nothing to count. Of several references the one with the best F1 counts, for each metric by itself. No
+    letter is dropped and nothing stemmed, so that Chinese can be scored.
 
     Args:
-        hypotheses: One text a sentence ``[N]``.
-        references: One list ``[N]`` for each set of references.
-        level: `word`: tokens are what stands between white space; `character`: every character but white space, for
-            Chinese and Japanese, whose words no space divides.
-
-    Returns:
-        ``rouge1``, ``rouge2``, ``rougeL``; `details` holds the mean ``precision`` and ``recall``.
+        hypotheses: Texts.
+        references: Sets of references.
+        level: Tokens are what stands between white space (`word`), or every character but white space.
 
     Raises:
-        ValueError: When numbers of lines differ, there are none, or `level` is unknown.
-        TypeError: When a text stands where a list of texts is expected.
+        ValueError, TypeError: As `bleu`.
 
     Example:
-        >>> found = rouge(["the cat sat"], [["the cat was there"]])
-        >>> {name: round(score.value, 3) for name, score in found.items()}
+        >>> {name: round(score.value, 3) for name, score in rouge(["the cat sat"], [["the cat was there"]]).items()}
         {'rouge1': 0.571, 'rouge2': 0.4, 'rougeL': 0.571}
-        >>> rouge(["天气很好"], [["天气好"]], level="character")["rouge1"].details
-        {'precision': 0.75, 'recall': 1.0}
-
-    Reference:
-        Lin (2004), ROUGE: a package for automatic evaluation of summaries, sections 2 and 3.
     """
     _check_lines(hypotheses, references)
-    errors = ArgumentErrors()
-    errors.choice("level", level, LEVELS)
-    errors.raise_if_any()
-    best: list[list[Overlap]] = []
-    for hypothesis, *wanted in zip(hypotheses, *references, strict=True):
-        tokens = _tokens(hypothesis, level)
-        overlaps = [_overlaps(tokens, _tokens(line, level)) for line in wanted]
-        best.append([max(of_all, key=lambda overlap: overlap[0]) for of_all in zip(*overlaps, strict=True)])
+    _check_choice("level", level, Level)
+    best = []
+    for lines in zip(hypotheses, *references, strict=True):
+        words = [line.split() for line in lines]
+        hypothesis, *wanted = words if level == "word" else [list("".join(line)) for line in words]
+        scores = [_f1_scores(hypothesis, reference) for reference in wanted]
+        best.append([max(metric) for metric in zip(*scores, strict=True)])
+    means = [sum(metric) / len(best) for metric in zip(*best, strict=True)]
     signature = f"nrefs:{len(references)}|case:mixed|level:{level}|mean:sentences"
-    if len(references) > 1:
-        signature += "|refs:best F1"
-    scores = {}
-    for name, found in zip(("rouge1", "rouge2", "rougeL"), zip(*best, strict=True), strict=True):
-        f1, precision, recall = (sum(part) / len(hypotheses) for part in zip(*found, strict=True))
-        scores[name] = TextScore(f1, signature, {"precision": precision, "recall": recall})
-    return scores
+    signature += "|refs:best F1" if len(references) > 1 else ""
+    names = ("rouge1", "rouge2", "rougeL")
+    return {name: TextScore(mean, signature, {}) for name, mean in zip(names, means, strict=True)}
 
 
 def _by_sacrebleu(
-    metric: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]], **settings: Any
+    metric: str, hypotheses: Texts, references: Sequence[Texts], **settings: Any
 ) -> tuple[TextScore, Any]:
     """Returns the score as a fraction with its signature, and sacrebleu's own."""
     try:
         from sacrebleu import metrics
     except ImportError as error:
-        raise DataError(
-            f"BLEU and chrF are computed by sacrebleu, which cannot be imported ({error}); "
-            'pip install "labelembed[text]"'
-        ) from error
+        raise DataError(f'BLEU and chrF need sacrebleu ({error}): pip install "labelembed[text]"') from error
     _check_lines(hypotheses, references)
     scorer: Any = getattr(metrics, metric)(**settings)
-    found = scorer.corpus_score(list(hypotheses), [list(lines) for lines in references])
+    score = scorer.corpus_score(list(hypotheses), [list(lines) for lines in references])
     # Its exp of a mean of logarithms may exceed 100 by a rounding.
-    return TextScore(min(found.score / 100, 1.0), str(scorer.get_signature()), {}), found
+    return TextScore(min(score.score / 100, 1.0), str(scorer.get_signature()), {}), score
 
 
-def _check_lines(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if isinstance(hypotheses, str):
-        raise TypeError("`hypotheses` must be a list of texts, one a sentence, got one text")
-    if isinstance(references, str) or any(isinstance(lines, str) for lines in references):
-        raise TypeError(
-            "`references` must be a list of lists, one for each set of references with one text a sentence; "
-            "with one reference a sentence: [references]"
-        )
+def _check_choice(name: str, value: str, allowed: Any) -> None:
+    errors = ArgumentErrors()
+    errors.choice(name, value, get_args(allowed))
+    errors.raise_if_any()
+
+
+def _check_lines(hypotheses: Texts, references: Sequence[Texts]) -> None:
+    if any(isinstance(texts, str) for texts in (hypotheses, references, *references)):
+        what = "`hypotheses` must be a list of texts and `references` a list of such lists"
+        raise TypeError(f"{what}; with one reference a sentence: [references]")
     counts = [len(lines) for lines in references]
-    if not hypotheses or not counts or set(counts) != {len(hypotheses)}:
-        raise ValueError(
-            f"each set of `references` must have as many texts as `hypotheses`, at least 1, got {counts} and "
-            f"{len(hypotheses)}"
-        )
+    if not hypotheses or set(counts) != {len(hypotheses)}:
+        what = "each set of `references` must have as many texts as `hypotheses`, at least 1"
+        raise ValueError(f"{what}, got {counts} and {len(hypotheses)}")
 
 
-def _tokens(line: str, level: str) -> list[str]:
-    words = line.split()
-    return words if level == "word" else list("".join(words))
+def _f1_scores(hypothesis: list[str], reference: list[str]) -> list[float]:
+    """Returns the F1 of words, of pairs of words, and of the longest common subsequence."""
+    words, pairs = (hypothesis, reference), tuple(list(itertools.pairwise(text)) for text in (hypothesis, reference))
+    common = [(Counter(one) & Counter(other)).total() for one, other in (words, pairs)]
+    common.append(_longest_common_subsequence(hypothesis, reference))
+    tokens = [len(one) + len(other) for one, other in (words, pairs, words)]
+    return [2 * shared / count if shared else 0.0 for shared, count in zip(common, tokens, strict=True)]
 
 
-def _overlaps(hypothesis: list[str], reference: list[str]) -> list[Overlap]:
-    """Returns the overlap of two texts by words, by pairs of words, and by their longest common subsequence."""
-    pairs, wanted_pairs = list(itertools.pairwise(hypothesis)), list(itertools.pairwise(reference))
-    return [
-        _overlap((Counter(hypothesis) & Counter(reference)).total(), len(hypothesis), len(reference)),
-        _overlap((Counter(pairs) & Counter(wanted_pairs)).total(), len(pairs), len(wanted_pairs)),
-        _overlap(_longest_common_subsequence(hypothesis, reference), len(hypothesis), len(reference)),
-    ]
-
-
-def _overlap(common: int, of_hypothesis: int, of_reference: int) -> Overlap:
-    if common == 0:
-        return 0.0, 0.0, 0.0
-    return 2 * common / (of_hypothesis + of_reference), common / of_hypothesis, common / of_reference
-
-
-def _longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Returns how many tokens two sequences have in common in the same order.
-
-    A whole row of the usual table is one integer with a bit a token, so that a row is four operations (Hyyrö 2004,
-    Bit-parallel LCS-length computation revisited).
-    """
-    places: dict[str, int] = {}
-    for place, token in enumerate(other):
-        places[token] = places.get(token, 0) | 1 << place
-    everything = (1 << len(other)) - 1
-    row = everything  # a zero bit: the length grows at this token of `other`
-    for token in one:
-        matching = row & places.get(token, 0)
+def _longest_common_subsequence(first: Texts, second: Texts) -> int:
+    """Returns its length. A row of the usual table is one integer, a bit a token (Hyyrö 2004)."""
+    positions: dict[str, int] = {}
+    for index, token in enumerate(second):
+        positions[token] = positions.get(token, 0) | 1 << index
+    everything = (1 << len(second)) - 1
+    row = everything  # a zero bit: the length grows at this token of `second`
+    for token in first:
+        matching = row & positions.get(token, 0)
         row = ((row + matching) | (row - matching)) & everything
-    return len(other) - row.bit_count()
+    return len(second) - row.bit_count()

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.geometry import AgreementResult, Hierarchy, LabelGeometry
-    from labelembed.geometry.agreement import GeometryScores
 
 _LEARNED, _MEANS = "learned labels", "class means of the outputs"
 # Nobody reads a longer list, and of tens of thousands of words it takes minutes.
@@ -40,18 +39,17 @@ def labels(
     wordnet: WordnetOption = False,
     senses: Annotated[
         Path | None,
-        typer.Option("--senses", metavar="FILE", help="What the labels mean in WordNet: YAML, `otter: otter.n.02`."),
+        typer.Option("--senses", metavar="FILE", help='Synsets in WordNet, as JSON: {"otter": "otter.n.02"}.'),
     ] = None,
     groups: GroupsOption = None,
     out: Annotated[
-        Path | None, out_option("FOLDER", "Write the tree, the matrix and all distances into this folder.")
+        Path | None, out_option("FOLDER", "Write the tree, a map, a heat map and all distances into this folder.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the labels nearest to each label as the run learned them, score them, and draw them."""
     from labelembed.errors import LabelEmbedError
     from labelembed.geometry import read_hierarchy
-    from labelembed.geometry.agreement import geometry_scores, published_scores
     from labelembed.lab.training.run_folder import RunFolder
 
     found = _geometries(run)
@@ -71,29 +69,25 @@ def labels(
     if scored and groups:
         tree = read_hierarchy(groups, learned.names[:first])
     try:
-        scores = {name: geometry_scores(one, wordnet=reference, hierarchy=tree) for name, one in scored.items()}
+        scores = {name: _scores(one, reference, tree) for name, one in scored.items()}
         written = _export(scored, out, groups) if out else []
     except ValueError as error:
         raise LabelEmbedError(f"{run}: {error}") from error
-    published = published_scores(learned.names) if reference is not None else {}
     if len(listed) < len(learned) and not names:
         more = "--first N lists more of them, or name those you want"
         typer.echo(f"note: the first {len(listed):,} of {len(learned):,} labels; {more}", err=True)
     if as_json:
         about: dict[str, Any] = {"run": str(run), "labels": len(learned), "unit": learned.score_unit}
         about["nearest"] = {label: [one._asdict() for one in others] for label, others in near.items()}
-        about["scores"] = [
-            {"geometry": name, "source": found[name].source} | one.as_json() for name, one in scores.items()
-        ]
-        about |= {"published_tau_b": published, "written": [str(path) for path in written]}
+        about["scores"] = [{"geometry": name, "source": found[name].source} | one for name, one in scores.items()]
+        about["written"] = [str(path) for path in written]
         typer.echo(json.dumps(about, ensure_ascii=False))
         return
     typer.echo(f"(in brackets: {learned.score_unit})")
     for label, others in near.items():
         typer.echo(f"{label}: " + ", ".join(f"{one.name} ({one.score:.3g})" for one in others))
     if scores:
-        units = {name: one.distance_unit for name, one in scored.items()}
-        _print(scores, units, len(learned.names[:first]), published, tree)
+        _print(scores, len(learned.names[:first]), tree)
         if reference is None and tree is None:
             typer.echo("(--wordnet and --groups FILE say how well this agrees with what is known)", err=True)
     if written:
@@ -129,7 +123,7 @@ def _with_distances(
 ) -> dict[str, LabelGeometry]:
     """Returns the geometries of the labels that are scored; none if there are too many and scores are optional."""
     from labelembed.errors import DataError
-    from labelembed.geometry.clustering import MOST_LABELS
+    from labelembed.geometry.projection import MOST_LABELS
 
     count = len(next(iter(found.values())))
     if min(count, first or count) > MOST_LABELS:
@@ -145,22 +139,53 @@ def _with_distances(
 
 
 def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
-    """Returns the distances in WordNet; says which labels it lacks, and scores without them."""
-    from labelembed.errors import LabelEmbedError
-    from labelembed.geometry import WordNet, read_senses, senses_for
+    """Returns the distances in WordNet; notes which labels it lacks, and scores without them."""
+    from labelembed.errors import DataError
+    from labelembed.geometry import WordNet, senses_for
+    from labelembed.json_files import read_mapping
 
-    meant = read_senses(senses, names) if senses else senses_for(names)
+    meant = read_mapping(senses) if senses else senses_for(names)
     try:
         return WordNet().distances(names, meant)
-    except LabelEmbedError as error:
+    except DataError as error:
         distances = WordNet().distances(names, meant, missing="drop")
-        message = str(error).replace(
-            "give their senses, or ask to score without them", "--senses FILE gives their senses"
-        )
         if distances.isnan().all():
-            raise LabelEmbedError(message) from error
-        typer.echo(f"note: {message}", err=True)
+            raise
+        typer.echo(f"note: {error}", err=True)
         return distances
+
+
+def _scores(geometry: LabelGeometry, reference: Tensor | None, hierarchy: Hierarchy | None) -> dict[str, Any]:
+    """Returns the scores of a geometry, as they stand in the JSON; None where there is no number."""
+    import numpy as np
+
+    from labelembed.geometry import group_agreement, kendall_agreement, label_plane
+
+    names, distances = geometry.names, geometry.distances().numpy()
+    pairs = np.column_stack(np.triu_indices(len(names), k=1))
+    smallest = pairs[np.argsort(distances[tuple(pairs.T)], kind="stable")[:5]].tolist()
+    scores: dict[str, Any] = {
+        "nearest": [{"labels": [names[i], names[j]], "distance": float(distances[i, j])} for i, j in smallest],
+        "wordnet": None,
+        "hierarchy": None,
+    }
+    if reference is not None:
+        disparity = label_plane(distances, reference).disparity
+        scores["wordnet"] = _tau_b(kendall_agreement(distances, reference, names)) | {"procrustes_disparity": disparity}
+    if hierarchy is not None:
+        groups = group_agreement(distances, hierarchy)
+        scores["hierarchy"] = _tau_b(groups.kendall) | {
+            "same_group": groups.same_group if groups.labels else None,
+            "same_group_by_chance": groups.by_chance if groups.labels else None,
+            "same_group_labels": groups.labels,
+        }
+    return scores
+
+
+def _tau_b(result: AgreementResult) -> dict[str, Any]:
+    tau = result.mean if result.per_label else None
+    found = {"tau_b": tau, "labels": len(result.per_label)}
+    return found | {"left_out": result.left_out, "per_label": result.per_label}
 
 
 def _export(found: dict[str, LabelGeometry], folder: Path, groups: str | None) -> list[Path]:
@@ -174,66 +199,45 @@ def _export(found: dict[str, LabelGeometry], folder: Path, groups: str | None) -
     return written
 
 
-def _print(
-    scores: dict[str, GeometryScores],
-    units: dict[str, str],
-    count: int,
-    published: dict[str, float],
-    hierarchy: Hierarchy | None,
-) -> None:
+def _print(scores: dict[str, dict[str, Any]], count: int, hierarchy: Hierarchy | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(f"{count:,} labels", no_wrap=True)
     first = next(iter(scores.values()))
-    if first.wordnet is not None:
-        table.add_column("tau-b to WordNet", justify="right", no_wrap=True)
-        table.add_column("disparity", justify="right", no_wrap=True)
-    if first.hierarchy is not None:
-        table.add_column("tau-b to hierarchy", justify="right", no_wrap=True)
-        table.add_column("nearest in same group", justify="right", no_wrap=True)
+    headings = ["tau-b to WordNet", "disparity"] if first["wordnet"] else []
+    for heading in [*headings, *(["tau-b to hierarchy", "nearest in same group"] if first["hierarchy"] else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, one in scores.items():
-        cells = [name]
-        if one.wordnet is not None:
-            cells += [_tau(one.wordnet), "-" if one.disparity is None else f"{one.disparity:.3f}"]
-        if one.hierarchy is not None:
-            cells += [_tau(one.hierarchy.kendall), f"{one.hierarchy.same_group:.1%}"]
-        table.add_row(*cells)
-    for name, value in published.items():
-        table.add_row(f"{name} (published)", f"{value:.3f}", *([""] * (len(table.columns) - 2)), style="dim")
+        cells = [_cell(one["wordnet"][key], ".3f") for key in ("tau_b", "procrustes_disparity") if one["wordnet"]]
+        if one["hierarchy"]:
+            cells += [_cell(one["hierarchy"]["tau_b"], ".3f"), _cell(one["hierarchy"]["same_group"], ".1%")]
+        table.add_row(name, *cells)
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)
     if len(table.columns) > 1:
         console.print(table)
     for name, one in scores.items():
-        near = ", ".join(f"{a} - {b} ({distance:.3g})" for a, b, distance in one.nearest)
-        console.print(f"{name}, nearest pairs (in brackets: {units[name]}): {near}", markup=False, highlight=False)
-    _print_notes(first, count, published, hierarchy)
-
-
-def _print_notes(scores: GeometryScores, count: int, published: dict[str, float], hierarchy: Hierarchy | None) -> None:
-    """Says what the numbers are over, on standard error."""
-    if scores.disparity is not None:
-        typer.echo("note: disparity is that of the map and WordNet's (Procrustes), from 0 (alike) to 1", err=True)
-    if scores.wordnet is not None and scores.wordnet.left_out:
-        typer.echo(f"note: WordNet's score is without {_reasons(scores.wordnet)}", err=True)
-    if scores.hierarchy is not None and hierarchy is not None:
-        if scores.hierarchy.kendall.left_out:
-            typer.echo(f"note: the hierarchy's score is without {_reasons(scores.hierarchy.kendall)}", err=True)
-        over = f"over {scores.hierarchy.labels} labels, {scores.hierarchy.by_chance:.1%} by chance"
+        near = ", ".join(f"{' - '.join(pair['labels'])} ({pair['distance']:.3g})" for pair in one["nearest"])
+        console.print(f"{name}, nearest pairs (in brackets: distance): {near}", markup=False, highlight=False)
+    for name in ("wordnet", "hierarchy"):
+        if first[name] and first[name]["left_out"]:
+            typer.echo(f"note: the score of {name} is without {_reasons(first[name]['left_out'])}", err=True)
+    if first["wordnet"] and first["wordnet"]["procrustes_disparity"] is not None:
+        typer.echo("note: disparity is that of the map and WordNet's (Procrustes), from 0 (equal) to 1", err=True)
+    if hierarchy is not None and first["hierarchy"]["same_group_labels"]:
+        groups = first["hierarchy"]
+        over = f"over {groups['same_group_labels']} labels, {groups['same_group_by_chance']:.1%} by chance"
         typer.echo(f"note: nearest in same group is {over}; hierarchy: {hierarchy.source}", err=True)
-    if published:
-        over_fewer = ", over 23 of the 50 labels" if count == 50 else ""  # AwA2
-        typer.echo(f"note: published by Yu, Verma 2022, table 2{over_fewer}", err=True)
 
 
-def _tau(result: AgreementResult) -> str:
-    return f"{result.mean:.3f}" if result.per_label else "-"
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
-def _reasons(result: AgreementResult) -> str:
-    parts = [f"{label} ({why})" for label, why in list(result.left_out.items())[:10]]
-    more = len(result.left_out) - len(parts)
+def _reasons(left_out: dict[str, str]) -> str:
+    parts = [f"{label} ({why})" for label, why in list(left_out.items())[:10]]
+    more = len(left_out) - len(parts)
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")

@@ -103,7 +103,7 @@ BaselineOption = Annotated[
 ]
 GroupsOption = Annotated[
     str | None,
-    typer.Option("--groups", metavar="FILE", help="Groups of labels: a YAML, JSON or CSV file, or `cifar100`."),
+    typer.Option("--groups", metavar="FILE", help='Groups of labels: a JSON file, {"group": [labels]}, or `cifar100`.'),
 ]
 WordnetOption = Annotated[bool, typer.Option("--wordnet", help="Compare the labels with WordNet, by their names.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from labelembed.lab.runs.saved_run import SavedRun
     from labelembed.lab.sparse_rows import SparseRows
 
-_IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
+_IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1", "aurc": "AURC", "excess_aurc": "excess AURC"}
+_IN_WORDS |= {f"error_at_{percent}_coverage": f"error at {percent} % coverage" for percent in (80, 90, 95)}
 _OF_SENTENCES = {
     "error": "token error",
     "top5_error": "top-5 token error",
@@ -108,7 +109,7 @@ def evaluate(
         in_words = _IN_WORDS.get(name, name.replace("_", " "))
         shown, calibrated = _metric_text(name, value), _metric_text(name, after[name])
         moved = fitted and name in ("nll", "calibration_error", "brier")
-        typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
+        typer.echo(f"  {in_words:<22} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
     typer.echo(
         f"calibrated: at temperature {saved.output_temperature:.3g}, which is that of predict"
         if fitted

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchies, to_json
-from labelembed.geometry.clustering import LinkageMethod
-from labelembed.geometry.senses import dataset_of
+from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
 from labelembed.lab.report.formatting import short_label
-from labelembed.lab.report.table import write_csv, write_text
+from labelembed.lab.report.table import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,15 +38,8 @@ def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[
     Raises:
         DataError: When `source`, a hierarchy as `geometry.read_hierarchy` takes it, cannot be read.
     """
-    known = source or dataset_of(names)
-    if source is None and known not in shipped_hierarchies():
-        return None
-    try:
-        return tuple(path[-1] for path in read_hierarchy(str(known), names).paths)
-    except DataError:
-        if source is not None:
-            raise
-        return None  # some of the labels only
+    hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
+    return None if hierarchy is None else tuple(path[-1] for path in hierarchy.paths)
 
 
 def label_figure(
@@ -59,7 +49,6 @@ def label_figure(
     *,
     groups: Sequence[str] | None = None,
     key: str = "labels",
-    method: LinkageMethod = "average",
 ) -> Figure:
     """Returns the tree of labels, a label a line, and beside it squares in the order of the tree.
 
@@ -69,13 +58,12 @@ def label_figure(
         panels: The squares; none: the tree alone.
         groups: The group of each label, which colours it, and the branches whose labels are all of one group.
         key: Begins every id in the SVG.
-        method: How groups of labels join.
     """
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
 
     count = min(len(names), MOST_DRAWN)
-    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), method)
+    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), "average")
     order = hierarchy.leaves_list(joined).tolist()
     shown = [short_label(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
     letters, row = (9.0, 0.23) if count <= 20 else (7.5, 0.16) if count <= _NAMED_COLUMNS else (6.5, 0.125)
@@ -140,34 +128,30 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
     axes.imshow(blocks, cmap=grey, vmin=0, vmax=full, extent=extent, interpolation="none", aspect="auto")
 
 
-def export_geometry(
-    geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", groups: Sequence[str] | None = None
-) -> list[Path]:
-    """Writes the tree, the tree beside the matrix (both as SVG and PDF), tree.json and distances.csv.
+def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
+    """Writes the tree, the tree beside the matrix (both as SVG and PDF) and distances.csv; returns their paths.
 
     Args:
-        geometry: Two labels or more, at most `geometry.clustering.MOST_LABELS`; the first `MOST_DRAWN` are drawn.
+        geometry: Two labels or more; the first `MOST_DRAWN` are drawn.
         folder: Made where it is not there.
-        method: How groups of labels join.
         groups: The group of each label, which colours the tree.
 
     Raises:
-        ValueError: When the geometry is too large, or the method does not fit it.
+        ValueError: When the geometry is too large.
         RunFolderError: When a file cannot be written.
     """
     import pandas as pd
 
+    linkage(geometry)  # refuses too many
     names, distances = geometry.names, geometry.distances().numpy()
-    joined = linkage(geometry, method)
     relative = distances * (len(names) - 1) / np.maximum(distances.sum(axis=1, keepdims=True), 1e-12)
     panels = [Panel("relative distance", relative)]
     make_folder(folder)
     table = pd.DataFrame(distances, columns=list(names))
     table.insert(0, "label", list(names), allow_duplicates=True)
     return [
-        *label_figure(names, distances, groups=groups, method=method, key="tree").save(folder),
-        *label_figure(names, distances, panels, groups=groups, method=method, key="matrix").save(folder),
-        write_text(folder / "tree.json", to_json(joined, names)),
+        *label_figure(names, distances, groups=groups, key="tree").save(folder),
+        *label_figure(names, distances, panels, groups=groups, key="matrix").save(folder),
         write_csv(table, folder / "distances.csv"),
     ]
 

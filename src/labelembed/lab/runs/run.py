@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.data import ReadingProgress
+from labelembed.lab.data import LabelledData, ReadingProgress
 from labelembed.lab.errors import InterruptedTraining, LostProcess, RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import with_whole_paths
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
@@ -239,8 +239,11 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
 
 def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     """Raises RunFolderError when the run in a folder is known to have begun with other data."""
-    known = _begun_with(folder).get("fingerprint")
-    if known is not None and known != data.fingerprint():
+    known, files = _begun_with(folder).get("fingerprint"), {}
+    if isinstance(data, LabelledData):  # the numbers of words are the same where all words are others
+        files = {folder.path / name: content for name, content in data.encoder.files().items()}
+    has_other_files = any(file.is_file() and file.read_bytes() != content for file, content in files.items())
+    if has_other_files or (known is not None and known != data.fingerprint()):
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
             "choose another folder with --out, or put the old data back"
@@ -274,7 +277,7 @@ def job_for(
         more: What else the worker gets.
     """
     folder = folder.absolute()
-    payload = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
+    payload: dict[str, Any] = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
     payload |= {"device": "cpu" if device == "cpu" else None, "track": list(track)}
     return Job(name, payload | more, log=folder / LOG_FILE)
 

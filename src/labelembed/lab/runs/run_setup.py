@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.lab.data import LabelledData, TextCorpus
-from labelembed.lab.data.corpus.preprocessing import SIDES
+from labelembed.lab.data.corpus.text_corpus import SIDES
 from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.lab.data.encoders.table import COLUMNS_FILE
 from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
@@ -44,7 +44,7 @@ _ENCODING_FILES = (
     COLUMNS_FILE,
     FEATURES_FILE,
     TOKENS_FILE,
-    *(f"{side}-{file}" for side in SIDES for file in ("tokenizer.json", "vocabulary.txt", "subwords.model")),
+    *(f"{side}-tokenizer.json" for side in SIDES),
 )
 
 

@@ -24,7 +24,7 @@ from labelembed.lab.training.decoding import Decoding, decode
 from labelembed.lab.training.evaluation import logits_and_labels
 from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.lab.training.network import Network, evaluation_mode
-from labelembed.metrics import ReliabilityBins, binned_reliability, chrf
+from labelembed.metrics import binned_reliability, chrf
 
 _MOST_PAIRS = 20_000
 # Counts of all labels are kept up to here; what there is of 50,000 words is in their pairs.
@@ -118,12 +118,10 @@ def _confusions(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArra
     return np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
 
 
-def _bins(found: ReliabilityBins) -> dict[str, list[Any]]:
-    def known(values: NDArray[np.float64]) -> list[float | None]:
-        return [None if math.isnan(value) else value for value in values.tolist()]
-
-    counts = [int(count) for count in found.count]
-    return {"count": counts, "confidence": known(found.confidence), "accuracy": known(found.accuracy)}
+def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
+    count, *means = diagram.tolist()
+    confidence, accuracy = ([None if math.isnan(mean) else mean for mean in line] for line in means)
+    return {"count": [int(number) for number in count], "confidence": confidence, "accuracy": accuracy}
 
 
 def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Labels by name and index: their distances, soft targets and neighbours, against plain loops."""
+"""`LabelGeometry`: distances, soft targets and neighbours against plain loops, and files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from labelembed.geometry import LabelGeometry, nearest
+from labelembed.errors import DataError
+from labelembed.geometry import LabelGeometry, label_geometry
 
 from .naive.cross_entropy import naive_softmax
 from .naive.static_labels import naive_cosine
@@ -36,21 +38,16 @@ def test_position_of_a_number_prefers_the_label_of_that_name():
     assert geometry.position(0) == geometry.position("0") == 1
     subwords = LabelGeometry(("hommes", "\u2581homme", "homme\u2581"), vectors=torch.eye(3))
     assert subwords.position("homme") == 1
-    assert {name: near[0].name for name, near in geometry.all_neighbours(1).items()} == {"2": "0", "0": "2", "1": "0"}
+    nearest = {name: near[0].name for name, near in geometry.neighbours_of(geometry.names, 1).items()}
+    assert nearest == {"2": "0", "0": "2", "1": "0"}
 
 
-@pytest.mark.parametrize(
-    ("label", "hint"), [("hrose", " (did you mean 'horse'?)"), (4, ""), (-1, ""), ("", ""), ("quite unlike", "")]
-)
+@pytest.mark.parametrize(("label", "hint"), [("hrose", "horse"), (4, ""), (-1, ""), ("", ""), ("quite unlike", "")])
 def test_an_unknown_label_gives_a_key_error_with_the_nearest(label, hint):
     geometry = LabelGeometry(("cat", "dog", "horse", "car"), similarities=torch.eye(4))
     for ask in (geometry.position, geometry.neighbours, lambda name: geometry.neighbours_of(["cat", name])):
-        with pytest.raises(KeyError) as caught:
+        with pytest.raises(KeyError, match=f"mean {hint!r}" if hint else f"no label {str(label)!r}; there are 4"):
             ask(label)
-        assert caught.value.args[0] == f"no label {str(label)!r}{hint}; there are 4: cat, dog, horse, car"
-    many = LabelGeometry([f"n{index:03}" for index in range(500)], vectors=torch.zeros(500, 1))
-    with pytest.raises(KeyError, match=r"there are 500: n000, .*, n009, \.\.\."):
-        many.neighbours(label if label != 4 else 500)
 
 
 def test_a_selection_is_the_geometry_of_some_labels():
@@ -116,7 +113,7 @@ def test_close_labels_keep_their_distance():
 def test_distances_of_very_many_similarities_are_refused(monkeypatch):
     monkeypatch.setattr("labelembed.geometry.label_geometry.MOST_DECOMPOSED", 3)
     assert LabelGeometry("abc", similarities=torch.eye(3)).distances().shape == (3, 3)
-    with pytest.raises(ValueError, match=r"too large for 4 labels \(at most 3\).*select\(range\(3\)\)"):
+    with pytest.raises(ValueError, match=r"4 labels .*at most 3.*select\(range\(3\)\)"):
         LabelGeometry("abcd", similarities=torch.eye(4)).distances()
     assert LabelGeometry("abcd", vectors=torch.eye(4)).distances().shape == (4, 4)
 
@@ -138,8 +135,8 @@ def naive_scores(geometry, label):
 @pytest.mark.parametrize("coarse", [False, True])
 def test_neighbours_equal_plain_loops_and_equal_scores_come_in_the_order_of_the_labels(kind, k, coarse, monkeypatch):
     geometry = made(kind, size=2 if coarse else 6, coarse=coarse)
-    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 3 * 40)  # blocks of three labels, the last of one
-    found = geometry.all_neighbours(k)
+    monkeypatch.setattr(label_geometry, "_SCORES_AT_ONCE", 3 * 40)  # blocks of three labels, the last of one
+    found = geometry.neighbours_of(geometry.names, k)
     for label, name in enumerate(geometry.names):
         scores = naive_scores(geometry, label)
         others = [other for other in range(40) if other != label]
@@ -154,15 +151,112 @@ def test_neighbours_equal_plain_loops_and_equal_scores_come_in_the_order_of_the_
 
 
 @pytest.mark.parametrize(("kind", "shift"), [("euclidean", 0.0), ("euclidean", 100.0), ("cosine", 0.0)])
-def test_coarse_neighbours_are_the_same_to_six_digits(kind, shift):
+def test_approximate_neighbours_are_the_same_to_six_digits(kind, shift):
     """Far from the origin products of vectors lose digits; what is the same in all of them is taken off first."""
     geometry = LabelGeometry(range(40), vectors=made(kind, seed=1).vectors + shift, metric=kind)
-    asked = [7, 0, 39, 12]
-    places, scores = nearest.nearest_labels(geometry.vectors, asked, 5, kind=kind, coarse=True)
-    exact = geometry.neighbours_of(asked, k=5)
-    assert [[str(place) for place in row] for row in places.tolist()] == [
-        [near.name for near in exact[str(label)]] for label in asked
-    ]
-    expected = torch.tensor([[near.score for near in exact[str(label)]] for label in asked], dtype=torch.float64)
+    indices, scores = geometry.nearest([7, 0, 39, 12], 5, approximate=True)
+    exact_indices, exact_scores = geometry.nearest([7, 0, 39, 12], 5)
+    assert torch.equal(indices, exact_indices)
     # Six digits of the largest score; a distance is the root of a difference, and keeps half as many near 0.
-    torch.testing.assert_close(scores, expected, rtol=2e-5, atol=0)
+    torch.testing.assert_close(scores, exact_scores, rtol=2e-5, atol=0)
+
+
+# ----------------------------------------------------------------------------------------------- arguments and files
+
+ODD_NAMES = ("<script>alert(1)</script>", "", "🐈 cat", 'Ärger\n\t"quoted"', "犬", "a" * 1000, "null", "0", " ", "\x00")
+ABOUT = {"format": "labelembed.label_geometry", "version": "1", "names": '["a", "b"]', "metric": "euclidean"}
+
+
+def write(path, tensors, **changes):
+    save_file(tensors, path, metadata={key: value for key, value in (ABOUT | changes).items() if value is not None})
+    return path
+
+
+def assert_refused(path, word=""):
+    with pytest.raises(DataError) as caught:
+        LabelGeometry.load(path)
+    assert str(path) in str(caught.value)
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({}, "exactly one of"),
+        ({"vectors": torch.zeros(2, 3), "similarities": torch.zeros(2, 2)}, "exactly one of"),
+        ({"vectors": torch.zeros(3, 2)}, r"got \[3, 2\] and 2 names"),
+        ({"vectors": torch.zeros(2)}, r"got \[2\] and 2 names"),
+        ({"similarities": torch.zeros(2, 3)}, r"square .*\[2, 3\]"),
+        ({"vectors": torch.zeros(2, 3), "metric": "cosin"}, "`metric`"),
+        ({"vectors": torch.tensor([[0.0], [float("nan")]])}, "'dog' holds a value that is not finite"),
+        ({"names": ("cat", "cat"), "vectors": torch.zeros(2, 1)}, "'cat' stands for more than one"),
+        ({"names": (), "vectors": torch.zeros(0, 1)}, "and 0 names"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        LabelGeometry(**{"names": ("cat", "dog")} | arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["vectors", "similarities"])
+def test_a_file_keeps_everything_bit_for_bit(tmp_path, kind, dtype):
+    count = len(ODD_NAMES)
+    table = torch.randn(count, count, generator=torch.Generator().manual_seed(0)).to(dtype).T  # a view
+    saved = LabelGeometry(ODD_NAMES, **{kind: table}, metric="cosine", source='LabelEmbedding "ü" 🐈')
+    loaded = LabelGeometry.load(saved.save(tmp_path / "geometry of labels 🐈.safetensors"))
+    assert (loaded.names, loaded.metric, loaded.source) == (ODD_NAMES, saved.metric, saved.source)
+    assert getattr(loaded, kind).dtype == dtype
+    assert torch.equal(getattr(loaded, kind), table)
+    assert len({saved.to_bytes() for _ in range(20)}) == 1  # safetensors writes the metadata in any order
+
+
+def test_files_of_earlier_versions_have_no_metric(tmp_path):
+    path = write(tmp_path / "old.safetensors", {"vectors": torch.eye(2)}, metric=None)
+    assert LabelGeometry.load(path).metric == "euclidean"
+
+
+def test_missing_files_and_files_cut_at_any_length_are_refused(tmp_path):
+    assert_refused(tmp_path / "absent.safetensors", "no such file")
+    assert_refused(tmp_path, "no such file")
+    whole = LabelGeometry(("a", "b"), vectors=torch.ones(2, 3), source="test").to_bytes()
+    path = tmp_path / "cut.safetensors"
+    for length in range(0, len(whole), 5):
+        path.write_bytes(whole[:length])
+        assert_refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"format": value} for value in (None, "something.else")),
+        *({"version": value} for value in (None, "one")),
+        *({"names": value} for value in ("no JSON", "[" * 100_000, '["a"]', '["a", ["b"]]')),
+        {"metric": "manhattan"},
+    ],
+    ids=str,
+)
+def test_a_changed_header_is_refused(tmp_path, changes):
+    assert_refused(write(tmp_path / "wrong.safetensors", {"vectors": torch.ones(2, 3)}, **changes))
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"vectors": torch.zeros(2, 3), "bias": torch.zeros(2)},
+        {"similarities": torch.zeros(2, 3)},
+        {"vectors": torch.tensor(1.0)},
+        {"vectors": torch.full((2, 2), float("nan"))},
+    ],
+)
+def test_other_tensors_are_refused(tmp_path, tensors):
+    assert_refused(write(tmp_path / "other.safetensors", tensors))
+
+
+def test_other_files_are_called_what_they_are(tmp_path):
+    save_file({"encoder.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
+    assert_refused(tmp_path / "model.safetensors", "not a label geometry")
+    assert_refused(write(tmp_path / "newer.safetensors", {"vectors": torch.ones(2, 3)}, version="2"), "newer")
+    torch.save({"vectors": torch.zeros(2, 2)}, tmp_path / "torch.pt")
+    assert_refused(tmp_path / "torch.pt")
