@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.geometry import LabelGeometry, read_hierarchy, shipped_hierarchy
+from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
 from labelembed.lab.report.formatting import short_label
@@ -38,8 +38,8 @@ def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[
     Raises:
         DataError: When `source`, a hierarchy as `geometry.read_hierarchy` takes it, cannot be read.
     """
-    known = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
-    return None if known is None else tuple(path[-1] for path in known.paths)
+    hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
+    return None if hierarchy is None else tuple(path[-1] for path in hierarchy.paths)
 
 
 def label_figure(
@@ -129,10 +129,10 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
 
 
 def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
-    """Writes the tree, the tree beside the matrix (both as SVG and PDF), tree.json and distances.csv.
+    """Writes the tree, the tree beside the matrix (both as SVG and PDF) and distances.csv; returns their paths.
 
     Args:
-        geometry: Two labels or more, at most `geometry.clustering.MOST_LABELS`; the first `MOST_DRAWN` are drawn.
+        geometry: Two labels or more; the first `MOST_DRAWN` are drawn.
         folder: Made where it is not there.
         groups: The group of each label, which colours the tree.
 
@@ -142,6 +142,7 @@ def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[s
     """
     import pandas as pd
 
+    linkage(geometry)  # refuses too many
     names, distances = geometry.names, geometry.distances().numpy()
     relative = distances * (len(names) - 1) / np.maximum(distances.sum(axis=1, keepdims=True), 1e-12)
     panels = [Panel("relative distance", relative)]
