@@ -27,8 +27,11 @@ from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 _RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
 RECIPES = {
     **{
-        name: f"data: {name}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
-        for name in ("idx", "arrays", "images", "parquet", "cifar", "manifest", "table")
+        name: f"data: {reader}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
+        for name, reader in {
+            "idx": "mnist", "arrays": "vectors", "images": "images", "parquet": "images", "cifar": "cifar",
+            "manifest": "images", "table": "table",
+        }.items()
     },
     "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
@@ -134,19 +137,17 @@ def png_of(width: int, height: int) -> bytes:
 
 def write_parquet_sets() -> None:
     rows = 8
-    vectors = [[float(row), 1.0] for row in range(rows)]
+    pictures = [picture_bytes(picture) for picture in made_colours(rows, size=8)]
     labels = [row % 2 for row in range(rows)]
     for name, changes in {
         "fine": {},
-        "ragged": {"x": [*vectors[:5], [1.0], *vectors[6:]]},
-        "missing": {"x": [*vectors[:5], [1.0, None], *vectors[6:]]},
-        "nan": {"x": [*vectors[:5], [1.0, float("nan")], *vectors[6:]]},
+        "vectors": {"x": [[float(row), 1.0] for row in range(rows)]},
         "negative": {"label": [0, 1, 0, -1, 0, 1, 0, 1]},
         "null": {"label": [0, 1, 0, None, 0, 1, 0, 1]},
     }.items():
         folder = Path(f"parquet-{name}")
-        write_parquet(folder / "train.parquet", **({"x": vectors, "label": labels} | changes))
-        write_parquet(folder / "test.parquet", x=vectors, label=labels)
+        write_parquet(folder / "train.parquet", **({"x": pictures, "label": labels} | changes))
+        write_parquet(folder / "test.parquet", x=pictures, label=labels)
     shutil.copytree("parquet-fine", "parquet-cut")
     file = Path("parquet-cut/test.parquet")
     file.write_bytes(file.read_bytes()[:-20])

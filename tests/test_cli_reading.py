@@ -8,7 +8,7 @@ from labelembed.lab.runs import display
 from labelembed.lab.runs.display import ReadingText
 
 
-@pytest.mark.parametrize(("kind", "what"), [("texts", "texts through the encoder"), ("images", "decoding pictures")])
+@pytest.mark.parametrize(("kind", "what"), [("texts", "texts through the encoder"), ("images", "pictures")])
 def test_reading_says_how_long_the_rest_will_take(kind, what, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", "/some/where")
     clock = iter([100.0, 130.0, 190.0])
