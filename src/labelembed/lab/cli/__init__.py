@@ -11,18 +11,14 @@ from typing import Any, cast
 import typer
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli import (  # noqa: F401 - each adds its subcommands, in the order of the help
-    evaluate,
-    labels,
-    predict,
-    preprocess,
-    recipes,
-    report,
-    train,
-    translate,
-)  # isort: skip
 from labelembed.lab.cli.app import app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
+
+# Each adds its subcommands, in the order of the help.
+# isort: split
+from labelembed.lab.cli import train  # noqa: F401, I001
+from labelembed.lab.cli import evaluate, predict, translate, labels, report  # noqa: F401
+from labelembed.lab.cli import recipes, preprocess  # noqa: F401
 
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
