@@ -11,7 +11,7 @@ from tests.made_training import small_recipe, stop_after, train
 
 RECIPES = {
     "label embedding": small_recipe(),
-    "retrospection": small_recipe(objective={"name": "retrospection", "store_every": 1, "top_k": 3}),
+    "retrospection": small_recipe(objective={"name": "retrospection", "store_every": 1}),
 }
 
 

@@ -72,17 +72,17 @@ def objective_cases() -> dict[str, dict[str, Any]]:
             "warmup_steps": 2,
             "repel_weight": 1.0,
         },
-        "online, published": {"name": "online_label_smoothing", "preset": "published", "top_k": 3},
+        "online, published": {"name": "online_label_smoothing", "preset": "published"},
         "retrospection, after every epoch": {"name": "retrospection", "store_every": 1},
-        "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps", "top_k": 3},
+        "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps"},
         "shared head": {"name": "label_embedding", "auxiliary": "shared", "embedding_learning_rate": 10.0},
         "compressed, warm-up": {
             "name": "label_embedding",
             "embedding": "compressed",
             "rank": 4,
-            "target_warmup_steps": 8,
+            "target_warmup": 0.25,
         },
-        "warm-up of half the run": {"name": "label_embedding", "target_warmup_steps": 0.5},
+        "warm-up of half the run": {"name": "label_embedding", "target_warmup": 0.5},
         "fixed": {"name": "label_embedding", "embedding": "SAVED"},
     }
 

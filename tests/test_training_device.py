@@ -79,7 +79,7 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
 def made_network() -> Network:
     with seeds.seeded(0):
         encoder = SmallResNet(input_shape=(3, 16, 16), channels=(4, 4, 6), dropout=0.2)
-        return Network(nn.Identity(), encoder, LabelEmbedding(6, 3, target_warmup_steps=2))
+        return Network(nn.Identity(), encoder, LabelEmbedding(6, 3, target_warmup=0.5))
 
 
 class Floats(nn.Module):
