@@ -12,7 +12,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CifarReader
-from labelembed.lab.data.readers.cifar import _load_pickle
+from labelembed.lab.data.published import _load_pickle
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import (
     COARSE,

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import DataError
-from labelembed.lab.data.files.csv import found_delimiter, read_csv
-from labelembed.lab.data.files.parts import Reading, read_file
+from labelembed.lab.data.table_files import found_delimiter, read_csv
+from labelembed.lab.data.table_files import Reading, read_file
 
 FILE = Path("f.csv")
 CELLS = st.text(st.sampled_from("ab\"',;\t|\n\r é好 NA#\\1.0\u2028"), max_size=6)

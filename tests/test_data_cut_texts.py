@@ -81,7 +81,7 @@ ENCODED = ("text-features", "text-finetune")
 
 @pytest.mark.parametrize("name", ENCODED)
 def test_encoders_count_their_tokens_and_say_the_same_from_the_cache(name, tmp_path, monkeypatch):
-    from labelembed.lab.data.encoders import text_features
+    from labelembed.lab.data import text_encoder as text_features
     from tests.made_text_encoder import write_encoder
 
     write_encoder(tmp_path / "encoder")

@@ -22,7 +22,7 @@ from labelembed.lab.data import (
     preprocess,
     stratified_order,
 )
-from labelembed.lab.data.encoders import text_features
+from labelembed.lab.data import text_encoder
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.run import run_recipe
 from tests.made_data import (
@@ -153,11 +153,11 @@ def texts(folder, other, monkeypatch):
 def encoded_texts(folder, other, monkeypatch):
     from tests.made_text_encoder import write_encoder
 
-    def features(self, tokens):
+    def features(tokens, folder, progress=None):
         """Stands for rounding, which hangs on the texts that go through the encoder together."""
         return np.array([[len(each), sum(map(len, tokens))] for each in tokens], np.float32)
 
-    monkeypatch.setattr(text_features.TextEncoder, "features", features)
+    monkeypatch.setattr(text_encoder, "features_of", features)
     if not (folder.parent / "encoder").is_dir():
         write_encoder(folder.parent / "encoder")
     return texts(folder, other, monkeypatch) | {"encoder": folder.parent / "encoder", "maximum_tokens": 32}

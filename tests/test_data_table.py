@@ -15,9 +15,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from labelembed.errors import DataError
 from labelembed.lab.data import TableReader, ValidationSplit, prepare
-from labelembed.lab.data.encoders.table import COLUMNS_FILE, TableEncoder
+from labelembed.lab.data.table_encoder import COLUMNS_FILE, TableEncoder
 from labelembed.lab.data.encoders.table_columns import kind_of
-from labelembed.lab.data.files.parts import Reading, read_file
+from labelembed.lab.data.table_files import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
 
 

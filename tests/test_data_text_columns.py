@@ -10,7 +10,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import BagOfWordsEncoder, TextReader
-from labelembed.lab.data.files.columns import as_setting
+from labelembed.lab.data.columns import as_setting
 from labelembed.lab.training.plain_yaml import plain_values
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 

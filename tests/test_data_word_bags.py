@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labelembed.errors import DataError
 from labelembed.lab.data import Split, TextReader, Texts, ValidationSplit, prepare
-from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
+from labelembed.lab.data.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
 from labelembed.lab.models import BagOfWords
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CORPORA, DATA, OLD_NAMES
-from labelembed.lab.recipes.fitting import OF_READER, fitting_recipe
+from labelembed.lab.data import CORPORA, DATA
+from labelembed.lab.data.detect import RECIPES
+from labelembed.lab.recipes.fitting import fitting_recipe
 from labelembed.lab.recipes.loading import load_recipe, shipped_recipes
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.training_network import network_for
@@ -82,11 +83,6 @@ def write_two(at, write):
     return at
 
 
-def write_vectors(file, count=80):
-    vectors = np.random.default_rng(0).normal(size=(count, 5)).tolist()
-    return write_parquet(file, vector=vectors, label=LABELS[:count].tolist())
-
-
 def write_list(at):
     write_classes(at, {"cat": 30, "dog": 30}, size=16)
     rows = [(file.relative_to(at), file.parent.name) for file in sorted(at.rglob("*.png"))]
@@ -140,14 +136,6 @@ KINDS = {
         lambda at: write_pictures(at / "a.parquet"),
         f"80 pictures in parquet files, 3 classes; recipe cifar10-small with {OF_PICTURES}",
     ),
-    "parquet of vectors": (
-        lambda at: write_two(at, write_vectors),
-        "160 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
-    ),
-    "parquet file of vectors": (
-        lambda at: write_vectors(at / "a.parquet", 120),
-        "120 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
-    ),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),
         "80 pictures, 2 classes; recipe images-resnet",
@@ -192,18 +180,17 @@ def test_what_was_typed_decides(tmp_path):
     file = str(passengers(tmp_path))
     assert fitting_recipe(file, ["data.text_column=Name"]).recipe == "text-bag-small"
     assert "labels in 'Sex'" in fitting_recipe(file, ["data.label_column=Sex"]).line
-    assert fitting_recipe(file, ["data.name=labelled-text"]).recipe == "text-bag"
-    assert fitting_recipe(file, ["data.name=manifest"]).recipe == "images-resnet"
+    assert fitting_recipe(file, ["data.name=texts"]).recipe == "text-bag"
     arrays = str(write_arrays(tmp_path / "a.npz", 16, 16, test=False))
     settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.validation.examples=4"]).settings
     assert settings == ("data.name=vectors", "epochs=20", "batch_size=32")
     two = write_csv(tmp_path / "two.csv", [*reviews(60)], "first", "second", delimiter="^")
-    assert fitting_recipe(str(two), ["data.delimiter=^"]).found == "60 texts, 2 classes, columns first and second"
+    assert fitting_recipe(str(two), ["data.delimiter=^"]).description == "60 texts, 2 classes, columns first and second"
 
 
 def test_every_reader_of_a_path_has_a_recipe_that_ships():
-    assert OF_READER.keys() - OLD_NAMES.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
-    assert set(OF_READER.values()) <= shipped_recipes().keys()
+    assert RECIPES.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
+    assert set(RECIPES.values()) <= shipped_recipes().keys()
 
 
 def write_sentence_files(at):
@@ -231,7 +218,7 @@ def test_what_fits_no_recipe_is_one_message(tmp_path, write, what):
     assert str(caught.value).startswith(f"{tmp_path}/{what}")
     assert len(str(caught.value).splitlines()) <= 9
     if "no recipe fits" in what:
-        assert all(name in str(caught.value) for name in {*OF_READER.values()} - {"text-features", "text-finetune"})
+        assert all(name in str(caught.value) for name in {*RECIPES.values()} - {"text-features", "text-finetune"})
 
 
 def test_unclear_data_say_what_to_type(tmp_path):

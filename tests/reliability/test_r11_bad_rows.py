@@ -6,7 +6,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import TextReader
-from labelembed.lab.data.files.csv import MAXIMUM_CELL
+from labelembed.lab.data.table_files import MAXIMUM_CELL
 from tests.made_cli import call
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 

@@ -227,8 +227,8 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, invert: bool)
 
 def _files(saved: SavedRun, word: str) -> list[Path]:
     """Returns a file, or what in a folder and those in it can be an input of the run."""
-    from labelembed.lab.data.files.parts import is_readable
     from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
+    from labelembed.lab.data.table_files import is_readable
 
     path = Path(word)
     if not word:
@@ -306,8 +306,8 @@ def _writer(target: IO[str], format: str, *, top: int, texts: Container[str]) ->
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
     """Returns the texts of standard input, one a line, and where each stands."""
-    from labelembed.lab.data.files.text import decoded
-    from labelembed.lab.data.readers.texts import text_lines
+    from labelembed.lab.data.table_files import decoded
+    from labelembed.lab.data.tabular import text_lines
 
     if not saved.reads_texts:
         raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
@@ -322,7 +322,7 @@ def _beginning(text: str) -> str:
 
 def _is_text(word: str) -> bool:
     """Tells whether an argument is a text: it names no file that there is, and looks like no file's name."""
-    from labelembed.lab.data.files.parts import is_readable
+    from labelembed.lab.data.table_files import is_readable
 
     with contextlib.suppress(OSError, ValueError):  # too long for a name, or with a zero byte
         if Path(word).expanduser().exists():

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from labelembed.lab.data.array_files import read_idx
+from labelembed.lab.data.arrays import VectorReader, read_inputs
+from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.preprocessing import preprocess
@@ -20,26 +23,19 @@ from labelembed.lab.data.corpus.settings import CorpusSettings
 from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
 from labelembed.lab.data.corpus.tokenizer import Tokenizer
 from labelembed.lab.data.corpus.vocabulary import Vocabulary
-from labelembed.lab.data.dataset import LabelledData, RawData
-from labelembed.lab.data.encoder import Encoded, Encoder, NewExamples, ReadingProgress, Unchanged
-from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
-from labelembed.lab.data.encoders.table import TableEncoder
-from labelembed.lab.data.encoders.text_encoder import TextFeatures, TextTokens
-from labelembed.lab.data.files.idx import read_idx
+from labelembed.lab.data.data_notes import Reference, comparison_notes, reference_errors
+from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
+from labelembed.lab.data.detect import Detected, detect
+from labelembed.lab.data.encoder import Encoded, Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
 from labelembed.lab.data.files.picture import Fit
-from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.preparation import prepare
-from labelembed.lab.data.readers.arrays import read_inputs
-from labelembed.lab.data.readers.cifar import CifarReader
-from labelembed.lab.data.readers.digits import DigitsReader
+from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader
 from labelembed.lab.data.readers.images import ImageReader
-from labelembed.lab.data.readers.mnist import MnistReader
 from labelembed.lab.data.readers.parquet import ParquetReader
-from labelembed.lab.data.readers.table import TableReader
-from labelembed.lab.data.readers.texts import TextReader
-from labelembed.lab.data.readers.vectors import VectorReader
 from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
-from labelembed.lab.data.texts import Texts
+from labelembed.lab.data.table_encoder import TableEncoder
+from labelembed.lab.data.tabular import TableReader, TextReader
+from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
 
 class Reader(Protocol):
@@ -87,33 +83,23 @@ DATA: dict[str, Callable[..., Reader]] = {
     "digits": DigitsReader,
 }
 
-#: Names that readers had before, with what stands for them now.
-OLD_NAMES: dict[str, dict[str, str]] = {
-    "labelled-text": {"name": "texts", "inputs": "words"},
-    "text-features": {"name": "texts", "inputs": "features"},
-    "text-tokens": {"name": "texts", "inputs": "tokens"},
-    "manifest": {"name": "images"},
-    "arrays": {"name": "vectors"},
-    "idx": {"name": "mnist"},
-}
-
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 
 __all__ = [
     "CORPORA",
     "DATA",
-    "OLD_NAMES",
     "BagOfWordsEncoder",
     "Batch",
     "CifarReader",
     "CorpusSettings",
+    "Detected",
     "DigitsReader",
     "Encoded",
     "Encoder",
     "Examples",
     "Fit",
-    "Found",
+    "IdentityEncoder",
     "ImageReader",
     "LabelledData",
     "MnistReader",
@@ -122,10 +108,10 @@ __all__ = [
     "PairFiles",
     "PairInputs",
     "ParquetReader",
-    "Place",
     "RawData",
     "Reader",
     "ReadingProgress",
+    "Reference",
     "SentencePairs",
     "Sentences",
     "Split",
@@ -138,10 +124,11 @@ __all__ = [
     "Texts",
     "TokenBudget",
     "Tokenizer",
-    "Unchanged",
     "ValidationSplit",
     "VectorReader",
     "Vocabulary",
+    "comparison_notes",
+    "detect",
     "hold_out",
     "open_corpus",
     "prepare",
@@ -149,5 +136,7 @@ __all__ = [
     "read_corpus",
     "read_idx",
     "read_inputs",
+    "reference_errors",
+    "renumbered",
     "stratified_order",
 ]

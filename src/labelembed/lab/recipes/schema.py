@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
-from labelembed.lab.data import CORPORA, DATA, OLD_NAMES, ValidationSplit
+from labelembed.lab.data import CORPORA, DATA, ValidationSplit
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS
 from labelembed.lab.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
@@ -101,8 +101,6 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if not isinstance(block, dict):
             errors.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
             continue
-        if kind == "data":
-            block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
         blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
         errors += found
         if blocks[kind]:  # of the values whose types are right

@@ -15,7 +15,7 @@ from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import CORPORA, DATA, Encoder, LabelledData, Reader, ReadingProgress, prepare
 from labelembed.lab.data.cache import files_stamp
-from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER
+from labelembed.lab.data.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.pretrained_text import encoder_folder

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.lab.data import LabelledData, TextCorpus
+from labelembed.lab.data.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.lab.data.corpus.preprocessing import SIDES
-from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
-from labelembed.lab.data.encoders.table import COLUMNS_FILE
-from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
+from labelembed.lab.data.table_encoder import COLUMNS_FILE
+from labelembed.lab.data.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.references import (
     EMBEDDING_FILE,
@@ -108,9 +108,13 @@ def _data_facts(data: TrainingData) -> dict[str, Any]:
             "levels": [tokenizer.level for tokenizer in tokenizers],
             "vocabulary_sizes": [len(tokenizer.vocabulary) for tokenizer in tokenizers],
         }
-    if data.cut is not None:
-        cut = data.cut
-        about["cut_texts"] = {"count": cut.count, "of": cut.of, cut.setting: cut.limit}
+    if data.truncation is not None:
+        truncation = data.truncation
+        about["truncated_texts"] = {
+            "count": truncation.count,
+            "of": truncation.of,
+            truncation.setting: truncation.limit,
+        }
     if data.label_column is not None:
         about["label_column"] = data.label_column
     if data.label_values:

@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
-from labelembed.lab.data.measured import renumbered
+from labelembed.lab.data import Encoder, IdentityEncoder, LabelledData, Split, Texts, prepare, renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.data.readers.pictures import PictureReader
 from labelembed.lab.errors import RecipeError, RunFolderError
@@ -52,7 +51,7 @@ class SavedRun:
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
     output_temperature: float = 1.0
-    encoder: Encoder = field(default_factory=Unchanged)
+    encoder: Encoder = field(default_factory=IdentityEncoder)
     label_column: str | None = None
     label_values: tuple[str, ...] = ()
 
@@ -197,11 +196,11 @@ class SavedRun:
         return self._encoded(Texts(texts))
 
     def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
-        inputs, cut = self.encoder.transform(examples)
-        if not cut:
+        inputs, truncated = self.encoder.transform(examples)
+        if not truncated:
             return inputs, []
-        about = self.encoder.cut_texts(cut, len(inputs))
-        longer = "1 text is" if cut == 1 else f"{cut:,} texts are"
+        about = self.encoder.truncation(truncated, len(inputs))
+        longer = "1 text is" if truncated == 1 else f"{truncated:,} texts are"
         limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
         return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
@@ -11,8 +12,7 @@ from typing import Any
 from labelembed.errors import DataError, nearest
 from labelembed.lab.data.checks import printable
 from labelembed.lab.data.corpus.lines import BytesRead, line_blocks
-from labelembed.lab.data.files.jsonl import parsed_object
-from labelembed.lab.data.files.parts import Reading, is_readable, read_file
+from labelembed.lab.data.table_files import Reading, is_readable, read_file
 
 _SOURCE_WORDS = ("source", "src", "input", "text", "document", "article")
 _TARGET_WORDS = ("target", "tgt", "trg", "output", "translation", "reference", "summary")
@@ -72,7 +72,7 @@ class PairFiles:
 
     def _whole(self) -> PairBlock:
         """Returns the pairs of a file that is read as labelled texts are: CSV, parquet, a list of JSON."""
-        table = read_file(self.source, Reading())
+        table = read_file(self.source, reading=Reading())
         pairs: list[list[str]] = []
         for column in self._columns(table.names):
             values = enumerate(table.values(column))
@@ -92,7 +92,7 @@ class PairFiles:
                     continue
                 where = f"{self.source}: line {number:,}"
                 cells: dict[Any, Any]
-                cells = _flat(parsed_object(line, where)) if of_json else dict(enumerate(line.split("\t")))
+                cells = _flat(_object(line, where)) if of_json else dict(enumerate(line.split("\t")))
                 if columns is None:
                     width = len(cells)
                     columns, is_heading = (
@@ -161,6 +161,16 @@ def _of_two(source: Path, target: Path, bytes_read: BytesRead | None) -> Iterato
             )
         count += len(block)
         yield lines, others
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON ({str(error)[:120]})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where} is no object; expected {{column: value, ...}}")
+    return found
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,13 @@ from pathlib import Path
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import few, printable
+from labelembed.lab.data.columns import find_label, numbered
 from labelembed.lab.data.encoders.pictures import PictureFolder
-from labelembed.lab.data.files.columns import find_label
-from labelembed.lab.data.files.labels import numbered
-from labelembed.lab.data.files.parts import Parts, Reading, is_readable, read_parts
 from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
-from labelembed.lab.data.files.table import Table, is_missing, missing_column
-from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.pictures import LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.lab.data.splits import PARTS
+from labelembed.lab.data.table_files import Reading, Table, is_missing
+from labelembed.lab.data.tables import Parts, read_parts
 
 _PATH_WORDS = ("path", "paths", "file", "file_name", "filename", "filepath", "file_path", "image", "image_path",
                "img", "img_path", "picture")  # fmt: skip
@@ -75,40 +73,6 @@ class ImageReader(PictureReader):
         errors.errors += Reading(delimiter=self.delimiter, encoding=self.encoding).errors().errors
         return errors
 
-    @classmethod
-    def finds(cls, place: Place) -> Found | None:
-        """Returns what there is: pictures in folders, or a list of picture files.
-
-        Raises:
-            DataError: There are pictures, and nothing says what their labels are.
-        """
-        path = place.path
-        if path.is_dir() and _holds_pictures(path):
-            lists = [entry for entry in path.iterdir() if is_readable(entry) and ".txt" not in entry.suffixes]
-            try:
-                found = cls(path=str(path)).find(to_evaluate=True)
-            except DataError:
-                if not lists:
-                    raise
-            else:
-                # a list may say what the labels of pictures beside it are
-                if len(found.names) > 1 or not lists:
-                    return found.told()
-        train = (place.tables or {}).get("train")
-        if train is None or not any(_is_picture_column(train, name) for name in train.names):
-            return None
-        if path.is_dir():
-            raise DataError(f"{path}: holds a list of pictures; give the list itself: --data {train.source}")
-        of_list = cls(
-            path=str(path),
-            paths=place.text("paths"),
-            labels=place.text("labels"),
-            split=place.text("split"),
-            delimiter=place.text("delimiter"),
-            encoding=place.text("encoding"),
-        )
-        return of_list.find().told("a list of ")
-
     def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures with their labels, before any is decoded.
 
@@ -158,7 +122,7 @@ class ImageReader(PictureReader):
 
     def _path_column(self, table: Table) -> str:
         if self.paths is not None and self.paths not in table.names:
-            raise DataError(missing_column(table, "paths", self.paths))
+            raise DataError(table.missing_column("paths", self.paths))
         named = [name for word in _PATH_WORDS for name in table.names if name.strip().lower() == word]
         by_ending = [name for name in table.names if _is_picture_column(table, name)]
         found = self.paths or next(iter(named), None) or (by_ending[0] if len(by_ending) == 1 else None)
@@ -181,14 +145,6 @@ def _is_picture(name: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
-
-
-def _holds_pictures(folder: Path) -> bool:
-    for _, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if not _is_hidden(name)]
-        if any(_is_picture(name) for name in names if not _is_hidden(name)):
-            return True
-    return False
 
 
 class _Walk:

@@ -17,16 +17,14 @@ from labelembed.errors import ArgumentErrors, DataError, nearest
 from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.cache import file_digest
 from labelembed.lab.data.checks import require_finite, require_names
+from labelembed.lab.data.columns import find_label
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
-from labelembed.lab.data.files.columns import find_label
-from labelembed.lab.data.files.parquet import read_columns
-from labelembed.lab.data.files.parts import Parts, Reading, read_parts
-from labelembed.lab.data.files.table import Table, is_missing
-from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.pictures import Features, LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.lab.data.splits import assigned
+from labelembed.lab.data.table_files import Reading, Table, read_columns
+from labelembed.lab.data.tables import Parts, read_parts
 
 _INPUTS = ("bytes", "vectors")
 _LOOKED_AT = 2_000
@@ -143,27 +141,6 @@ class ParquetReader(PictureReader):
         errors.choice("features", self.features, ("pixels", "gradient_histograms"))
         return errors
 
-    @classmethod
-    def finds(cls, place: Place) -> Found | None:
-        """Returns what there is: pictures, or vectors where no texts stand beside them, which others read."""
-        tables = place.tables
-        held = tables["train"].left_aside if tables else {}
-        inputs = sorted((name for name, kind in held.items() if kind in _INPUTS), key=lambda name: held[name])
-        if tables is None or not inputs:
-            return None
-        reader = cls(path=str(place.path), labels=place.text("labels"), inputs=inputs[0])
-        found, column = reader._of(tables, to_evaluate=True)
-        train = tables["train"]
-        is_vectors = held[inputs[0]] == "vectors"
-        label = find_label(train, place.text("labels"), key="labels")
-        if is_vectors and any(_holds_texts(train.values(name)) for name in train.names if name != label):
-            return None
-        what = (
-            f"{len(found):,} {'vectors' if is_vectors else 'pictures'} in parquet files, {len(found.names):,} classes"
-        )
-        shape = tuple(column.vectors(found.parts["train"].inputs[:1]).shape[1:]) if is_vectors else ()
-        return Found(what, len(found.parts["train"]), found.names, shape)
-
     def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures or vectors with their labels, before any is decoded.
 
@@ -227,11 +204,7 @@ class ParquetReader(PictureReader):
 
 
 def _places(table: Table) -> Places:
-    return Places(place if isinstance(place, tuple) else (table.files[0], place) for place in table.places)
-
-
-def _holds_texts(values: Sequence[Any]) -> bool:
-    return any(isinstance(value, str) and not is_missing(value) for value in values[:_LOOKED_AT])
+    return Places(table.places)
 
 
 def _input_column(tables: Parts, name: str | None) -> str:

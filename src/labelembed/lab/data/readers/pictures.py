@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import ArgumentErrors, DataError
+from labelembed.lab.data.arrays import ArrayReader
 from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import few, require_names
+from labelembed.lab.data.columns import LabelReading, labelled
 from labelembed.lab.data.data_notes import label_column_note, repeat_notes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
@@ -23,12 +25,9 @@ from labelembed.lab.data.encoders.pictures import (
     cached_gradient_histograms,
     decode_pictures,
 )
-from labelembed.lab.data.files.labels import LabelReading, labelled
-from labelembed.lab.data.files.parts import Parts
 from labelembed.lab.data.files.picture import EXTREME_ABOVE, FITS, Fit, ImageSize, automatic_side
-from labelembed.lab.data.found import Found
-from labelembed.lab.data.readers.arrays import ArrayReader
-from labelembed.lab.data.splits import assigned, fraction_errors, in_words
+from labelembed.lab.data.splits import assigned, display_name, fraction_errors
+from labelembed.lab.data.tables import Parts
 
 Features = Literal["pixels", "gradient_histograms"]
 
@@ -71,11 +70,6 @@ class LabelledPictures:
     def __len__(self) -> int:
         return sum(map(len, self.parts.values()))
 
-    def told(self, before: str = "") -> Found:
-        """Returns what to say of them."""
-        what = f"{before}{len(self):,} pictures, {len(self.names):,} classes"
-        return Found(what, len(self.parts["train"]), self.names)
-
 
 def labelled_rows(
     tables: Parts, label: str, source: Path, *, to_evaluate: bool
@@ -85,7 +79,7 @@ def labelled_rows(
     Spaces around a label are no part of it; an example without one is refused.
     """
     tables = {
-        part: replace(table, columns={**table.columns, label: [_stripped(value) for value in table.values(label)]})
+        part: replace(table, frame=table.frame.assign(**{label: [_stripped(value) for value in table.values(label)]}))
         if label in table.names
         else table
         for part, table in tables.items()
@@ -187,7 +181,7 @@ class PictureReader(ArrayReader):
             splits[name] = split if len(kept) == len(part) else split.select(torch.tensor(kept, dtype=torch.int64))
             begin += len(part)
             if not kept:
-                raise DataError(f"{found.source}: no {in_words(name)} picture can be read")
+                raise DataError(f"{found.source}: no {display_name(name)} picture can be read")
             left = set(splits[name].labels.tolist())
             lost = [found.names[label] for label in sorted(set(part.labels.tolist()) - left)]
             if lost and name == "train" and not to_evaluate:
@@ -206,7 +200,7 @@ class PictureReader(ArrayReader):
             notes.insert(0, label_column_note(found.found_labels, splits["train"].labels, found.names, key="labels"))
         notes += repeat_notes(
             decoded.repeated,
-            labels={in_words(name): part.labels for name, part in parts.items()},
+            labels={display_name(name): part.labels for name, part in parts.items()},
             shown=lambda index, earlier: " = ".join(found.pictures.shown(places[place]) for place in (index, earlier)),
         )
         return RawData(

@@ -1,0 +1,374 @@
+"""Published data sets as their authors have them: MNIST's idx files, CIFAR's pickles, the digits of scikit-learn."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import pickle
+import re
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labelembed.errors import ArgumentErrors, DataError, unknown_name
+from labelembed.lab.data.array_files import read_idx
+from labelembed.lab.data.arrays import ArrayReader
+from labelembed.lab.data.batch import Examples, Split
+from labelembed.lab.data.checks import content_of, few, first_invalid, require_names, sizes
+from labelembed.lab.data.columns import numbered
+from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
+from labelembed.lab.data.dataset import RawData
+from labelembed.lab.data.encoder import ReadingProgress
+from labelembed.lab.data.readers.parquet import ParquetReader
+from labelembed.lab.data.splits import assigned, fraction_errors
+from labelembed.lab.data.table_files import read_columns
+
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+#: Endings of CIFAR as it is downloaded.
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_IDX_NAME = re.compile(
+    r"(?P<prefix>.*?)-?(?P<split>train|t10k|test)-(?P<part>images|labels)[-.]idx(?P<dimensions>\d)-ubyte(\.gz)?",
+    re.IGNORECASE,
+)
+# (split, part) -> how the official file is called, after any prefix
+_OFFICIAL = {
+    ("train", "images"): "train-images-idx3-ubyte",
+    ("train", "labels"): "train-labels-idx1-ubyte",
+    ("test", "images"): "t10k-images-idx3-ubyte",
+    ("test", "labels"): "t10k-labels-idx1-ubyte",
+}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MnistReader(ArrayReader):
+    """A folder with four idx files: images and labels, for training and for the test.
+
+    The files may be gzip'd or not, and spelt ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``; the
+    test files begin with ``t10k`` or ``test``; all four may have one prefix, as EMNIST's have
+    (``emnist-balanced-train-images-idx3-ubyte.gz``). Images become [N, 1, H, W], as they are stored: EMNIST
+    stores them with rows and columns exchanged.
+
+    The labels are numbered 0, 1, ... in the order of the values that stand in the training labels (EMNIST
+    letters: 1 to 26 become 0 to 25); the values become the names.
+
+    Args:
+        path: The folder.
+        names: Names of the labels in the order of their values, instead of the values. A folder or files with
+            "fashion" in the name have the ten names of Fashion-MNIST without this.
+        prefix: Which set to read where the folder holds several, for instance ``emnist-letters``.
+    """
+
+    path: str
+    names: list[str] | None = None
+    prefix: str | None = None
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; refuses files that are missing, damaged or do not go together."""
+        folder = Path(self.path).expanduser()
+        files = _find_idx(folder, self.prefix)
+        (train, train_values), (test, test_values) = (_read_pair(files, split) for split in ("train", "test"))
+        if train.shape[1:] != test.shape[1:]:
+            expected = f"expected images of {sizes(train.shape[1:])} as in the training set"
+            raise DataError(f"{files['test', 'images']}: {expected}, found {sizes(test.shape[1:])}")
+        values = {"train": list(map(str, train_values.tolist())), "test": list(map(str, test_values.tolist()))}
+        names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
+        if self.names is None and set(names) <= set(map(str, range(10))) and _is_fashion(folder, files):
+            names = tuple(FASHION_NAMES[int(value)] for value in names)
+        images = {"train": train, "test": test}
+        raw = RawData(
+            parts={split: Split(torch.from_numpy(images[split]).unsqueeze(1), labels[split]) for split in images},
+            names=names,
+            input_range=(0.0, 255.0),
+            source=f"idx files in {folder}",
+        )
+        return raw if to_evaluate else raw.renamed(self.names)
+
+
+def is_idx_name(name: str) -> bool:
+    """Tells whether a file is called as those of MNIST are."""
+    return _IDX_NAME.fullmatch(name) is not None
+
+
+def _find_idx(folder: Path, prefix: str | None) -> dict[tuple[str, str], Path]:
+    """Returns the four files by split (train, test) and part (images, labels)."""
+    try:
+        entries = sorted(folder.iterdir())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: expected the folder that holds the four idx files ({reason})") from None
+    sets: dict[str, dict[tuple[str, str], Path]] = {}
+    # plain files come first where both stand there: they need no unpacking
+    for entry in sorted(entries, key=lambda entry: entry.name.lower().endswith(".gz")):
+        match = _IDX_NAME.fullmatch(entry.name)
+        if match and entry.is_file():
+            split = "train" if match["split"].lower() == "train" else "test"
+            sets.setdefault(match["prefix"], {}).setdefault((split, match["part"].lower()), entry)
+    if prefix is not None and sets and prefix.rstrip("-") not in sets:
+        raise DataError(f"{folder}: {unknown_name('prefix', prefix, sets)}")
+    if prefix is None and len(sets) > 1:
+        raise DataError(f"{folder}: holds {len(sets)} data sets; choose one by `prefix`: {few(sorted(sets))}")
+    chosen = next(iter(sets), "") if prefix is None else prefix.rstrip("-")
+    files = sets.get(chosen, {})
+    missing = [f"{chosen}-{name}".removeprefix("-") for key, name in _OFFICIAL.items() if key not in files]
+    if missing:
+        seen = few([entry.name for entry in entries if not entry.name.startswith(".")]) or "nothing"
+        raise DataError(f"{folder}: missing {', '.join(missing)} (each may end in .gz); it holds {seen}")
+    return files
+
+
+def _read_pair(files: dict[tuple[str, str], Path], split: str) -> tuple[Array, Array]:
+    """Returns the images [N, H, W] and the label values [N] of one split."""
+    images_file, labels_file = files[split, "images"], files[split, "labels"]
+    images, values = read_idx(images_file), read_idx(labels_file)
+    if images.ndim != 3 or images.dtype != np.uint8 or images.size == 0:
+        found = f"{sizes(images.shape)} of {images.dtype}"
+        raise DataError(f"{images_file}: expected images of bytes (number, height, width), one or more, found {found}")
+    if values.ndim != 1 or values.dtype.kind not in "iu" or len(images) != len(values):
+        found = f"{sizes(values.shape)} of {values.dtype}"
+        raise DataError(f"{labels_file}: expected {len(images):,} whole numbers, a label for each image, found {found}")
+    if values.min() < 0:
+        row = int(np.argmax(values < 0))
+        raise DataError(f"{labels_file}: row {row} has the label {values[row]}; expected 0 or more")
+    return images, values
+
+
+def _is_fashion(folder: Path, files: dict[tuple[str, str], Path]) -> bool:
+    """Tells whether folder or files say "fashion"; torchvision keeps the files in FashionMNIST/raw."""
+    where = folder.absolute()
+    words = [where.name, where.parent.name if where.name == "raw" else "", *(file.name for file in files.values())]
+    return any("fashion" in word.lower() for word in words)
+
+
+# How to get the content of a file, by the file's name.
+Files = dict[str, Callable[[], bytes]]
+
+
+class Version(NamedTuple):
+    """CIFAR-10 or CIFAR-100: its files, and how many labels it has."""
+
+    title: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    classes: int  # 10 or 100
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its files with images."""
+        return (*self.train, *self.test)
+
+
+_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_VERSIONS = (
+    Version("CIFAR-10", "cifar-10-batches-py", _BATCHES, ("test_batch",), 10),
+    Version("CIFAR-100", "cifar-100-python", ("train",), ("test",), 100),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarReader(ArrayReader):
+    """CIFAR-10 or CIFAR-100: the Python version of its authors, or the hub's parquet files.
+
+    Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
+    numbers is carried out.
+
+    Args:
+        path: The folder with the files (``data_batch_1`` ..., ``train``, ``train-*.parquet``), the folder above, or the
+            ``.tar.gz`` as it is published, which is not unpacked to the disk.
+        labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
+
+    Raises:
+        ValueError: `labels` is unknown.
+    """
+
+    path: str
+    labels: Literal["fine", "coarse"] = "fine"
+
+    def errors(self) -> ArgumentErrors:
+        """Returns what is wrong with the arguments."""
+        errors = ArgumentErrors()
+        errors.choice("labels", self.labels, ("fine", "coarse"))
+        return errors
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
+        place, labels = Path(self.path).expanduser(), self.labels
+        parquet = [file for folder in (place, place / "data") for file in folder.glob("*.parquet")]
+        if parquet:
+            # CIFAR-10 has one column of labels, called `label`
+            of_100 = {"fine_label", "coarse_label"} & set(read_columns(parquet[0], None).column_names)
+            column = f"{labels}_label" if of_100 or labels == "coarse" else None
+            return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
+        files, where, version = find_cifar(place)
+        if labels == "coarse" and version.classes == 10:
+            raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
+        count = version.classes if labels == "fine" else 20
+        names, notes = _names(files, version, labels, count, where)
+        splits: dict[str, Examples] = {}
+        for part, members in (("train", version.train), ("test", version.test)):
+            read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
+            pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+            splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
+        size = len(splits["train"])
+        notes += repeat_notes(
+            repeated_pictures(*(split.inputs.numpy() for split in splits.values())),
+            labels={"training": splits["train"].labels, "test": splits["test"].labels},
+            shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
+        )
+        which = f", {labels} labels" if version.classes == 100 else ""
+        return RawData(
+            parts=splits,
+            names=require_names(names, count, str(where)),
+            input_range=(0.0, 255.0),
+            source=f"{version.title}{which}, in {where}",
+            notes=tuple(notes),
+        )
+
+
+def find_cifar(place: Path) -> tuple[Files, Path, Version]:
+    """Returns the files of the Python version in a folder or an archive, where they lie, and of which set.
+
+    Raises:
+        DataError: There are none, some are missing, or an archive is damaged.
+    """
+    files: Files = {}
+    where = place
+    try:
+        if place.is_file():
+            files = _of_archive(place)
+        for folder in (place, *(place / version.folder for version in _VERSIONS)) if place.is_dir() else ():
+            if folder.is_dir() and not any(name in files for version in _VERSIONS for name in version.members):
+                files = {entry.name: partial(content_of, entry) for entry in folder.iterdir() if entry.is_file()}
+                where = folder
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place}: cannot be read ({error})") from None
+    version = max(_VERSIONS, key=lambda version: sum(name in files for name in version.members) / len(version.members))
+    missing = [name for name in version.members if name not in files]
+    if len(missing) == len(version.members):
+        seen = few(sorted(files)) or "nothing"
+        raise DataError(
+            f"{place}: holds no CIFAR files (data_batch_1 or train and the like, or the .tar.gz), found {seen}"
+        )
+    if missing:
+        raise DataError(f"{where}: {version.title}: missing {', '.join(missing)}; fetch the files again")
+    return files, where, version
+
+
+def _of_archive(file: Path) -> Files:
+    try:
+        with tarfile.open(file) as archive:
+            members = {Path(member.name).name: archive.extractfile(member) for member in archive}
+            contents = {name: stream.read() for name, stream in members.items() if stream is not None}
+    except Exception as error:  # tarfile, gzip and zlib each raise types of their own
+        raise DataError(f"{file}: is no .tar.gz, cut off or damaged ({str(error)[:120]})") from None
+    return {name: partial(bytes, content) for name, content in contents.items()}
+
+
+def _read(content: bytes, where: str, version: Version, labels: str, count: int) -> tuple[Array, Array]:
+    """Returns the pictures [N, 3, 32, 32] and labels [N] of one file."""
+    loaded = _load_pickle(content, where)
+    try:
+        key = "labels" if version.classes == 10 else f"{labels}_labels"
+        pixels = np.asarray(loaded["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+        found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
+    invalid = first_invalid(found, lambda chunk: (chunk < 0) | (chunk >= count))
+    if invalid is not None:
+        raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {count - 1}")
+    return pixels, found
+
+
+# What makes an array in a pickle, of any version of NumPy and Python.
+_RECONSTRUCT, _FROM_BUFFER = (np.zeros(1).__reduce_ex__(protocol)[0] for protocol in (2, 5))
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): codecs.encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads numbers, texts, lists, dictionaries and NumPy arrays; whatever else a pickle asks for is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands for a name; overrides what would import any module."""
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        asked = f"{module[:60]}.{name[:60]}"
+        raise DataError(
+            f"the pickle asks for {asked}, which no CIFAR file needs; it is refused and nothing of it was run"
+        )
+
+
+def _load_pickle(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        loaded = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    except Exception as error:  # a damaged pickle makes Python raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"{where}: is damaged, or no CIFAR pickle ({reason})") from None
+    if not isinstance(loaded, dict):
+        raise DataError(f"{where}: expected a dictionary, found {type(loaded).__name__}")
+    return {_text(key): value for key, value in loaded.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _names(files: Files, version: Version, labels: str, count: int, where: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the labels, and what to say where the file with them is missing."""
+    ten = version.classes == 10
+    file, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
+    if file in files:
+        found = _load_pickle(files[file](), f"{where}/{file}").get(key)
+        if not isinstance(found, list):
+            raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
+        return [_text(name) for name in found], []
+    if ten:
+        return list(CIFAR10_NAMES), []
+    note = "the file with the labels' names is missing: they are called by their numbers"
+    return [str(number) for number in range(count)], [note]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsReader(ArrayReader):
+    """The digits as uint8 images [N, 1, 8, 8] with values of 0 to 16.
+
+    Args:
+        test_fraction: Share of the 1,797 images that becomes the test set, between 0 and 1.
+    """
+
+    test_fraction: float = 0.25
+
+    def errors(self) -> ArgumentErrors:
+        """Returns what is wrong with the arguments."""
+        return fraction_errors(self.test_fraction)
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set."""
+        from sklearn.datasets import load_digits  # costs a second to import
+
+        pixels, labels = load_digits(return_X_y=True)
+        inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
+        every = {"train": Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64)))}
+        source = "handwritten digits of scikit-learn"
+        parts, _ = assigned(every, self.test_fraction, source=source, purpose="digits test")
+        names = tuple(str(digit) for digit in range(10))
+        return RawData(parts=parts, names=names, input_range=(0.0, 16.0), source=source)
