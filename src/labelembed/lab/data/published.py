@@ -6,10 +6,7 @@ import codecs
 import io
 import pickle
 import re
-import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,19 +20,14 @@ from labelembed.lab.data.arrays import ArrayReader
 from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import content_of, few, first_invalid, require_names, sizes
 from labelembed.lab.data.columns import numbered
-from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
-from labelembed.lab.data.readers.parquet import ParquetReader
 from labelembed.lab.data.splits import assigned, fraction_errors
-from labelembed.lab.data.table_files import read_columns
 
 FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-#: Endings of CIFAR as it is downloaded.
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _IDX_NAME = re.compile(
     r"(?P<prefix>.*?)-?(?P<split>train|t10k|test)-(?P<part>images|labels)[-.]idx(?P<dimensions>\d)-ubyte(\.gz)?",
     re.IGNORECASE,
@@ -151,15 +143,13 @@ def _is_fashion(folder: Path, files: dict[tuple[str, str], Path]) -> bool:
     return any("fashion" in word.lower() for word in words)
 
 
-# How to get the content of a file, by the file's name.
-Files = dict[str, Callable[[], bytes]]
+Files = dict[str, Path]
 
 
 class Version(NamedTuple):
     """CIFAR-10 or CIFAR-100: its files, and how many labels it has."""
 
     title: str
-    folder: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     classes: int  # 10 or 100
@@ -172,21 +162,20 @@ class Version(NamedTuple):
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _VERSIONS = (
-    Version("CIFAR-10", "cifar-10-batches-py", _BATCHES, ("test_batch",), 10),
-    Version("CIFAR-100", "cifar-100-python", ("train",), ("test",), 100),
+    Version("CIFAR-10", _BATCHES, ("test_batch",), 10),
+    Version("CIFAR-100", ("train",), ("test",), 100),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CifarReader(ArrayReader):
-    """CIFAR-10 or CIFAR-100: the Python version of its authors, or the hub's parquet files.
+    """CIFAR-10 or CIFAR-100: the Python version of its authors (the hub's parquet files are for `parquet`).
 
     Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
     numbers is carried out.
 
     Args:
-        path: The folder with the files (``data_batch_1`` ..., ``train``, ``train-*.parquet``), the folder above, or the
-            ``.tar.gz`` as it is published, which is not unpacked to the disk.
+        path: The folder with the files: ``data_batch_1`` ..., ``train`` ...
         labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
 
     Raises:
@@ -205,89 +194,58 @@ class CifarReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
-        parquet = [file for folder in (place, place / "data") for file in folder.glob("*.parquet")]
-        if parquet:
-            # CIFAR-10 has one column of labels, called `label`
-            of_100 = {"fine_label", "coarse_label"} & set(read_columns(parquet[0], None).column_names)
-            column = f"{labels}_label" if of_100 or labels == "coarse" else None
-            return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
-        files, where, version = find_cifar(place)
+        files, version = find_cifar(place)
         if labels == "coarse" and version.classes == 10:
-            raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
+            raise DataError(f"{place}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
-        names, notes = _names(files, version, labels, count, where)
+        names, notes = _names(files, version, labels, count, place)
         splits: dict[str, Examples] = {}
         for part, members in (("train", version.train), ("test", version.test)):
-            read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
+            read = [_read(files[name], version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
             splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
-        size = len(splits["train"])
-        notes += repeat_notes(
-            repeated_pictures(*(split.inputs.numpy() for split in splits.values())),
-            labels={"training": splits["train"].labels, "test": splits["test"].labels},
-            shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
-        )
         which = f", {labels} labels" if version.classes == 100 else ""
         return RawData(
             parts=splits,
-            names=require_names(names, count, str(where)),
+            names=require_names(names, count, str(place)),
             input_range=(0.0, 255.0),
-            source=f"{version.title}{which}, in {where}",
+            source=f"{version.title}{which}, in {place}",
             notes=tuple(notes),
         )
 
 
-def find_cifar(place: Path) -> tuple[Files, Path, Version]:
-    """Returns the files of the Python version in a folder or an archive, where they lie, and of which set.
+def find_cifar(place: Path) -> tuple[Files, Version]:
+    """Returns the files of the Python version in a folder, and of which data set they are.
 
     Raises:
-        DataError: There are none, some are missing, or an archive is damaged.
+        DataError: There are none, or some are missing.
     """
-    files: Files = {}
-    where = place
     try:
-        if place.is_file():
-            files = _of_archive(place)
-        for folder in (place, *(place / version.folder for version in _VERSIONS)) if place.is_dir() else ():
-            if folder.is_dir() and not any(name in files for version in _VERSIONS for name in version.members):
-                files = {entry.name: partial(content_of, entry) for entry in folder.iterdir() if entry.is_file()}
-                where = folder
+        files: Files = {entry.name: entry for entry in place.iterdir() if entry.is_file()}
     except (OSError, ValueError) as error:
-        raise DataError(f"{place}: cannot be read ({error})") from None
+        raise DataError(f"{place}: expected the folder of CIFAR's files ({error})") from None
     version = max(_VERSIONS, key=lambda version: sum(name in files for name in version.members) / len(version.members))
     missing = [name for name in version.members if name not in files]
     if len(missing) == len(version.members):
         seen = few(sorted(files)) or "nothing"
-        raise DataError(
-            f"{place}: holds no CIFAR files (data_batch_1 or train and the like, or the .tar.gz), found {seen}"
-        )
+        raise DataError(f"{place}: holds no CIFAR files, data_batch_1 or train and the like; found {seen}")
     if missing:
-        raise DataError(f"{where}: {version.title}: missing {', '.join(missing)}; fetch the files again")
-    return files, where, version
+        raise DataError(f"{place}: {version.title}: missing {', '.join(missing)}; fetch the files again")
+    return files, version
 
 
-def _of_archive(file: Path) -> Files:
-    try:
-        with tarfile.open(file) as archive:
-            members = {Path(member.name).name: archive.extractfile(member) for member in archive}
-            contents = {name: stream.read() for name, stream in members.items() if stream is not None}
-    except Exception as error:  # tarfile, gzip and zlib each raise types of their own
-        raise DataError(f"{file}: is no .tar.gz, cut off or damaged ({str(error)[:120]})") from None
-    return {name: partial(bytes, content) for name, content in contents.items()}
-
-
-def _read(content: bytes, where: str, version: Version, labels: str, count: int) -> tuple[Array, Array]:
+def _read(file: Path, version: Version, labels: str, count: int) -> tuple[Array, Array]:
     """Returns the pictures [N, 3, 32, 32] and labels [N] of one file."""
-    loaded = _load_pickle(content, where)
+    loaded = load_pickle(file)
     try:
         key = "labels" if version.classes == 10 else f"{labels}_labels"
         pixels = np.asarray(loaded["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
+        raise DataError(f"{file}: does not hold what a CIFAR batch does ({error})") from None
     invalid = first_invalid(found, lambda chunk: (chunk < 0) | (chunk >= count))
     if invalid is not None:
-        raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {count - 1}")
+        raise DataError(f"{file}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {count - 1}")
     return pixels, found
 
 
@@ -315,16 +273,17 @@ class _ArraysOnly(pickle.Unpickler):
         )
 
 
-def _load_pickle(content: bytes, where: str) -> dict[str, Any]:
+def load_pickle(file: Path) -> dict[str, Any]:
+    """Returns the dictionary of a CIFAR file; whatever else its pickle asks for is refused, and nothing of it runs."""
     try:
-        loaded = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        loaded = _ArraysOnly(io.BytesIO(content_of(file)), encoding="bytes").load()
     except DataError as error:
-        raise DataError(f"{where}: {error}") from None
+        raise DataError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
     except Exception as error:  # a damaged pickle makes Python raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"{where}: is damaged, or no CIFAR pickle ({reason})") from None
+        raise DataError(f"{file}: is damaged, or no CIFAR pickle ({reason})") from None
     if not isinstance(loaded, dict):
-        raise DataError(f"{where}: expected a dictionary, found {type(loaded).__name__}")
+        raise DataError(f"{file}: expected a dictionary, found {type(loaded).__name__}")
     return {_text(key): value for key, value in loaded.items()}
 
 
@@ -332,19 +291,17 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _names(files: Files, version: Version, labels: str, count: int, where: Path) -> tuple[list[str], list[str]]:
+def _names(files: Files, version: Version, labels: str, count: int, place: Path) -> tuple[list[str], list[str]]:
     """Returns the names of the labels, and what to say where the file with them is missing."""
     ten = version.classes == 10
-    file, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
-    if file in files:
-        found = _load_pickle(files[file](), f"{where}/{file}").get(key)
+    name, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
+    if name in files:
+        found = load_pickle(files[name]).get(key)
         if not isinstance(found, list):
-            raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
-        return [_text(name) for name in found], []
-    if ten:
-        return list(CIFAR10_NAMES), []
+            raise DataError(f"{files[name]}: `{key}`: expected a list of texts")
+        return [_text(label) for label in found], []
     note = "the file with the labels' names is missing: they are called by their numbers"
-    return [str(number) for number in range(count)], [note]
+    return (list(CIFAR10_NAMES), []) if ten else (list(map(str, range(count))), [note])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,14 +103,13 @@ class CategoricalColumn:
         """Returns the inputs [N, categories] of texts, a Series; one that is not known has zeros, or is another."""
         import pandas as pd
 
-        known = [category for category in self.categories if category is not None]
-        codes = pd.Categorical(texts, categories=known).codes.astype(np.int64)
         width = len(self.categories) + self.others
-        codes[codes < 0] = width - 1 if self.others else width
+        known = pd.Index([category for category in self.categories if category is not None], dtype=object)
+        codes = known.get_indexer(texts.to_numpy())
+        codes = np.where(codes >= 0, codes, width - 1 if self.others else width)
+        is_missing = texts.isna().to_numpy()
         if None in self.categories:
-            codes[texts.isna().to_numpy()] = self.categories.index(None)
-        elif not self.others:
-            codes[texts.isna().to_numpy()] = width
+            codes[is_missing] = self.categories.index(None)
         return np.eye(width + 1, width)[codes]
 
 

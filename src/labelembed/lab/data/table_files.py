@@ -337,7 +337,7 @@ def _read_parquet(files: Sequence[Path]) -> Table:
     frames = []
     for place, file in enumerate(files):
         if (columns[place], _class_names(schemas[place])) != (columns[0], _class_names(schemas[0])):
-            raise DataError(f"{file}: has other columns or label names than {files[0].name}")
+            raise DataError(f"{file}: has other columns, or names its labels otherwise, than {files[0].name}")
         _require_room(file)
         table = read_columns(file, used or list(columns[0])[:1])
         with damage_named(file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,18 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import content_of, require_file
 from labelembed.lab.data.columns import (
     LabelReading,
-    as_setting,
     find_columns,
     find_label,
     find_texts,
     labelled,
-    more_texts,
+    likely_text,
     spelled_as_trained,
 )
 from labelembed.lab.data.data_notes import label_column_note
@@ -92,22 +94,13 @@ class TabularReader:
         """How files are read."""
         return Reading(delimiter=self.delimiter, encoding=self.encoding, columns=self.columns)
 
-    @property
-    def source(self) -> Path:
-        """The file or folder."""
-        return Path(self.path).expanduser()
-
     @abstractmethod
     def new_encoder(self) -> Encoder:
         """Returns what will learn how examples become inputs."""
 
     @abstractmethod
     def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
-        """Returns the columns of texts (none: of a table) and that of the labels; adds to the notes.
-
-        Raises:
-            DataError: One cannot be found; names the setting that goes on.
-        """
+        """Returns the columns of texts (none: of a table) and that of the labels; adds to the notes."""
 
     @abstractmethod
     def inputs_of(self, table: Table) -> Any:
@@ -115,43 +108,34 @@ class TabularReader:
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
-        tables = read_parts(self.source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
-        notes: list[str] = []
-        train = tables["train"]
+        source = Path(self.path).expanduser()
+        tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
+        train, notes = tables["train"], list[str]()
         # Test examples that are still to be held out may not decide which columns there are.
         seen = None if to_evaluate or len(tables) > 1 else seen_first(len(train), self.test_fraction)
         texts, label = self.find(train if seen is None else train.select(seen), notes)
         if texts:
-            tables = {part: self._with_texts(table, texts, label, notes) for part, table in tables.items()}
+            joined = {part: with_texts(table, texts, self.skip_incomplete, notes) for part, table in tables.items()}
+            tables = {part: table.without(set(table.names) - {texts[0], label}) for part, table in joined.items()}
         how = LabelReading(merge=self.merge_labels, skip_incomplete=self.skip_incomplete, to_evaluate=to_evaluate)
-        found, names, of_labels = labelled(tables, label, how, self.source)
-        parts, of_parts = assigned(
-            found,
-            self.test_fraction,
-            source=str(self.source),
-            to_evaluate=to_evaluate,
-            seen=None if seen is None else seen[found["train"].inputs.frame.index.to_numpy()],
-        )
+        found, names, of_labels = labelled(tables, label, how, source)
+        seen = None if seen is None else seen[found["train"].inputs.frame.index]
+        parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=seen)
         if self.merge_labels and not to_evaluate:
             parts, names = spelled_as_trained(parts, label, names, of_labels)
         if self.label_column is None:
             of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
+        for part, rows in parts.items():
+            parts[part] = Examples(self.inputs_of(rows.inputs.without((label,))), rows.labels)
         return RawData(
-            parts={
-                part: Examples(self.inputs_of(rows.inputs.without((label,))), rows.labels)
-                for part, rows in parts.items()
-            },
+            parts=parts,
             names=names,
-            source=f"{self.what} {self.source}",
+            source=f"{self.what} {source}",
             notes=(*notes, *of_labels, *of_parts),
             label_column=label,
             minimum_label_examples=None if to_evaluate else self.minimum_label_examples,
             new_encoder=self.new_encoder,
         )
-
-    def _with_texts(self, table: Table, texts: Sequence[str], label: str, notes: list[str]) -> Table:
-        joined = with_texts(table, texts, skip=self.skip_incomplete, notes=notes)
-        return joined.without(set(table.names) - {texts[0], label})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,18 +206,18 @@ class TextReader(TabularReader):
         """Returns the columns of texts and that of the labels."""
         texts, label = find_columns(table, texts=_as_list(self.text_column), label=self.label_column)
         if self.text_column is None:
-            notes.append(f"texts are taken from column {_quoted(texts)}")
-            others = more_texts(table, texts[0], label)
-            if others:
-                together = as_setting([name for name in table.names if name in (*texts, *others)])
-                notes.append(f"more texts in column {_quoted(others)}; {together} joins them")
+            notes.append(f"texts are taken from column {texts[0]!r}")
+            other = likely_text(table.without(texts), label=label)
+            if other is not None:
+                together = json.dumps([name for name in table.names if name in (*texts, other)], ensure_ascii=False)
+                notes.append(f"{other!r} holds texts too; --set data.text_column='{together}' joins them")
         return texts, label
 
     def inputs_of(self, table: Table) -> Texts:
         """Returns the texts."""
         (column,) = table.names
         is_joined = len(_as_list(self.text_column)) > 1
-        return Texts(table.values(column), column=None if is_joined else column, source=f"{self.what} {self.source}")
+        return Texts(table.values(column), column=None if is_joined else column, source=f"{self.what} {self.path}")
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
@@ -243,34 +227,21 @@ class TextReader(TabularReader):
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
         """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.
 
-        Without `text_column` they stand in the column that the texts of the training stood in. A file that knows the
-        names of its columns may have one column of another name instead; in a CSV file that name could be the first
-        text.
-
-        Raises:
-            DataError: As `read`.
+        Without `text_column` they stand in the column that the texts of the training stood in, or in the only one of a
+        file that knows the names of its columns; in a CSV file that name could be the first text.
         """
         require_file(file, ACCEPTED)
         if file.name.lower().endswith((".txt", ".txt.gz")):
             texts, places = text_lines(decoded(content_of(file), file, encoding=self.encoding))
         else:
             table = read_file(file, reading=self.reading)
-            names = self._columns_of_new(table, encoder.column)
-            table = with_texts(table, names, skip=False, notes=[])
+            names = _as_list(self.text_column) or tuple(filter(None, [encoder.column]))
+            if self.text_column is None and table.typed and len(table.names) == 1:
+                names = tuple(table.names)
+            names = find_texts(table, names)
+            table = with_texts(table, names, False, [])
             texts, places = table.values(names[0]), [table.place(row) for row in range(len(table))]
         return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], [])
-
-    def _columns_of_new(self, table: Table, expected: str | None) -> tuple[str, ...]:
-        named = _as_list(self.text_column)
-        if named or expected in table.names:
-            return find_texts(table, named or (str(expected),))
-        only = tuple(table.names) if len(table.names) == 1 else ()
-        if expected is not None and (not only or not table.typed):
-            raise DataError(
-                f"{table.missing_column('text_column', expected)}; that column holds the texts of the training. Texts "
-                "without a heading are read from a .txt file, one a line"
-            )
-        return find_texts(table, only)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +298,7 @@ class TableReader(TabularReader):
                 if name not in (*table.names, *table.left_aside):
                     raise DataError(table.missing_column(key, name))
                 if name == label and key != "leave_out":
-                    raise DataError(f"{self.source}: column {label!r} holds the labels, and cannot be learned from")
+                    raise DataError(f"{table.source}: column {label!r} holds the labels, and cannot be learned from")
         return (), label
 
     def inputs_of(self, table: Table) -> Table:
@@ -347,19 +318,11 @@ def text_lines(content: str) -> tuple[list[str], list[str]]:
     return [line for line, _ in found], [place for _, place in found]
 
 
-def with_texts(table: Table, names: Sequence[str], *, skip: bool, notes: list[str]) -> Table:
+def with_texts(table: Table, names: Sequence[str], skip: bool, notes: list[str]) -> Table:
     """Returns the examples that have a text, which stands in the first of the columns and is that of all, joined.
 
-    A column of an example that has none counts as an empty text.
-
-    Args:
-        table: The examples.
-        names: Columns of the texts.
-        skip: Leave examples without a text out, with a note, instead of refusing the table.
-        notes: Where that is noted.
-
-    Raises:
-        DataError: A column is not there or holds numbers, or examples have no text in any of the columns.
+    A column of an example that has none counts as an empty text. Examples without any are refused, or left out with a
+    note where `skip` says so. Raises DataError for those, and for a column that is not there or holds numbers.
     """
     for name in names:
         if name not in table.names:
@@ -368,34 +331,22 @@ def with_texts(table: Table, names: Sequence[str], *, skip: bool, notes: list[st
         numeric = sum(not isinstance(value, str) or _NUMBER.fullmatch(value) is not None for value in values)
         if numeric > len(values) // 2:
             raise DataError(
-                f"{table.source}: column {name!r} holds numbers in {numeric:,} of {len(table):,} examples; name the "
-                f"column of the texts with --set data.text_column=...; there are: {table.listed()}"
+                f"{table.source}: column {name!r} holds numbers in {numeric:,} of {len(table):,} examples; name that "
+                f"of the texts with --set data.text_column=...; there are: {table.listed()}"
             )
     rows = list(zip(*map(table.values, names), strict=True))
-    missing = [
-        number
-        for number, row in enumerate(rows)
-        if all(map(is_missing, row)) or not all(isinstance(value, str) or is_missing(value) for value in row)
-    ]
-    if missing:
-        places = table.places_of(missing)
-        what = f"column {_quoted(names)}: no text in {len(missing):,} of {len(table):,} examples ({places})"
+    cells = [["" if is_missing(value) else value for value in row] for row in rows]
+    is_text = np.array([any(row) and all(isinstance(value, str) for value in row) for row in cells], dtype=bool)
+    if not is_text.all():
+        missing = np.flatnonzero(~is_text)
+        what = f"no text in {len(missing):,} of {len(table):,} examples ({table.places_of(missing.tolist())})"
         if not skip:
-            raise DataError(f"{table.source}: {what}; leave them out with --set data.skip_incomplete=true")
+            way = "leave them out with --set data.skip_incomplete=true"
+            raise DataError(f"{table.source}: column {' and '.join(map(repr, names))}: {what}; {way}")
         notes.append(f"left out: {what}")
-        kept = sorted(set(range(len(table))) - set(missing))
-        table, rows = table.select(kept), [rows[row] for row in kept]
-    if len(names) == 1:
-        return table
-    joined = [BETWEEN.join("" if is_missing(value) else value for value in row) for row in rows]
-    return replace(table, frame=table.frame.assign(**{names[0]: joined}))
+        table, cells = table.select(is_text), [row for row, kept in zip(cells, is_text, strict=True) if kept]
+    return replace(table, frame=table.frame.assign(**{names[0]: list(map(BETWEEN.join, cells))}))
 
 
 def _as_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
-
-
-def _quoted(names: Sequence[str]) -> str:
-    """Returns names as a message has them: ``'title', 'subtitle' and 'body'``."""
-    *first, last = map(repr, names)
-    return f"{', '.join(first)} and {last}" if first else last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cached_array
+from labelembed.lab.data.cache import cached_array, cached_with_notes
 from labelembed.lab.data.encoder import Encoded, Encoder, ReadingProgress, Texts, Truncation, read_settings
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,
@@ -42,7 +42,6 @@ _TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
 _TEXTS_AT_ONCE = 1_000
 
 Array = npt.NDArray[Any]
-Tokens = list[list[int]]
 
 
 @dataclass(kw_only=True)
@@ -58,9 +57,7 @@ class _KeptFeatures(_KeptTokens):
 
 
 class _ModelEncoder(Encoder):
-    """What both share: all texts of a split are read at once, so that texts of like length find each other.
-
-    Alone, too: the texts of another split in a batch would move the rounding.
+    """What both share: the texts of a split are read at once, and without others, which would move the rounding.
 
     Args:
         encoder: Folder of the model with its tokenizer; None: the packaged one.
@@ -72,7 +69,6 @@ class _ModelEncoder(Encoder):
     def __init__(self, encoder: str | None, maximum_tokens: int) -> None:
         self.encoder = encoder
         self.maximum_tokens = maximum_tokens
-        self._made: tuple[Sequence[str], Tensor, Array] | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -84,28 +80,27 @@ class _ModelEncoder(Encoder):
         self.column = examples.column
         return self.transform(examples)
 
-    def transform(self, examples: Texts) -> Encoded:
-        """Returns the inputs [N, F] of texts."""
-        if self._made is None or self._made[0] is not examples.every:
-            most = most_tokens(self.folder)
-            if most is not None and self.maximum_tokens > most:
-                raise DataError(
-                    f"{self.folder}: reads {most} tokens of a text at most, and data.maximum_tokens is "
-                    f"{self.maximum_tokens}; set it to {most} or less"
-                )
-            key = {"version": _VERSION, "texts": examples.digest, "maximum_tokens": self.maximum_tokens}
-            key["tokenizer"] = encoder_digest(self.folder, weights=False)
-            texts = _Tokenized(examples.every, self.folder, self.maximum_tokens)
-            inputs = torch.from_numpy(self._inputs(texts, key))
-            is_truncated = cached_array(key | {"what": "truncated texts"}, lambda: texts.is_truncated)
-            self._made = (examples.every, inputs, is_truncated)
-        _, inputs, is_truncated = self._made
-        chosen = torch.from_numpy(examples.indices)
-        return Encoded(inputs.index_select(0, chosen), int(is_truncated[examples.indices].sum()))
+    def transform(self, examples: Sequence[str]) -> Encoded:
+        """Returns the inputs [N, F] of texts, from the cache where these texts are known."""
+        most = most_tokens(self.folder)
+        if most is not None and self.maximum_tokens > most:
+            limit = f"data.maximum_tokens is {self.maximum_tokens}; set it to {most} or less"
+            raise DataError(f"{self.folder}: reads {most} tokens of a text at most, and {limit}")
+        digest = hashlib.sha256()
+        for text in examples:
+            content = text.encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
+        key = {"version": _VERSION, "texts": digest.hexdigest(), "maximum_tokens": self.maximum_tokens}
+        key["tokenizer"] = encoder_digest(self.folder, weights=False)
+        tokens, truncated = cached_with_notes(
+            key | {"what": "tokens"},
+            lambda _: tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens),
+        )
+        return Encoded(torch.from_numpy(self._inputs(tokens, key)), truncated)
 
     @abstractmethod
-    def _inputs(self, texts: _Tokenized, key: dict[str, Any]) -> Array:
-        """Returns the inputs [N, F] of all texts of a split; `key` says of the cache's what hangs on the tokens."""
+    def _inputs(self, tokens: Array, key: dict[str, Any]) -> Array:
+        """Returns the inputs [N, F] of all texts of a split; `key` is the part of the cache's that tokens hang on."""
 
     def truncation(self, count: int, of: int) -> Truncation:
         """Returns what to say of texts that have more tokens than are read."""
@@ -113,53 +108,32 @@ class _ModelEncoder(Encoder):
         return Truncation(count=count, of=of, setting="maximum_tokens", limit=limit, most=most)
 
 
-class _Tokenized:
-    """Texts as tokens, when these are needed: most often what is made of them is in the cache."""
-
-    def __init__(self, texts: Sequence[str], folder: Path, maximum_tokens: int) -> None:
-        self.texts, self.folder, self.maximum_tokens = texts, folder, maximum_tokens
-
-    @cached_property
-    def _read(self) -> tuple[Tokens, Array]:
-        return tokens_of(self.texts, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
-
-    @property
-    def tokens(self) -> Tokens:
-        """The ids of each text's tokens, with those that begin and end it."""
-        return self._read[0]
-
-    @property
-    def is_truncated(self) -> Array:
-        """Whether each text has more tokens [N]."""
-        return self._read[1]
-
-
-def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Tokens, Array]:
-    """Returns the ids of each text's tokens, with those that begin and end it, and whether it has more [N].
+def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Array, int]:
+    """Returns the tokens [N, maximum_tokens] of texts, their ids plus 1 and then zeros, and how many texts have more.
 
     Args:
         texts: N texts.
-        tokenizer: What makes tokens of them.
+        tokenizer: What makes tokens of them, those that begin and end a text among them.
         maximum_tokens: Tokens of a text at most.
     """
 
-    def read(some: Sequence[str], limit: int) -> Tokens:
-        if not some:
-            return []
-        ids: Tokens = tokenizer(list(some), truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
-        return ids
+    def read(some: Sequence[str], limit: int) -> list[list[int]]:
+        found = tokenizer(list(some), truncation=True, max_length=limit, return_attention_mask=False) if some else {}
+        return list(found.get("input_ids", []))
 
     # Some tokenizers find nothing in an empty text, and an encoder cannot read nothing.
     ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id, 0)
-    nothing = [next(end for end in ends if end is not None)]
-    tokens: Tokens = []
-    is_truncated = np.zeros(len(texts), dtype=bool)
+    nothing = next(end for end in ends if end is not None)
+    tokens = np.zeros((len(texts), maximum_tokens), dtype=np.int32)
+    tokens[:, 0] = nothing + 1
+    truncated = 0
     for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-        tokens += read(texts[begin : begin + _TEXTS_AT_ONCE], maximum_tokens)
-        full = [row for row in range(begin, len(tokens)) if len(tokens[row]) >= maximum_tokens]
+        for row, ids in enumerate(read(texts[begin : begin + _TEXTS_AT_ONCE], maximum_tokens), start=begin):
+            tokens[row, : len(ids)] = np.array(ids, dtype=np.int32) + 1
+        full = begin + np.flatnonzero(tokens[begin : begin + _TEXTS_AT_ONCE, -1])
         longer = read([texts[row] for row in full], maximum_tokens + 1)
-        is_truncated[full] = [len(each) > maximum_tokens for each in longer]
-    return [each or nothing for each in tokens], is_truncated
+        truncated += sum(len(ids) > maximum_tokens for ids in longer)
+    return tokens, truncated
 
 
 class TextFeatures(_ModelEncoder):
@@ -175,15 +149,14 @@ class TextFeatures(_ModelEncoder):
     input_range = (0.0, 1.0)  # features are taken as they are
     digest: str | None = None
 
-    def _inputs(self, texts: _Tokenized, key: dict[str, Any]) -> Array:
+    def _inputs(self, tokens: Array, key: dict[str, Any]) -> Array:
         digest = encoder_digest(self.folder)
         if self.digest not in (None, digest):
-            raise DataError(
-                f"{self.folder}: holds another encoder than the one this run was trained on; put that one back"
-            )
+            what = "holds another encoder than the one this run was trained on; put that one back"
+            raise DataError(f"{self.folder}: {what}")
         self.digest = digest
         key = key | {"what": "text features", "encoder": digest}
-        return cached_array(key, lambda: features_of(texts.tokens, self.folder, progress=self.progress))
+        return cached_array(key, lambda: features_of(tokens, self.folder, progress=self.progress))
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which encoder it was, by its place and its content."""
@@ -200,37 +173,24 @@ class TextFeatures(_ModelEncoder):
 
 
 @torch.inference_mode()
-def features_of(tokens: Tokens, folder: Path, *, progress: ReadingProgress | None = None) -> Array:
-    """Returns features [N, D], float32, of N texts that are tokens already.
+def features_of(tokens: Array, folder: Path, *, progress: ReadingProgress | None = None) -> Array:
+    """Returns features [N, D], float32, of tokens [N, T] as `tokens_of` returns them, through the model of a folder.
 
-    Args:
-        tokens: The ids of each text's tokens.
-        folder: Of a transformers model, weights in safetensors form.
-        progress: Called with (done, total) while texts are read.
-
-    Raises:
-        DataError: The encoder cannot be read.
+    `progress` is called with (done, total). Raises DataError where the model cannot be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_encoder(folder).to(device)
-    lengths = np.array(list(map(len, tokens)))
+    lengths = (tokens > 0).sum(axis=1)
     order = np.argsort(lengths, kind="stable")
-    features = np.empty((len(tokens), 0), dtype=np.float32)
+    features: list[Array] = []
     done = 0
     for group in length_groups(lengths[order].tolist(), _TOKENS_AT_ONCE[device.type]):
-        rows = order[group]
-        ids = torch.zeros(len(rows), int(lengths[rows[-1]]), dtype=torch.int64)
-        for place, row in enumerate(rows):
-            ids[place, : lengths[row]] = torch.tensor(tokens[row])
-        mask = (torch.arange(ids.shape[1]) < torch.from_numpy(lengths[rows])[:, None]).long()
-        found = mean_hidden(model, ids.to(device), mask.to(device)).float().cpu().numpy()
-        if not features.shape[1]:
-            features = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
-        features[rows] = found
-        done += len(rows)
+        ids = torch.from_numpy(tokens[order[group], : lengths[order[group]].max()]).long().to(device)
+        features.append(mean_hidden(model, (ids - 1).clamp_min(0), (ids > 0).long()).float().cpu().numpy())
+        done += len(ids)
         if progress is not None:
             progress(done, len(tokens))
-    return features
+    return np.concatenate(features)[np.argsort(order, kind="stable")]
 
 
 class TextTokens(_ModelEncoder):
@@ -245,14 +205,8 @@ class TextTokens(_ModelEncoder):
         """Smallest and largest id of an input."""
         return (0.0, float(self._largest))
 
-    def _inputs(self, texts: _Tokenized, key: dict[str, Any]) -> Array:
-        def make() -> Array:
-            inputs = np.zeros((len(texts.texts), self.maximum_tokens), dtype=np.int32)
-            for row, tokens in enumerate(texts.tokens):
-                inputs[row, : len(tokens)] = np.array(tokens) + 1
-            return inputs
-
-        return cached_array(key | {"what": "text tokens"}, make)
+    def _inputs(self, tokens: Array, key: dict[str, Any]) -> Array:
+        return tokens
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: tokenizer and settings of the encoder, without its weights."""
