@@ -145,7 +145,10 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
 def test_what_speaks_against_a_comparison_is_told(tmp_path):
     raw = TextReader(path=str(write_csv(tmp_path / "t.csv", reviews(300), "text", "label"))).read()
     few, enough = (prepare(raw, validation=ValidationSplit(examples=number)) for number in (49, 50))
-    assert [note.split(":")[0].split(",")[0] for note in comparison_notes(few)] == ["two labels", "49 validation examples"]
+    assert [note.split(":")[0].split(",")[0] for note in comparison_notes(few)] == [
+        "two labels",
+        "49 validation examples",
+    ]
     assert len(comparison_notes(enough)) == 1
     digits = prepare(DigitsReader().read(), validation=ValidationSplit(examples=100))
     assert comparison_notes(digits) == []

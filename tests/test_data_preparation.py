@@ -69,7 +69,11 @@ def with_label(split: Split, row: int, label: int) -> Split:
             "which has 32 examples after 8 were held out; take at most 32",
         ),
         ({}, {"train_examples": 41}, "made: `train_examples` is 41, but the training set has 40 examples"),
-        ({}, {"validation": ValidationSplit(first=40)}, "made: validation: first = 40 of 40 training examples leaves nothing"),
+        (
+            {},
+            {"validation": ValidationSplit(first=40)},
+            "validation: first = 40 of 40 training examples leaves nothing",
+        ),
         ({"train": made_split(0)}, {}, "made: training set: is empty"),
         ({"test": made_split(0)}, {}, "made: test set: is empty"),
         ({"train": with_value(made_split(), 7, float("nan"))}, {}, "training set: row 7 has the value nan"),

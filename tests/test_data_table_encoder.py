@@ -165,7 +165,9 @@ def test_new_rows_without_a_column_or_with_a_word_for_a_number_are_refused(tmp_p
     fewer = read_file(write_csv(tmp_path / "fewer.csv", [("Bonn",)], "city"), reading=Reading())
     with pytest.raises(DataError, match=r"fewer\.csv: has no column 'age', which the training examples had; it has"):
         encoding.transform(fewer)
-    wrong = read_file(write_csv(tmp_path / "wrong.csv", [*made_rows(3), ("old", "Ulm", 1, "no")], *HEADING), reading=Reading())
+    wrong = read_file(
+        write_csv(tmp_path / "wrong.csv", [*made_rows(3), ("old", "Ulm", 1, "no")], *HEADING), reading=Reading()
+    )
     with pytest.raises(DataError) as caught:
         encoding.transform(wrong)
     assert str(caught.value) == (

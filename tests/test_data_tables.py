@@ -71,7 +71,9 @@ def test_empty_lines_are_no_rows_and_are_counted(tmp_path, end):
 def test_the_delimiter_is_found_in_a_file_that_is_larger_than_what_is_looked_at():
     for delimiter in ",;\t|":
         text = io.StringIO(newline="")
-        csv.writer(text, delimiter=delimiter).writerows([("text", "label"), *[("texts, with; signs" * 2_000, "x")] * 60])
+        csv.writer(text, delimiter=delimiter).writerows(
+            [("text", "label"), *[("texts, with; signs" * 2_000, "x")] * 60]
+        )
         assert found_delimiter(text.getvalue()) == delimiter
 
 
@@ -121,7 +123,11 @@ def test_parquet_and_saved_data_sets_give_the_same_examples_and_keep_the_names_o
     both = read(tmp_path / "both")
     assert (pairs(both, "train"), len(both.test)) == (wanted, 4)
     labels = pyarrow.array([label for _, label in ROWS]).dictionary_encode()
-    columns = {"text": pyarrow.array(columns["text"], pyarrow.large_string()), "label": labels, "spans": [[1]] * len(ROWS)}
+    columns = {
+        "text": pyarrow.array(columns["text"], pyarrow.large_string()),
+        "label": labels,
+        "spans": [[1]] * len(ROWS),
+    }
     assert pairs(read(write_columns(tmp_path / "a.parquet", columns))) == sorted(ROWS)
 
 
@@ -154,6 +160,33 @@ def test_splits_come_from_files_and_from_a_column(tmp_path):
         tmp_path / "table.csv", [(n % 9, n % 2, ("train", "test")[n % 5 // 4]) for n in range(60)], "a", "y", "set"
     ))).read(), validation=None)  # fmt: skip
     assert [column.name for column in data.encoder.numeric] == ["a"]
+
+
+def test_parquet_files_of_a_split_are_found_by_their_spellings_and_must_all_be_there_and_alike(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
+    columns = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
+    for layout in ("data/train-00000-of-00001-0123456789abcdef", "train/0000", "set_train"):
+        folder = tmp_path / layout.replace("/", "_")
+        for split in ("train", "test"):
+            file = folder / f"{layout.replace('train', split)}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_columns(file, columns)
+        assert len(read(folder).test) == len(ROWS), layout
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    first, second = (parts / f"train-0000{number}-of-00002.parquet" for number in (0, 1))
+    write_columns(first, columns)
+    with pytest.raises(DataError, match="2 files by their names, but there are 1"):
+        read(parts)
+    write_columns(second, {"text": columns["text"], "other": columns["label"]})
+    with pytest.raises(DataError, match=r"00001-of-00002\.parquet: has other columns"):
+        read(parts)
+    second.write_bytes(first.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"00001-of-00002\.parquet: is cut off or damaged"):
+        read(parts)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"labelembed\[hub\]"):
+        read(parts)
 
 
 @pytest.mark.parametrize("test", ["text\nsomething new here\n", "text,label\nsomething new here,-1\n"])
