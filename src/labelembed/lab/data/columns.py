@@ -164,7 +164,7 @@ def _unclear(table: Table, what: str, key: str) -> str:
         values = list(dict.fromkeys(map(str, _seen(table, name))))
         shown = ", ".join(printable(value[:20]) for value in values[:4]) + (", ..." if len(values) > 4 else "")
         lines.append(f"  {printable(name)[:40]} ({counted(len(values), 'different value')}: {shown})")
-    others = [*table.names[8:], *table.left_aside]
+    others = [*table.names[8:], *(f"{name} ({kind})" for name, kind in table.left_aside.items())]
     lines += [f"  and {few(others)}"] if others else []
     if not table.typed:
         lines.append("Without a heading: --set data.columns='[NAME, NAME, ...]'; cut wrongly: --set data.delimiter=...")

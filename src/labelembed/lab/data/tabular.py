@@ -324,6 +324,8 @@ def with_texts(table: Table, names: Sequence[str], skip: bool, notes: list[str])
     A column of an example that has none counts as an empty text. Examples without any are refused, or left out with a
     note where `skip` says so. Raises DataError for those, and for a column that is not there or holds numbers.
     """
+    import pandas as pd
+
     for name in names:
         if name not in table.names:
             raise DataError(table.missing_column("text_column", name))
@@ -345,7 +347,8 @@ def with_texts(table: Table, names: Sequence[str], skip: bool, notes: list[str])
             raise DataError(f"{table.source}: column {' and '.join(map(repr, names))}: {what}; {way}")
         notes.append(f"left out: {what}")
         table, cells = table.select(is_text), [row for row, kept in zip(cells, is_text, strict=True) if kept]
-    return replace(table, frame=table.frame.assign(**{names[0]: list(map(BETWEEN.join, cells))}))
+    joined = pd.Series(list(map(BETWEEN.join, cells)), index=table.frame.index, dtype=object)
+    return replace(table, frame=table.frame.assign(**{names[0]: joined}))
 
 
 def _as_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
