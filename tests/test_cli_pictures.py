@@ -54,7 +54,7 @@ def test_train_tells_keeps_and_predicts_as_in_training(folder, tmp_path):
     assert about["notes"][:3] == NOTES
     wide = write_image(tmp_path / "wide.png", np.zeros((20, 60, 3), np.uint8))
     predicted = succeed("predict", run, wide, "--json")
-    assert predicted.err == "note: resized from 60x20 to 16x16, of its middle only\n"
+    assert predicted.err == "note: resized from 60x20 to 16x16 (crop, for its proportions are others)\n"
     assert set(predicted.lines[0]["probabilities"]) == {"cat", "dog", "emu"}
     evaluated = succeed("evaluate", run)
     assert f"data: {NOTES[1]}" in evaluated.err
@@ -95,7 +95,7 @@ def test_errors_of_a_folder_are_one_message(folder, tmp_path):
 def test_list_of_pictures_and_labels_of_cifar(folder, tmp_path):
     names = [f"{file.relative_to(folder.parent)},{file.parent.name}" for file in sorted(folder.rglob("*.png"))]
     (folder.parent / "list.csv").write_text("\n".join(["path,label", *names]))
-    settings = ["--set", "data.name=manifest"]
+    settings = ["--set", "data.name=images"]
     facts = succeed("check", "images-resnet", "--data", folder.parent / "list.csv", *settings, *FAST, "--json").json
     assert facts["examples"]["test"] == 8
     called = call(

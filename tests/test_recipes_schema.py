@@ -110,7 +110,7 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
     assert errors_of(("objective.num_labels", 3)) == [
         "objective.num_labels: unknown key of 'one_hot'; its keys: impl, weight, bias"
     ]
-    assert errors_of(("data", {"name": "idx"})) == ["data.path: missing; give it with --data PATH"]
+    assert errors_of(("data", {"name": "mnist"})) == ["data.path: missing; give it with --data PATH"]
     assert errors_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
     assert errors_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert errors_of(("data.zzz", 1)) == [

@@ -131,8 +131,8 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
     assert "With the one seed they share, the test error of static_labels" in succeed(*words, "--quiet").out
-    # of the training and of the test texts: the features, and which are cut
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
+    # of the training, validation and test texts: the tokens and the features
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 6
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, mes
 def test_encodings_come_back_from_a_folder_or_are_refused(encoder, tmp_path):
     kept = tmp_path / "kept"
     (kept / "encoder").mkdir(parents=True)
-    features, tokens = TextFeatures(str(encoder), 9, "bf16"), TextTokens(str(encoder), 9)
+    features, tokens = TextFeatures(str(encoder), 9), TextTokens(str(encoder), 9)
     features.digest, features.column, tokens.column = "0" * 64, "Kommentar", "Kommentar"
     for name, content in (features.files() | tokens.files()).items():
         (kept / name).write_bytes(content)

@@ -76,11 +76,6 @@ def picture_parquet(folder, labels, order):
     return write_parquet(folder / "t.parquet", img=pictures, label=numbers, class_names={"label": list(order)})
 
 
-def vector_parquet(folder, labels, order):
-    vectors = np.random.default_rng(0).normal(size=(len(labels), 3)).tolist()
-    return write_parquet(folder / "t.parquet", vector=vectors, label=labels)
-
-
 def arrays(folder, labels, order):
     inputs = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32)
     np.savez(folder / "t.npz", inputs=inputs, labels=[order.index(label) for label in labels], names=order)
@@ -113,9 +108,7 @@ CASES = {
     "images, class folders": ("images", class_folders),
     "images, a list": ("images", picture_list),
     "parquet, pictures": ("parquet", picture_parquet),
-    "parquet, vectors": ("parquet", vector_parquet),
     "vectors, arrays": ("vectors", arrays),
-    "vectors, parquet": ("vectors", vector_parquet),
     "mnist": ("mnist", idx),
     "cifar": ("cifar", cifar),
 }

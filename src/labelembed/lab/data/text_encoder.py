@@ -182,7 +182,7 @@ def features_of(tokens: Array, folder: Path, *, progress: ReadingProgress | None
     model = load_encoder(folder).to(device)
     lengths = (tokens > 0).sum(axis=1)
     order = np.argsort(lengths, kind="stable")
-    features: list[Array] = []
+    features: list[Array] = [np.empty((0, model.config.hidden_size), dtype=np.float32)]
     done = 0
     for group in length_groups(lengths[order].tolist(), _TOKENS_AT_ONCE[device.type]):
         ids = torch.from_numpy(tokens[order[group], : lengths[order[group]].max()]).long().to(device)
