@@ -125,7 +125,7 @@ def test_lists_are_read_with_the_delimiter_and_encoding_given(folder):
     text = table(rows, "path", "label", "split", separator="^")
     (folder / "list.csv").write_text(text, encoding="cp1252")
     assert len(read(folder / "list.csv", delimiter="^", encoding="cp1252").train) == 3
-    with pytest.raises(ValueError, match="`delimiter` must be one character"):
+    with pytest.raises(ValueError, match="`delimiter` must be one ASCII character"):
         read(folder / "list.csv", delimiter="^^")
 
 

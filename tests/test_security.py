@@ -92,7 +92,8 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = json_files.MAXIMUM_BYTES // mebi, tensor_files.HEADER_BYTES // mebi
-    tensors, line, columns = tensor_files.HEADER_TENSORS, lines.MAXIMUM_LINE_BYTES // mebi, table_files.MOST_BYTES // 2**30
+    tensors, line = tensor_files.HEADER_TENSORS, lines.MAXIMUM_LINE_BYTES // mebi
+    columns = table_files.MOST_BYTES // 2**30
     limits = {
         "a JSON file of a run": f"{json} MiB, {json_files.MAXIMUM_VALUES // 10**6} million values",
         "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",

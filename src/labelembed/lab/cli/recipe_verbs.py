@@ -85,7 +85,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check a recipe and its data, build the network, say how long a run takes and what to expect; train nothing."""
-    from labelembed.lab.data import LabelledData
+    from labelembed.lab.data import LabelledData, comparison_notes, reference_errors
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.build import build_data
     from labelembed.lab.runs.comparison_plan import plan_comparison
@@ -103,6 +103,11 @@ def check(
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
     notes = list(found.notes)
+    reference = None
+    if isinstance(found, LabelledData):
+        from_scratch = chosen.data["name"] in ("images", "parquet") and chosen.model.get("weights") is None
+        notes += comparison_notes(found, random_weights=from_scratch)
+        reference = reference_errors(found)
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
@@ -121,6 +126,8 @@ def check(
     classifies = isinstance(found, LabelledData)
     if classifies:
         facts["expected_gain"] = expected_gain()
+    if reference is not None:
+        facts["reference"] = reference._asdict()
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -139,5 +146,9 @@ def check(
     jobs = default_jobs(None)
     together = duration(estimate.seconds * len(plan.runs) / min(jobs, len(plan.runs)))
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")
+    if reference is not None:
+        errors = {"validation": reference.validation_error, "test": reference.test_error}
+        shown = ", ".join(f"{name} error {100 * error:.1f} %" for name, error in errors.items() if error is not None)
+        typer.echo(f"  reference   {reference.name} on the same inputs: {shown}")
     if classifies:
         typer.echo(f"  expect      {expected_gain_text()}")

@@ -62,7 +62,7 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
     if held_out < FEW_VALIDATION_EXAMPLES:
         notes.append(
             f"{counted(held_out, 'validation example')}, fewer than {FEW_VALIDATION_EXAMPLES}: too few to choose "
-            "by, so do not trust a small difference; --set data.validation={fraction: 0.3} holds out more"
+            "by, so do not trust a small difference; --set 'data.validation={fraction: 0.3}' holds out more"
         )
     if random_weights and len(data.input_shape) == 3:
         notes.append("the network begins with random weights; a pre-trained one (recipe pictures) has a lower error")

@@ -197,12 +197,11 @@ class TableEncoder(Encoder):
         Raises:
             DataError: A column is missing, or a value is no number.
         """
-        for column in (*self.numeric, *self.categorical):
-            if column.name not in examples.names:
-                raise DataError(
-                    f"{examples.source}: has no column {column.name!r}, which the training examples had; it has "
-                    f"{examples.listed()}"
-                )
+        names = [*(column.name for column in self.numeric), *(column.name for column in self.categorical)]
+        missing = next((name for name in names if name not in examples.names), None)
+        if missing is not None:
+            had = f"has no column {missing!r}, which the training examples had; it has {examples.listed()}"
+            raise DataError(f"{examples.source}: {had}")
         parts = [column.encode(_numbers(examples, column.name, self.decimal)) for column in self.numeric]
         parts += [column.encode(texts_of(examples.frame[column.name])) for column in self.categorical]
         return Encoded(torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32)))
@@ -246,8 +245,10 @@ def kind_of(table: Table, name: str, *, decimal: Decimal = ".", asked: Kind | No
         every = different == len(table) > 10 and bool((numbers % 1 == 0).all())
         is_id = "id" in re.split(r"[^a-z]+", re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower())
         # test examples held out before, or rows left out by hand, leave gaps in what counts the examples
-        span = table.places[-1][1] - table.places[0][1] + 1
-        counts = numbers.is_monotonic_increasing and numbers.iloc[-1] - numbers.iloc[0] < 3 * max(span, len(table))
+        first, last = (table.origin[table.frame.index[place]][1] for place in (0, -1))
+        counts = numbers.is_monotonic_increasing and numbers.iloc[-1] - numbers.iloc[0] < 3 * max(
+            last - first + 1, len(table)
+        )
         return (None, "counts the examples") if every and (is_id or counts) else ("numeric", "")
     if different > _FEW and is_number.mean() > 0.5:
         return "numeric", ""  # and what is no number is asked about

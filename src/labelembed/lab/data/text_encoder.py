@@ -131,7 +131,7 @@ def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> t
         for row, ids in enumerate(read(texts[begin : begin + _TEXTS_AT_ONCE], maximum_tokens), start=begin):
             tokens[row, : len(ids)] = np.array(ids, dtype=np.int32) + 1
         full = begin + np.flatnonzero(tokens[begin : begin + _TEXTS_AT_ONCE, -1])
-        longer = read([texts[row] for row in full], maximum_tokens + 1)
+        longer = read([texts[row] for row in full.tolist()], maximum_tokens + 1)
         truncated += sum(len(ids) > maximum_tokens for ids in longer)
     return tokens, truncated
 
