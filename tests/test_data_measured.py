@@ -10,7 +10,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import DATA
-from labelembed.lab.data.measured import renumbered
+from labelembed.lab.data.dataset import renumbered
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe

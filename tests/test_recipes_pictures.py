@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Split, Unchanged
+from labelembed.lab.data import IdentityEncoder, Split
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.pretrained_images import NETWORK, PACKAGE, weights_file
@@ -185,7 +185,7 @@ def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_p
     monkeypatch.setitem(task.MODELS, "timm", Network)
     settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
     recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
-    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": Unchanged()}
+    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": IdentityEncoder()}
     made = task.Classification(recipe, **facts, label_column=None, label_values=())
     examples = Split(torch.zeros(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]))
     for to_train in (True, False):

@@ -132,8 +132,8 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
     assert "With the one seed they share, the test error of static_labels" in succeed(*words, "--quiet").out
-    # of the training and of the test texts: the features, and which are cut
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
+    # of the training, validation and test texts: the tokens and the features
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 6
 
 
 @pytest.mark.parametrize(

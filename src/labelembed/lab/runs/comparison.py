@@ -128,7 +128,7 @@ def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
         return list(given)
     import yaml
 
-    flow = {"default_flow_style": True, "width": 10**9}
+    flow: dict[str, Any] = {"default_flow_style": True, "width": 10**9}
     return [f"{key}={yaml.safe_dump([value], **flow)[1:-2]}" for key, value in given.items()]
 
 
@@ -317,7 +317,12 @@ class _Making:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any."""
         tuning = None
         if plan.trials is not None:
-            tuned = {"variants": plan.variants, "trials": plan.trials, "taken_seeds": plan.seeds, "space": space}
+            tuned: dict[str, Any] = {
+                "variants": plan.variants,
+                "trials": plan.trials,
+                "taken_seeds": plan.seeds,
+                "space": space,
+            }
             tuning = plan_tuning(self.recipe, plan.out / TUNING_FOLDER, **tuned)
             if plan.baseline in tuning.left_out:
                 message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"

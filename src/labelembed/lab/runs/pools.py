@@ -280,7 +280,7 @@ class LocalPool:
             self._start(*self._waiting.popleft())
         ended: list[Ended] = []
         for sentinel in connection.wait(list(self._running), timeout=seconds) if self._running else ():
-            one = self._running.pop(sentinel)  # type: ignore[arg-type] - those that were given
+            one = self._running.pop(sentinel)  # type: ignore[arg-type]  # those that were given
             one.process.join()
             code = one.process.exitcode
             if code == 0:
