@@ -220,18 +220,18 @@ def test_what_fits_no_recipe_is_one_message_with_what_would(tmp_path, name, word
 def test_unclear_data_say_what_to_type(tmp_path):
     one = write_csv(tmp_path / "one.csv", [(text,) for text, _ in reviews(30)], "text")
     with pytest.raises(DataError, match=r"--set data\.label_column"):
-        detect(str(one), {})
+        detect(one, {})
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
     with pytest.raises(DataError, match=r"--set data\.text_column"):
-        detect(str(names), {})
-    assert detect(str(names), {"text_column": "name"}).recipe == "text-bag-small"
+        detect(names, {})
+    assert detect(names, {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
     with pytest.raises(DataError, match="no pictures in folders"):
-        detect(str(tmp_path / "loose"), {})
+        detect(tmp_path / "loose", {})
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
     with pytest.raises(DataError, match=r"--data .*list\.csv"):
-        detect(str(tmp_path / "loose"), {})
+        detect(tmp_path / "loose", {})
 
 
 def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):

@@ -89,7 +89,7 @@ def test_another_teacher_is_another_run(teacher, tmp_path):
 @pytest.mark.parametrize(
     ("key", "change", "words"),
     [
-        ("names", lambda names: [*names[:3], "three", *names[4:]], ["number 3 is 'three'", "number 3 is '3'"]),
+        ("names", lambda names: [*names[:3], "three", *names[4:]], ["number 3 is 'three'", "in the data '3'"]),
         ("input_shape", lambda shape: [1, 4, 16], ["[1, 4, 16]", "[1, 8, 8]"]),
     ],
 )
@@ -166,7 +166,7 @@ def made_encoder(monkeypatch):
         asked.append((tuple(names), path))
         return torch.randn(len(names), 12, generator=torch.Generator().manual_seed(len(str(path))))
 
-    monkeypatch.setattr(embedding, "encode_names", encode)
+    monkeypatch.setattr(build, "encode_names", encode)
     build._encoded.cache_clear()
     yield asked
     build._encoded.cache_clear()

@@ -167,8 +167,11 @@ def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
 @has_weights
 def test_images_backbone_begins_with_the_packaged_weights():
     recipe, _ = load_recipe("images-backbone", data="pictures")
-    how = {"num_labels": 2, "input_shape": (3, 64, 64), "scaling": torch.nn.Identity()}
-    network = build.build_network(recipe, **how, trained=True)
+    recipe.data["scaling"] = "unit"
+    facts = {"names": ("a", "b"), "input_shape": (3, 64, 64), "input_range": (0, 255), "encoder": IdentityEncoder()}
+    made = task.Classification(recipe, **facts, label_column=None, label_values=())
+    made.data = SimpleNamespace(names=("a", "b"), train=Split(torch.zeros(2, 3, 64, 64), torch.tensor([0, 1])))
+    network = made.build_network()
     given = torch.load(weights_file(NETWORK, "packaged"), weights_only=True)
     assert torch.equal(next(network.encoder.layers.parameters()), next(iter(given.values())))
 
