@@ -53,7 +53,7 @@ def run() -> None:
     try:
         from transformers.utils import logging
 
-        from labelembed.lab.data.encoders.text_features import text_features
+        from labelembed.lab.data import TextFeatures, Texts
         from labelembed.lab.pretrained_text import packaged_model
 
         folder = packaged_model()
@@ -65,10 +65,10 @@ def run() -> None:
     threads, before, sample = torch.get_num_threads(), os.environ.get("LABELEMBED_CACHE"), texts()
     torch.set_num_threads(1)
 
-    def ours(**how: str) -> torch.Tensor:
+    def ours() -> torch.Tensor:
         with tempfile.TemporaryDirectory() as nothing_kept:
             os.environ["LABELEMBED_CACHE"] = nothing_kept
-            return torch.from_numpy(text_features(sample, folder=folder, maximum_tokens=TOKENS, **how))  # type: ignore[arg-type]
+            return TextFeatures(str(folder), TOKENS).transform(Texts(sample)).inputs
 
     try:
         print(

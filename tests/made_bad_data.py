@@ -27,11 +27,8 @@ from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 _RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
 RECIPES = {
     **{
-        name: f"data: {reader}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
-        for name, reader in {
-            "idx": "mnist", "arrays": "vectors", "images": "images", "parquet": "images", "cifar": "cifar",
-            "manifest": "images", "table": "table",
-        }.items()
+        name: f"data: {name}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
+        for name in ("mnist", "vectors", "images", "parquet", "cifar", "table")
     },
     "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
@@ -136,18 +133,9 @@ def png_of(width: int, height: int) -> bytes:
 
 
 def write_parquet_sets() -> None:
-    rows = 8
-    pictures = [picture_bytes(picture) for picture in made_colours(rows, size=8)]
-    labels = [row % 2 for row in range(rows)]
-    for name, changes in {
-        "fine": {},
-        "vectors": {"x": [[float(row), 1.0] for row in range(rows)]},
-        "negative": {"label": [0, 1, 0, -1, 0, 1, 0, 1]},
-        "null": {"label": [0, 1, 0, None, 0, 1, 0, 1]},
-    }.items():
-        folder = Path(f"parquet-{name}")
-        write_parquet(folder / "train.parquet", **({"x": pictures, "label": labels} | changes))
-        write_parquet(folder / "test.parquet", x=pictures, label=labels)
+    pictures = [picture_bytes(picture) for picture in made_colours(8, size=8)]
+    for part in ("train", "test"):
+        write_parquet(Path(f"parquet-fine/{part}.parquet"), img=pictures, label=[row % 2 for row in range(8)])
     shutil.copytree("parquet-fine", "parquet-cut")
     file = Path("parquet-cut/test.parquet")
     file.write_bytes(file.read_bytes()[:-20])

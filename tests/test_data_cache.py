@@ -29,7 +29,7 @@ class Making:
         return self.array
 
 
-def test_array_is_made_once_for_what_it_is_made_from():
+def test_array_is_made_once_for_what_it_is_cache_key():
     making = Making()
     for _ in range(2):
         found = cached_array({"files": ["a"], "version": 1}, making)
@@ -73,12 +73,12 @@ def test_damaged_cache_is_made_anew(folder, suffix, what):
     assert sorted(entry.suffix for entry in folder.iterdir()) == [".json", ".npy"]
 
 
-def test_a_kept_array_is_a_plain_file_that_says_what_it_was_made_from(folder):
+def test_a_kept_array_is_a_plain_file_that_says_what_it_was_cache_key(folder):
     making = Making()
     cached_array({"files": ["a"]}, making)
     (file,) = folder.glob("*.npy")
     np.testing.assert_array_equal(np.load(file), making.array)
-    assert json.loads(file.with_suffix(".json").read_text())["made_from"] == {"files": ["a"]}
+    assert json.loads(file.with_suffix(".json").read_text())["cache_key"] == {"files": ["a"]}
 
 
 def test_cache_that_cannot_be_written_costs_only_time(folder, monkeypatch):

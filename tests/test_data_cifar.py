@@ -12,7 +12,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CifarReader
-from labelembed.lab.data.readers.cifar import _load_pickle
+from labelembed.lab.data.published import load_pickle
 from tests.made_pictures import (
     COARSE,
     FINE,
@@ -20,10 +20,7 @@ from tests.made_pictures import (
     made_cifar,
     python2_pickle,
     write_cifar_python,
-    write_tar,
 )
-
-PYTHON = "cifar-10-batches-py"
 
 
 def expected(classes: int, labels: str = "fine"):
@@ -67,40 +64,6 @@ def test_every_version_is_the_same_data(tmp_path, write):
     assert coarse.names == tuple(COARSE)
 
 
-def test_folder_above_and_archive_as_downloaded(tmp_path):
-    write_cifar_python(tmp_path / PYTHON, 10)
-    assert_is(CifarReader(path=str(tmp_path)).read(), 10)
-    for name, mode in (("cifar-10-python.tar.gz", "w:gz"), ("plain.tar", "w")):
-        file = write_tar(tmp_path / name, tmp_path / PYTHON, mode)
-        before = sorted(tmp_path.rglob("*"))
-        raw = CifarReader(path=str(file)).read()
-        assert_is(raw, 10)
-        assert raw.names == tuple(TEN)
-        assert sorted(tmp_path.rglob("*")) == before  # nothing is unpacked to the disk
-
-
-def test_archive_that_is_none_or_cut_off(tmp_path):
-    file = tmp_path / "cifar.tar.gz"
-    file.write_bytes(b"\x1f\x8b not gzip")
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz: is no \.tar\.gz, cut off or damaged"):
-        CifarReader(path=str(file)).read()
-    whole = write_tar(tmp_path / "whole.tar.gz", write_cifar_python(tmp_path / PYTHON, 10)).read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut off|missing"):
-        CifarReader(path=str(file)).read()
-
-
-def test_duplicates_across_the_sets_are_told(tmp_path):
-    folder = write_cifar_python(tmp_path, 10)
-    made = made_cifar(10)
-    (train, train_labels, _), (test, test_labels, _) = made["data_batch_2"], made["test_batch"]
-    test[2], test_labels[2] = train[0], (train_labels[0] + 1) % 10
-    values = {b"data": test.reshape(len(test), -1), b"labels": test_labels.tolist()}
-    (folder / "test_batch").write_bytes(python2_pickle(values))
-    raw = CifarReader(path=str(folder)).read()
-    assert "1 test picture stands in the training set too, 1 of them with another label: test 2 = train 4" in raw.notes
-
-
 def test_names_where_their_file_is_missing(tmp_path):
     ten, hundred = write_cifar_python(tmp_path / "ten", 10), write_cifar_python(tmp_path / "hundred", 100)
     (ten / "batches.meta").unlink()
@@ -122,14 +85,12 @@ def test_what_is_missing_or_not_there_is_named(tmp_path):
 
 def test_places_that_hold_no_cifar(tmp_path):
     (tmp_path / "something.txt").write_text("x")
-    with pytest.raises(DataError, match=r"holds no CIFAR files; expected data_batch_1 or train.* found something\.txt"):
+    with pytest.raises(DataError, match=r"holds no CIFAR files.* found something\.txt"):
         CifarReader(path=str(tmp_path)).read()
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="nowhere: expected the folder"):
         CifarReader(path=str(tmp_path / "nowhere")).read()
-    with pytest.raises(
-        ValueError, match=r"`labels` must be one of 'fine', 'coarse', got 'corse' .did you mean 'coarse'"
-    ):
-        CifarReader(path=str(tmp_path), labels="corse").read()
+    with pytest.raises(ValueError, match="`labels` must be one of"):
+        CifarReader(path=str(tmp_path), labels="corse")
 
 
 def test_damaged_batches_are_named(tmp_path):
@@ -186,9 +147,10 @@ def test_pickle_that_wants_more_is_refused_by_name_and_nothing_runs(tmp_path, fu
 
 
 @pytest.mark.parametrize("content", [b"", b".", b"no pickle", b"\x80\x02B\xff\xff\xff\x7fab.", b"\x80\x02Pname\n."])
-def test_what_is_no_pickle_is_refused_with_the_file(content):
-    with pytest.raises(DataError, match=r"^there: "):
-        _load_pickle(content, "there")
+def test_what_is_no_pickle_is_refused_with_the_file(tmp_path, content):
+    (tmp_path / "there").write_bytes(content)
+    with pytest.raises(DataError, match="there: "):
+        load_pickle(tmp_path / "there")
 
 
 def test_parquet_files_are_left_to_the_reader_of_pictures(tmp_path):

@@ -331,11 +331,11 @@ def test_many_pictures_lie_in_a_file_and_without_room_it_is_said(tmp_path, monke
         assert torch.equal(data_of(tmp_path).train.inputs, in_memory.train.inputs)
     monkeypatch.setattr(image_pixels, "_VERSION", "a third key")
 
-    def full(file, size):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "reserve", full)
-    with pytest.raises(DataError, match=r"has no room .*LABELEMBED_CACHE"):
+    monkeypatch.setattr(cache.np.lib.format, "open_memmap", full)
+    with pytest.raises(DataError, match=r"No space left .*LABELEMBED_CACHE"):
         data_of(tmp_path)
     assert not list(cache_place.glob(".*"))
 

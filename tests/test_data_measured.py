@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import DATA
-from labelembed.lab.data.measured import renumbered
+from labelembed.lab.data.dataset import renumbered
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
@@ -81,10 +82,10 @@ def test_a_run_without_the_datas_own_labels_matches_no_others(tmp_path):
     file = write_csv(tmp_path / "t.csv", reviews(40), "text", "label")
     data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
     run = trained(tmp_path / "run", data, model="bag_of_words")
-    older = replace(run, label_values=())
+    older = replace(run, task=copy(run.task))
+    older.task.label_values = ()
     other = str(write_csv(tmp_path / "other.csv", [("a b", "good"), ("c d", "bad")], "text", "label"))
     assert [one.read_data(other).test.labels.tolist() for one in (run, older)] == [[1, 0]] * 2
-    assert older.read_data(None).names == run.names
     with pytest.raises(DataError, match="does not know: neg"):
         older.read_data(str(write_csv(tmp_path / "values.csv", reviews(6), "text", "label")))
 
@@ -94,7 +95,7 @@ def test_the_runs_own_data_with_other_labels_are_refused(tmp_path):
     data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
     run = trained(tmp_path / "run", data, model="bag_of_words")
     write_csv(file, reviews(40, labels=("good", "poor")), "text", "label")
-    with pytest.raises(DataError, match="has the labels good, poor, the run was trained on neg, pos"):
+    with pytest.raises(DataError, match=r"has the labels good, poor .* trained on neg, pos"):
         run.read_data(None)
 
 

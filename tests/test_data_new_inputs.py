@@ -75,8 +75,7 @@ def with_value(value, dtype=np.float64):
         (with_value(np.inf), "row 2 has the value inf; expected finite numbers"),
         (
             ZEROS + 0.5,
-            "looks scaled to [0, 1] (the largest value is 0.5), but the network was trained on values of 0 to 255; "
-            "multiply by 255",
+            "the largest value is 0.5, but the network was trained on values of 0 to 255; multiply by 255",
         ),
         (
             np.zeros((3, 5, 4)),
@@ -97,7 +96,7 @@ def test_read_inputs_npy_errors(tmp_path, array, expected):
 
 def test_read_inputs_scaled_array_for_digits(tmp_path):
     path = write_npy(tmp_path / "a.npy", np.full((8, 8), 1.0))
-    with pytest.raises(DataError, match=r"looks scaled to \[0, 1\].*multiply by 16"):
+    with pytest.raises(DataError, match=r"multiply by 16"):
         read_inputs(path, **DIGITS)
     # a black image is the same in both scales, and 0 and 1 as whole numbers are told, not refused
     assert read_inputs(write_npy(tmp_path / "a.npy", np.zeros((8, 8))), **DIGITS)[2] == []
@@ -163,7 +162,7 @@ def image_bytes(**options) -> bytes:
             r"no picture .*; expected an image \(PNG, .*\), a .npy array or an idx image file",
         ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n", "no picture whatever its name says"),
-        (b"\x93NUMPY\x01\x00", "no npy array, cut off or damaged"),
+        (b"\x93NUMPY\x01\x00", "cut off or damaged"),
         (image_bytes(format="PNG")[:300], "is cut off or damaged"),
         (image_bytes(format="JPEG")[:300], "is cut off or damaged"),
         (b"\x1f\x8b\x08nothing", "the gzip is cut off or damaged"),
@@ -217,7 +216,7 @@ def test_read_inputs_notes_every_change_of_an_image(tmp_path):
     red = np.zeros((40, 100, 3), np.uint8)
     red[..., 0] = 200
     inputs, _, notes = read_inputs(write_image(tmp_path / "red.png", red), **GREY)
-    assert notes == ["resized from 100x40 to 5x4, which changes its proportions"]
+    assert notes == ["resized from 100x40 to 5x4 (stretch, for its proportions are others)"]
     # the weight of red in ITU-R 601 luma is 0.299
     assert set(inputs.flatten().tolist()) == {round(200 * 0.299)}
     inputs, _, notes = read_inputs(write_image(tmp_path / "grey.png", np.repeat(np.repeat(ONE, 2, 0), 2, 1)), **COLOUR)
@@ -286,7 +285,7 @@ def test_read_inputs_invert(tmp_path):
 
 def test_read_inputs_image_for_a_network_that_takes_none(tmp_path):
     path = write_image(tmp_path / "one.png", ONE)
-    with pytest.raises(DataError, match=r"the network takes inputs of shape \(20,\); give a .npy array"):
+    with pytest.raises(DataError, match=r"the network takes inputs of shape \(20,\)"):
         read_inputs(path, input_shape=(20,), input_range=(0.0, 255.0))
-    with pytest.raises(DataError, match=r"values of -2.5 to 4, which says nothing of black and white"):
+    with pytest.raises(DataError, match=r"values of -2.5 to 4; give a .npy array"):
         read_inputs(path, input_shape=(1, 4, 5), input_range=(-2.5, 4.0))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from labelembed.lab.data import (
+    DigitsReader,
     ImageReader,
     TableReader,
     TextReader,
@@ -16,10 +18,11 @@ from labelembed.lab.data import (
 )
 from labelembed.lab.data.data_notes import (
     balance_notes,
+    comparison_notes,
     label_column_note,
+    reference_errors,
     repeat_notes,
     repeated_pictures,
-    repeated_texts,
 )
 from tests.made_data import made_colours
 from tests.made_pictures import write_classes
@@ -48,16 +51,6 @@ def test_repeated_pictures_are_the_same_in_every_byte():
     assert repeated_pictures(pictures, other) == [(3, 1), (6, 5), (7, 1)]
     # another layout in memory, the same pictures
     assert repeated_pictures(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
-
-
-def test_repeated_texts_are_equal_and_not_only_of_one_hash():
-    class SameHash(str):
-        def __hash__(self):
-            return 7
-
-    texts = [SameHash(text) for text in ("a", "b", "a", "c", "a")]
-    assert repeated_texts(texts, text_at=texts.__getitem__) == [(2, 0), (4, 0)]
-    assert repeated_texts(["b", "a", "c", "a"], text_at="bac".__getitem__) == [(3, 1)]
 
 
 def test_repeats_are_told_by_part_and_with_their_labels():
@@ -129,3 +122,28 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
         "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "
         "--set data.label_column=NAME"
     )
+
+
+def test_what_speaks_against_a_comparison_is_told(tmp_path):
+    raw = TextReader(path=str(write_csv(tmp_path / "t.csv", reviews(300), "text", "label"))).read()
+    few, enough = (prepare(raw, validation=ValidationSplit(examples=number)) for number in (49, 50))
+    assert [note.split(":")[0].split(",")[0] for note in comparison_notes(few)] == [
+        "two labels",
+        "49 validation examples",
+    ]
+    assert len(comparison_notes(enough)) == 1
+    digits = prepare(DigitsReader().read(), validation=ValidationSplit(examples=100))
+    assert comparison_notes(digits) == []
+    assert "random weights" in comparison_notes(digits, random_weights=True)[0]
+
+
+def test_logistic_regression_stands_beside_the_networks(tmp_path):
+    digits = prepare(DigitsReader().read(), validation=ValidationSplit(examples=200))
+    reference = reference_errors(digits)
+    assert reference.validation_error < 0.1
+    assert reference.test_error < 0.1
+    raw = TextReader(path=str(write_csv(tmp_path / "t.csv", reviews(300), "text", "label"))).read()
+    assert reference_errors(prepare(raw, validation=ValidationSplit(examples=50))).test_error < 0.25
+    # a test example moves nothing of it
+    other = replace(digits, test=digits.test.select(torch.arange(5)))
+    assert reference_errors(other).validation_error == reference.validation_error

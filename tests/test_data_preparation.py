@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import LabelledData, RawData, Split, TextReader, ValidationSplit, prepare
+from labelembed.lab.data import BagOfWordsEncoder, LabelledData, RawData, Split, TextReader, ValidationSplit, prepare
 from tests.made_data import made_split
 from tests.made_texts import write_csv
 
@@ -69,7 +69,11 @@ def with_label(split: Split, row: int, label: int) -> Split:
             "which has 32 examples after 8 were held out; take at most 32",
         ),
         ({}, {"train_examples": 41}, "made: `train_examples` is 41, but the training set has 40 examples"),
-        ({}, {"validation": ValidationSplit(first=40)}, "made: validation: first = 40 would leave nothing"),
+        (
+            {},
+            {"validation": ValidationSplit(first=40)},
+            "validation: first = 40 of 40 training examples leaves nothing",
+        ),
         ({"train": made_split(0)}, {}, "made: training set: is empty"),
         ({"test": made_split(0)}, {}, "made: test set: is empty"),
         ({"train": with_value(made_split(), 7, float("nan"))}, {}, "training set: row 7 has the value nan"),
@@ -166,7 +170,11 @@ def test_fingerprint_is_of_the_content():
     # rows in another memory layout are the same rows
     columns = data.train.inputs.t().contiguous().t()
     assert made_data(train=Split(columns, data.train.labels)).fingerprint() == data.fingerprint()
+    words = [BagOfWordsEncoder(), BagOfWordsEncoder()]
+    for encoder, word in zip(words, ("film", "plot"), strict=True):
+        encoder.vocabulary = (word,)
     changed = [
+        *(made_data(encoder=encoder) for encoder in words),  # other words behind the same ids
         made_data(train=with_value(data.train, 31, 0.5)),
         made_data(train=with_label(data.train, 0, 3)),
         made_data(test=with_label(data.test, 0, 3)),

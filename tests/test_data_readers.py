@@ -21,8 +21,8 @@ from labelembed.lab.data import (
     prepare,
     preprocess,
     stratified_order,
+    text_encoder,
 )
-from labelembed.lab.data.encoders import text_features
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
@@ -150,11 +150,11 @@ def texts(folder, other, monkeypatch):
 def encoded_texts(folder, other, monkeypatch):
     from tests.made_text_encoder import write_encoder
 
-    def features(self, tokens):
+    def features(tokens, folder, progress=None):
         """Stands for rounding, which hangs on the texts that go through the encoder together."""
-        return np.array([[len(each), sum(map(len, tokens))] for each in tokens], np.float32)
+        return np.stack([(tokens > 0).sum(1), np.full(len(tokens), (tokens > 0).sum())], 1).astype(np.float32)
 
-    monkeypatch.setattr(text_features.TextEncoder, "features", features)
+    monkeypatch.setattr(text_encoder, "features_of", features)
     if not (folder.parent / "encoder").is_dir():
         write_encoder(folder.parent / "encoder")
     return texts(folder, other, monkeypatch) | {"encoder": folder.parent / "encoder", "maximum_tokens": 32}
@@ -242,6 +242,25 @@ def test_other_test_examples_change_nothing_that_is_trained_on(case, tmp_path, m
     assert one.test.labels.shape == another.test.labels.shape
     found, expected = learned(another), learned(one)
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("kind", ["texts", "table"])
+def test_held_out_examples_of_one_file_decide_neither_columns_nor_spellings(kind, tmp_path):
+    """Other values in the test examples, in columns that could be taken for others and in the spelling of labels."""
+    rows = [[n, n % 7, f"{text} {n}", f"{n}", label] for n, (text, label) in enumerate(reviews(200))]
+    found = []
+    for other in (False, True):
+        file = write_csv(tmp_path / f"{other}.csv", rows, "id", "amount", "remark", "more", "label")
+        data = prepare(DATA[kind](path=str(file), merge_labels=True).read(), validation=ValidationSplit(examples=20))
+        found.append((data.label_column, learned(data)))
+        lines = [data.texts("test", index) for index in range(len(data.test))]
+        held_out = {line.rpartition(" ")[2] if kind == "texts" else line[3:].partition(",")[0] for line in lines}
+        for row in rows:
+            if str(row[0]) in held_out:
+                row[1], row[4] = row[0] * 99, row[4].upper()
+                row[3] = "and here too " * 9
+    assert len(held_out) == 40
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -383,9 +402,10 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     for other in (False, True):
         given = {}
         for part, words in (("train", GOOD), ("validation", GOOD[:4]), ("test", BAD if other else GOOD)):
-            file = tmp_path / f"{part} {other}.tsv"
-            file.write_text("".join(f"{word} film\t{word}\n" for word in words * 3))
-            given[part] = PairFiles(file)
+            source, target = (tmp_path / f"{part} {other}.{side}" for side in ("source", "target"))
+            source.write_text("".join(f"{word} film\n" for word in words * 3))
+            target.write_text("".join(f"{word}\n" for word in words * 3))
+            given[part] = PairFiles(source, target)
         folders.append(tmp_path / f"corpus {other}")
         preprocess(**given, out=folders[-1])
     contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]

@@ -10,9 +10,9 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import Texts
-from labelembed.lab.data.encoders import text_features as module
-from labelembed.lab.data.encoders.text_features import TokenizedTexts
-from labelembed.lab.pretrained_text import load_encoder, load_tokenizer
+from labelembed.lab.data import text_encoder as module
+from labelembed.lab.data.text_encoder import TextFeatures, TextTokens, tokens_of
+from labelembed.lab.pretrained_text import length_groups, load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2, t5
@@ -23,8 +23,10 @@ torch.set_num_threads(1)
 TEXTS = [*(text for text, _ in reviews(20)), "film", "", "a word nobody knows", "film"]
 
 
-def text_features(texts, *, folder, maximum_tokens=20, **settings):
-    return module.features_of(TokenizedTexts(Texts(texts), folder, maximum_tokens), **settings)
+def text_features(texts, *, folder, maximum_tokens=20, progress=None):
+    encoder = TextFeatures(str(folder), maximum_tokens)
+    encoder.progress = progress
+    return encoder.transform(Texts(texts)).inputs.numpy()
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +36,7 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    monkeypatch.setattr(module, "_PART_ROWS", 5)
-    monkeypatch.setitem(module._TOKENS_A_BATCH, "cpu", 24)
+    monkeypatch.setitem(module._TOKENS_AT_ONCE, "cpu", 24)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_what_changes_the_features_computes_them_anew(encoder, tmp_path, change)
         texts = {"text": [*texts[:3], "dull"], "order": texts[::-1], "border": ["filmm", "usic", *texts[2:]]}[change]
     files = len(list((tmp_path / "cache").glob("*.npy")))
     found = text_features(texts, folder=asked["folder"], **{key: asked[key] for key in asked if key != "folder"})
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == files + 1
+    assert len(list((tmp_path / "cache").glob("*.npy"))) > files
     cut, model = load_tokenizer(asked["folder"]), load_encoder(asked["folder"])
     limit = asked.get("maximum_tokens", 20)
     expected = [naive_text_features(text, cut, model, maximum_tokens=limit) for text in texts]
@@ -103,13 +104,27 @@ def test_what_changes_the_features_computes_them_anew(encoder, tmp_path, change)
 def test_progress_is_told_text_by_text(encoder):
     shown = []
     text_features(TEXTS, folder=encoder, progress=lambda done, total: shown.append((done, total)))
-    assert shown == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
+    assert shown == sorted(shown)
+    assert len(shown) > 5
+    assert shown[-1] == (24, 24)
 
 
 def test_batches_hold_no_more_than_their_tokens():
-    tokens = [[1] * length for length in (1, 1, 2, 3, 3, 9, 30)]
-    found = list(module._batches(tokens, 9))
-    assert [[len(each) for each in batch] for batch in found] == [[1, 1, 2], [3, 3], [9], [30]]
+    lengths = [1, 1, 2, 3, 3, 9, 30]
+    assert [lengths[group] for group in length_groups(lengths, 9)] == [[1, 1, 2], [3, 3], [9], [30]]
+
+
+def test_truncated_texts_are_counted_and_the_same_from_the_cache(encoder, monkeypatch):
+    texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
+    rows, truncated = TextTokens(str(encoder), 9).transform(texts)
+    assert truncated == 1
+    assert [int((row > 0).sum()) for row in rows] == [3, 9, 2]
+    monkeypatch.setattr(module, "tokens_of", lambda *args, **more: pytest.fail("read again"))
+    again = TextTokens(str(encoder), 9).transform(texts)
+    assert (again.inputs.tolist(), again.truncated) == (rows.tolist(), 1)
+    monkeypatch.undo()
+    tokens, truncated = tokens_of(["film a film", "film a film a"], tokenizer(marks=False), maximum_tokens=3)
+    assert (truncated, (tokens > 0).sum(axis=1).tolist()) == (1, [3, 3])  # a text that fills its row has no more
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused(encoder):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from labelembed.lab.data import IdentityEncoder
 from labelembed.lab.models import Augmentation, Mixing
 from labelembed.lab.recipes.schema import parse_recipe
-from labelembed.lab.runs.build import build_network
+from labelembed.lab.runs.task import Classification
 
 SHAPE = (3, 8, 10)
 
@@ -140,7 +140,8 @@ def network(**data):
         "batch_size": 10,
     }
     recipe = parse_recipe(values, source="test")
-    return build_network(recipe, num_labels=3, input_shape=SHAPE, scaling=nn.Identity())
+    facts = {"names": ("a", "b", "c"), "input_shape": SHAPE, "input_range": (0.0, 1.0), "encoder": IdentityEncoder()}
+    return Classification(recipe, **facts, label_column=None, label_values=()).build_network()
 
 
 def test_network_mixes_in_training_and_gives_the_objective_both_labels():

@@ -7,7 +7,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CORPORA, DATA
-from labelembed.lab.data.detect import OF_READER, detect
+from labelembed.lab.data.detect import RECIPES, detect
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.loading import shipped_recipes
@@ -197,8 +197,8 @@ def test_what_was_typed_decides(tmp_path):
 
 
 def test_every_reader_of_a_path_has_a_recipe_that_ships():
-    assert OF_READER.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
-    assert set(OF_READER.values()) <= shipped_recipes().keys()
+    assert RECIPES.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
+    assert set(RECIPES.values()) <= shipped_recipes().keys()
 
 
 @pytest.mark.parametrize(
@@ -210,28 +210,28 @@ def test_what_fits_no_recipe_is_one_message_with_what_would(tmp_path, name, word
         (tmp_path / file).write_text("x\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
-        detect(str(tmp_path / name), {})
+        detect(tmp_path / name, {})
     assert str(caught.value).startswith(f"{tmp_path}/{name}: ")
     assert word in str(caught.value)
     if "no recipe fits" in str(caught.value):
-        assert all(name in str(caught.value) for name in OF_READER.values())
+        assert all(name in str(caught.value) for name in RECIPES.values())
 
 
 def test_unclear_data_say_what_to_type(tmp_path):
     one = write_csv(tmp_path / "one.csv", [(text,) for text, _ in reviews(30)], "text")
     with pytest.raises(DataError, match=r"--set data\.label_column"):
-        detect(str(one), {})
+        detect(one, {})
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
     with pytest.raises(DataError, match=r"--set data\.text_column"):
-        detect(str(names), {})
-    assert detect(str(names), {"text_column": "name"}).recipe == "text-bag-small"
+        detect(names, {})
+    assert detect(names, {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
     with pytest.raises(DataError, match="no pictures in folders"):
-        detect(str(tmp_path / "loose"), {})
+        detect(tmp_path / "loose", {})
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
     with pytest.raises(DataError, match=r"--data .*list\.csv"):
-        detect(str(tmp_path / "loose"), {})
+        detect(tmp_path / "loose", {})
 
 
 def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):

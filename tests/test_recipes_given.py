@@ -89,7 +89,7 @@ def test_another_teacher_is_another_run(teacher, tmp_path):
 @pytest.mark.parametrize(
     ("key", "change", "words"),
     [
-        ("names", lambda names: [*names[:3], "three", *names[4:]], ["number 3 is 'three'", "number 3 is '3'"]),
+        ("names", lambda names: [*names[:3], "three", *names[4:]], ["number 3 is 'three'", "in the data '3'"]),
         ("input_shape", lambda shape: [1, 4, 16], ["[1, 4, 16]", "[1, 8, 8]"]),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Split, Unchanged
+from labelembed.lab.data import IdentityEncoder, Split
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.pretrained_images import NETWORK, PACKAGE, weights_file
@@ -167,8 +167,11 @@ def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
 @has_weights
 def test_images_backbone_begins_with_the_packaged_weights():
     recipe, _ = load_recipe("images-backbone", data="pictures")
-    how = {"num_labels": 2, "input_shape": (3, 64, 64), "scaling": torch.nn.Identity()}
-    network = build.build_network(recipe, **how, trained=True)
+    recipe.data["scaling"] = "unit"
+    facts = {"names": ("a", "b"), "input_shape": (3, 64, 64), "input_range": (0, 255), "encoder": IdentityEncoder()}
+    made = task.Classification(recipe, **facts, label_column=None, label_values=())
+    made.data = SimpleNamespace(names=("a", "b"), train=Split(torch.zeros(2, 3, 64, 64), torch.tensor([0, 1])))
+    network = made.build_network()
     given = torch.load(weights_file(NETWORK, "packaged"), weights_only=True)
     assert torch.equal(next(network.encoder.layers.parameters()), next(iter(given.values())))
 
@@ -185,7 +188,7 @@ def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_p
     monkeypatch.setitem(task.MODELS, "timm", Network)
     settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
     recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
-    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": Unchanged()}
+    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": IdentityEncoder()}
     made = task.Classification(recipe, **facts, label_column=None, label_values=())
     examples = Split(torch.zeros(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]))
     for to_train in (True, False):

@@ -131,9 +131,9 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     words += [word for setting in ENCODED for word in ("--set", setting)]
     words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
-    assert "With the one seed they share, the test error of static_labels" in succeed(*words, "--quiet").out
-    # of the training and of the test texts: the features, and which are cut
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
+    assert "Too few seeds to tell: static labels" in succeed(*words, "--quiet").out
+    # of the training, validation and test texts: the tokens and the features
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 6
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def distance(best):
 
 def tried(plan):
     """Returns the values of each trial's recipe that are tuned, by variant."""
-    recipes = [[RunFolder(plan.folder_of(one, number)).recipe() for number in range(plan.trials)] for one, _ in plan.spaces]
+    recipes = [
+        [RunFolder(plan.folder_of(one, number)).recipe() for number in range(plan.trials)] for one, _ in plan.spaces
+    ]
     return [[(one["objective"].get("smoothing"), one["optimizer"]["learning_rate"]) for one in own] for own in recipes]
 
 

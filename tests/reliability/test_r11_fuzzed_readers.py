@@ -36,7 +36,7 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
 from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
 from tests.made_hostile import mutated_bytes, pickle_bomb
-from tests.made_pictures import write_cifar_python, write_classes, write_tar
+from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 from tests.made_watching import memory_taken, watched
@@ -73,13 +73,6 @@ def picture_list(place: Path) -> None:
     write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
 
 
-def cifar_tar(place: Path) -> None:
-    place.mkdir()
-    write_cifar_python(place / "cifar-10-batches-py", 10, rows=1)
-    write_tar(place / "cifar.tar.gz", place / "cifar-10-batches-py")
-    shutil.rmtree(place / "cifar-10-batches-py")
-
-
 def one_file(write):
     def made(place: Path) -> None:
         place.mkdir()
@@ -98,7 +91,6 @@ READERS = {
     "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: VectorReader(path=str(at / "f.npz")).read()),
     "npy folder": (npy_folder, lambda at: VectorReader(path=str(at)).read()),
     "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: CifarReader(path=str(at)).read()),
-    "CIFAR, tar": (cifar_tar, lambda at: CifarReader(path=str(at / "cifar.tar.gz")).read()),
     "picture folder": (
         lambda at: write_classes(at, {"a": 3, "b": 3}, size=4),
         lambda at: prepare(ImageReader(path=str(at)).read(), validation=None),

@@ -7,7 +7,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import ImageReader, TableReader, TextReader
-from labelembed.lab.data.files import parquet
+from labelembed.lab.data import table_files as parquet
 from tests.made_cli import call
 from tests.made_data import write_parquet
 from tests.made_texts import write_columns

@@ -214,28 +214,32 @@ def encode_names(names: Sequence[str], path: str | Path | None = None) -> Tensor
     return F.normalize(torch.cat(vectors).float(), dim=1)
 
 
-def most_tokens(tokenizer: Any, model: Any) -> int | None:
-    """Returns how many tokens an encoder can read at most; None where nothing says so."""
-    limits = [getattr(tokenizer, "model_max_length", None), getattr(model.config, "max_position_embeddings", None)]
-    # A tokenizer without a limit of its own says 10^30; some count positions from 2 up, which their tokenizer knows.
-    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
-    return min(known, default=None)
-
-
-def most_tokens_said(folder: Path) -> int | None:
-    """Returns what `most_tokens` does, as far as the folder's JSON files say it, with nothing loaded."""
+def most_tokens(folder: Path) -> int | None:
+    """Returns how many tokens an encoder can read at most, as far as its JSON files say it; nothing is loaded."""
     known = []
+    # A tokenizer without a limit of its own says 10^30; some count positions from 2 up, which their tokenizer knows.
     for name, keys in (
         ("tokenizer_config.json", ("model_max_length",)),
         ("config.json", ("max_position_embeddings", "n_positions")),
     ):
         try:
-            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            about = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             continue
-        limits = [said.get(key) for key in keys] if isinstance(said, dict) else []
+        limits = [about.get(key) for key in keys] if isinstance(about, dict) else []
         known += [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
     return min(known, default=None)
+
+
+def length_groups(lengths: Sequence[int], budget: int) -> Iterator[slice]:
+    """Gives slices of texts sorted by their length, as many as have so many tokens with their padding; one at least."""
+    begin = 0
+    for end, length in enumerate(lengths):
+        if end > begin and length * (end + 1 - begin) > budget:
+            yield slice(begin, end)
+            begin = end
+    if len(lengths) > begin:
+        yield slice(begin, len(lengths))
 
 
 @contextlib.contextmanager

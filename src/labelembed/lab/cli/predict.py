@@ -144,21 +144,21 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns:
 
 def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
     """Returns the examples of a table as the file has them; nothing of other files."""
-    from labelembed.lab.data.files.parts import is_readable, read_file
+    from labelembed.lab.data.table_files import is_readable, read_file
     from labelembed.lab.runs.build import build_reader
 
     reading = getattr(build_reader(saved.recipe), "reading", None)
     if reading is None or not is_readable(file):
         return []
-    table = read_file(file, reading)
+    table = read_file(file, reading=reading)
     columns = [table.values(name) for name in table.names]
     return [dict(zip(table.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 def _files(saved: SavedRun, word: str) -> list[Path]:
     """Returns a file, or what in a folder and those in it can be an input of the run."""
-    from labelembed.lab.data.files.parts import is_readable
     from labelembed.lab.data.image_files import IMAGE_SUFFIXES
+    from labelembed.lab.data.table_files import is_readable
 
     path = Path(word)
     if not word:
@@ -204,8 +204,8 @@ def _joined(parts: list[_Inputs]) -> _Inputs:
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
     """Returns the texts of standard input, one a line, and where each stands."""
-    from labelembed.lab.data.files.text import decoded
-    from labelembed.lab.data.readers.texts import text_lines
+    from labelembed.lab.data.table_files import decoded
+    from labelembed.lab.data.tabular import text_lines
 
     if not saved.reads_texts:
         raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")

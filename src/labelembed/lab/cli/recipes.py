@@ -85,7 +85,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
-    from labelembed.lab.data import LabelledData
+    from labelembed.lab.data import LabelledData, comparison_notes, reference_errors
+    from labelembed.lab.pretrained_images import RANDOM
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.build import build_data
     from labelembed.lab.runs.comparison import Plan, plan_comparison
@@ -99,13 +100,19 @@ def check(
         read = build_data(chosen, progress=display.reading, dry_run=True)
     network = try_network(chosen, read)
     seconds = seconds_of_a_run(chosen, read)
+    notes, features, reference = list(read.notes), None, None
+    if isinstance(read, LabelledData):
+        from_scratch = read.images is not None and chosen.model.get("weights", RANDOM) == RANDOM
+        notes += comparison_notes(read, random_weights=from_scratch)
+        features = read.encoder.left_to_do
+        reference = reference_errors(read) if features is None else None  # a dry run has stand-ins for features
     facts: dict[str, Any] = {
         "recipe": name,
         "source": read.source,
         "examples": {part: len(split) for part, split in read.splits.items()},
         "labels": read.num_labels,
         "input_shape": list(getattr(read, "input_shape", [])),
-        "notes": list(read.notes),
+        "notes": notes,
         "parameters": network.parameter_count(),
         "steps_per_epoch": read.train.number_of_batches(chosen.step_size(read.num_labels)),
         "epochs": chosen.number_of_epochs(read),
@@ -113,8 +120,8 @@ def check(
         "comparison": [variant.name for variant in plan.variants],
         "seconds": round(seconds, 1),
     }
-    features = read.encoder.left_to_do if isinstance(read, LabelledData) else None
     facts |= {} if features is None else {"features_seconds": round(features[1], 1)}
+    facts |= {} if reference is None else {"reference": reference._asdict()}
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -133,3 +140,7 @@ def check(
     jobs, runs = default_jobs(None), len(plan.runs)
     together = duration(seconds * runs / min(jobs, runs))
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")
+    if reference is not None:
+        errors = {"validation": reference.validation_error, "test": reference.test_error}
+        shown = ", ".join(f"{part} error {100 * error:.1f} %" for part, error in errors.items() if error is not None)
+        typer.echo(f"  reference   {reference.name} on the same inputs: {shown}")

@@ -11,40 +11,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from labelembed.lab.data.array_files import read_idx
+from labelembed.lab.data.arrays import VectorReader, read_inputs
+from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.preprocessing import preprocess
 from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, Sentences
 from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
 from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, Vocabulary
-from labelembed.lab.data.dataset import LabelledData, RawData
-from labelembed.lab.data.encoder import Encoded, Encoder, NewExamples, ReadingProgress, Unchanged
-from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
-from labelembed.lab.data.encoders.table import TableEncoder
-from labelembed.lab.data.encoders.text_encoder import TextFeatures, TextTokens
-from labelembed.lab.data.files.idx import read_idx
-from labelembed.lab.data.found import Found, Place
+from labelembed.lab.data.data_notes import Reference, comparison_notes, reference_errors
+from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
+from labelembed.lab.data.detect import Detected, detect
+from labelembed.lab.data.encoder import Encoded, Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
 from labelembed.lab.data.image_features import ImageFeatures
 from labelembed.lab.data.image_files import Fit, Images
 from labelembed.lab.data.image_pixels import ImagePixels
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
-from labelembed.lab.data.readers.arrays import read_inputs
-from labelembed.lab.data.readers.cifar import CifarReader
-from labelembed.lab.data.readers.digits import DigitsReader
-from labelembed.lab.data.readers.mnist import MnistReader
-from labelembed.lab.data.readers.table import TableReader
-from labelembed.lab.data.readers.texts import TextReader
-from labelembed.lab.data.readers.vectors import VectorReader
+from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader
 from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
-from labelembed.lab.data.texts import Texts
+from labelembed.lab.data.table_encoder import TableEncoder
+from labelembed.lab.data.tabular import TableReader, TextReader
+from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
 
 class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the parts of the data set with their labels, a test set among them, and what to say of them.
+        """Returns the splits of the data set with their labels, a test set among them, and what to say of them.
 
         Args:
             to_evaluate: The data are for a finished run to evaluate: no test set is held out, and any label will do.
@@ -60,15 +56,9 @@ class Reader(Protocol):
         ...
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns what is to be predicted for, decoded as `read` does, for the run's encoder.
+        """Returns the examples of a file to predict for, decoded as `read` does, for the encoder of a run.
 
-        Args:
-            file: A file of such examples, without labels.
-            encoder: That of the run.
-            invert: Exchange dark and light, of pictures.
-
-        Raises:
-            DataError: The file cannot be used.
+        `invert` exchanges dark and light, of pictures. Raises DataError where the file cannot be used.
         """
         ...
 
@@ -94,12 +84,13 @@ __all__ = [
     "Batch",
     "CifarReader",
     "CorpusSettings",
+    "Detected",
     "DigitsReader",
     "Encoded",
     "Encoder",
     "Examples",
     "Fit",
-    "Found",
+    "IdentityEncoder",
     "ImageFeatures",
     "ImagePixels",
     "ImageReader",
@@ -110,10 +101,10 @@ __all__ = [
     "PairBatch",
     "PairFiles",
     "PairInputs",
-    "Place",
     "RawData",
     "Reader",
     "ReadingProgress",
+    "Reference",
     "SentencePairs",
     "Sentences",
     "Split",
@@ -126,10 +117,11 @@ __all__ = [
     "Texts",
     "TokenBudget",
     "Tokenizer",
-    "Unchanged",
     "ValidationSplit",
     "VectorReader",
     "Vocabulary",
+    "comparison_notes",
+    "detect",
     "hold_out",
     "open_corpus",
     "prepare",
@@ -137,5 +129,7 @@ __all__ = [
     "read_corpus",
     "read_idx",
     "read_inputs",
+    "reference_errors",
+    "renumbered",
     "stratified_order",
-]
+]  # fmt: skip

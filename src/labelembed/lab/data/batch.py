@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,8 +77,7 @@ class Examples:
     def select(self, indices: Tensor) -> Self:
         """Returns a copy of the examples at these positions [M] (int64), in that order.
 
-        On the CPU a tensor of more than `cache.MAPPED_ABOVE_BYTES` lies in a file of the cache's folder, where that
-        can be written.
+        On the CPU a tensor of more than `cache.MAPPED_ABOVE_BYTES` lies in a nameless file of the cache's folder.
         """
         indices = indices.to(self.labels.device)
         return type(self)(_selected(self.inputs, indices), self.labels.index_select(0, indices))
@@ -99,19 +99,16 @@ class Split(Examples):
     inputs: Tensor | SparseRows
 
     def __post_init__(self) -> None:
+        shapes = f"got shapes {tuple(self.labels.shape)} and {tuple(self.inputs.shape)}"
         if self.inputs.dtype not in (torch.uint8, torch.int32, torch.float32):
             raise TypeError(f"`inputs` must be uint8, int32 or float32, got {self.inputs.dtype}")
         if self.labels.dtype != torch.int64:
             raise TypeError(f"`labels` must be int64, got {self.labels.dtype}")
         if self.inputs.ndim == 0 or self.labels.shape != self.inputs.shape[:1]:
-            raise ValueError(
-                f"`labels` must have one entry for each of `inputs`, got shapes "
-                f"{tuple(self.labels.shape)} and {tuple(self.inputs.shape)}"
-            )
+            raise ValueError(f"`labels` must have one entry for each of `inputs`, {shapes}")
         if self.labels.device != self.inputs.device:
-            raise ValueError(
-                f"`labels` and `inputs` must be on one device, got {self.labels.device} and {self.inputs.device}"
-            )
+            devices = f"{self.labels.device} and {self.inputs.device}"
+            raise ValueError(f"`labels` and `inputs` must be on one device, got {devices}")
 
     @property
     def num_examples(self) -> int:
@@ -122,20 +119,15 @@ class Split(Examples):
         """Returns this split with its tensors on `device`; tensors that are there already are shared."""
         return Split(self.inputs.to(device), self.labels.to(device))
 
-    def number_of_batches(self, batch_size: int | TokenBudget, *, drop_last: bool = False) -> int:
-        """Returns how many batches one pass over all examples has.
-
-        Raises:
-            ValueError: `batch_size` is not a whole number of at least 1.
-        """
-        return _number_of_batches(len(self), require_whole("batch_size", batch_size), drop_last)
+    def number_of_batches(self, batch_size: int | TokenBudget) -> int:
+        """Returns how many batches one pass over all examples has."""
+        return -(-len(self) // require_whole("batch_size", batch_size))
 
     def batches(
         self,
         batch_size: int | TokenBudget,
         *,
         order: Tensor | None = None,
-        drop_last: bool = False,
         start: int = 0,
         process: int = 0,
         processes: int = 1,
@@ -151,7 +143,6 @@ class Split(Examples):
             batch_size: Examples of one optimiser step, over all processes together; a budget of tokens is refused.
             order: Positions [M] of the examples to visit, int64; without it the examples as they stand. A part
                 of them, or one several times, is allowed.
-            drop_last: Leave out the last batch where it is smaller than the others.
             start: Number of the first batch to return, to go on in the middle of an epoch.
             process: Number of this process, from 0.
             processes: Number of processes that share each batch.
@@ -165,34 +156,27 @@ class Split(Examples):
         else:
             require_order(order, len(self))
             indices = order.to(self.labels.device)
-        number = _number_of_batches(indices.shape[0], size, drop_last)
-        require_share(number, start=start, process=process, processes=processes)
-        pieces = torch.split(indices, size)[start:number]
-        return self._gather(pieces, process, processes)
+        pieces = torch.split(indices, size) if len(indices) else ()
+        require_share(len(pieces), start=start, process=process, processes=processes)
+        return map(self._batch, (piece[process::processes] for piece in pieces[start:]))
 
-    def _gather(self, pieces: tuple[Tensor, ...], process: int, processes: int) -> Iterator[Batch]:
-        for piece in pieces:
-            indices = piece[process::processes].clone()
-            inputs = self.inputs
-            # index_select, since inputs[indices] takes ten times as long for bytes
-            chosen = inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
-            yield Batch(chosen, self.labels.index_select(0, indices), indices)
+    def _batch(self, indices: Tensor) -> Batch:
+        inputs = self.inputs
+        # index_select, since inputs[indices] takes ten times as long for bytes
+        chosen = inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
+        return Batch(chosen, self.labels.index_select(0, indices), indices.clone())
 
 
 def _selected(inputs: Any, indices: Tensor) -> Any:
     if not isinstance(inputs, Tensor):
         return inputs.select(indices)
-    needed = len(indices) * math.prod(inputs.shape[1:]) * inputs.element_size()
-    if inputs.device.type == "cpu" and needed > cache.MAPPED_ABOVE_BYTES:
-        dtype = str(inputs.dtype).removeprefix("torch.")
-        with contextlib.suppress(OSError):  # no room on the disk: perhaps there is in memory
-            copy = torch.from_numpy(cache.nameless_array((len(indices), *inputs.shape[1:]), dtype))
-            return torch.index_select(inputs, 0, indices, out=copy)
+    shape = (len(indices), *inputs.shape[1:])
+    if inputs.device.type == "cpu" and math.prod(shape) * inputs.element_size() > cache.MAPPED_ABOVE_BYTES:
+        cache.cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache.cache_folder()) as file:
+            copy = np.memmap(file, str(inputs.dtype).removeprefix("torch."), "w+", shape=shape)
+        return torch.index_select(inputs, 0, indices, out=torch.from_numpy(copy))
     return inputs.index_select(0, indices)
-
-
-def _number_of_batches(examples: int, batch_size: int, drop_last: bool) -> int:
-    return examples // batch_size if drop_last else -(-examples // batch_size)
 
 
 def require_whole(name: str, value: object) -> int:

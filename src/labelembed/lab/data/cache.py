@@ -1,7 +1,4 @@
-"""Arrays that take long to make, kept between runs as ``.npy`` files and found again by what they were made from.
-
-Arrays too large for the memory lie in files of the same folder, and the system reads in what is looked at.
-"""
+"""Arrays that take long to make, kept between runs as ``.npy`` files and found again by what they were made from."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +32,7 @@ def cache_folder() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file's content.
-
-    Raises:
-        DataError: It cannot be read.
-    """
+    """Returns the SHA-256 of a file's content; raises DataError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -64,48 +56,44 @@ def files_stamp(place: Path) -> str | None:
     return digest.hexdigest()
 
 
-def cached_array(made_from: Mapping[str, Any], make: Callable[[], Array]) -> Array:
-    """Returns the array kept for `made_from`, or makes and keeps it; see `cached_with_notes`."""
-    return cached_with_notes(made_from, lambda new_array: (make(), None))[0]
+def cached_array(cache_key: Mapping[str, Any], make: Callable[[], Array]) -> Array:
+    """Returns the array kept for `cache_key`, or makes and keeps it; see `cached_with_notes`."""
+    return cached_with_notes(cache_key, lambda new_array: (make(), None))[0]
 
 
-def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
-    """Returns the array kept for `made_from` and what was noted of it, or makes and keeps both.
+def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
+    """Returns the array kept for `cache_key` and what was noted of it, or makes and keeps both.
 
-    The array is ``KEY.npy`` in the folder of the cache, with ``KEY.json`` beside it, which says what it was made from.
-    What is missing or cut off is made again, and a cache that cannot be written (a full disk, a folder of somebody
-    else's) costs only time. An array of more than `MAPPED_ABOVE_BYTES` is written into its file right away and
-    read from there as it is needed; changes to it stay in memory.
+    The array is ``KEY.npy`` in the folder of the cache, mapped, with ``KEY.json`` beside it; changes to it stay in
+    memory. What is missing or cut off is made again, and a cache that cannot be written costs only time.
 
     Args:
-        made_from: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
+        cache_key: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
         make: Is given a function that returns an array of zeros of a shape, uint8; returns an array and what is to be
             noted of it, as JSON.
 
     Raises:
-        DataError: The array needs a file, and the folder of the cache cannot be written or has no room for it.
+        DataError: The array is larger than `MAPPED_ABOVE_BYTES`, and the folder of the cache cannot be written.
     """
-    folder, name = cache_folder(), _name_of(made_from)
+    folder = cache_folder()
+    name = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
     array_file, about_file = folder / f"{name}.npy", folder / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
-        about = json.loads(about_file.read_text(encoding="utf-8"))
-        return _loaded(array_file), about["noted"]
+        return np.load(array_file, mmap_mode="c"), json.loads(about_file.read_text(encoding="utf-8"))["noted"]
     # several runs may make the same array at once: each writes files of its own, the last rename stays
-    new_file, new_about = folder / f".{name}-{os.getpid()}.npy", folder / f".{name}-{os.getpid()}.json"
+    new_array_file, new_about_file = folder / f".{name}-{os.getpid()}.npy", folder / f".{name}-{os.getpid()}.json"
 
     def new_array(shape: tuple[int, ...]) -> Array:
         if math.prod(shape) <= MAPPED_ABOVE_BYTES:
             return np.zeros(shape, np.uint8)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            array: Array = np.lib.format.open_memmap(new_file, mode="w+", dtype=np.uint8, shape=shape)
-            reserve(new_file, new_file.stat().st_size)
-            return array
+            return np.lib.format.open_memmap(new_array_file, mode="w+", dtype=np.uint8, shape=shape)
         except OSError as error:
+            size = f"{math.prod(shape) / 2**30:.1f} GiB"
             raise DataError(
-                f"the decoded pictures take {math.prod(shape) / 2**30:.1f} GiB, for which {folder} has no room "
-                f"({error.strerror or error}); make them smaller with --set data.image_size=..., or name another "
-                f"folder in {CACHE_VARIABLE}"
+                f"{folder}: {size} cannot be written there ({error.strerror or error}); name another folder in "
+                f"{CACHE_VARIABLE}"
             ) from None
 
     try:
@@ -115,60 +103,15 @@ def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], t
             if isinstance(array, np.memmap):
                 array.flush()
             else:
-                with new_file.open("wb") as stream:
-                    np.lib.format.write_array(stream, array, allow_pickle=False)
-            about = {"made_from": made_from, "noted": noted}
-            new_about.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
-            os.replace(new_about, about_file)
-            os.replace(new_file, array_file)
+                np.save(new_array_file, array, allow_pickle=False)
+            about = {"cache_key": cache_key, "noted": noted}
+            new_about_file.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+            os.replace(new_about_file, about_file)
+            os.replace(new_array_file, array_file)
             if isinstance(array, np.memmap):
-                array = _loaded(array_file)
+                array = np.load(array_file, mmap_mode="c")
         return array, noted
     finally:
-        for file in (new_file, new_about):
+        for file in (new_array_file, new_about_file):
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
-
-
-def reserve(file: Path, size: int) -> None:
-    """Makes `file` as long as `size` bytes, with room on the disk for all of them.
-
-    A mapped file without that room would end the process with a bus error where the disk fills up.
-
-    Raises:
-        OSError: There is no room.
-    """
-    with file.open("r+b") as stream:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, size)
-        else:
-            stream.truncate(size)
-
-
-def nameless_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """Returns an array in a nameless file of the cache's folder, which goes when the array does.
-
-    Raises:
-        OSError: The folder cannot be written, or the disk has no room.
-    """
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".examples-", dir=folder)
-    os.close(descriptor)
-    file = Path(name)
-    try:
-        reserve(file, math.prod(shape) * np.dtype(dtype).itemsize)
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-    finally:
-        with contextlib.suppress(OSError):  # where an open file cannot be removed it stays
-            file.unlink()
-
-
-def _loaded(file: Path) -> Array:
-    """Returns a kept array; of a large one, what is looked at is read then, and what is changed stays in memory."""
-    array: Array = np.load(file, mmap_mode="c" if file.stat().st_size > MAPPED_ABOVE_BYTES else None)
-    return array
-
-
-def _name_of(made_from: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]

@@ -84,14 +84,12 @@ def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[
 
     Args:
         names: One name for each label.
-        count: How many there must be, or None where the names themselves say how many labels there are.
+        count: How many there must be; None: the names themselves say how many labels there are.
         where: What the names belong to, for messages.
 
     Raises:
-        DataError: There are more or fewer than `count`, or one is empty, no text, or stands twice.
+        DataError: There are more or fewer than `count`, or one is empty or stands twice.
     """
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where}: `names` must be a list of texts, got {names!r:.80}")
     if count is not None and len(names) != count:
         raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
     first_place: dict[str, int] = {}
@@ -102,6 +100,11 @@ def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[
             raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
         first_place[name] = place
     return tuple(names)
+
+
+def folded(name: str) -> str:
+    """Returns what labels have in common that differ by case or spaces only."""
+    return " ".join(name.split()).casefold()
 
 
 def printable(name: str) -> str:

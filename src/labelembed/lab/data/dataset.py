@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples, Split
-from labelembed.lab.data.checks import require_names
-from labelembed.lab.data.encoder import CutTexts, Encoder, Unchanged
+from labelembed.lab.data.checks import counted, few, folded, require_names
+from labelembed.lab.data.encoder import Encoder, IdentityEncoder, Truncation
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
@@ -45,7 +47,7 @@ class RawData:
     label_column: str | None = None
     label_values: tuple[str, ...] = ()
     minimum_label_examples: int | None = None
-    new_encoder: Callable[[], Encoder] = Unchanged
+    new_encoder: Callable[[], Encoder] = IdentityEncoder
 
     @property
     def train(self) -> Examples:
@@ -91,7 +93,7 @@ class LabelledData:
         texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
             only their inputs are known.
         images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
-        cut: How many texts are longer than what is read of them, which a note says too; None where none is.
+        truncation: How many texts are longer than what is read of them, which a note says too; None where none is.
         label_column: See `RawData`.
         label_values: See `RawData`.
     """
@@ -104,10 +106,10 @@ class LabelledData:
     input_range: tuple[float, float]
     source: str
     notes: tuple[str, ...] = ()
-    encoder: Encoder = field(default_factory=Unchanged)
+    encoder: Encoder = field(default_factory=IdentityEncoder)
     texts: Callable[[str, int], str] | None = None
     images: Callable[[str, int], Tensor] | None = None
-    cut: CutTexts | None = None
+    truncation: Truncation | None = None
     label_column: str | None = None
     label_values: tuple[str, ...] = ()
 
@@ -119,23 +121,24 @@ class LabelledData:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: split for name, split in found.items() if split is not None}
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
 
     def to(self, device: torch.device | str) -> LabelledData:
         """Returns this data with every split on `device`."""
         return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels and names.
+        """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels, names, and words behind ids.
 
         Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which
         examples are held out does take part.
         """
-        digest = hashlib.sha256(json.dumps(self.names).encode())
+        digest = hashlib.sha256(json.dumps([self.names, *self.encoder.vocabulary]).encode())
         for name, split in self.splits.items():
             inputs = split.inputs
-            for tensor in ((inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)) + (split.labels,):
+            tensors = (inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)
+            for tensor in (*tensors, split.labels):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
                 heading = [name, array.dtype.str, array.shape]
@@ -166,3 +169,45 @@ class LabelledData:
         deviation = mean_of(lambda values: (values - mean[:, None]).square()).sqrt()
         deviation[deviation == 0] = 1.0
         return mean.to(torch.float32), deviation.to(torch.float32)
+
+
+def renumbered(
+    raw: RawData, names: Sequence[str], *, label_values: Sequence[str] = (), merge: bool | None = False
+) -> RawData:
+    """Returns data to evaluate with the labels of a finished run: by name, or by number where the data name none.
+
+    Args:
+        raw: What a reader returned.
+        names: Names of the labels that the run knows. The data may lack some.
+        label_values: See `RawData`, of the run's data: a label is looked for among them first.
+        merge: Whether labels that differ by case or spaces are one; None: spaces around a label are no part of it.
+
+    Raises:
+        DataError: Examples have labels that the run does not know; names them with their counts.
+    """
+    known = {name: label for spelled in (names, label_values) for label, name in enumerate(spelled)}
+    by_spelling = {folded(name): label for name, label in known.items()} if merge else {}
+
+    def label_of(value: int) -> int:
+        if not raw.names:
+            return value if value < len(names) else -1
+        name = raw.names[value]
+        stripped = name if merge is False else name.strip()
+        return known.get(stripped, known.get(name, by_spelling.get(folded(name), -1)))
+
+    unknown: Counter[str] = Counter()
+    parts = {}
+    for part, examples in raw.parts.items():
+        values, inverse, counts = torch.unique(examples.labels, return_inverse=True, return_counts=True)
+        labels = [label_of(value) for value in values.tolist()]
+        parts[part] = replace(examples, labels=torch.tensor(labels, dtype=torch.int64)[inverse])
+        for value, count, label in zip(values.tolist(), counts.tolist(), labels, strict=True):
+            if label < 0:
+                unknown[raw.names[value] if raw.names else str(value)] += count
+    if unknown:
+        shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
+        raise DataError(
+            f"{raw.source}: has labels that the run does not know: {shown}; its {len(names):,} labels are "
+            f"{few(label_values or names)}"
+        )
+    return replace(raw, names=tuple(names), parts=parts)

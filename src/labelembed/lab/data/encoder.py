@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
@@ -20,16 +19,34 @@ ReadingProgress = Callable[[int, int], None]
 Kept = TypeVar("Kept")
 
 
-class Encoded(NamedTuple):
-    """The inputs of examples.
+class Texts(list[str]):
+    """Texts of one split.
 
-    Attributes:
-        inputs: Inputs [N, ...], uint8, int32 or float32, or the ids of words.
-        cut: How many of the examples are longer than what is read of them.
+    Args:
+        texts: The texts.
+        column: The column that they stood in; None: several, or none.
+        source: Where they came from, for messages.
     """
 
+    def __init__(self, texts: Iterable[str], *, column: str | None = None, source: str = "texts") -> None:
+        super().__init__(texts)
+        self.column = column
+        self.source = source
+
+    def select(self, indices: Tensor) -> Texts:
+        """Returns those at these positions [M] (int64)."""
+        return Texts((self[index] for index in indices.tolist()), column=self.column, source=self.source)
+
+    def lines(self, *, without: Collection[str] = ()) -> Texts:
+        """Returns the texts, as a person reads them."""
+        return self
+
+
+class Encoded(NamedTuple):
+    """The inputs [N, ...] of examples, and how many of the examples are longer than what is read of them."""
+
     inputs: Tensor | SparseRows
-    cut: int = 0
+    truncated: int = 0
 
 
 class NewExamples(NamedTuple):
@@ -47,12 +64,12 @@ class NewExamples(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutTexts:
+class Truncation:
     """Texts that are longer than what is read of them.
 
     Attributes:
         count: How many; one or more.
-        of: Of how many texts of all parts.
+        of: Of how many texts of all splits.
         setting: The key of `data` that says how much of a text is read.
         limit: Its value.
         most: The largest value that makes sense, which is how much an encoder reads; None: nothing says so.
@@ -67,14 +84,13 @@ class CutTexts:
     @property
     def note(self) -> str:
         """What the user should know."""
-        share = 100 * self.count / self.of
-        shown = "less than 0.1" if share < 0.1 else f"{share:.2g}" if share < 10 else f"{share:.0f}"
         unit = self.setting.removeprefix("maximum_")
-        said = f"{shown} % of the texts ({self.count:,} of {self.of:,}) are longer than {self.limit:,} {unit}"
+        share = max(self.count / self.of, 0.001)
+        what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
         if self.most is not None and self.limit >= self.most:
-            return f"{said}, the most that the encoder reads, and are cut there"
+            return f"{what} there, the most that the encoder reads"
         more = min(2 * self.limit, self.most or 2 * self.limit)
-        return f"{said} and are cut there; --set data.{self.setting}={more} keeps more"
+        return f"{what} there; --set data.{self.setting}={more} keeps more"
 
 
 class RawInputs(NamedTuple):
@@ -126,6 +142,11 @@ class Encoder(ABC):
         """What the user should know of what was learned, one line each."""
         return ()
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What the inputs stand for, where they are ids; it is part of the data's fingerprint."""
+        return ()
+
     def fit_transform(self, examples: Any) -> Encoded:
         """Learns from the training examples, and returns their inputs; what there is to learn is up to the encoder."""
         return self.transform(examples)
@@ -134,8 +155,8 @@ class Encoder(ABC):
     def transform(self, examples: Any) -> Encoded:
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
-    def cut_texts(self, count: int, of: int) -> CutTexts | None:
-        """Returns what to say of so many texts that are longer than what is read; None of what is never cut."""
+    def truncation(self, count: int, of: int) -> Truncation | None:
+        """Returns what to say of so many texts that are longer than what is read; None of what is never truncated."""
         return None
 
     def raw_inputs(self) -> RawInputs | None:
@@ -160,36 +181,24 @@ class Encoder(ABC):
         """
 
 
-def read_settings(file: Path, wanted: str, kept: type[Kept]) -> Kept:
-    """Returns what a run folder keeps of an encoder, a JSON object.
-
-    Args:
-        file: Where it is.
-        wanted: Its format.
-        kept: What it holds, as pydantic checks it.
+def read_settings(file: Path, kept: type[Kept]) -> Kept:
+    """Returns what a run folder keeps of an encoder, a JSON object that pydantic checks.
 
     Raises:
-        DataError: It is missing, damaged or of another format.
+        DataError: It is missing or damaged.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        content = file.read_text(encoding="utf-8")
-        about = json.loads(content)
+        return TypeAdapter(kept).validate_json(file.read_bytes(), strict=True)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: damaged ({error})") from None
-    if not isinstance(about, dict) or about.get("format") != wanted:
-        raise DataError(f"{file}: damaged, or of another version; expected the format {wanted!r}")
-    try:
-        return TypeAdapter(kept).validate_json(content, strict=True)
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise DataError(f"{file}: damaged, {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+        raise DataError(f"{file}: damaged, {'.'.join(map(str, wrong['loc']))}: {wrong['msg'][:200]}") from None
 
 
-class Unchanged(Encoder):
+class IdentityEncoder(Encoder):
     """Of data whose files hold the inputs themselves, pictures and vectors; learns their shape and their range.
 
     Args:
@@ -221,6 +230,6 @@ class Unchanged(Encoder):
         return Encoded(examples)
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any]) -> Unchanged:
+    def load(cls, folder: Path, about: Mapping[str, Any]) -> IdentityEncoder:
         """Returns the encoder of a run with such inputs."""
         return cls(tuple(about["input_shape"]), tuple(about["input_range"]))

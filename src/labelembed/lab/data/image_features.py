@@ -27,7 +27,6 @@ from labelembed.lab.data.image_files import AT_ONCE, Fit, Images, ImageSize, dec
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
 
 FEATURES_FILE = "image-features.json"
-_FORMAT = "labelembed.image-features.1"
 # Part of the cache's key: another number where the same picture gives other features.
 _VERSION = 1
 # The size that `auto` takes, by the largest median of the training pictures' shorter sides that it is for.
@@ -178,12 +177,12 @@ class ImageFeatures(Encoder):
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which network it was, by its weights' place and content, and the size."""
         kept = {key: getattr(self, key) for key in ("backbone", "weights", "digest", "size", "fit")}
-        return {FEATURES_FILE: (json.dumps({"format": _FORMAT, **kept}) + "\n").encode()}
+        return {FEATURES_FILE: (json.dumps(kept) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> ImageFeatures:
         """Reads what `files` returned from a run folder; raises DataError where it is missing or damaged."""
-        kept = read_settings(folder / FEATURES_FILE, _FORMAT, _Kept)
+        kept = read_settings(folder / FEATURES_FILE, _Kept)
         found = cls(kept.backbone, kept.weights, kept.size, kept.fit)
         found.size, found.digest = kept.size, kept.digest
         return found

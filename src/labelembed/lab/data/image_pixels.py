@@ -17,7 +17,6 @@ from labelembed.lab.data.encoder import Encoded, Encoder, read_settings
 from labelembed.lab.data.image_files import Fit, Images, ImageSize, Pixels, decode, size_notes
 
 PIXELS_FILE = "image-pixels.json"
-_FORMAT = "labelembed.image-pixels.1"
 # Part of the cache's key: another number where the same files give other pixels.
 _VERSION = 5
 # The smallest and the largest size that `auto` takes; networks for pictures need the smallest.
@@ -80,13 +79,13 @@ class ImagePixels(Encoder):
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: channels, size and fit."""
-        about = {"format": _FORMAT, "channels": self.channels, "size": self.size, "fit": self.fit}
+        about = {"channels": self.channels, "size": self.size, "fit": self.fit}
         return {PIXELS_FILE: (json.dumps(about) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> ImagePixels:
         """Reads what `files` returned from a run folder; raises DataError where it is missing or damaged."""
-        kept = read_settings(folder / PIXELS_FILE, _FORMAT, _Kept)
+        kept = read_settings(folder / PIXELS_FILE, _Kept)
         found = cls(kept.size, kept.fit)
         found.channels, found.size = kept.channels, kept.size
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,19 +14,16 @@ import torch
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import few, printable, require_file
+from labelembed.lab.data.columns import LabelReading, find_label, labelled, numbered
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
-from labelembed.lab.data.files.columns import find_label
-from labelembed.lab.data.files.labels import LabelReading, labelled, numbered
-from labelembed.lab.data.files.parquet import read_columns
-from labelembed.lab.data.files.parts import Parts, Reading, is_readable, read_parts
-from labelembed.lab.data.files.table import Table, is_missing, missing_column
-from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.image_features import ImageFeatures
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
 from labelembed.lab.data.image_pixels import ImagePixels
-from labelembed.lab.data.splits import PARTS, assigned, fraction_errors, in_words
+from labelembed.lab.data.splits import PARTS, assigned, display_name, fraction_errors
+from labelembed.lab.data.table_files import Reading, Table, is_missing, is_readable, read_columns
+from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED
 
 _PATH_WORDS = ("path", "paths", "file", "file_name", "filename", "filepath", "file_path", "image", "image_path",
@@ -93,29 +89,6 @@ class ImageReader:
             errors.require(self.inputs == "features" or value == default, key, value, "is for inputs: features")
         errors.raise_if_any()
 
-    @classmethod
-    def finds(cls, place: Place) -> Found | None:
-        """Returns what there is: pictures in folders, of a list, or in a column.
-
-        Raises:
-            DataError: There are pictures, and nothing says what their labels are.
-        """
-        image, label, split = (place.text(f"{what}_column") for what in ("image", "label", "split"))
-        reader = cls(path=str(place.path), image_column=image, label_column=label, split_column=split)
-        if place.path.is_dir() and any(map(_is_image, _files(place.path))):
-            lists = [file for file in place.path.iterdir() if is_readable(file) and ".txt" not in file.suffixes]
-            with contextlib.suppress(DataError) if lists else contextlib.nullcontext():
-                raw = reader._read(to_evaluate=True)
-                if len(raw.names) > 1 or not lists:  # a list may say what the labels of pictures beside it are
-                    return _found(raw)
-        train = (place.tables or {}).get("train")
-        listed = train is not None and any(_holds_paths(train, name) for name in train.names)
-        if train is None or not (listed or _image_columns(train)):
-            return None
-        if listed and place.path.is_dir():
-            raise DataError(f"{place.path}: holds a list of its pictures; give the list itself: --data {train.source}")
-        return _found(reader._read(to_evaluate=True))
-
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set, of which no picture is decoded yet.
 
@@ -123,13 +96,13 @@ class ImageReader:
             DataError: The folder has no such layout, a file cannot be read, a column cannot be told, or a label has no
                 training picture.
         """
-        raw = self._read(to_evaluate=to_evaluate)
+        raw = self.find(to_evaluate=to_evaluate)
         notes = list(raw.notes)
         parts = dict(raw.parts)
         for part, examples in parts.items() if self.skip_unreadable else ():
             bad = {examples.inputs.shown(index): index for index in examples.inputs.unreadable()}
             if bad:
-                notes.append(f"unreadable {in_words(part)} pictures left out: {len(bad):,} ({few(sorted(bad))})")
+                notes.append(f"unreadable {display_name(part)} pictures left out: {len(bad):,} ({few(sorted(bad))})")
                 kept = [index for index in range(len(examples)) if index not in set(bad.values())]
                 parts[part] = examples.select(torch.tensor(kept, dtype=torch.int64))
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
@@ -155,16 +128,20 @@ class ImageReader:
             raise DataError("--invert is for pictures in arrays, as MNIST's; pictures in files are read as they are")
         return NewExamples(Images([file], file.parent, belong=False), [file.name], [])
 
-    def _read(self, *, to_evaluate: bool) -> RawData:
-        """Returns the pictures with their labels as the files have them; nothing is held out."""
+    def find(self, *, to_evaluate: bool) -> RawData:
+        """Returns the pictures with their labels as the files have them; nothing is held out.
+
+        Raises:
+            DataError: As `read`.
+        """
         path = Path(self.path).expanduser()
         try:
-            if not path.exists() or _is_image(path):
+            if not path.exists() or is_image(path):
                 there = "is one picture" if path.exists() else "does not exist"
                 raise DataError(f"{path}: {there}; expected a folder of pictures, class/name.jpg, or a list of them")
-            files = list(_files(path)) if path.is_dir() else []
+            files = list(files_below(path)) if path.is_dir() else []
             hold_tables = any(is_readable(file) or file.suffix == ".arrow" for file in files)
-            if path.is_dir() and (any(map(_is_image, files)) or not hold_tables):
+            if path.is_dir() and (any(map(is_image, files)) or not hold_tables):
                 return _of_folder(path, files, to_evaluate)
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise DataError(f"{str(path)!r}: cannot be read ({error})") from None
@@ -187,8 +164,7 @@ class ImageReader:
             if are_stored:
                 if column not in table.left_aside:
                     raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
-                places = [at if isinstance(at, tuple) else (table.files[0], at) for at in table.places]
-                return Images(places, path, column=stored)
+                return Images(table.places, path, column=stored)
             values = table.values(column)
             for row, value in enumerate(values):
                 if not isinstance(value, str) or is_missing(value) or "\0" in value:
@@ -208,10 +184,10 @@ class ImageReader:
         stored = _image_columns(table)
         if self.image_column is not None:
             if self.image_column not in (*table.names, *stored):
-                raise DataError(missing_column(table, "image_column", self.image_column))
+                raise DataError(table.missing_column("image_column", self.image_column))
             return self.image_column
         named = [name for word in _PATH_WORDS for name in table.names if name.strip().lower() == word]
-        candidates = stored or named[:1] or [name for name in table.names if _holds_paths(table, name)]
+        candidates = stored or named[:1] or [name for name in table.names if holds_image_names(table, name)]
         if len(candidates) != 1:
             vectors = "; vectors are read from .npz files" if "vectors" in table.left_aside.values() else ""
             way_out = f"name it with --set data.image_column=NAME ({table.listed()}){vectors}"
@@ -219,26 +195,22 @@ class ImageReader:
         return candidates[0]
 
 
-def _found(raw: RawData) -> Found:
-    """Returns what to say of pictures."""
-    what = f"{sum(map(len, raw.parts.values())):,} {raw.source.split(' in ')[0]}, {len(raw.names):,} classes"
-    return Found(what, len(raw.train), raw.names)
-
-
 def _image_columns(table: Table) -> list[str]:
     return [name for name, kind in table.left_aside.items() if kind == "bytes"]
 
 
-def _holds_paths(table: Table, name: str) -> bool:
-    values = [value for value in table.values(name)[:_LOOKED_AT] if not is_missing(value)]
-    return bool(values) and all(isinstance(value, str) and _is_image(Path(value.strip())) for value in values)
+def holds_image_names(table: Table, name: str) -> bool:
+    """Tells whether a column holds names of picture files."""
+    values = [value for value in table.frame[name].iloc[:_LOOKED_AT].tolist() if not is_missing(value)]
+    return bool(values) and all(isinstance(value, str) and is_image(Path(value.strip())) for value in values)
 
 
-def _is_image(file: Path) -> bool:
+def is_image(file: Path) -> bool:
+    """Tells whether a file is a picture, by its name."""
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Gives the files below a folder, in the order of their names, without hidden ones."""
     for place, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not _is_hidden(name))
@@ -256,7 +228,7 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
         DataError: There are none, or a class folder is empty.
     """
     ways = [file.relative_to(folder).parts for file in files]
-    images = [way for way in ways if len(way) > 1 and _is_image(Path(way[-1]))]
+    images = [way for way in ways if len(way) > 1 and is_image(Path(way[-1]))]
     others = [printable("/".join(way)) for way in ways if way not in set(images)]
     if not images:
         raise DataError(

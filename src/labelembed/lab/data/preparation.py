@@ -13,11 +13,11 @@ from torch import Tensor
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import few, first_invalid, require_finite, require_names
-from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated_texts
+from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated
 from labelembed.lab.data.dataset import LabelledData, RawData
-from labelembed.lab.data.encoder import Encoder, ReadingProgress, Unchanged
+from labelembed.lab.data.encoder import Encoder, IdentityEncoder, ReadingProgress
 from labelembed.lab.data.image_files import Images
-from labelembed.lab.data.splits import ValidationSplit, hold_out, in_words, stratified_order
+from labelembed.lab.data.splits import ValidationSplit, display_name, hold_out, stratified_order
 
 
 def prepare(
@@ -41,7 +41,7 @@ def prepare(
         raw: What a reader returned.
         validation: Which training examples are held out; None for none.
         train_examples: How many training examples to keep; None for all.
-        batch_size: Examples of an optimiser step, to see that the training set has as many; None leaves it unseen.
+        batch_size: Examples of an optimiser step, to check that the training set has as many; None skips the check.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
         dry_run: Nobody trains on it: see `Encoder`.
@@ -55,7 +55,7 @@ def prepare(
         errors.require(value is None or value >= 1, name, value, "must be >= 1")
     errors.raise_if_any()
     require_names(raw.names, None, raw.source)
-    _check(raw, {name: f"{raw.source}: {in_words(name)} set" for name in raw.parts}, raw.names)
+    _check(raw, {name: f"{raw.source}: {display_name(name)} set" for name in raw.parts}, raw.names)
     notes: list[str] = []
     train, held_out = raw.train, raw.validation
     if held_out is None:
@@ -107,20 +107,21 @@ def _encoded(
     """Returns the parts with their inputs; without `encoder` the reader's is fitted."""
     is_fitted = encoder is not None
     if encoder is None:
-        encoder = raw.new_encoder() if raw.input_range is None else Unchanged(input_range=raw.input_range)
+        encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
     encoder.progress, encoder.dry_run = progress, dry_run
     encoder.done, encoder.total = 0, sum(map(len, examples.values()))
     splits: dict[str, Split] = {}
-    cut = 0
+    truncated = 0
     for name, part in examples.items():  # the training examples first
         learns = name == "train" and not is_fitted
-        found = encoder.fit_transform(part.inputs) if learns else encoder.transform(part.inputs)
-        splits[name] = Split(found.inputs, part.labels)
-        cut += found.cut
+        encoded = encoder.fit_transform(part.inputs) if learns else encoder.transform(part.inputs)
+        splits[name] = Split(encoded.inputs, part.labels)
+        truncated += encoded.truncated
         encoder.done += len(part)
-    cut_texts = encoder.cut_texts(cut, sum(map(len, splits.values()))) if cut else None
+    truncation = encoder.truncation(truncated, sum(map(len, splits.values()))) if truncated else None
     shown = {name: part.inputs for name, part in examples.items() if not isinstance(part.inputs, Tensor)}
     are_images = isinstance(examples["train"].inputs, Images)
+    lines = {} if are_images else {name: inputs.lines() for name, inputs in shown.items()}
     return LabelledData(
         **splits,
         names=tuple(raw.names),
@@ -132,12 +133,12 @@ def _encoded(
             *notes,
             *(_repeats(splits, shown, encoder) if shown else []),
             *encoder.notes,
-            *([] if cut_texts is None else [cut_texts.note]),
+            *([] if truncation is None else [truncation.note]),
         ),
         encoder=encoder,
-        texts=(lambda split, index: str(shown[split].shown(index))) if shown and not are_images else None,
+        texts=(lambda split, index: str(lines[split][index])) if lines else None,
         images=(lambda split, index: shown[split].thumbnail(index)) if are_images else None,
-        cut=cut_texts,
+        truncation=truncation,
         label_column=raw.label_column,
         label_values=raw.label_values,
     )
@@ -147,11 +148,11 @@ def _without_rare_labels(
     raw: RawData, parts: Mapping[str, Examples | None], notes: list[str]
 ) -> tuple[RawData, dict[str, Examples]]:
     """Leaves out labels with too few training examples, counted over those that are trained on; notes which."""
-    found = {name: part for name, part in parts.items() if part is not None}
+    known = {name: part for name, part in parts.items() if part is not None}
     least = raw.minimum_label_examples
     if least is None:
-        return raw, found
-    counts = torch.bincount(found["train"].labels, minlength=len(raw.names)).tolist()
+        return raw, known
+    counts = torch.bincount(known["train"].labels, minlength=len(raw.names)).tolist()
     kept = [label for label, count in enumerate(counts) if count >= least or least == 1]
     single = [raw.names[label] for label in kept if counts[label] == 1]
     if single:
@@ -160,41 +161,38 @@ def _without_rare_labels(
             "--set data.minimum_label_examples=2 leaves them out"
         )
     if len(kept) == len(counts):
-        return raw, found
+        return raw, known
     rare = few([name for label, name in enumerate(raw.names) if label not in kept])
     what = f"labels with fewer than {least} training examples left out: {rare}"
     if len(kept) < 2:
         raise DataError(f"{raw.source}: {what}; that leaves nothing to tell apart, so lower `minimum_label_examples`")
     notes.append(what)
     number = torch.full((len(counts),), -1).index_copy(0, torch.tensor(kept), torch.arange(len(kept)))
-    for name, part in found.items():
+    for name, part in known.items():
         chosen = part.select((number[part.labels] >= 0).nonzero()[:, 0])
-        found[name] = replace(chosen, labels=number[chosen.labels])
+        known[name] = replace(chosen, labels=number[chosen.labels])
         if not len(chosen):
-            raise DataError(f"{raw.source}: {what}; that leaves an empty {in_words(name)} set")
+            raise DataError(f"{raw.source}: {what}; that leaves an empty {display_name(name)} set")
     values = [raw.label_values[label] for label in kept] if raw.label_values else []
-    return replace(raw, names=tuple(raw.names[label] for label in kept), label_values=tuple(values)), found
+    return replace(raw, names=tuple(raw.names[label] for label in kept), label_values=tuple(values)), known
 
 
 def _repeats(splits: Mapping[str, Split], shown: Mapping[str, Any], encoder: Encoder) -> list[str]:
     """Returns what to say of equal texts, pictures or rows of a table, equal by what inputs are made of."""
-    places = [(part, index) for part, split in splits.items() for index in range(len(split))]
     are_images = isinstance(shown["train"], Images)
-
-    def text_at(place: int) -> str:
-        part, index = places[place]
-        if are_images:
-            return str(shown[part].digests[index])
-        return str(shown[part].shown(index, without=encoder.left_out))
+    every: list[str] = []
+    for split in splits:
+        every += shown[split].digests if are_images else shown[split].lines(without=encoder.left_out)
+    places = [(split, index) for split in splits for index in range(len(splits[split]))]
 
     def pair(place: int, earlier: int) -> str:
         if are_images:
-            return " = ".join(shown[part].shown(index) for part, index in (places[place], places[earlier]))
-        return repr(shorten(text_at(place), 60, placeholder=" ..."))
+            return " = ".join(shown[split].shown(index) for split, index in (places[place], places[earlier]))
+        return repr(shorten(every[place], 60, placeholder=" ..."))
 
     return repeat_notes(
-        repeated_texts(map(text_at, range(len(places))), text_at=text_at),
-        labels={in_words(name): split.labels for name, split in splits.items()},
+        repeated(every),
+        labels={display_name(name): split.labels for name, split in splits.items()},
         shown=pair,
         what="picture" if are_images else "example",
     )

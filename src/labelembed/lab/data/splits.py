@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,6 +33,7 @@ def assigned(
     source: str,
     to_evaluate: bool = False,
     purpose: str = "test",
+    seen: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, Part], list[str]]:
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
@@ -46,6 +48,7 @@ def assigned(
         source: The data set, for messages.
         to_evaluate: The data are for a finished run to evaluate: nothing is held out.
         purpose: See `stratified_order`.
+        seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
 
     Raises:
         DataError: There is a test set and `fraction` asks for another, or one side would be empty.
@@ -68,6 +71,8 @@ def assigned(
         side = "training" if count else "test"
         raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
     order = stratified_order(train.labels, seed=0, purpose=purpose).numpy()
+    if seen is not None:
+        order = np.concatenate([order[~seen[order]], order[seen[order]]])
     values = train.labels.cpu().numpy()
     is_test = np.zeros(len(values), dtype=bool)
     is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
@@ -77,7 +82,23 @@ def assigned(
     return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
 
 
-def in_words(part: str) -> str:
+def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
+    """Returns which examples [N] may be looked at before any is held out, to find the columns: 40 % of them.
+
+    They are the last ones of the order that `assigned` takes test examples from, so that it would hold hardly any of
+    them out, and chosen whatever they are.
+
+    Args:
+        examples: N.
+        fraction: Share of the examples that will become the test set; None: 0.2.
+    """
+    number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
+    chosen = np.zeros(examples, dtype=bool)
+    chosen[torch.randperm(examples, generator=generator(0, "test"))[examples - max(1, number) :]] = True
+    return chosen
+
+
+def display_name(part: str) -> str:
     """Returns the name of a part in a sentence: the `training` set."""
     return "training" if part == "train" else part
 
@@ -85,7 +106,7 @@ def in_words(part: str) -> str:
 def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
     """Returns what is wrong with a share of the examples; None is no error."""
     errors = ArgumentErrors()
-    inside = isinstance(fraction, float | int) and not isinstance(fraction, bool) and 0 < fraction < 1
+    inside = type(fraction) in (int, float) and 0 < fraction < 1  # type: ignore[operator]
     errors.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
     return errors
 
@@ -111,17 +132,14 @@ class ValidationSplit:
 
     def __post_init__(self) -> None:
         errors = ArgumentErrors()
-        given = {
-            name: value
-            for name, value in (("first", self.first), ("fraction", self.fraction), ("examples", self.examples))
-            if value is not None
-        }
+        values = {name: getattr(self, name) for name in ("first", "fraction", "examples")}
+        given = {name: value for name, value in values.items() if value is not None}
         errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
-        for name in ("first", "examples"):
+        for name, least in (("first", 1), ("examples", 1), ("seed", 0)):
             value = getattr(self, name)
-            errors.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
+            is_whole = type(value) is int and value >= least
+            errors.require(value is None or is_whole, name, value, f"must be a whole number >= {least}")
         errors.errors += fraction_errors(self.fraction, "fraction").errors
-        errors.require(_is_whole(self.seed, 0), "seed", self.seed, "must be a whole number >= 0")
         errors.raise_if_any()
 
 
@@ -143,15 +161,9 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
             number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
         # another purpose would hold out other examples than those of docs/results.md
         order = stratified_order(train.labels, seed=how.seed, purpose="development")
-    if number < 1:
-        raise DataError(
-            f"validation: {wording} of {len(train):,} training examples is none; ask for a larger part or leave it out"
-        )
-    if number >= len(train):
-        raise DataError(
-            f"validation: {wording} would leave nothing to train on, "
-            f"for the training set has {len(train):,} examples; hold out fewer"
-        )
+    if not 0 < number < len(train):
+        side = "train on, hold out fewer" if number else "choose by, ask for a larger part"
+        raise DataError(f"validation: {wording} of {len(train):,} training examples leaves nothing to {side}")
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
 
 
@@ -176,7 +188,3 @@ def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
     place = np.empty(len(shuffled))
     place[by_label] = (2 * rank + 1) / (2 * np.repeat(counts, counts))
     return torch.from_numpy(shuffle[np.argsort(place, kind="stable")])
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.lab.data.detect import detect
+from labelembed.errors import DataError
+from labelembed.lab.data import detect
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe, put_settings
 from labelembed.lab.recipes.schema import Recipe
@@ -40,10 +41,12 @@ def choose_recipe(
         path = given.get("path") if data is None else data
         if not isinstance(path, str):
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
-        detected = detect(path, given)
+        if not path.strip():
+            raise DataError("--data: is empty; name the place of the data")
+        detected = detect(Path(path).expanduser(), given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
-        say(detected.line(extra))
+        say(detected._replace(settings=tuple(extra)).line)
         recipe, settings = detected.recipe, [*extra, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 

@@ -228,7 +228,7 @@ def _without_nan(frame: DataFrame) -> DataFrame:
 
 def is_file_name(word: str) -> bool:
     """Tells whether a word names a file, or looks as if it were to, rather than being a text."""
-    from labelembed.lab.data.files.parts import is_readable
+    from labelembed.lab.data.table_files import is_readable
 
     try:
         if Path(word).expanduser().exists():

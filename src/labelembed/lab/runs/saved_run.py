@@ -15,8 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus
-from labelembed.lab.data.measured import renumbered
+from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
@@ -178,11 +177,11 @@ class SavedRun:
         return self._encoded(Texts(texts))
 
     def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
-        inputs, cut = self.encoder.transform(examples)
-        if not cut:
+        inputs, truncated = self.encoder.transform(examples)
+        if not truncated:
             return inputs, []
-        about = self.encoder.cut_texts(cut, len(inputs))
-        longer = "1 text is" if cut == 1 else f"{cut:,} texts are"
+        about = self.encoder.truncation(truncated, len(inputs))
+        longer = "1 text is" if truncated == 1 else f"{truncated:,} texts are"
         limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
         return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 

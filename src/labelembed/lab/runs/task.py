@@ -11,7 +11,7 @@ from torch import nn
 from labelembed import seeds
 from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Tokenizer
 from labelembed.lab.data.corpus.text_corpus import SIDES
-from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER
+from labelembed.lab.data.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.models.bag_of_words import texts_with_feature
@@ -225,10 +225,11 @@ class Classification(Task):
 
     def facts(self) -> dict[str, Any]:
         """Returns the labels and the form of the inputs."""
-        cut, column = self.data.cut, self.label_column
-        about: dict[str, Any] = (
-            {} if cut is None else {"cut_texts": {"count": cut.count, "of": cut.of, cut.setting: cut.limit}}
-        )
+        about: dict[str, Any] = {}
+        if (truncation := self.data.truncation) is not None:
+            counts = {"count": truncation.count, "of": truncation.of, truncation.setting: truncation.limit}
+            about["truncated_texts"] = counts
+        column = self.label_column
         about |= {} if column is None else {"label_column": column}
         about |= {"label_values": list(self.label_values)} if self.label_values else {}
         shape, limits = list(self.input_shape), list(self.input_range)

@@ -1,0 +1,164 @@
+"""Bags of words: which words and n-grams of a vocabulary, learned from the training texts, each text has.
+
+The bag of a text says which features occur in it, each once however often it occurs; for the sentiment of reviews that
+serves better than counts (Wang and Manning 2012, "Baselines and bigrams", section 2).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+
+from labelembed.errors import DataError
+from labelembed.lab.data.encoder import Encoded, Encoder, Texts, Truncation, read_settings
+from labelembed.lab.sparse_rows import SparseRows
+
+VOCABULARY_FILE = "words.txt"
+SETTINGS_FILE = "words.json"
+
+# Words with the apostrophes inside them, numbers, and the signs that carry a feeling.
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]")
+# Of scripts written without spaces each letter is a word; pairs of them are the n-grams.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+
+
+def words_of(text: str) -> list[str]:
+    """Returns the words of a text, in lower case: letters and digits with inner apostrophes, `!` and `?`.
+
+    Example:
+        >>> words_of("Don't <b>miss</b> it!")
+        ["don't", 'b', 'miss', 'b', 'it', '!']
+    """
+    text = text.lower()
+    if not text.isascii():
+        text = text.replace("\u2019", "'")  # the apostrophe of typesetters
+        text = _UNSPACED.sub(r" \g<0> ", text)
+    return _WORD.findall(text)
+
+
+@dataclass
+class _Settings:
+    maximum_words: PositiveInt
+    column: str | None = None
+
+
+class BagOfWordsEncoder(Encoder):
+    """A vocabulary of words and n-grams, and how texts become the ids of those that they have.
+
+    Args:
+        ngrams: Words of a feature at most: 1 for words alone, 2 for pairs too.
+        minimum_texts: Training texts that a feature must stand in.
+        maximum_features: Features at most, those of the most texts; of equals the shorter, then by their letters.
+        maximum_words: Words of a text that are read.
+
+    Attributes:
+        vocabulary: Words, and n-grams as their words with a space between; the first has the id 1, see `SparseRows`.
+    """
+
+    reads_texts = True
+    sparse = True
+    vocabulary: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        ngrams: int = 2,
+        minimum_texts: int = 2,
+        maximum_features: int = 200_000,
+        maximum_words: int = 1_000,
+    ) -> None:
+        self.maximum_words = maximum_words
+        self._ngrams, self._minimum_texts, self._maximum_features = ngrams, minimum_texts, maximum_features
+        self._truncated = 0
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """Smallest and largest id of a feature."""
+        return (0.0, float(len(self.vocabulary)))
+
+    def fit_transform(self, examples: Texts) -> Encoded:
+        """Learns the vocabulary of the training texts, and returns the features of each, as `transform`.
+
+        Raises:
+            DataError: No feature stands in so many texts.
+        """
+        self.column = examples.column
+        counter = self._counter(min_df=self._minimum_texts)
+        try:
+            counts = counter.fit_transform(examples)
+        except ValueError:  # none is left
+            raise DataError(
+                f"{examples.source}: no word occurs in {self._minimum_texts} training texts or more; lower it with "
+                "--set data.minimum_texts=1"
+            ) from None
+        features = counter.get_feature_names_out().tolist()  # by their letters
+        texts_with = np.bincount(counts.indices, minlength=len(features))
+        words = np.array([feature.count(" ") for feature in features])
+        chosen = np.lexsort((words, -texts_with))[: self._maximum_features]
+        self.vocabulary = tuple(features[place] for place in chosen)
+        return self._encoded(counts[:, chosen])
+
+    def transform(self, examples: Sequence[str] | Texts) -> Encoded:
+        """Returns the ids of the features that each text has, ascending."""
+        return self._encoded(self._counter(vocabulary=self.vocabulary).transform(examples))
+
+    def _counter(self, **settings: Any) -> Any:
+        from sklearn.feature_extraction.text import CountVectorizer  # costs a second to import
+
+        self._truncated = 0
+
+        def tokenizer(text: str) -> list[str]:
+            words = words_of(text)
+            self._truncated += len(words) > self.maximum_words
+            return words[: self.maximum_words]
+
+        return CountVectorizer(
+            binary=True, lowercase=False, tokenizer=tokenizer, token_pattern=None, ngram_range=(1, self._ngrams),
+            dtype=np.int32, **settings,
+        )  # fmt: skip
+
+    def _encoded(self, counts: Any) -> Encoded:
+        counts.sort_indices()
+        ids, offsets = counts.indices.astype(np.int32) + 1, counts.indptr.astype(np.int64)
+        rows = SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1)
+        return Encoded(rows, self._truncated)
+
+    def truncation(self, count: int, of: int) -> Truncation:
+        """Returns what to say of texts that have more words than are read."""
+        return Truncation(count=count, of=of, setting="maximum_words", limit=self.maximum_words)
+
+    def files(self) -> dict[str, bytes]:
+        """Returns the vocabulary, a feature a line, and the settings."""
+        settings = {"maximum_words": self.maximum_words, "column": self.column}
+        return {
+            VOCABULARY_FILE: "".join(f"{feature}\n" for feature in self.vocabulary).encode(),
+            SETTINGS_FILE: (json.dumps(settings) + "\n").encode(),
+        }
+
+    @classmethod
+    def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> BagOfWordsEncoder:
+        """Reads what `files` returned from a run folder.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        file = folder / VOCABULARY_FILE
+        try:
+            features = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        settings = read_settings(folder / SETTINGS_FILE, _Settings)
+        if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
+            raise DataError(f"{file}: damaged, a line is empty or occurs twice")
+        longest = max(feature.count(" ") + 1 for feature in features)
+        encoder = cls(ngrams=longest, maximum_words=settings.maximum_words)
+        encoder.column, encoder.vocabulary = settings.column, tuple(features)
+        return encoder

@@ -1,1 +1,0 @@
-"""Encoders: what is learned of training examples alone, and turns examples into inputs."""

