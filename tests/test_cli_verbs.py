@@ -302,7 +302,12 @@ def test_check_reads_without_training(made, monkeypatch):
     before = listing(made)
     shown = succeed("check", *MNIST[:-1])
     lines = shown.out.splitlines()
+    notes = [lines.pop(2) for line in lines[2:] if line.startswith("  note  ")]
+    assert [note[:36] for note in notes] == ["  note        10 validation examples"]
     assert re.fullmatch(r"  one run     about [\d.]+ s on one thread; memory 1 MiB a step", lines.pop(4))
+    assert re.fullmatch(
+        r"  reference   logistic regression on .*: validation error .* %, test error .* %", lines.pop(-2)
+    )
     assert re.fullmatch(
         r"  expect      likely no gain over tuned label smoothing: .* error by .* % \[.*\] and its NLL by .* % \[.*\]",
         lines.pop(),
@@ -857,7 +862,7 @@ def test_arrays_are_trained_on_and_predicted():
     arrays = {"train_inputs": inputs, "train_labels": labels, "test_inputs": inputs, "test_labels": labels}
     np.savez("mine.npz", names=np.array(["low", "high"]), **arrays)
     Path("mine.yaml").write_text(
-        "data: arrays\nmodel: {name: mlp, hidden_sizes: [16]}\nobjective: one_hot\nepochs: 30\nbatch_size: 8\n"
+        "data: vectors\nmodel: {name: mlp, hidden_sizes: [16]}\nobjective: one_hot\nepochs: 30\nbatch_size: 8\n"
         "optimizer: {name: adam, learning_rate: 0.03}\n"
     )
     values = succeed("train", "mine.yaml", "--data", "mine.npz", "--out", "run", "--quiet", "--json").json

@@ -256,11 +256,11 @@ def test_every_path_becomes_whole(recipe, options, block, key, whole, tmp_path):
 
 
 def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
-    block_forms = ["data: idx", "data: {name: idx}", "data: {name: idx, path: other}"]
+    block_forms = ["data: mnist", "data: {name: mnist}", "data: {name: mnist, path: other}"]
     for block in block_forms:
         path = written(SMALLEST.replace("data: digits", block))
         assert loaded(recipe=path, data="here").data["path"] == str(tmp_path / "here")
-    assert loaded("data=idx", data="here").data["path"] == str(tmp_path / "here")
+    assert loaded("data=mnist", data="here").data["path"] == str(tmp_path / "here")
 
 
 def test_data_that_cannot_be_used_is_refused():

@@ -201,4 +201,4 @@ def _matrix(inputs: Tensor | SparseRows) -> Any:
     from scipy.sparse import csr_matrix
 
     ids = inputs.ids.cpu().numpy()
-    return csr_matrix((np.ones(len(ids), np.float32), ids, inputs.offsets.cpu().numpy()), shape=tuple(inputs.shape))
+    return csr_matrix((np.ones(len(ids), np.float32), ids, inputs.offsets.cpu().numpy()), shape=inputs.shape)

@@ -107,7 +107,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
         raw = VectorReader(path=str(path)).read(to_evaluate=True)
         shape = tuple(raw.train.inputs.shape[1:])
         what = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
-        labels = raw.names or tuple(map(str, raw.train.labels.unique().tolist()))
+        labels = raw.names or tuple(map(str, sorted(set(raw.train.labels.tolist()))))
         return _found("vectors", raw.parts, what, labels)._replace(shape=shape)
     if path.is_dir() and any(map(is_idx_name, names)):
         raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()
@@ -158,7 +158,7 @@ def _tabular(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         found = ParquetReader(path=str(path), labels=given.get("labels")).find(to_evaluate=True)
         return _found("parquet", found.parts, "pictures in parquet files", found.names)
     if any(_holds_image_names(train, name) for name in train.names):
-        keys = {key: given.get(key) for key in ("paths", "labels", "split", "delimiter", "encoding")}
+        keys: dict[str, Any] = {key: given.get(key) for key in ("paths", "labels", "split", "delimiter", "encoding")}
         return _images(ImageReader(path=str(path), **keys), "a list of ") or Detected("images", "")
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
         train = train.select(seen_first(len(train), given.get("test_fraction")))
