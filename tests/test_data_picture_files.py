@@ -98,11 +98,7 @@ def test_new_pictures_are_resized_as_those_of_training(tmp_path):
         found, _, notes = read_inputs(file, input_shape=(3, 16, 16), input_range=(0.0, 255.0), fit=fit)
         assert any(torch.equal(found[0], picture) for picture in trained), fit
         (note,) = (note for note in notes if note.startswith("resized from 300x170 to 16x16"))
-        change = {
-            "crop": "(crop, for its proportions are others)",
-            "stretch": "which changes its proportions",
-            "pad": "with black borders",
-        }
+        change = {fit: f"({fit}, for its proportions are others)" for fit in ("crop", "stretch", "pad")}
         assert note.endswith(change[fit])
 
 
