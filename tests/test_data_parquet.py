@@ -8,7 +8,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import ParquetReader, prepare
-from labelembed.lab.recipes.fitting import fitting_recipe
+from labelembed.lab.data.detect import detect
 from tests.made_data import (
     made_colours,
     made_images,
@@ -129,7 +129,7 @@ def test_saved_data_sets_hold_pictures_as_parquet_does(tmp_path):
     raw = ParquetReader(path=str(tmp_path / "pictures")).read(to_evaluate=True)
     np.testing.assert_array_equal(raw.train.inputs.numpy(), pictures.transpose(0, 3, 1, 2))
     assert raw.names == ("cat", "dog")
-    assert fitting_recipe(str(tmp_path / "pictures")).recipe == "cifar10-small"
+    assert detect(str(tmp_path / "pictures"), {}).recipe == "cifar10-small"
 
 
 def test_real_pictures():

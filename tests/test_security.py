@@ -14,7 +14,7 @@ from PIL import Image
 
 from labelembed import json_files, tensor_files
 from labelembed.lab.data import table_files
-from labelembed.lab.data.corpus import lines
+from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.report import write_card, write_report
 from labelembed.lab.training import plain_yaml
 from tests.made_cli import succeed
@@ -92,7 +92,7 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = json_files.MAXIMUM_BYTES // mebi, tensor_files.HEADER_BYTES // mebi
-    tensors, line = tensor_files.HEADER_TENSORS, lines.MAXIMUM_LINE_BYTES // mebi
+    tensors, line = tensor_files.HEADER_TENSORS, pair_files.MAXIMUM_LINE_BYTES // mebi
     columns = table_files.MOST_BYTES // 2**30
     limits = {
         "a JSON file of a run": f"{json} MiB, {json_files.MAXIMUM_VALUES // 10**6} million values",

@@ -185,7 +185,7 @@ def test_folders_without_training_examples_or_with_two_files_for_them_are_refuse
         ("nothing.csv", [], "nothing.csv: does not exist; expected a .csv, .tsv"),
         ("book.xlsx", [], "book.xlsx: unknown kind of file '.xlsx'; expected a .csv"),
         ("f.csv", ["--set", "data.encoding=utf-9"], "data.encoding: must be a text encoding"),
-        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'texts' (did you mean "),
+        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key (did you mean "),
         ("f.csv", ["--set", "data.merge_labels=perhaps"], "data.merge_labels: must be "),
     ],
 )

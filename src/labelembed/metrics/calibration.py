@@ -17,10 +17,10 @@ FEWEST_CALIBRATION_EXAMPLES = 50
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Returns the temperature t at which ``softmax(logits / t)`` has the lowest negative log-likelihood.
 
-    Temperature scaling (Guo et al. 2017, On calibration of modern neural networks, section 4.2). The negative log-likelihood is
-    convex in 1 / t, with the slope ``mean_n(sum_c p_nc logits_nc - logits_n,label)``, whose zero is searched for in
-    log t. Where every example is correct there is none; there each label is trusted to ``N / (N + 1)`` only, the rest
-    spread over all labels, as after one more example of which nothing is known.
+    Temperature scaling (Guo et al. 2017, section 4.2). The negative log-likelihood is convex in 1 / t, with the slope
+    ``mean_n(sum_c p_nc logits_nc - logits_n,label)``, whose zero is searched for in log t. Where every example is
+    correct there is none; there each label is trusted to ``N / (N + 1)`` only, the rest spread over all labels, as
+    after one more example of which nothing is known.
 
     Args:
         logits: Scores [N, C] of examples that the classifier was not trained on; arrays, or tensors of any device.

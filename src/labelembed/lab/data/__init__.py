@@ -17,12 +17,9 @@ from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.preprocessing import preprocess
-from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs
-from labelembed.lab.data.corpus.sentences import Sentences
-from labelembed.lab.data.corpus.settings import CorpusSettings
+from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, Sentences
 from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
-from labelembed.lab.data.corpus.tokenizer import Tokenizer
-from labelembed.lab.data.corpus.vocabulary import Vocabulary
+from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, Vocabulary
 from labelembed.lab.data.data_notes import Reference, comparison_notes, reference_errors
 from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
 from labelembed.lab.data.detect import Detected, detect

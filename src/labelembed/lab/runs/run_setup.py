@@ -10,7 +10,7 @@ from typing import Any
 
 from labelembed.lab.data import LabelledData, TextCorpus
 from labelembed.lab.data.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
-from labelembed.lab.data.corpus.preprocessing import SIDES
+from labelembed.lab.data.corpus.text_corpus import SIDES
 from labelembed.lab.data.table_encoder import COLUMNS_FILE
 from labelembed.lab.data.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
 from labelembed.lab.errors import RunFolderError
@@ -44,7 +44,7 @@ _ENCODING_FILES = (
     COLUMNS_FILE,
     FEATURES_FILE,
     TOKENS_FILE,
-    *(f"{side}-{file}" for side in SIDES for file in ("tokenizer.json", "vocabulary.txt", "subwords.model")),
+    *(f"{side}-tokenizer.json" for side in SIDES),
 )
 
 

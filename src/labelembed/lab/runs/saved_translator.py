@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from labelembed.errors import DataError
 from labelembed.lab.data import TextCorpus, Tokenizer, read_corpus
-from labelembed.lab.data.corpus.preprocessing import SIDES
+from labelembed.lab.data.corpus.text_corpus import SIDES
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.models import Hypothesis
 from labelembed.lab.recipes.schema import Recipe

@@ -24,7 +24,7 @@ from torch import Tensor
 from labelembed.errors import DataError
 from labelembed.lab.data import LabelledData, TextCorpus
 from labelembed.lab.errors import InterruptedTraining, RecipeError, RunFolderError
-from labelembed.lab.recipes.references import TEACHER_FILE, needs_table
+from labelembed.lab.recipes.references import TEACHER_FILE
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.saved_translator import SavedTranslator
@@ -153,7 +153,7 @@ class TableKind(NamedTuple):
     def of(cls, recipe: Recipe, data: TrainingData) -> Self:
         """Returns the kind of table that a recipe needs for its data."""
         objective, sizes = recipe.objective, (data.train.num_examples, data.num_labels)
-        if not needs_table(recipe):
+        if not (recipe.of_sentences or recipe.objective["top_k"] is not None):
             return cls(*sizes, None, None)
         return cls(*sizes, kept_entries(data.num_labels, objective["top_k"]), float(objective["temperature"]))
 

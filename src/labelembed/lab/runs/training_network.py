@@ -11,9 +11,9 @@ from labelembed.lab.data import LabelledData, TextCorpus
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS
 from labelembed.lab.models.bag_of_words import texts_with_feature
+from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.references import teacher_path
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.recipes.signature import takes
 from labelembed.lab.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.lab.runs.embedding import given_embedding, refuse_other_labels
 from labelembed.lab.runs.teacher import refuse_unfit_teacher
