@@ -402,8 +402,8 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     for other in (False, True):
         given = {}
         for part, words in (("train", GOOD), ("validation", GOOD[:4]), ("test", BAD if other else GOOD)):
-            file = tmp_path / f"{part} {other}.tsv"
-            file.write_text("".join(f"{word} film\t{word}\n" for word in words * 3))
+            file = tmp_path / f"{part} {other}.jsonl"
+            file.write_text("".join(f'{{"source": "{word} film", "target": "{word}"}}\n' for word in words * 3))
             given[part] = PairFiles(file)
         folders.append(tmp_path / f"corpus {other}")
         preprocess(**given, out=folders[-1])

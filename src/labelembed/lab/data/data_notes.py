@@ -168,7 +168,7 @@ def reference_errors(data: LabelledData) -> Reference | None:
         None where inputs are ids of tokens, which no linear classifier reads, or all examples have one label.
     """
     inputs = data.train.inputs
-    if (isinstance(inputs, Tensor) and inputs.dtype == torch.int32) or data.train.labels.unique().numel() < 2:
+    if (isinstance(inputs, Tensor) and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
         return None
     import warnings
 
