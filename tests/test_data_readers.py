@@ -402,10 +402,9 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     for other in (False, True):
         given = {}
         for part, words in (("train", GOOD), ("validation", GOOD[:4]), ("test", BAD if other else GOOD)):
-            source, target = (tmp_path / f"{part} {other}.{side}" for side in ("source", "target"))
-            source.write_text("".join(f"{word} film\n" for word in words * 3))
-            target.write_text("".join(f"{word}\n" for word in words * 3))
-            given[part] = PairFiles(source, target)
+            file = tmp_path / f"{part} {other}.jsonl"
+            file.write_text("".join(f'{{"source": "{word} film", "target": "{word}"}}\n' for word in words * 3))
+            given[part] = PairFiles(file)
         folders.append(tmp_path / f"corpus {other}")
         preprocess(**given, out=folders[-1])
     contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]

@@ -311,9 +311,9 @@ def test_spellings_are_merged_or_kept_and_spaces_are_no_part_of_a_label(tmp_path
     spelt = ["Positive", "Positive", "positive ", "neg"]
     file = write_csv(tmp_path / "r.csv", [(t, spelt[n % 4]) for n, (t, _) in enumerate(reviews(40))], "text", "label")
     merged = read(file, merge_labels=True)
-    assert merged.names == ("Positive", "neg")
-    assert torch.cat([part.labels for part in merged.parts.values()]).bincount().tolist() == [30, 10]
-    assert "labels merged that differ by case or spaces: 'positive ' as 'Positive'" in merged.notes
+    assert merged.names == ("neg", "positive")
+    assert torch.cat([part.labels for part in merged.parts.values()]).bincount().tolist() == [10, 30]
+    assert "labels merged that differ by case or spaces: 3 spellings, 2 labels" in merged.notes
     assert read(file, merge_labels=False).names == ("Positive", "neg", "positive ")
     file.write_text("text, label\n" + "".join(f"{text}, {label}\n" for text, label in reviews(20)))
     assert read(file).names == ("neg", "pos")

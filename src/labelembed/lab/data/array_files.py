@@ -90,7 +90,8 @@ def damage_named(where: Path | str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         if "allow_pickle" in reason or "Python objects" in reason:
-            reason = "it holds Python objects (pickle), which are never loaded"
+            what = "holds Python objects (pickle), which are never loaded; save it as an array of numbers"
+            raise DataError(f"{where}: {what}") from None
         raise DataError(f"{where}: cannot be read, cut off or damaged ({reason})") from None
 
 
@@ -106,7 +107,7 @@ def _wanted(there: set[str], place: Path) -> dict[str, str]:
     wanted |= {kept: name for pair in validation for kept, name in zip(_VALIDATION["validation"], pair, strict=True)}
     missing = [name for name in wanted.values() if name not in there]
     if missing:
-        hint = nearest(missing[0], there)
+        hint = nearest(missing[0], there.difference(_TRAIN, _TEST, _WHOLE))
         raise DataError(
             f"{place}: missing the arrays {', '.join(missing)}{hint}; it holds {few(sorted(there)) or 'none'}"
         )

@@ -68,12 +68,7 @@ class BagOfWordsEncoder(Encoder):
     vocabulary: tuple[str, ...] = ()
 
     def __init__(
-        self,
-        *,
-        ngrams: int = 2,
-        minimum_texts: int = 2,
-        maximum_features: int = 200_000,
-        maximum_words: int = 1_000,
+        self, *, ngrams: int = 2, minimum_texts: int = 2, maximum_features: int = 200_000, maximum_words: int = 1_000
     ) -> None:
         self.maximum_words = maximum_words
         self._ngrams, self._minimum_texts, self._maximum_features = ngrams, minimum_texts, maximum_features

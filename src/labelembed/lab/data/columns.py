@@ -195,7 +195,8 @@ def labelled(
     """Returns the examples that have a label, by split, the names of the labels, and notes.
 
     Labels are numbered in the order of their names (as numbers where all are whole numbers), or as the file numbers
-    them where it knows their names. Merged labels are called by what they have in common, see `spelled_as_trained`.
+    them where it knows their names. Merged labels are
+    called by what they have in common: ``positive`` for ``Positive ``.
 
     Args:
         tables: As `read_parts` returned them.
@@ -233,32 +234,16 @@ def labelled(
         if known is None:
             _check_labels(names["train"], where, how.key)
         if how.merge is not False:
-            names = {
-                part: [folded(name) if how.merge else name.strip() for name in found] for part, found in names.items()
-            }
+            before = {name for found in names.values() for name in found}
+            names = {part: list(map(folded if how.merge else str.strip, found)) for part, found in names.items()}
+            after = {name for found in names.values() for name in found}
+            if how.merge and len(after) < len(before):
+                notes.append(
+                    f"labels merged that differ by case or spaces: {len(before)} spellings, {len(after)} labels"
+                )
         known = known if known and set(names["train"]) <= set(known) else None
     label_names, labels = numbered(names, where, names=known, to_evaluate=how.to_evaluate)
     return {part: Examples(table, labels[part]) for part, table in tables.items()}, label_names, notes
-
-
-def spelled_as_trained(
-    parts: Mapping[str, Examples], column: str, names: Sequence[str], notes: list[str]
-) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """Returns examples and names of merged labels, each called as most training examples spell it; notes which."""
-    spelled = [Counter[str]() for _ in names]
-    train = parts["train"]
-    for value, label in zip(train.inputs.values(column), train.labels.tolist(), strict=True):
-        spelled[label][str(value)] += 1
-    chosen = [found.most_common(1)[0][0].strip() if found else name for found, name in zip(spelled, names, strict=True)]
-    merged = [
-        f"{', '.join(repr(other) for other in found if other != name)} as {name!r}"
-        for name, found in zip(chosen, spelled, strict=True)
-        if len(found) > 1
-    ]
-    notes += [f"labels merged that differ by case or spaces: {'; '.join(merged[:6])}"] if merged else []
-    ordered = ordered_names(chosen)
-    number = torch.tensor([ordered.index(name) for name in chosen])
-    return {part: Examples(rows.inputs, number[rows.labels]) for part, rows in parts.items()}, tuple(ordered)
 
 
 def numbered(

@@ -165,10 +165,10 @@ def reference_errors(data: LabelledData) -> Reference | None:
         data: The data set of a run or a comparison.
 
     Returns:
-        None where inputs are ids of tokens, which no linear classifier reads.
+        None where inputs are ids of tokens, which no linear classifier reads, or all examples have one label.
     """
     inputs = data.train.inputs
-    if isinstance(inputs, Tensor) and inputs.dtype == torch.int32:
+    if (isinstance(inputs, Tensor) and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
         return None
     import warnings
 
@@ -201,6 +201,4 @@ def _matrix(inputs: Tensor | SparseRows) -> Any:
     from scipy.sparse import csr_matrix
 
     ids = inputs.ids.cpu().numpy()
-    return csr_matrix(
-        (np.ones(len(ids), np.float32), ids, inputs.offsets.cpu().numpy()), shape=(len(inputs), inputs.shape[1])
-    )
+    return csr_matrix((np.ones(len(ids), np.float32), ids, inputs.offsets.cpu().numpy()), shape=inputs.shape)

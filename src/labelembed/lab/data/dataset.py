@@ -134,7 +134,9 @@ class LabelledData:
         Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which
         examples are held out does take part.
         """
-        digest = hashlib.sha256(json.dumps([self.names, *self.encoder.vocabulary]).encode())
+        digest = hashlib.sha256(json.dumps(self.names).encode())
+        if self.encoder.vocabulary:
+            digest.update(json.dumps(self.encoder.vocabulary).encode())
         for name, split in self.splits.items():
             inputs = split.inputs
             tensors = (inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)

@@ -77,16 +77,19 @@ class Detected(NamedTuple):
         return f"{self.description}; recipe {self.recipe}{more}{self.hint}"
 
 
-def detect(path: Path, given: Mapping[str, Any]) -> Detected:
+def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     """Returns what a path holds and the recipe for it.
 
     Args:
-        path: A file or a folder.
+        place: A file or a folder.
         given: Keys of `data` that were typed, as ``{"label_column": "kind"}``.
 
     Raises:
         DataError: No recipe fits, or the data cannot be read; names the path, what was expected and the recipes.
     """
+    if not str(place).strip():
+        raise DataError("--data: is empty; name the place of the data")
+    path = Path(place).expanduser()
     try:
         if not path.exists():
             beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -110,7 +113,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
         raw = VectorReader(path=str(path)).read(to_evaluate=True)
         shape = tuple(raw.train.inputs.shape[1:])
         what = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
-        labels = raw.names or tuple(map(str, set(raw.train.labels.tolist())))
+        labels = raw.names or tuple(map(str, sorted(set(raw.train.labels.tolist()))))
         return _found("vectors", raw.parts, what, labels)._replace(shape=shape)
     if path.is_dir() and any(map(is_idx_name, names)):
         raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()

@@ -161,10 +161,7 @@ class Version(NamedTuple):
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-_VERSIONS = (
-    Version("CIFAR-10", _BATCHES, ("test_batch",), 10),
-    Version("CIFAR-100", ("train",), ("test",), 100),
-)
+_VERSIONS = (Version("CIFAR-10", _BATCHES, ("test_batch",), 10), Version("CIFAR-100", ("train",), ("test",), 100))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,6 @@ from labelembed.lab.data.columns import (
     find_texts,
     labelled,
     likely_text,
-    spelled_as_trained,
 )
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
@@ -121,8 +120,6 @@ class TabularReader:
         found, names, of_labels = labelled(tables, label, how, source)
         seen = None if seen is None else seen[found["train"].inputs.frame.index]
         parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=seen)
-        if self.merge_labels and not to_evaluate:
-            parts, names = spelled_as_trained(parts, label, names, of_labels)
         if self.label_column is None:
             of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
         for part, rows in parts.items():

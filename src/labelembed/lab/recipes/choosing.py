@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import DataError
 from labelembed.lab.data import detect
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe, put_settings
@@ -41,9 +40,7 @@ def choose_recipe(
         path = given.get("path") if data is None else data
         if not isinstance(path, str):
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
-        if not path.strip():
-            raise DataError("--data: is empty; name the place of the data")
-        detected = detect(Path(path).expanduser(), given)
+        detected = detect(path, given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
         say(detected._replace(settings=tuple(extra)).line)
