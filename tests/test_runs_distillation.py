@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import labelembed
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
-from tests.made_training import contents, differences, small_recipe, stop_after, train
+from tests.made_training import small_recipe, stop_after, train
 
 NAMES = ["one_hot", "label_smoothing"]
 
@@ -51,19 +48,6 @@ def test_student_of_a_comparison_learns_the_mean_prediction_of_its_best_runs(com
     inputs = runs[0].read_data().train.inputs
     mean = torch.stack([run.network.eval().logits(inputs).softmax(1) for run in runs]).mean(0)
     torch.testing.assert_close(table(tmp_path / "student").softmax(1), mean, rtol=1e-5, atol=1e-6)
-
-
-def test_student_goes_on_and_predicts_without_its_teacher(tmp_path):
-    train(small_recipe(objective="one_hot", seed=7), tmp_path / "teacher")
-    recipe = small_recipe(objective={"name": "distillation", "teacher": str(tmp_path / "teacher")})
-    train(recipe, tmp_path / "whole")
-    stop_after(recipe, tmp_path / "stopped", 7)
-    shutil.rmtree(tmp_path / "teacher")
-    train(recipe, tmp_path / "stopped")
-    assert differences(contents(tmp_path / "whole"), contents(tmp_path / "stopped")) == []
-    assert SavedRun.load(tmp_path / "whole").network.objective.teacher_logits is None
-    kept = RunFolder(tmp_path / "whole").recipe()["objective"]["teacher"]
-    assert (tmp_path / "whole" / kept).is_file()
 
 
 @pytest.mark.parametrize(
