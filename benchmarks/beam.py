@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import interleaved
 from labelembed.lab.models import AttentionLSTM, BeamSearch
-from labelembed.lab.models.encoder_decoder import DecoderState
+from labelembed.lab.models.attention_lstm import DecoderState
 from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 LABELS, WIDTH, SENTENCES, LENGTH, BEAM, ROUNDS = 8_000, 256, 64, 12, 10, 3

@@ -30,7 +30,7 @@ def write_bad_recipes():
         "epochs: 0\nbatch_size: ten\n",
         "nine": SMALLEST + "".join(f"wrong_{number}: 1\n" for number in range(9)),
         "tag": SMALLEST + "x: !!python/object/apply:os.system ['touch hacked']\n",
-        "arrays": SMALLEST.replace("data: digits", "data: arrays").replace("batch_size: 10", "batch_size: 4"),
+        "arrays": SMALLEST.replace("data: digits", "data: vectors").replace("batch_size: 10", "batch_size: 4"),
         "variants": SMALLEST + "comparison: {objectives: [one_hot, 'label_smoothing:smothing=0.2']}\n",
         "no_name": SMALLEST.replace("objective: one_hot", "objective: {bias: true}"),
         "key_1": SMALLEST + "1: 2\n",

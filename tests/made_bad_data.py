@@ -32,7 +32,7 @@ RECIPES = {
     },
     "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
-    "norm": "data: arrays\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
+    "norm": "data: vectors\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
 }  # fmt: skip
 
 
@@ -196,16 +196,15 @@ def write_sentence_sets() -> None:
     Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
     Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
     write_text(Path("bad.jsonl"), ['{"source": "a", "target": "b"}', '{"source": "a", "target": 3}'])
-    write_text(Path("bad.tsv"), ["a\tb", "a\tb\tc"])
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
-    tokens, words = "train-source.npy", "source-vocabulary.txt"
+    tokens, words = "train-source.bin", "source-tokenizer.json"
     for name in ("missing", "token", "vocabulary", "newer", "cut"):
         shutil.copytree("made/corpus", f"corpus-{name}")
     Path("corpus-missing", tokens).unlink()
-    _changed(Path("corpus-token", tokens), 128, b"\xff\xff")
+    _changed(Path("corpus-token", tokens), 0, b"\xff\xff")
     _changed(Path("corpus-vocabulary", words), 0, b"x")
-    Path("corpus-newer/corpus.json").write_text('{"format": 3, "files": {}}')
+    Path("corpus-newer/corpus.json").write_text('{"format": 4, "files": {}}')
     Path("corpus-cut", tokens).write_bytes(Path("corpus-cut", tokens).read_bytes()[:-2])
     shutil.copytree("made/corpus", "corpus-empty")
     about = json.loads(Path("corpus-empty/corpus.json").read_text())

@@ -66,4 +66,3 @@ def write_example_text(folder: Path) -> None:
     nested = [json.dumps({"translation": {"en": source, "de": target}}) for source, target in made_pairs(30)]
     write_text(folder / "pairs.jsonl", named)
     write_text(folder / "columns.jsonl", nested)
-    write_text(folder / "pairs.tsv", ["\t".join(pair) for pair in made_pairs(30)])

@@ -12,7 +12,7 @@ import pytest
 
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.recipes.schema import kind_errors
+from labelembed.lab.recipes.schema import combination_errors
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -197,10 +197,10 @@ def test_run_of_pictures_translates_nothing(tmp_path):
 
 def test_damaged_vocabulary_of_a_run_is_named(made, tmp_path):
     shutil.copytree(made / "run", tmp_path / "broken")
-    vocabulary = tmp_path / "broken" / "target-vocabulary.txt"
-    vocabulary.write_text(vocabulary.read_text().replace("v1\n", "v1x\n"))
+    vocabulary = tmp_path / "broken" / "target-tokenizer.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"v1":', '"v1"'))
     (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", "broken", "one.txt", has=["target-vocabulary.txt"])
+    refuse("translate", "broken", "one.txt", has=["target-tokenizer.json"])
 
 
 def test_another_corpus_is_refused(made, tmp_path):
@@ -219,8 +219,7 @@ def test_another_corpus_is_refused(made, tmp_path):
     [
         ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
         ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
-        ("data.train_examples=5", "data.train_examples: must be left out of a corpus"),
-        ("data.validation.fraction=0.1", "labelembed preprocess --validation"),
+        ("data.validation.fraction=0.1", "data.validation: must be left out"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),
         ("decoding.beem=3", "decoding.beem: unknown key"),
@@ -232,7 +231,8 @@ def test_another_corpus_is_refused(made, tmp_path):
 )
 def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
     if words is None:  # as wide as the embedding by default
-        assert kind_errors(load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))[0]) == []
+        recipe, _ = load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
+        assert list(combination_errors(recipe)) == []
         return
     with pytest.raises(RecipeError) as refused:
         load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
@@ -242,7 +242,7 @@ def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model=attention_lstm", "model.name: 'attention_lstm' reads a corpus"),
+        ("model=attention_lstm", "model.name: 'attention_lstm' cannot read data"),
         ("batch_size={tokens: 100}", "batch_size: {tokens: N} is for a corpus"),
         ("decoding.beam=4", "decoding: is for a corpus"),
         ("selection.by=validation_bleu", "'validation_bleu' is for a corpus"),

@@ -837,7 +837,7 @@ def test_arrays_are_trained_on_and_predicted():
     arrays = {"train_inputs": inputs, "train_labels": labels, "test_inputs": inputs, "test_labels": labels}
     np.savez("mine.npz", names=np.array(["low", "high"]), **arrays)
     Path("mine.yaml").write_text(
-        "data: arrays\nmodel: {name: mlp, hidden_sizes: [16]}\nobjective: one_hot\nepochs: 30\nbatch_size: 8\n"
+        "data: vectors\nmodel: {name: mlp, hidden_sizes: [16]}\nobjective: one_hot\nepochs: 30\nbatch_size: 8\n"
         "optimizer: {name: adam, learning_rate: 0.03}\n"
     )
     values = succeed("train", "mine.yaml", "--data", "mine.npz", "--out", "run", "--quiet", "--json").json

@@ -12,7 +12,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.lab.data import DATA, ParquetReader, prepare
-from labelembed.lab.recipes.fitting import fitting_recipe
+from labelembed.lab.data.detect import detect
 from tests.made_data import (
     made_colours,
     made_images,
@@ -256,7 +256,7 @@ def test_saved_data_sets_hold_pictures_and_vectors_as_parquet_does(tmp_path):
     assert raw.names == ("cat", "dog")
     raw = ParquetReader(path=str(tmp_path / "vectors")).read(to_evaluate=True)
     np.testing.assert_array_equal(raw.train.inputs.numpy(), np.eye(20))
-    found = {kind: fitting_recipe(str(tmp_path / kind)).recipe for kind in ("pictures", "vectors")}
+    found = {kind: detect(str(tmp_path / kind), {}).recipe for kind in ("pictures", "vectors")}
     assert found == {"pictures": "cifar10-small", "vectors": "vectors-mlp"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, OLD_NAMES, ValidationSplit, VectorReader, prepare
+from labelembed.lab.data import DATA, ValidationSplit, VectorReader, prepare
 from tests.made_data import made_arrays, write_arrays, write_parquet
 
 ROWS = np.zeros((12, 5))
@@ -46,7 +46,7 @@ def test_read_arrays_compressed_and_by_columns(tmp_path):
     arrays = made_arrays()
     arrays["train_inputs"] = np.asfortranarray(arrays["train_inputs"]).astype(">f8")
     np.savez_compressed(tmp_path / "data.npz", **arrays)
-    raw = DATA[OLD_NAMES["arrays"]["name"]](path=str(tmp_path / "data.npz")).read()
+    raw = DATA["vectors"](path=str(tmp_path / "data.npz")).read()
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_arrays()["train_inputs"].astype(np.float32))
 
 

@@ -145,13 +145,13 @@ def test_stable_topk_is_what_a_stable_sort_has_first(shape, count, distinct):
 @pytest.mark.parametrize("worst", [2.5, float("nan")])
 def test_what_is_no_log_probability_is_refused(worst):
     row = torch.tensor([-1.0, -1.0, -1.0, -1.0, -3.0, worst])
-    with pytest.raises(ValueError, match="`step` must return log-probabilities, not above 0, got"):
+    with pytest.raises(ValueError, match="log-probabilities"):
         BeamSearch(maximum_length=3).search(constant(row), Prefixes(((0,),)), batch_size=1)
 
 
 def test_lengths_that_do_not_fit_are_refused():
     model = MadeModel(6)
-    with pytest.raises(ValueError, match="`source_lengths` must be given when `maximum_length` is None"):
+    with pytest.raises(ValueError, match="`source_lengths` must be given"):
         model.search(BeamSearch(), 2)
-    with pytest.raises(ValueError, match="`source_lengths` must be 2 numbers, one a sentence, got 3"):
+    with pytest.raises(ValueError, match="`source_lengths` must be 2"):
         model.search(BeamSearch(), 2, source_lengths=[1, 2, 3])

@@ -1,15 +1,12 @@
-"""The networks that write sentences: one contract for both, then what is each one's own."""
+"""The attention LSTM: against its equations, token by token, in batches and in a search."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from torch import nn
 
-from labelembed.lab.models import AttentionLSTM, BeamSearch, TransformerSeq2Seq
-from labelembed.lab.models.sequence_transformer import sinusoids
+from labelembed.lab.models import AttentionLSTM, BeamSearch
 from labelembed.lab.special_tokens import PAD
 from labelembed.seeds import seeded
 from tests.made_sequences import LENGTHS, made_pairs, stepped
@@ -21,10 +18,6 @@ LSTMS = [
     {"bidirectional": True, "layers": 2},
     {"bidirectional": False, "layers": 3},
 ]
-TRANSFORMERS = [
-    {"heads": 2, "encoder_layers": 1, "decoder_layers": 1},
-    {"heads": 4, "encoder_layers": 2, "decoder_layers": 3},
-]
 
 
 def lstm(**arguments):
@@ -33,38 +26,15 @@ def lstm(**arguments):
         return AttentionLSTM(**sizes | {"initial_range": 0.8, "layers": 2} | arguments)
 
 
-def transformer(**arguments):
-    sizes = {"source_vocabulary_size": 11, "target_vocabulary_size": 13, "width": 8, "feedforward": 12}
-    sizes |= {"heads": 4, "encoder_layers": 2, "decoder_layers": 2, "maximum_length": 20}
-    with seeded(0, "encoder"):
-        model = TransformerSeq2Seq(**sizes | arguments)
-    # Biases start at nothing and normalisation at the identity, where an error in either would not show.
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 1:
-            generator = torch.Generator().manual_seed(len(name))
-            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
-    return model
+every_shape = pytest.mark.parametrize("shape", LSTMS)
 
 
-both = pytest.mark.parametrize("built", [lstm, transformer])
-every_shape = pytest.mark.parametrize(
-    ("built", "shape"), [(lstm, shape) for shape in LSTMS] + [(transformer, shape) for shape in TRANSFORMERS]
-)
-# PyTorch's Transformer layers run other code in inference.
-either_mode = pytest.mark.parametrize("training", [False, True])
-
-
-# -------------------------------------------------------------------------------------------------- the contract
-
-
-@either_mode
 @every_shape
-def test_target_at_once_equals_token_by_token(built, shape, training):
-    model = built(**shape, dropout=0.0).train(training)
+def test_target_at_once_equals_token_by_token(shape):
+    model = lstm(**shape, dropout=0.0)
     source, target = made_pairs()
-    with torch.set_grad_enabled(training):
-        hidden = model((source, target))
-        rows, attention = stepped(model, source, target)
+    hidden = model((source, target))
+    rows, attention = stepped(model, source, target)
     assert hidden.shape == (4, 6, model.hidden_size)
     torch.testing.assert_close(rows, hidden, rtol=0, atol=1e-5)
     # The weights of what is real are all there are.
@@ -74,36 +44,32 @@ def test_target_at_once_equals_token_by_token(built, shape, training):
     assert bool((attention[~padding] > 0).all())
 
 
-@either_mode
 @every_shape
-def test_sentence_reads_the_same_alone_and_in_a_padded_batch(built, shape, training):
-    model = built(**shape, dropout=0.0).train(training)
+def test_sentence_reads_the_same_alone_and_in_a_padded_batch(shape):
+    model = lstm(**shape, dropout=0.0)
     source, target = made_pairs()
-    with torch.set_grad_enabled(training):
-        together = model((source, target))
-        for row, length in enumerate(LENGTHS):
-            for size in (length, 9):
-                one = torch.full((1, size), PAD)
-                one[0, :length] = source[row, :length]
-                alone = model((one, target[row : row + 1]))
-                torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-5)
+    together = model((source, target))
+    for row, length in enumerate(LENGTHS):
+        for size in (length, 9):
+            one = torch.full((1, size), PAD)
+            one[0, :length] = source[row, :length]
+            alone = model((one, target[row : row + 1]))
+            torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @every_shape
-def test_every_parameter_has_a_gradient(built, shape, shared):
+def test_every_parameter_has_a_gradient(shape, shared):
     size = {"source_vocabulary_size": 13} if shared else {}
-    model = built(**shape, **size, shared_embeddings=shared)
+    model = lstm(**shape, **size, shared_embeddings=shared)
     assert (model.source_embedding is model.target_embedding) == shared
     weights = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
     (model(made_pairs()) * weights).sum().backward()
     assert [name for name, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0] == []
 
 
-@either_mode
-@both
-def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero(built, training):
-    model = built().train(training)
+def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero():
+    model = lstm()
     for size in (1, 4):
         hidden = model((torch.zeros(0, size, dtype=torch.long), torch.zeros(0, size, dtype=torch.long)))
         assert hidden.shape == (0, size, model.hidden_size)
@@ -111,17 +77,15 @@ def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero(built, trainin
     assert all(not one.grad.any() for one in model.parameters())
 
 
-@both
-def test_source_of_nothing_is_read_as_one_token(built):
-    model = built().eval()
+def test_source_of_nothing_is_read_as_one_token():
+    model = lstm().eval()
     source, target = made_pairs([3, 1])
     source[1] = PAD
     assert bool(torch.isfinite(model((source, target))).all())
 
 
-@both
-def test_search_in_a_batch_equals_search_alone(built):
-    model = built().eval()
+def test_search_in_a_batch_equals_search_alone():
+    model = lstm().eval()
     with seeded(1):
         layer = nn.Linear(8, 13)
 
@@ -137,9 +101,6 @@ def test_search_in_a_batch_equals_search_alone(built):
         (alone,) = search.search(step, model.encode(source[row : row + 1, :length]), batch_size=1)
         assert [(one.tokens, one.attention) for one in alone] == [(one.tokens, one.attention) for one in found[row]]
         assert all(place < length for one in found[row] for place in one.attention)
-
-
-# ---------------------------------------------------------------------------------------------- the attention LSTM
 
 
 @pytest.mark.parametrize("shape", LSTMS)
@@ -174,33 +135,3 @@ def test_lstm_starts_uniform_within_the_range():
     own = AttentionLSTM(source_vocabulary_size=500, target_vocabulary_size=600, initial_range=None)
     assert float(own.target_embedding.weight.detach().std()) == pytest.approx(1.0, rel=0.05)
     assert own.output_std is None
-
-
-# ------------------------------------------------------------------------------------------------- the Transformer
-
-
-def test_positions_are_the_sinusoids_of_the_paper():
-    found = sinusoids(30, 6)
-    for place in range(30):
-        angles = [place / 10_000 ** (2 * k / 6) for k in range(3)]
-        expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
-        assert found[place].tolist() == pytest.approx(expected, abs=1e-5)
-    model = transformer().eval()
-    source = torch.tensor([[5, 6, 3]])
-    swapped = torch.tensor([[6, 5, 3]])
-    target = torch.tensor([[2, 5]])
-    assert not torch.allclose(model((source, target)), model((swapped, target)), atol=1e-3)
-    assert "positions" not in model.state_dict()
-
-
-def test_sequences_longer_than_the_transformer_takes_are_refused():
-    model = transformer(maximum_length=5).eval()
-    source, target = made_pairs([5, 2], target_length=5)
-    model((source, target))
-    rule = r"tokens is longer than the network's `maximum_length` of 5; shorten it"
-    with pytest.raises(ValueError, match=f"a source of 6 {rule}"):
-        model((torch.full((1, 6), 4), target[:1]))
-    with pytest.raises(ValueError, match=f"a target of 7 {rule}"):
-        model((source[:1], torch.full((1, 7), 4)))
-    with pytest.raises(ValueError, match=f"a target of 6 {rule}"):
-        stepped(model, source, torch.full((2, 6), 4))

@@ -11,7 +11,6 @@ import torch
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.sparse_rows import SparseRows
@@ -203,49 +202,26 @@ def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "setting", "message"),
+    ("recipe", "setting", "key", "word"),
     [
-        (
-            "text-bag",
-            "model=mlp",
-            "model.name: 'mlp' cannot read the words of data 'texts' (inputs: words); these can: b",
-        ),
-        ("text-bag", "model=text_transformer", "model.name: 'text_transformer' cannot read the words of data"),
-        ("text-bag", "data.scaling=standard", "data.scaling: must be 'unit' with data 'texts' (inputs: words)"),
-        ("text-bag", "data.mixing=mixup", "data.mixing: must be 'none' with data 'texts' (inputs: words)"),
-        ("text-bag", "data.cutout=3", "data.cutout: must be left out with data 'texts' (inputs: words)"),
-        (
-            "text-finetune",
-            "model=mlp",
-            "'mlp' cannot read the words of data 'texts' (inputs: tokens); these can: bag_of_",
-        ),
-        ("text-finetune", "model.dropout=1", "model.dropout: must be in [0, 1), got 1"),
-        (
-            "text-features",
-            "data.encoder_precision=fp8",
-            "data.encoder_precision: must be 'float32' or 'bf16', got 'fp8'",
-        ),
-        ("digits-mlp", "model=bag_of_words", "model.name: 'bag_of_words' reads words, not data 'digits'; these do: "),
-        ("digits-mlp", "model=text_transformer", "model.name: 'text_transformer' reads words, not data 'digits'"),
+        ("text-bag", "model=mlp", "model.name", "these can: bag_of_words"),
+        ("text-bag", "model=text_transformer", "model.name", "these can: bag_of_words"),
+        ("text-bag", "data.scaling=standard", "data.scaling", "'unit'"),
+        ("text-bag", "data.mixing=mixup", "data.mixing", "'none'"),
+        ("text-bag", "data.cutout=3", "data.cutout", "left out"),
+        ("text-finetune", "model=mlp", "model.name", "text_transformer"),
+        ("text-finetune", "model.dropout=1", "model.dropout", "[0, 1)"),
+        ("text-features", "data.encoder_precision=fp8", "data.encoder_precision", "'bf16'"),
+        ("digits-mlp", "model=bag_of_words", "model.name", "these can: cnn"),
+        ("digits-mlp", "model=text_transformer", "model.name", "these can: cnn"),
     ],
 )
-def test_what_does_not_go_together_is_refused(recipe, setting, message):
+def test_what_does_not_go_together_is_refused(recipe, setting, key, word):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, data=None if recipe == "digits-mlp" else "reviews.csv", settings=[setting])
-    assert any(message in error for error in caught.value.errors), caught.value.errors
-
-
-@pytest.mark.parametrize(
-    ("name", "inputs"), [("labelled-text", "words"), ("text-features", "features"), ("text-tokens", "tokens")]
-)
-def test_names_of_before_stand_for_the_reader_of_texts(name, inputs):
-    recipe, _ = load_recipe("text-bag", data="r.csv", settings=["data.name=texts", "data.inputs=words"])
-    block = {"name": name, "path": "r.csv", "label_column": "y"}
-    model = {"words": "bag_of_words", "features": "mlp", "tokens": "text_transformer"}[inputs]
-    run = {"data": block, "model": model, "objective": "one_hot", "epochs": 1, "batch_size": 2}
-    found = parse_recipe(run, source="made").data
-    assert (found["name"], found["inputs"], found["label_column"]) == ("texts", inputs, "y")
-    assert found.keys() == recipe.data.keys()
+    (error,) = caught.value.errors
+    assert error.startswith(f"{key}: ")
+    assert word in error
 
 
 def test_settings_of_other_inputs_are_refused_together(tmp_path):

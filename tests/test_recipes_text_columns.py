@@ -127,7 +127,7 @@ def test_a_text_stays_a_text_and_a_list_a_list():
     [
         ("[title, title]", "data.text_column: must name each column once, got ['title', 'title']"),
         ("[]", "data.text_column: must name one column or more, got []"),
-        ("[title, 3]", "data.text_column: entry 2 must be a text, got 3"),
+        ("[title, 3]", "data.text_column.1: must be a text, got 3"),
         ("3", "data.text_column: must be a text or a list, got 3"),
         ("{a: b}", "data.text_column: must be a text or a list, got {'a': 'b'}"),
     ],

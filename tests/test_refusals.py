@@ -20,7 +20,6 @@ from labelembed.lab.models import (
     PaperResNet,
     ResNet,
     SmallResNet,
-    TransformerSeq2Seq,
 )
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -85,10 +84,6 @@ CASES = [
             "`target_vocabulary_size` must be the source's 11 for shared embeddings, got 13",
             "`embedding_size` must be the width 8 for a tied output layer, got 6",
         ],
-    ),
-    (
-        lambda: TransformerSeq2Seq(**WORDS, width=8, heads=3, maximum_length=0),
-        ["`width` must be even and a multiple of the 3 heads, got 8", "`maximum_length` must be >= 1, got 0"],
     ),
     (
         lambda: BeamSearch(beam=0, minimum_length=-1),

@@ -238,7 +238,7 @@ def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsy
     ("wrong", "error", "said"),
     [
         ({}, labelembed.RecipeError, "RECIPE: missing; name a recipe, or give --data PATH"),
-        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "must be a number of seeds from 1 up"),
+        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "seeds: must be >= 1"),
         ({"recipe": "digits-mlp", "objectives": []}, labelembed.RecipeError, "no objective to compare"),
         ({"recipe": "digits-mlp", "settings": {"epohcs": 3}}, labelembed.RecipeError, "did you mean 'epochs'"),
         ({"data": "nowhere"}, labelembed.DataError, "nowhere: does not exist"),

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from labelembed import json_files, tensor_files
-from labelembed.lab.data.corpus import lines
+from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.data.files import csv, parquet
 from labelembed.lab.report import write_card, write_report
 from labelembed.lab.training import files
@@ -92,7 +92,11 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = json_files.MAXIMUM_BYTES // mebi, tensor_files.HEADER_BYTES // mebi
-    tensors, line, columns = tensor_files.HEADER_TENSORS, lines.MAXIMUM_LINE_BYTES // mebi, parquet.MOST_BYTES // 2**30
+    tensors, line, columns = (
+        tensor_files.HEADER_TENSORS,
+        pair_files.MAXIMUM_LINE_BYTES // mebi,
+        parquet.MOST_BYTES // 2**30,
+    )
     limits = {
         "a JSON file of a run": f"{json} MiB, {json_files.MAXIMUM_VALUES // 10**6} million values",
         "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",

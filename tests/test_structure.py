@@ -80,7 +80,6 @@ STILL_LARGE = {
     "root",
     "lab/data",
     "lab/models",
-    "lab/recipes",
     "lab/training",
     "lab/runs",
     "lab/report",

@@ -317,7 +317,7 @@ def test_folders_without_training_rows_or_with_two_files_for_them_are_refused(tm
             "book.xlsx: unknown kind of file '.xlsx'; expected a .csv, .tsv, .jsonl, .json or .parquet file",
         ),
         ("f.csv", ["--set", "data.encoding=utf-9"], "data.encoding: must be a text encoding, for instance cp1252"),
-        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'texts' (did you mean "),
+        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key (did you mean "),
         ("f.csv", ["--set", "data.merge_labels=perhaps"], "data.merge_labels: must be "),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.recipes.signature import POINTED_TO, SUPPLIED, keys_of, resolve
+from labelembed.lab.recipes.components import POINTED_TO, SUPPLIED, keys_of, resolve
 from labelembed.objectives import OBJECTIVES
 
 
@@ -35,13 +34,13 @@ def checked_arguments(name: str, arguments: Mapping[str, Any] | None) -> dict[st
     keys = keys_of(OBJECTIVES[name])
     given = {key: value for key, value in given.items() if value is not None or key not in keys}
     resolved, errors = resolve("objective", OBJECTIVES, {"name": name, **given})
-    errors = [error for error in errors if not _is_missing(error, supplied)]
-    if errors:
-        raise ValueError("\n".join(re.sub(r"^objective\.(\w+): ", r"`\1`: ", error) for error in errors))
+    left = {key for key in errors if _is_missing(key.removeprefix("objective."), given, supplied)}
+    if errors.keys() - left:
+        lines = [f"`{key.removeprefix('objective.')}` {text}" for key, text in errors.items() if key not in left]
+        raise ValueError("\n".join(lines))
     return {key: resolved[key] for key in given} | supplied
 
 
-def _is_missing(error: str, supplied: Mapping[str, Any]) -> bool:
+def _is_missing(key: str, given: Mapping[str, Any], supplied: Mapping[str, Any]) -> bool:
     """Tells whether an error is that of a key missing which was set aside, or which the caller must see to."""
-    found = re.match(r"^objective\.(\w+): missing", error)
-    return found is not None and (found[1] in supplied or found[1] in POINTED_TO.values())
+    return key not in given and (key in supplied or key in POINTED_TO.values())

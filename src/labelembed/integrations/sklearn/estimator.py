@@ -29,7 +29,7 @@ from labelembed.integrations.sklearn.parts import (
     train_epoch,
     width_of,
 )
-from labelembed.lab.recipes.signature import takes
+from labelembed.lab.recipes.components import takes
 from labelembed.lab.training.evaluation import class_means, hidden_states
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAIR_OPTIONS = ("--train", "--validation", "--test")
 # Where there is only one file the place of the second is taken by a word that no file is called.
 _NO_SECOND = ""
-_PAIRS = "two line-aligned files, or one of pairs (.tsv, .csv, .jsonl, .parquet)."
+_PAIRS = "two line-aligned files, or one of pairs (.jsonl)."
 
 
 class PairsVerb(Verb):
@@ -68,8 +68,8 @@ def preprocess(
             metavar="KEY=VALUE",
             help="Settings: level=word, subword or character; vocabulary_size=N (the 4 special tokens too; 8,000 of "
             "subwords), min_count=2, max_length=80 (tokens of a training pair), lowercase=true, "
-            "shared_vocabulary=true, source_level, target_level, subword_kind=bpe or unigram, source_column, "
-            "target_column. --level subword is short for --set level=subword, and so on.",
+            "shared_vocabulary=true, source_column, target_column. --level subword is short for --set level=subword, "
+            "and so on.",
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -126,8 +126,8 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
 
     from labelembed.errors import LabelEmbedError, unknown_name
     from labelembed.lab.data import CorpusSettings
+    from labelembed.lab.recipes.components import refusal
     from labelembed.lab.recipes.loading import put_settings
-    from labelembed.lab.recipes.wording import refusal
 
     typed: dict[str, Any] = {}
     errors = put_settings(typed, settings)

@@ -14,7 +14,7 @@ from labelembed.errors import LabelEmbedError, nearest
 Function = TypeVar("Function", bound=Callable[..., None])
 
 _OF_A_RECIPE = {"--seed": "seed", "--epochs": "epochs", "--lr": "optimizer.learning_rate", "--batch-size": "batch_size"}
-_OF_A_CORPUS = ("level", "vocabulary-size", "min-count", "max-length", "subword-kind", "source-level", "target-level")
+_OF_A_CORPUS = ("level", "vocabulary-size", "min-count", "max-length")
 _OF_A_CORPUS_TOO = ("source-column", "target-column", "lowercase=true", "shared-vocabulary=true")
 _OF_DECODING = ("beam", "length-penalty", "maximum-length", "replace-unknown=true")
 #: What a verb takes for `--set KEY=VALUE`; those with a value need none.

@@ -16,7 +16,7 @@ from labelembed.lab.cli.program import verb
 @verb("Look up and prepare", "labelembed objectives")
 def objectives(as_json: JsonOption = False) -> None:
     """List the objectives, one line each; with --json their arguments too."""
-    from labelembed.lab.recipes.signature import keys_of, summary
+    from labelembed.lab.recipes.components import keys_of, summary
     from labelembed.lab.runs.search_spaces import SEARCH_SPACES
     from labelembed.objectives import OBJECTIVES
 

@@ -55,7 +55,7 @@ def translate(
 ) -> None:
     """Translate the lines of a text with a finished run; Ctrl-C keeps what is done."""
     from labelembed.errors import LabelEmbedError
-    from labelembed.lab.data.corpus.lines import line_blocks
+    from labelembed.lab.data.corpus.pair_files import read_lines
     from labelembed.lab.errors import InterruptedTraining
     from labelembed.lab.runs.display import counting_progress
     from labelembed.lab.runs.saved_run import SavedRun
@@ -64,7 +64,7 @@ def translate(
     saved = SavedRun.load(run)
     saved.network.to(torch_device(device))
     decoding = _decoding(saved, settings or [], n_best=n_best)
-    lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
+    lines = sys.stdin if file == "-" else read_lines(Path(file))
     done, unknown_lines = 0, 0
     try:
         with written(out) as target, counting_progress("translated {:,} lines", quiet=quiet) as show:

@@ -14,12 +14,9 @@ from typing import Protocol
 from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.preprocessing import preprocess
-from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs
-from labelembed.lab.data.corpus.sentences import Sentences
-from labelembed.lab.data.corpus.settings import CorpusSettings
+from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, Sentences
 from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
-from labelembed.lab.data.corpus.tokenizer import Tokenizer
-from labelembed.lab.data.corpus.vocabulary import Vocabulary
+from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, Vocabulary
 from labelembed.lab.data.dataset import LabelledData, RawData
 from labelembed.lab.data.encoder import Encoded, Encoder, NewExamples, ReadingProgress, Unchanged
 from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder
@@ -87,23 +84,12 @@ DATA: dict[str, Callable[..., Reader]] = {
     "digits": DigitsReader,
 }
 
-#: Names that readers had before, with what stands for them now.
-OLD_NAMES: dict[str, dict[str, str]] = {
-    "labelled-text": {"name": "texts", "inputs": "words"},
-    "text-features": {"name": "texts", "inputs": "features"},
-    "text-tokens": {"name": "texts", "inputs": "tokens"},
-    "manifest": {"name": "images"},
-    "arrays": {"name": "vectors"},
-    "idx": {"name": "mnist"},
-}
-
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 
 __all__ = [
     "CORPORA",
     "DATA",
-    "OLD_NAMES",
     "BagOfWordsEncoder",
     "Batch",
     "CifarReader",

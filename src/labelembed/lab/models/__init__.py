@@ -16,7 +16,6 @@ from labelembed.lab.models.cnn import CNN
 from labelembed.lab.models.mlp import MLP
 from labelembed.lab.models.resnet import PaperResNet, ResNet, SmallResNet
 from labelembed.lab.models.scaling import InputScaling
-from labelembed.lab.models.sequence_transformer import TransformerSeq2Seq
 from labelembed.lab.models.text_transformer import TextTransformer
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -31,10 +30,7 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 # Networks from (source, target) to hidden states [B, T, H], for BeamSearch as well.
-SEQUENCE_MODELS: dict[str, type[nn.Module]] = {
-    "attention_lstm": AttentionLSTM,
-    "sequence_transformer": TransformerSeq2Seq,
-}
+SEQUENCE_MODELS: dict[str, type[nn.Module]] = {"attention_lstm": AttentionLSTM}
 
 __all__ = [
     "CNN",
@@ -53,5 +49,4 @@ __all__ = [
     "ResNet",
     "SmallResNet",
     "TextTransformer",
-    "TransformerSeq2Seq",
 ]

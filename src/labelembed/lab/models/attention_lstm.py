@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from labelembed.lab.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_errors
+from labelembed.errors import ArgumentErrors
+from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 
-class AttentionLSTM(EncoderDecoder):
+@dataclass(frozen=True)
+class DecoderState:
+    """Where a decoder stands, for N hypotheses.
+
+    Attributes:
+        source: What each hypothesis reads of its source, [N, S, ...].
+        mask: Which positions of it are no padding, bool [N, S].
+        sentence: The sentence of each hypothesis, [N], by its position in the batch that was encoded.
+        cache: What the decoder hands on from step to step, each [N, ...].
+    """
+
+    source: Tensor
+    mask: Tensor
+    sentence: Tensor
+    cache: tuple[Tensor, ...]
+
+    def select(self, index: Tensor) -> DecoderState:
+        """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
+        sentence = self.sentence.index_select(0, index)
+        cache = tuple(part.index_select(0, index) for part in self.cache)
+        # In most steps of a search hypotheses only change places with others of their sentence: nothing to copy.
+        if torch.equal(sentence, self.sentence):
+            return replace(self, cache=cache)
+        return DecoderState(self.source.index_select(0, index), self.mask.index_select(0, index), sentence, cache)
+
+
+class AttentionLSTM(nn.Module):
     """An LSTM reads the source, a second one writes the target and attends to all of the source at each word.
 
     Luong's global attention with the "general" score, computed after the recurrent layers (no input feeding), so
@@ -68,7 +95,13 @@ class AttentionLSTM(EncoderDecoder):
             "width": width,
             "layers": layers,
         }
-        errors = sequence_errors(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
+        errors = ArgumentErrors()
+        for name, size in sizes.items():
+            errors.require(size >= 1, name, size, "must be >= 1")
+        errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        source, target = source_vocabulary_size, target_vocabulary_size
+        rule = f"must be the source's {source} for shared embeddings"
+        errors.require(not shared_embeddings or source == target, "target_vocabulary_size", target, rule)
         errors.require(not bidirectional or width % 2 == 0, "width", width, "must be even for a bidirectional encoder")
         tied = not tied_output or embedding_size == width
         errors.require(tied, "embedding_size", embedding_size, f"must be the width {width} for a tied output layer")
@@ -99,23 +132,31 @@ class AttentionLSTM(EncoderDecoder):
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -initial_range, initial_range)
 
-    def _all_at_once(self, source: Tensor, target: Tensor) -> Tensor:
-        return self._written(target, self.encode(source))[0]
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Returns hidden states [B, T, hidden_size] from (source [B, S], target [B, T]), the target given."""
+        source, target = inputs
+        if len(source) > 0:
+            return self._decode(target, self.encode(source))[0]
+        # A process whose share of a batch is empty owes the others a gradient of every parameter: here zeros.
+        source = target.new_full((1, 1), END)
+        stand_in = target.new_full((1, max(1, target.shape[1])), BEGIN)
+        return self._decode(stand_in, self.encode(source))[0][:0, : target.shape[1]]
 
     def encode(self, source: Tensor) -> DecoderState:
         """Returns the state that decoding starts from; source [B, S], PAD after the end of each sentence."""
-        real = real_tokens(source)
+        lengths = (source != PAD).sum(1).clamp_min(1)  # an empty sentence counts as one token
         embedded = self.dropout(self.source_embedding(source))
         # Packed: the direction that reads from the end must not begin in the padding.
-        packed = pack_padded_sequence(embedded, real.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        read, last = self.encoder(packed)
-        contexts, _ = pad_packed_sequence(read, batch_first=True, total_length=source.shape[1])
-        hidden, cell = (self._bridge(part).transpose(0, 1) for part in last)
-        return DecoderState.of_batch(contexts, real, (hidden, cell))
+        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        encoded, last = self.encoder(packed)
+        contexts, _ = pad_packed_sequence(encoded, batch_first=True, total_length=source.shape[1])
+        cache = tuple(self._bridge(part).transpose(0, 1) for part in last)
+        mask = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
+        return DecoderState(contexts, mask, torch.arange(len(source), device=source.device), cache)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor]:
         """Returns the hidden states [N, hidden_size] after `tokens` [N], the next state and the attention [N, S]."""
-        hidden, weights, cache = self._written(tokens[:, None], state)
+        hidden, weights, cache = self._decode(tokens[:, None], state)
         return hidden[:, 0], replace(state, cache=cache), weights[:, 0]
 
     def _bridge(self, last: Tensor) -> Tensor:
@@ -125,13 +166,13 @@ class AttentionLSTM(EncoderDecoder):
         by_layer = last.reshape(-1, 2, *last.shape[1:])
         return torch.cat([by_layer[:, 0], by_layer[:, 1]], dim=-1)
 
-    def _written(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    def _decode(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Returns the hidden states [N, T, width] after tokens [N, T], the attention [N, T, S], and the cache."""
         hidden, cell = (part.transpose(0, 1).contiguous() for part in state.cache)
-        written, last = self.decoder(self.dropout(self.target_embedding(tokens)), (hidden, cell))
+        decoded, last = self.decoder(self.dropout(self.target_embedding(tokens)), (hidden, cell))
         contexts = state.source
-        scores = self.query(written) @ contexts.transpose(1, 2).to(written.dtype)
-        weights = scores.float().masked_fill(~state.real[:, None], -torch.inf).softmax(-1)
-        read = weights.to(contexts.dtype) @ contexts
-        attended = self.dropout(torch.tanh(self.output(torch.cat([read, written], dim=-1))))
+        scores = self.query(decoded) @ contexts.transpose(1, 2).to(decoded.dtype)
+        weights = scores.float().masked_fill(~state.mask[:, None], -torch.inf).softmax(-1)
+        context = weights.to(contexts.dtype) @ contexts
+        attended = self.dropout(torch.tanh(self.output(torch.cat([context, decoded], dim=-1))))
         return attended, weights, tuple(part.transpose(0, 1) for part in last)

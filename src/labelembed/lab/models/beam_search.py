@@ -45,11 +45,11 @@ class Hypothesis:
 
 @dataclass
 class _Sentence:
-    """What was found for a sentence: at most `n_best` hypotheses, best first, of so many that `ended`."""
+    """The hypotheses of a sentence: at most `n_best`, best first, of so many that `ended`."""
 
     limit: int
     ended: int = 0
-    found: list[Hypothesis] = field(default_factory=list)
+    best: list[Hypothesis] = field(default_factory=list)
 
 
 class BeamSearch:
@@ -78,10 +78,10 @@ class BeamSearch:
         >>> def step(tokens, state):
         ...     hidden, state, attention = model.step(tokens, state)
         ...     return objective.logits(hidden).float().log_softmax(-1), state, attention
-        >>> found = BeamSearch(beam=10).search(
+        >>> hypotheses = BeamSearch(beam=10).search(
         ...     step, model.encode(source), batch_size=len(source), source_lengths=lengths
         ... )  # doctest: +SKIP
-        >>> found[0][0].tokens  # doctest: +SKIP
+        >>> hypotheses[0][0].tokens  # doctest: +SKIP
         (17, 5, 211, 8)
     """
 
@@ -173,7 +173,7 @@ class BeamSearch:
             attended = torch.zeros_like(tokens) if attention is None else attention.argmax(1)[rows]
             history = torch.cat([history.flatten(0, 1)[rows], torch.stack([tokens, attended], dim=1)[:, None]], dim=1)
             history = history.view(*totals.shape, length + 1, 2)
-        return [sentence.found for sentence in sentences]
+        return [sentence.best for sentence in sentences]
 
     def _limits(self, batch_size: int, source_lengths: Tensor | Sequence[int] | None) -> list[int]:
         """Returns the most tokens of each sentence."""
@@ -191,14 +191,9 @@ class BeamSearch:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the best continuations of each sentence, those that end among them.
 
-        Args:
-            totals: Sums of log-probabilities of the open hypotheses [A, W].
-            log_probabilities: Of the next token, [A * W, C].
-            only_end: Which sentences are at their maximum length, bool [A].
-            length: Tokens of the open hypotheses.
-
-        Returns:
-            Sums, parents and tokens, each [A, W * K], best first, minus infinity for what may not be.
+        `totals` [A, W] are the sums of the open hypotheses, `log_probabilities` [A * W, C] those of the next token,
+        `only_end` [A] the sentences at their maximum length. The result is sums, parents and tokens, each [A, W * K],
+        best first, with minus infinity for what may not be.
         """
         # PAD, BEGIN and END may be among the best and not be allowed.
         values, tokens = stable_topk(log_probabilities, self.beam + 3)
@@ -224,22 +219,22 @@ class BeamSearch:
     def _finish(self, sentence: _Sentence, total: float, history: Tensor, attends: bool) -> None:
         """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is one of the `n_best`."""
         sentence.ended += 1
-        score, found = total / self._penalty(len(history) + 1), sentence.found
-        if len(found) < self.n_best or score > found[-1].score:
+        score, best = total / self._penalty(len(history) + 1), sentence.best
+        if len(best) < self.n_best or score > best[-1].score:
             tokens, attended = history.T.tolist()
-            found.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
-            found.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
-            del found[self.n_best :]
+            best.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
+            best.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
+            del best[self.n_best :]
 
     def _is_done(self, sentence: _Sentence, best: float, length: int) -> bool:
         """Returns whether a sentence whose best open hypothesis has the sum `best` and `length` tokens is done."""
         if best == -float("inf") or sentence.ended >= self.beam:
             return True
-        if len(sentence.found) < self.n_best:
+        if len(sentence.best) < self.n_best:
             return False
         # The sum can only fall; what the penalty can still make of it stands at one end of the lengths left.
         lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
-        return max(best / self._penalty(length) for length in lengths) <= sentence.found[-1].score
+        return max(best / self._penalty(length) for length in lengths) <= sentence.best[-1].score
 
     def _penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.length_penalty)

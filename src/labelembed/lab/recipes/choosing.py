@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from labelembed.lab.data.detect import detect
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.loading import load_recipe, put_settings
 from labelembed.lab.recipes.schema import Recipe
 
 
@@ -25,32 +27,30 @@ def choose_recipe(
         settings: Those of `--set`.
         data: Where the data are; None: as the settings say.
         objective: A variant that takes the place of the recipe's objective.
-        say: Called with what was found at `data`, where no recipe was named, and with what the settings dropped.
+        say: Called with what was found at `data`, where no recipe was named.
 
     Raises:
         RecipeError: There is neither a recipe nor a path, or with every error of the recipe.
         DataError: No recipe fits the data.
     """
     if recipe is None:
-        from labelembed.lab.recipes.fitting import fitting_recipe, path_in
-
-        path = path_in(settings) if data is None else data
-        if path is None:
-            missing = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-            raise RecipeError([missing], source="RECIPE")
-        fitting = fitting_recipe(path, settings)
-        say(fitting.line)
-        recipe, settings = fitting.recipe, [*fitting.settings, *settings]
-    return load_recipe(recipe, settings=settings, data=data, objective=objective, say=say)
+        typed: dict[str, Any] = {}
+        put_settings(typed, settings)  # what is wrong with one is said with the recipe
+        given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
+        path = given.get("path") if data is None else data
+        if not isinstance(path, str):
+            way_out = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
+            raise RecipeError([way_out], source="RECIPE")
+        detected = detect(path, given)
+        keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
+        extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
+        say(f"{detected.description}; recipe {detected.recipe}{' with ' if extra else ''}{', '.join(extra)}")
+        recipe, settings = detected.recipe, [*extra, *settings]
+    return load_recipe(recipe, settings=settings, data=data, objective=objective)
 
 
 def folder_name(recipe: Recipe, name: str) -> str:
-    """Returns what default folders are called, ``reviews-text-bag``: by the data and the recipe.
-
-    Args:
-        recipe: A checked recipe.
-        name: Of the recipe; one that begins with the name of the data stays as it is.
-    """
+    """Returns what default folders are called: by the data and the recipe's name, ``reviews-text-bag``."""
     if "path" not in recipe.data:
         return name
     path = Path(recipe.data["path"]).expanduser()

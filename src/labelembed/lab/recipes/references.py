@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from labelembed.lab.recipes.components import keys_of
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.recipes.signature import keys_of
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
 
@@ -57,18 +57,8 @@ def text_encoder(recipe: Recipe) -> str | None:
 
 
 def teacher_path(given: Path, *, base: Path | None = None) -> Path:
-    """Returns the teacher's run folder, or the table of its predictions that a run folder keeps.
-
-    Args:
-        given: What the recipe says.
-        base: The run folder of the student: its own table is taken first.
-    """
+    """Returns the teacher's run folder, or the table of its predictions that the student's run folder `base` keeps."""
     return kept_file(base, TEACHER_FILE) or given.expanduser()
-
-
-def needs_table(recipe: Recipe) -> bool:
-    """Tells whether a recipe's teacher is kept by its largest entries, and not by all logits."""
-    return "teacher" in recipe.objective and (recipe.of_sentences or recipe.objective["top_k"] is not None)
 
 
 def points_outside(recipe: Recipe) -> bool:
@@ -77,23 +67,23 @@ def points_outside(recipe: Recipe) -> bool:
 
 
 def whole_paths(recipe: Recipe, beside: Path | None) -> dict[str, str]:
-    """Returns the objective's keys that are paths, made whole, so that the recipe works from anywhere.
+    """Returns the objective's keys that are paths, made whole.
 
     Args:
         recipe: A checked recipe.
         beside: The recipe's own folder: what it points to may lie there, as it does in a run folder.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     geometry, encoder = embedding_path(recipe, base=beside), text_encoder(recipe)
     if encoder:
-        found["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"
+        paths["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"
     elif encoder is None and geometry is not None and geometry.is_file():
-        found["embedding"] = str(geometry.absolute())
+        paths["embedding"] = str(geometry.absolute())
     if "teacher" in recipe.objective:
         given = Path(recipe.objective["teacher"]).expanduser()
         below = given if beside is None else beside / given
-        found["teacher"] = str((below if below.exists() else given).absolute())
-    return found
+        paths["teacher"] = str((below if below.exists() else given).absolute())
+    return paths
 
 
 def as_kept(recipe: Recipe) -> dict[str, Any]:

@@ -2,22 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-from labelembed.lab.data import CORPORA, DATA, OLD_NAMES, ValidationSplit
+from labelembed.lab.data import CORPORA, DATA, ValidationSplit
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS
-from labelembed.lab.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
-from labelembed.lab.recipes.probing import mixing_errors, value_errors
-from labelembed.lab.recipes.signature import resolve
-from labelembed.lab.recipes.wording import errors_of, shown
+from labelembed.lab.recipes.components import Errors, as_lines, model_errors, resolve, shown, small_objective
 from labelembed.lab.training.decoding import Decoding
+from labelembed.lab.training.network import mixing_refusal
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
-from labelembed.lab.training.settings import Block, Flag, TrainingSettings
+from labelembed.lab.training.settings import Block, Flag, Number, PositiveInt, Seed, TrainingSettings
 from labelembed.objectives import OBJECTIVES
+
+#: The components of each block with a `name`.
+TABLES: dict[str, Any] = {
+    "data": DATA | CORPORA,
+    "model": MODELS | SEQUENCE_MODELS,
+    "objective": OBJECTIVES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+MOST_SEEDS = 1_000
+_Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+def _different(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"must be different numbers, got {shown(values)}")
+    return values
+
+
+Seeds = (
+    Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]
+    | Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS), pydantic.AfterValidator(_different)]
+)
+
+
+class ValidationBlock(Block):
+    """Which training examples are held out to choose by; exactly one of `first`, `fraction` and `examples`."""
+
+    first: PositiveInt | None = Field(None, description="the first so many examples of the training set")
+    fraction: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
+    examples: PositiveInt | None = Field(None, description="so many examples, at random, stratified")
+    seed: Seed = Field(0, description="of the random choice; the run's own seed does not change it")
+
+    @pydantic.model_validator(mode="after")
+    def _exactly_one(self) -> ValidationBlock:
+        given = self.model_dump(exclude={"seed"}, exclude_none=True)
+        if len(given) != 1:
+            raise ValueError(f"must give exactly one of first, fraction and examples, got {given or 'none'}")
+        return self
+
+
+class DataCommon(Block):
+    """Keys of `data` that every reader has."""
+
+    validation: ValidationBlock | None = Field(
+        None,
+        description="held out of the training set to choose by: {first: N}, {fraction: F, seed: S} or {examples: N}",
+    )
+    train_examples: PositiveInt | None = Field(None, description="train on so many examples only; null: all")
+    scaling: Literal["unit", "standard"] = Field(
+        "unit", description="unit: the range of training inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
+    )
+    augmentation: Literal["none", "flip", "crop_flip"] = Field(
+        "none", description="of training pictures: flip: mirrored; crop_flip: also moved by up to 4 pixels"
+    )
+    cutout: PositiveInt | None = Field(
+        None, description="cut a square of so many pixels a side out of each training picture; null: none"
+    )
+    mixing: Literal["none", "mixup", "cutmix"] = Field(
+        "none", description="mix training inputs in pairs: mixup: faded; cutmix: a rectangle of the other"
+    )
+    mixing_alpha: Annotated[Number, Field(gt=0)] = Field(
+        1.0, description="shares are drawn from Beta(alpha, alpha); less than 1: mostly near 0 and 1"
+    )
+
+
+class ComparisonBlock(Block):
+    """What `labelembed compare` runs by default."""
+
+    objectives: Annotated[list[str | dict[str, Any]], Field(min_length=1)] = Field(
+        ["one_hot", "label_smoothing", "label_embedding"],
+        description="variants: a name, name:key=value, or a mapping with name and keys",
+    )
+    seeds: Seeds = Field(3, description="how many, from the recipe's seed on, or which")
+    baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
+
+
+class PublishedBlock(Block):
+    """A figure that a paper reports for this recipe, which the report shows beside ours."""
+
+    objective: str | dict[str, Any] = Field(description="a name, or a mapping with name and the arguments that matter")
+    metric: Literal["test_error", "top5_error", "best_accuracy", "bleu", "chrf", "rouge_l"] = Field(
+        "test_error", description="what was measured"
+    )
+    value: _Fraction = Field(description="a fraction: 0.0193 is 1.93 %")
+    deviation: _Fraction | None = Field(None, description="over the runs, a fraction")
+    runs: PositiveInt | None = Field(None, description="how many runs it is the mean of")
+    source: str = Field(description="paper and table")
 
 
 class _Components(Block):
@@ -49,7 +136,7 @@ class Recipe(TrainingSettings, _Components):
 
     @property
     def of_words(self) -> bool:
-        """Whether the inputs are numbers of words, which nothing scales or changes."""
+        """Whether the inputs are ids of words, which nothing scales or changes."""
         return self.text_inputs in ("words", "tokens")
 
     @property
@@ -59,145 +146,99 @@ class Recipe(TrainingSettings, _Components):
 
     def validation(self) -> ValidationSplit | None:
         """Returns which examples are held out, None for none."""
-        how = self.data["validation"]
-        return None if how is None else ValidationBlock(**how).split()
+        block = self.data["validation"]
+        return None if block is None else ValidationSplit(**block)
 
     def of_one_run(self) -> dict[str, Any]:
         """Returns the recipe as it stands in a run folder: plain values, without what it is compared with."""
         return self.model_dump(exclude={"comparison", "published"})
 
 
-TABLES: dict[str, Any] = {
-    "data": DATA | CORPORA,
-    "model": MODELS | SEQUENCE_MODELS,
-    "objective": OBJECTIVES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-}
-
-
-def parse_recipe(values: Any, *, source: str) -> Recipe:
+def parse_recipe(values: Any, *, source: str, found: Sequence[str] = ()) -> Recipe:
     """Returns a checked recipe with every default filled in.
 
     Args:
         values: What the YAML held.
         source: Where it came from, for messages.
+        found: Errors that are known already, to be told with the others.
 
     Raises:
         RecipeError: With every error found.
     """
     if not isinstance(values, dict):
-        raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
-    errors: list[str] = []
-    blocks: dict[str, Any] = {}
+        wanted = "must be a mapping with data, model, objective, ...; `labelembed init` writes one"
+        raise RecipeError([f"{wanted}; got {'nothing' if values is None else shown(values)}"], source=source)
+    errors: Errors = {}
+    checked = dict(values)
     for kind, table in TABLES.items():
-        field = Recipe.model_fields[kind]
-        if kind not in values and field.is_required():
-            continue
-        block = values.get(kind, field.get_default())
-        if isinstance(block, str):  # objective: one_hot
-            block = {"name": block}
-        if not isinstance(block, dict):
-            errors.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
-            continue
-        if kind == "data":
-            block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
-        blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
-        errors += found
-        if blocks[kind]:  # of the values whose types are right
-            component = table[blocks[kind]["name"]]
-            errors += value_errors(kind, component, blocks[kind])
-    rest = {key: value for key, value in values.items() if key not in TABLES}
+        block = values.get(kind, Recipe.model_fields[kind].get_default())
+        block = {"name": block} if isinstance(block, str) else block  # objective: one_hot
+        if isinstance(block, dict):
+            checked[kind], wrong = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
+            errors |= wrong
+        elif kind in values:
+            checked[kind] = {}
+            errors[kind] = f"must be a mapping with a name, got {shown(block)}"
     try:
-        recipe = Recipe.model_validate({**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
+        recipe = Recipe.model_validate(checked)
     except pydantic.ValidationError as error:
-        errors += errors_of(error, Recipe)
-    if not errors and blocks["data"]["mixing"] != "none":
-        errors += mixing_errors(blocks["objective"])
+        errors |= model_errors(error, Recipe)
     if not errors:
-        errors += kind_errors(recipe)
-    if errors:
-        raise RecipeError(errors, source=source)
+        errors = dict(combination_errors(recipe))
+    if errors or found:
+        raise RecipeError([*found, *as_lines(errors)], source=source)
     return recipe
 
 
-def kind_of(value: Any) -> str:
-    """Returns what a value is that should have been a mapping: ``a list: [1, 2]``."""
-    if value is None:
-        return "nothing"
-    names = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
-    return f"{names.get(type(value), 'a ' + type(value).__name__)}: {shown(value)}"
-
-
-# What a corpus has of its own, or has no use for.
-_OF_EXAMPLES = {
-    "validation": "a corpus brings its own validation sentences (labelembed preprocess --validation)",
-    "train_examples": "a corpus is preprocessed to the sentences wanted",
-}
-
-
-def kind_errors(recipe: Recipe) -> list[str]:
-    """Returns what of a recipe is for the other kind of data than it names, or for no recipe's training loop."""
-    errors = _errors_with_a_corpus(recipe) if recipe.of_sentences else _errors_with_examples(recipe)
+def combination_errors(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yields (key, message) of the blocks of a recipe, each of them right, that do not go together."""
+    yield from _errors_with_a_corpus(recipe) if recipe.of_sentences else _errors_with_examples(recipe)
     size = recipe.batch_size
     if isinstance(size, int) and recipe.micro_batches > size:
-        errors.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")
-    return errors
+        yield "micro_batches", f"must be at most batch_size, {size}, got {recipe.micro_batches}"
 
 
-def _errors_with_a_corpus(recipe: Recipe) -> list[str]:
-    errors = []
+def _unusual(recipe: Recipe, *ignored: str) -> Iterator[tuple[str, Any]]:
+    """Yields the common keys of `data` that differ from their default, with it."""
+    for key, default in DataCommon().model_dump(exclude=set(ignored)).items():
+        if recipe.data[key] != default:
+            yield f"data.{key}", default
+
+
+def _errors_with_a_corpus(recipe: Recipe) -> Iterator[tuple[str, str]]:
     name = recipe.model["name"]
     if name not in SEQUENCE_MODELS:
         wanted = ", ".join(sorted(SEQUENCE_MODELS))
-        errors.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
-    for key, default in DataCommon().model_dump().items():
-        if recipe.data[key] != default:
-            reason = _OF_EXAMPLES.get(key, "a corpus holds tokens, not pictures")
-            errors.append(f"data.{key}: must be left out of a corpus: {reason}")
+        yield "model.name", f"{name!r} cannot read the sentences of a corpus; these can: {wanted}"
+    for key, _ in _unusual(recipe, "train_examples"):
+        yield key, "must be left out of a corpus, which `labelembed preprocess` has split and cut"
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
-        errors.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
+        yield "batch_size", "of a corpus must be a number of sentences, or {tokens: TOKENS}"
     if recipe.compile:
-        errors.append("compile: must be false with a corpus, whose batches all have another shape")
-    return errors
+        yield "compile", "must be false with a corpus, whose batches all have another shape"
 
 
-def _errors_with_examples(recipe: Recipe) -> list[str]:
-    kind, chosen_by = recipe.data["name"], recipe.selection.by
-    errors = _errors_with_words(recipe)
-    if recipe.model["name"] in SEQUENCE_MODELS:
-        wanted = ", ".join(sorted(MODELS))
-        errors.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
+def _errors_with_examples(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    name, reader, by = recipe.model["name"], f"data {recipe.data['name']!r}", recipe.selection.by
+    reader += f" (inputs: {recipe.text_inputs})" if recipe.text_inputs else ""
+    readable = {model for model, kind in MODELS.items() if getattr(kind, "reads_words", False) == recipe.of_words}
+    if recipe.text_inputs == "words":  # an encoder reads the tokens of its own tokenizer
+        readable.discard("text_transformer")
+    if name not in readable:
+        yield "model.name", f"{name!r} cannot read {reader}; these can: {', '.join(sorted(readable))}"
     if isinstance(recipe.batch_size, dict) and "tokens" in recipe.batch_size:
-        errors.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
+        yield "batch_size", f"{{tokens: N}} is for a corpus, not for {reader}"
     if recipe.decoding is not None:
-        errors.append(f"decoding: is for a corpus, not for data {kind!r}")
-    if chosen_by == "validation_bleu":
-        errors.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
-    elif chosen_by.startswith("validation") and recipe.data["validation"] is None:
-        errors.append(
-            f"selection.by: {chosen_by!r} needs validation examples; set data.validation, "
-            "for instance --set data.validation.fraction=0.1"
-        )
-    return errors
-
-
-def _errors_with_words(recipe: Recipe) -> list[str]:
-    """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
-    name, kind = recipe.model["name"], f"data {recipe.data['name']!r}"
-    if recipe.text_inputs is not None:
-        kind += f" (inputs: {recipe.text_inputs})"
-    readers = sorted(model for model, found in MODELS.items() if getattr(found, "reads_words", False))
-    if not recipe.of_words:
-        others = ", ".join(sorted(MODELS.keys() - readers))
-        return [f"model.name: {name!r} reads words, not {kind}; these do: {others}"] if name in readers else []
-    errors = []
-    if recipe.text_inputs != "tokens":  # an encoder reads the tokens of its own tokenizer
-        readers.remove("text_transformer")
-    if name in MODELS and name not in readers:
-        errors.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
-    for key, default in DataCommon().model_dump().items():
-        if key not in ("validation", "train_examples", "mixing_alpha") and recipe.data[key] != default:
-            wanted = "left out" if default is None else repr(default)
-            errors.append(f"data.{key}: must be {wanted} with {kind}")
-    return errors
+        yield "decoding", f"is for a corpus, not for {reader}"
+    if by == "validation_bleu":
+        yield "selection.by", f"{by!r} is for a corpus, not for {reader}"
+    elif by.startswith("validation") and recipe.data["validation"] is None:
+        way_out = "set data.validation, for instance --set data.validation.fraction=0.1"
+        yield "selection.by", f"{by!r} needs validation examples; {way_out}"
+    if recipe.of_words:
+        for key, default in _unusual(recipe, "validation", "train_examples", "mixing_alpha"):
+            yield key, f"must be {'left out' if default is None else repr(default)} with {reader}"
+    elif recipe.data["mixing"] != "none":
+        reason = mixing_refusal(small_objective(recipe.objective))
+        if reason is not None:
+            yield "data.mixing", f"must be 'none' with the objective {recipe.objective['name']!r}: {reason}"

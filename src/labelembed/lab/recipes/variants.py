@@ -1,26 +1,26 @@
-"""Variants of an objective: what is typed or listed in a recipe, checked and named."""
+"""Variants of an objective: what is typed or listed in a recipe, checked and named; and the seeds of a comparison."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import pydantic
 
 from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.blocks import MOST_SEEDS, ComparisonBlock, checked_seeds
-from labelembed.lab.recipes.loading import (
-    parse_variant,
-    split_variants,
-    variant_folder,
-    variant_name,
-    with_own_arguments,
-)
+from labelembed.lab.recipes.components import model_errors, shown
 from labelembed.lab.recipes.references import points_outside
-from labelembed.lab.recipes.schema import Recipe, parse_recipe
+from labelembed.lab.recipes.schema import MOST_SEEDS, ComparisonBlock, Recipe, parse_recipe
+from labelembed.lab.training.files import plain_values
+from labelembed.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -47,61 +47,86 @@ class Variant:
         return recipe.model_copy(update=own | {"seed": seed, "comparison": None})
 
 
-def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]] | None) -> list[Variant]:
-    """Returns the variants of a list, which may be text with commas, or of the recipe's own where that is None."""
-    if objectives is not None:
-        texts = split_variants(objectives) if isinstance(objectives, str) else objectives
-        return checked_variants(recipe, texts, source="--objectives")
-    block = recipe.comparison or ComparisonBlock()
-    return checked_variants(recipe, block.objectives, source="comparison.objectives")
-
-
-def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
-    """Returns the seeds of a comparison: those given, else the recipe's own; a number of them begins at its `seed`.
+def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
+    """Returns an objective's block from ``name:key=value:key=value``, values read as YAML; a block as it is.
 
     Raises:
-        RecipeError: What is given is neither a number of seeds nor a list of them.
+        RecipeError: When it is not of that form.
     """
-    if isinstance(seeds, str):
-        return given_seeds(seeds, first=recipe.seed)
-    if seeds is None:
-        return checked_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
-    try:
-        return checked_seeds(seeds if isinstance(seeds, int) else list(seeds), first=recipe.seed)
-    except ValueError as error:
-        raise RecipeError([str(error)], source="seeds") from error
+    if isinstance(text, dict):
+        return dict(text)
+    # A colon that does not begin `key=` belongs to a value, as in a path.
+    name, *pairs = re.split(r":(?=\s*\w+\s*=)", text.strip())
+    if ":" in name or "=" in name or not name.strip():
+        wanted = "name or name:key=value:key=value, for instance label_smoothing:smoothing=0.2"
+        raise RecipeError([f"{shown(text)} must be {wanted}"], source=source)
+    block: dict[str, Any] = {"name": name.strip()}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if key.strip() in block:
+            raise RecipeError([f"{shown(text)} gives {key.strip()!r} more than once"], source=source)
+        try:
+            block[key.strip()] = plain_values(value)
+        except ValueError as error:
+            message = f"{name.strip()}: {key.strip()}: {shown(value)} cannot be read: {error}"
+            raise RecipeError([message], source=source) from error
+    return block
+
+
+def with_own_arguments(block: dict[str, Any], own: Any) -> dict[str, Any]:
+    """Returns a variant's block with what the recipe says of the same objective, where the variant does not say it.
+
+    A recipe over 50,000 words says that its label embedding is compressed; one that is named beside one-hot, or with
+    another temperature, is so too. A variant that names a preset takes from it all that presets decide.
+    """
+    if not isinstance(own, dict) or own.get("name") != block.get("name"):
+        return block
+    presets = getattr(inspect.getmodule(OBJECTIVES.get(block["name"])), "PRESETS", {}) if "preset" in block else {}
+    decided = {argument for preset in presets.values() for argument in preset} if isinstance(presets, dict) else ()
+    return {key: value for key, value in own.items() if key not in decided} | block
+
+
+def variant_name(block: dict[str, Any]) -> str:
+    """Returns a variant as people read it, ``label_embedding preset=paper``; of a path the file and its folder."""
+    values = {key: "/".join(Path(v).parts[-2:]) if isinstance(v, str) and "/" in v else v for key, v in block.items()}
+    return " ".join([str(block["name"]), *(f"{key}={value}" for key, value in values.items() if key != "name")])
+
+
+def variant_folder(block: dict[str, Any]) -> str:
+    """Returns a variant's folder name: its name with what a file system minds replaced."""
+    return re.sub(r"[^\w.=+-]+", "_", variant_name(block).replace(" ", "-"))
+
+
+def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]] | None) -> list[Variant]:
+    """Returns the variants of a list, which may be text with commas, or of the recipe's own where that is None."""
+    if objectives is None:
+        block = recipe.comparison or ComparisonBlock()
+        return checked_variants(recipe, block.objectives, source="comparison.objectives")
+    if isinstance(objectives, str):  # commas inside brackets belong to a value
+        objectives = [part.strip() for part in re.split(r",(?![^\[]*\])", objectives) if part.strip()]
+    return checked_variants(recipe, objectives, source="--objectives")
 
 
 def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
-    """Returns the variants of a list, every one of them checked with the recipe it goes into.
-
-    Args:
-        recipe: Everything but the objective.
-        texts: The variants, see `loading.parse_variant`.
-        source: The option or key they come from, for messages.
+    """Returns the variants of a list, each checked with the recipe it goes into; `source` is for messages.
 
     Raises:
         RecipeError: With every error of every variant.
     """
     if not texts:
         raise RecipeError(["no objective to compare"], source=source)
-    blocks = [parse_variant(text, source=source) for text in texts]
-    checked: list[dict[str, Any] | None] = []
     errors: list[str] = []
-    for block in blocks:
-        try:
-            whole = with_own_arguments(block, recipe.objective)
-            checked.append(parse_recipe(recipe.of_one_run() | {"objective": whole}, source=source).objective)
-        except RecipeError as error:
-            errors += [f"{variant_name({'name': '?', **block})}: {error}" for error in error.errors]
-            checked.append(None)
     variants: list[Variant] = []
-    for block, objective in zip(blocks, checked, strict=True):
-        if objective is None:
+    for block in [parse_variant(text, source=source) for text in texts]:
+        name = variant_name({"name": "?", **block})
+        whole = recipe.of_one_run() | {"objective": with_own_arguments(block, recipe.objective)}
+        try:
+            checked = parse_recipe(whole, source=source)
+        except RecipeError as error:
+            errors += [f"{name}: {line}" for line in error.errors]
             continue
-        variant = Variant(_name_among(block, blocks), variant_folder(block), objective, block)
-        if points_outside(recipe.model_copy(update={"objective": objective})):
-            # Two files may have one name, as those that runs leave.
+        variant = Variant(name, variant_folder(block), checked.objective, block)
+        if points_outside(checked):
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
             variant = replace(variant, folder=f"{variant.folder}-{digest}")
         if any(variant.objective == other.objective or variant.name == other.name for other in variants):
@@ -110,34 +135,6 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
     if errors:
         raise RecipeError(errors, source=source)
     return variants
-
-
-def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
-    """Returns a variant's name; with whole paths where the names of the files are not enough."""
-    name = variant_name(block)
-    alike = [other for other in blocks if "name" in other and variant_name(other) == name]
-    return name if all(other == block for other in alike) else variant_name(block, whole_paths=True)
-
-
-def given_seeds(given: str, *, first: int = 0, source: str = "--seeds") -> list[int]:
-    """Returns the seeds of a text: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``).
-
-    Raises:
-        RecipeError: It is neither.
-    """
-    parts = [re.fullmatch(r"(\d{1,30})(?:-(\d{1,30}))?", part.strip()) for part in given.split(",") if part.strip()]
-    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part is not None]
-    if not ranges or None in parts or not all(ranges):
-        message = f"{given!r} must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
-        raise RecipeError([message], source=source)
-    try:
-        if sum(part.stop - part.start for part in ranges) > MOST_SEEDS:
-            raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {given}")
-        listed = [seed for part in ranges for seed in part]
-        return checked_seeds(listed if {",", "-"} & set(given) else listed[0], first=first)
-    except ValueError as error:
-        way_out = "; for the seed 0 alone give '0,'" if given.strip() == "0" else ""
-        raise RecipeError([f"{error}{way_out}"], source=source) from error
 
 
 def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) -> str:
@@ -150,13 +147,42 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
         return variants[0].name
     if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
         return wanted.strip()
-    block = parse_variant(wanted, source=source)
-    names = (variant_name(block), variant_name(block, whole_paths=True))
-    exact = [variant for variant in variants if variant.name in names]
-    matching = exact or [variant for variant in variants if variant.objective.get("name") in names]
+    name, listed = variant_name(parse_variant(wanted, source=source)), [variant.name for variant in variants]
+    matching = [one for one in listed if one == name]
+    matching = matching or [one.name for one in variants if one.objective.get("name") == name]
     if len(matching) != 1:
-        listed = ", ".join(variant.name for variant in variants)
-        what = "stands for more than one of" if matching else "is none of"
-        hint = "" if matching else nearest(names[0], [variant.name for variant in variants])
-        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {listed}"], source=source)
-    return matching[0].name
+        what, hint = ("stands for more than one of", "") if matching else ("is none of", nearest(name, listed))
+        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {', '.join(listed)}"], source=source)
+    return matching[0]
+
+
+def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
+    """Returns the seeds of a comparison: those given, else the recipe's own; a number of them begins at its `seed`.
+
+    Raises:
+        RecipeError: What is given is neither a number of seeds nor a list of them.
+    """
+    if seeds is None:
+        return given_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
+    return given_seeds(seeds, first=recipe.seed, source="--seeds" if isinstance(seeds, str) else "seeds")
+
+
+def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str = "--seeds") -> list[int]:
+    """Returns seeds: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``); a list as it is.
+
+    Raises:
+        RecipeError: It is neither.
+    """
+    if isinstance(given, str):
+        parts = map(re.compile(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *").fullmatch, given.strip(", ").split(","))
+        ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) if part else range(0) for part in parts]
+        if not all(ranges):
+            wanted = "how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
+            raise RecipeError([f"{given!r} must be {wanted}"], source=source)
+        listed = [seed for part in ranges for seed in islice(part, MOST_SEEDS + 1)]
+        given = listed if {",", "-"} & set(given) else listed[0]
+    try:
+        seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
+    except pydantic.ValidationError as error:
+        raise RecipeError(model_errors(error, ComparisonBlock).values(), source=source) from error
+    return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds

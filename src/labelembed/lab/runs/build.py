@@ -18,10 +18,10 @@ from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models.text_transformer import encode_names
 from labelembed.lab.pretrained_text import PACKAGE
+from labelembed.lab.recipes.components import BUILD_ERRORS, POINTED_TO, argument_errors, as_lines, keys_of, takes
 from labelembed.lab.recipes.loading import put_settings, with_whole_paths
 from labelembed.lab.recipes.references import EMBEDDING_FILE, embedding_path, learned_embeddings, text_encoder
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
-from labelembed.lab.recipes.signature import POINTED_TO, argument_errors, keys_of, takes
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
@@ -204,8 +204,5 @@ def component_errors(kind: str) -> Iterator[None]:
         yield
     except LabelEmbedError:
         raise
-    except ValueError as error:
-        raise RecipeError(argument_errors(kind, error)) from error
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of sizes that no memory holds
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise RecipeError([f"{kind}: cannot be built, is it too large for the memory? ({reason})"]) from error
+    except BUILD_ERRORS as error:
+        raise RecipeError(as_lines(argument_errors(kind, error))) from error

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.recipes.blocks import ComparisonBlock
-from labelembed.lab.recipes.schema import Recipe
+from labelembed.lab.recipes.schema import ComparisonBlock, Recipe
 from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.lab.runs.recipe_diff import check_same_recipe, differences, listed
 from labelembed.lab.training.comparison_folder import description_before, seeds_of_variant

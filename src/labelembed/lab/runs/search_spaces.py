@@ -12,10 +12,9 @@ from pydantic.fields import FieldInfo
 
 from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.components import keys_of, shown
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
-from labelembed.lab.recipes.signature import keys_of
 from labelembed.lab.recipes.variants import Variant
-from labelembed.lab.recipes.wording import shown
 from labelembed.lab.training.files import plain_values
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from torch import nn
 
 from labelembed import seeds
 from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Tokenizer
-from labelembed.lab.data.corpus.preprocessing import SIDES
+from labelembed.lab.data.corpus.text_corpus import SIDES
 from labelembed.lab.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.models.bag_of_words import texts_with_feature
 from labelembed.lab.pretrained_text import encoder_folder
+from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.recipes.signature import takes
 from labelembed.lab.runs.build import (
     arguments_of,
     build_data,

@@ -1,9 +1,13 @@
-"""Pairs of sentences and the batches cut from them, bucketed by length; every target token has its index."""
+"""Pairs of sentences as token ids, and the batches cut from them, bucketed by length."""
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +15,85 @@ import torch
 from torch import Tensor
 
 from labelembed import seeds
+from labelembed.errors import DataError
 from labelembed.lab.data.batch import TokenBudget, require_order, require_share, require_whole
-from labelembed.lab.data.corpus.sentences import Sentences
 from labelembed.lab.special_tokens import BEGIN, END
 
 #: The label of padding, which no objective counts.
 IGNORED = -100
 
-Numbers = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+class Sentences:
+    """Token ids of many sentences.
+
+    Args:
+        tokens: Ids [number of all tokens] of all sentences, one after the other; may be a mapped file.
+        offsets: Where each sentence begins, int64 [N + 1]; the last is the number of tokens.
+        vocabulary_size: Ids must be below it; checked as they are read.
+
+    Raises:
+        ValueError: The shapes do not belong together.
+
+    Example:
+        >>> sentences = Sentences(np.array([7, 8, 9]), np.array([0, 1, 3]))
+        >>> len(sentences), sentences[1].tolist(), sentences.lengths.tolist()
+        (2, [8, 9], [1, 2])
+    """
+
+    def __init__(self, tokens: Array, offsets: Array, *, vocabulary_size: int = 2**31) -> None:
+        fits = tokens.ndim == offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
+        if not (fits and offsets[0] == 0 and offsets[-1] == len(tokens) and (np.diff(offsets) >= 0).all()):
+            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {tokens.shape}, got {offsets}")
+        self.tokens: Array = np.asarray(tokens)  # a plain array over the same memory: np.memmap slices slowly
+        self.offsets: Indices = np.asarray(offsets, dtype=np.int64)
+        self._vocabulary_size = vocabulary_size
+        self._name, self._file = str(getattr(tokens, "filename", "`tokens`")), -1
+        if isinstance(tokens, np.memmap) and hasattr(os, "pread"):
+            # Read, where sentences are wanted here and there: pages of a map stay this process's memory once looked at.
+            self._file = os.open(self._name, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
+
+    @classmethod
+    def open(cls, tokens_file: Path, offsets_file: Path, *, vocabulary_size: int) -> Sentences:
+        """Returns the sentences of two files: ids of `token_type`, which are mapped, and offsets, int64."""
+        tokens = np.memmap(tokens_file, token_type(vocabulary_size), mode="r")
+        return cls(tokens, np.fromfile(offsets_file, np.int64), vocabulary_size=vocabulary_size)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Array:
+        """Returns the tokens [T] of one sentence, without begin and end."""
+        index = range(len(self))[index]
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    @cached_property
+    def lengths(self) -> Indices:
+        """Number of tokens [N] of each sentence."""
+        return np.diff(self.offsets)
+
+    def gathered(self, indices: Indices) -> Array:
+        """Returns the tokens of the sentences `indices` [B], one after the other, in that order."""
+        tokens: Array = np.concatenate([self.tokens[:0], *map(self._read, indices.tolist())])
+        highest = int(tokens.max(initial=0))
+        if highest >= self._vocabulary_size:
+            raise DataError(f"{self._name}: is damaged, it has the id {highest} of {self._vocabulary_size:,} tokens")
+        return tokens
+
+    def _read(self, index: int) -> Array:
+        if self._file < 0:
+            return self[index]
+        size, begin = self.tokens.itemsize, int(self.offsets[index])
+        length = int(self.offsets[index + 1]) - begin
+        return np.frombuffer(os.pread(self._file, size * length, size * begin), self.tokens.dtype)
+
+
+def token_type(vocabulary_size: int) -> npt.DTypeLike:
+    """Returns the type in which a file holds ids: uint16 where they fit, else int32."""
+    return np.uint16 if vocabulary_size <= 2**16 else np.int32
 
 
 class PairInputs(NamedTuple):
@@ -60,15 +135,7 @@ class PairBatch(NamedTuple):
 
 
 class SentencePairs:
-    """One split of a corpus: source and target sentences, line by line.
-
-    Args:
-        source: The source sentences.
-        target: As many target sentences.
-
-    Raises:
-        ValueError: Their numbers differ.
-    """
+    """A split of sentence pairs: source sentences and as many target sentences."""
 
     def __init__(self, source: Sentences, target: Sentences) -> None:
         if len(source) != len(target):
@@ -84,22 +151,18 @@ class SentencePairs:
         """Number of target tokens, the END of each sentence counted, which objectives that remember them index."""
         return len(self.target.tokens) + len(self)
 
+    def select(self, indices: Indices) -> SentencePairs:
+        """Returns the pairs `indices` [M], in memory."""
+        source, target = (
+            Sentences(side.gathered(indices), np.append(0, np.cumsum(side.lengths[indices])))
+            for side in (self.source, self.target)
+        )
+        return SentencePairs(source, target)
+
     def number_of_batches(self, batch_size: int | TokenBudget, *, bucketed: bool = True) -> int:
-        """Returns how many batches a pass over all pairs has; the same in every epoch.
-
-        Args:
-            batch_size: Pairs of an optimiser step, or a budget of tokens.
-            bucketed: With an order, that is by length (training); otherwise as the pairs stand. Makes a difference
-                for a budget of tokens only.
-
-        Raises:
-            ValueError: `batch_size` is not a whole number of at least 1.
-        """
-        _require_batch_size(batch_size)
-        if isinstance(batch_size, int):
-            return -(-len(self) // batch_size)
-        numbers = np.arange(len(self))
-        return len(self._cuts(self._by_length(numbers) if bucketed else numbers, batch_size)) - 1
+        """Returns how many batches a pass over all pairs has, with an order (`bucketed`) or as they stand."""
+        indices = np.arange(len(self))
+        return len(self._bounds(self._by_length(indices) if bucketed else indices, batch_size)) - 1
 
     def batches(
         self,
@@ -114,8 +177,7 @@ class SentencePairs:
 
         With an order the pairs are sorted by source length, among those by target length, and among those they stay in
         the order given; then they are cut into batches, and the batches are visited in an order that is drawn from
-        the order's own beginning: the same order gives the same batches. Since the sorted lengths are the same in
-        every epoch, so is the number of batches. Without an order the pairs come as they stand.
+        the order's own beginning: the same order gives the same batches. Without an order the pairs come as they stand.
 
         With several processes each takes ``[process::processes]`` of every batch, padded as the whole batch is;
         a share may be empty (B = 0).
@@ -130,47 +192,39 @@ class SentencePairs:
         Raises:
             ValueError: An argument is out of its range; raised by this call, not by the first batch.
         """
-        _require_batch_size(batch_size)
-        numbers = np.arange(len(self))
+        indices = np.arange(len(self))
         if order is not None:
             require_order(order, len(self))
-            numbers = self._by_length(order.cpu().numpy())
-        cuts = self._cuts(numbers, batch_size)
-        count = len(cuts) - 1
+            indices = self._by_length(order.cpu().numpy())
+        bounds = self._bounds(indices, batch_size)
+        count = len(bounds) - 1
         require_share(count, start=start, process=process, processes=processes)
         visited = np.arange(count)
         if order is not None:
-            drawn = seeds.generator(0, "batches", *order[:8].tolist())
-            visited = torch.randperm(count, generator=drawn).numpy()
-        return self._made(numbers, cuts, visited[start:], process, processes)
+            visited = torch.randperm(count, generator=seeds.generator(0, "batches", *order[:8].tolist())).numpy()
+        groups = (indices[bounds[batch] : bounds[batch + 1]] for batch in visited[start:])
+        return (self._batch(whole[process::processes], whole) for whole in groups)
 
-    def _made(
-        self, numbers: Numbers, cuts: Numbers, visited: Numbers, process: int, processes: int
-    ) -> Iterator[PairBatch]:
-        for batch in visited:
-            whole = numbers[cuts[batch] : cuts[batch + 1]]
-            yield self._batch(whole[process::processes], whole)
+    def _batch(self, share: Indices, whole: Indices) -> PairBatch:
+        """Returns the batch of the pairs `share`, padded as the pairs `whole` need it."""
+        rows = np.arange(len(share))
+        lengths = self.source.lengths[share]
+        source = np.zeros((len(share), self.source.lengths[whole].max() + 1), np.int64)
+        source[np.arange(source.shape[1]) < lengths[:, None]] = self.source.gathered(share)
+        source[rows, lengths] = END
 
-    def _batch(self, numbers: Numbers, whole: Numbers) -> PairBatch:
-        """Returns the batch of the pairs `numbers`, padded as the pairs `whole` need it."""
-        each = np.arange(len(numbers))
-        lengths = self.source.lengths[numbers]
-        source = np.zeros((len(numbers), self.source.lengths[whole].max() + 1), np.int64)
-        source[np.arange(source.shape[1]) < lengths[:, None]] = self.source.gathered(numbers)
-        source[each, lengths] = END
-
-        lengths = self.target.lengths[numbers]
-        places = np.arange(self.target.lengths[whole].max() + 1)
-        words = places < lengths[:, None]
-        tokens = self.target.gathered(numbers)
-        labels = np.full(words.shape, IGNORED, np.int64)
-        labels[words] = tokens
-        labels[each, lengths] = END
-        target = np.zeros(words.shape, np.int64)
+        lengths = self.target.lengths[share]
+        positions = np.arange(self.target.lengths[whole].max() + 1)
+        is_token = positions < lengths[:, None]
+        tokens = self.target.gathered(share)
+        labels = np.full(is_token.shape, IGNORED, np.int64)
+        labels[is_token] = tokens
+        labels[rows, lengths] = END
+        target = np.zeros(is_token.shape, np.int64)
         target[:, 0] = BEGIN
-        target[:, 1:][words[:, :-1]] = tokens
-        indices = (self.target.offsets[numbers] + numbers)[:, None] + places
-        indices[places > lengths[:, None]] = 0
+        target[:, 1:][is_token[:, :-1]] = tokens
+        indices = (self.target.offsets[share] + share)[:, None] + positions
+        indices[positions > lengths[:, None]] = 0
         return PairBatch(
             PairInputs(torch.from_numpy(source), torch.from_numpy(target)),
             torch.from_numpy(labels),
@@ -178,26 +232,20 @@ class SentencePairs:
             int(self.target.lengths[whole].sum()) + len(whole),
         )
 
-    def _by_length(self, numbers: Numbers) -> Numbers:
-        source, target = self.source.lengths[numbers], self.target.lengths[numbers]
-        sorted_numbers: Numbers = numbers[np.lexsort((target, source))]  # stable: equal ones stay as they came
-        return sorted_numbers
+    def _by_length(self, indices: Indices) -> Indices:
+        by_length: Indices = np.lexsort((self.target.lengths[indices], self.source.lengths[indices]))
+        return indices[by_length]  # stable: equal ones stay as they came
 
-    def _cuts(self, numbers: Numbers, batch_size: int | TokenBudget) -> Numbers:
+    def _bounds(self, indices: Indices, batch_size: int | TokenBudget) -> Indices:
         """Returns where each batch begins, and the end [batches + 1]."""
-        if isinstance(batch_size, int):
-            return np.append(np.arange(0, len(numbers), batch_size), len(numbers))
-        longest = np.maximum(self.source.lengths[numbers], self.target.lengths[numbers]) + 1
-        cuts = [0]
+        if not isinstance(batch_size, TokenBudget):
+            return np.append(np.arange(0, len(indices), require_whole("batch_size", batch_size)), len(indices))
+        longest = np.maximum(self.source.lengths[indices], self.target.lengths[indices]) + 1
+        bounds = [0]
         width = 0
-        for place, length in enumerate(longest.tolist()):
+        for index, length in enumerate(longest.tolist()):
             width = max(width, length)
-            if (place - cuts[-1] + 1) * width > batch_size.tokens and place > cuts[-1]:
-                cuts.append(place)
+            if (index - bounds[-1] + 1) * width > batch_size.tokens and index > bounds[-1]:
+                bounds.append(index)
                 width = length
-        return np.array([*cuts, len(numbers)] if len(numbers) else [0], np.int64)
-
-
-def _require_batch_size(batch_size: object) -> None:
-    if not isinstance(batch_size, TokenBudget):
-        require_whole("batch_size", batch_size)
+        return np.array([*bounds, len(indices)] if len(indices) else [0], np.int64)

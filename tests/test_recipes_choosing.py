@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CORPORA, DATA, OLD_NAMES
-from labelembed.lab.recipes.fitting import OF_READER, fitting_recipe
-from labelembed.lab.recipes.loading import load_recipe, shipped_recipes
+from labelembed.lab.data import CORPORA, DATA
+from labelembed.lab.data.detect import OF_READER, detect
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.choosing import choose_recipe, folder_name
+from labelembed.lab.recipes.loading import shipped_recipes
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.run import try_network
 from tests.made_cli import call, succeed
@@ -160,15 +162,21 @@ KINDS = {
 }
 
 
+def chosen(path, *settings):
+    """What is said of a path, and the recipe that is taken for it."""
+    said = []
+    recipe, name = choose_recipe(None, data=str(path), settings=settings, say=said.append)
+    (line,) = said
+    assert f"; recipe {name}" in line
+    return line, recipe
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
-    write, line = KINDS[kind]
-    path = write(tmp_path)
-    found = fitting_recipe(str(path))
-    assert found.line == line
-    recipe, name = load_recipe(found.recipe, settings=found.settings, data=str(path))
+    write, expected = KINDS[kind]
+    line, recipe = chosen(write(tmp_path))
+    assert line == expected
     data = build_data(recipe)
-    assert name == found.recipe
     assert try_network(recipe, data).parameter_count() > 0
     counted = int("".join(letter for letter in line.removeprefix("a list of ").split()[0] if letter.isdigit()))
     assert sum(map(len, data.splits.values())) == counted
@@ -176,102 +184,94 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
 
 def test_published_cifar_is_known_by_its_files(tmp_path):
     for classes, name in ((10, "cifar10-small"), (100, "cifar100-small")):
-        found = fitting_recipe(str(write_cifar_python(tmp_path / str(classes), classes)))
-        assert found.line == f"CIFAR-{classes}, {classes} classes; recipe {name} with data.name=cifar"
-        recipe, _ = load_recipe(found.recipe, settings=found.settings, data=str(tmp_path))
-        assert recipe.data["name"] == "cifar"
+        line, recipe = chosen(write_cifar_python(tmp_path / str(classes), classes))
+        assert line == f"CIFAR-{classes}, {classes} classes; recipe {name} with data.name=cifar"
+        # what the recipe says of all data stays
+        assert (recipe.data["name"], recipe.data["augmentation"]) == ("cifar", "flip")
 
 
 def test_many_texts_take_the_recipe_for_many(tmp_path):
-    assert fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(1_999), "text", "kind"))).recipe == "text-bag-small"
-    found = fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(2_000), "text", "kind")))
-    assert found.line == "2,000 texts, 2 classes, columns text and kind; recipe text-bag"
+    for count, name in ((1_999, "text-bag-small"), (2_000, "text-bag")):
+        line, _ = chosen(write_csv(tmp_path / "a.csv", reviews(count), "text", "kind"))
+        assert line == f"{count:,} texts, 2 classes, columns text and kind; recipe {name}"
 
 
 def test_what_was_typed_decides(tmp_path):
-    file = str(passengers(tmp_path))
-    assert fitting_recipe(file, ["data.text_column=Name"]).recipe == "text-bag-small"
-    assert "labels in 'Sex'" in fitting_recipe(file, ["data.label_column=Sex"]).line
-    assert fitting_recipe(file, ["data.name=labelled-text"]).recipe == "text-bag"
-    assert fitting_recipe(file, ["data.name=manifest"]).recipe == "images-resnet"
-    arrays = str(write_arrays(tmp_path / "a.npz", 16, 16, test=False))
-    settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.validation.examples=4"]).settings
-    assert settings == ("data.name=vectors", "epochs=20", "batch_size=32")
+    file = passengers(tmp_path)
+    assert "recipe text-bag-small" in chosen(file, "data.text_column=Name")[0]
+    assert "labels in 'Sex'" in chosen(file, "data.label_column=Sex")[0]
+    assert "recipe text-bag" in chosen(file, "data.name=texts")[0]
+    arrays = write_arrays(tmp_path / "a.npz", 16, 16, test=False)
+    line, recipe = chosen(arrays, "data.test_fraction=0.5", "data.validation.examples=4")
+    assert line.endswith("with data.name=vectors, epochs=20, batch_size=32")
+    assert recipe.data["validation"]["examples"] == 4
     two = write_csv(tmp_path / "two.csv", [*reviews(60)], "first", "second", delimiter="^")
-    assert fitting_recipe(str(two), ["data.delimiter=^"]).found == "60 texts, 2 classes, columns first and second"
+    assert chosen(two, "data.delimiter=^")[0].startswith("60 texts, 2 classes, columns first and second")
 
 
 def test_every_reader_of_a_path_has_a_recipe_that_ships():
-    assert OF_READER.keys() - OLD_NAMES.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
+    assert OF_READER.keys() == (DATA.keys() | CORPORA.keys()) - {"digits"}
     assert set(OF_READER.values()) <= shipped_recipes().keys()
 
 
-def write_sentence_files(at):
-    (at / "a").mkdir()
-    (at / "a" / "train.en").write_text("a\n")
-
-
 @pytest.mark.parametrize(
-    ("write", "what"),
-    [
-        (lambda at: (at / "a.pdf").write_text("x"), "a.pdf: is a file '.pdf', and no recipe fits; expected one of"),
-        (lambda at: (at / "a").mkdir(), "a: is empty, and no recipe fits; expected one of"),
-        (write_sentence_files, "a: holds train.en, and no recipe fits; expected one of"),
-        (lambda at: None, "abc: does not exist; expected a file or a folder of data"),
-        (
-            lambda at: write_csv(at / "abd", []),
-            "abc: does not exist (did you mean 'abd'?); expected a file or a folder",
-        ),
-    ],
+    ("name", "word"), [("a.pdf", "'.pdf'"), ("empty", "is empty"), ("a", "holds train.en"), ("abc", "'abd.csv'?")]
 )
-def test_what_fits_no_recipe_is_one_message(tmp_path, write, what):
-    write(tmp_path)
+def test_what_fits_no_recipe_is_one_message_with_what_would(tmp_path, name, word):
+    for file in ("a.pdf", "a/train.en", "abd.csv"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("x\n")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
-        fitting_recipe(str(tmp_path / what.partition(":")[0]))
-    assert str(caught.value).startswith(f"{tmp_path}/{what}")
-    assert len(str(caught.value).splitlines()) <= 9
-    if "no recipe fits" in what:
-        assert all(name in str(caught.value) for name in {*OF_READER.values()} - {"text-features", "text-finetune"})
+        detect(str(tmp_path / name), {})
+    assert str(caught.value).startswith(f"{tmp_path}/{name}: ")
+    assert word in str(caught.value)
+    if "no recipe fits" in str(caught.value):
+        assert all(name in str(caught.value) for name in OF_READER.values())
 
 
 def test_unclear_data_say_what_to_type(tmp_path):
     one = write_csv(tmp_path / "one.csv", [(text,) for text, _ in reviews(30)], "text")
-    with pytest.raises(
-        DataError, match=r"one\.csv: which column holds the labels is unclear; name it: --set data\.lab"
-    ):
-        fitting_recipe(str(one))
+    with pytest.raises(DataError, match=r"--set data\.label_column"):
+        detect(str(one), {})
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
-    with pytest.raises(DataError, match="which column holds the texts is unclear; name it: "):
-        fitting_recipe(str(names))
-    assert fitting_recipe(str(names), ["data.text_column=name"]).recipe == "text-bag-small"
+    with pytest.raises(DataError, match=r"--set data\.text_column"):
+        detect(str(names), {})
+    assert detect(str(names), {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    with pytest.raises(DataError, match="holds 1 pictures but no folders, so nothing says what their labels are"):
-        fitting_recipe(str(tmp_path / "loose"))
+    with pytest.raises(DataError, match="no folders"):
+        detect(str(tmp_path / "loose"), {})
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
-    with pytest.raises(DataError, match=r"holds a list of pictures; give the list itself: --data .*list\.csv"):
-        fitting_recipe(str(tmp_path / "loose"))
+    with pytest.raises(DataError, match=r"--data .*list\.csv"):
+        detect(str(tmp_path / "loose"), {})
 
 
-def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
+def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     file = write_csv(tmp_path / "a.csv", reviews(120), "text", "kind")
     checked = succeed("check", "--data", file, "--json")
     assert checked.err == f"{TEXTS}\n"
     assert checked.json["recipe"] == "text-bag-small"
     assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
-    trained = succeed("train", "--data", file, *QUICK)
-    assert trained.err.startswith(f"{TEXTS}\n")
+    assert succeed("train", "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
-    for words in (["compare", "--seeds", 1], ["tune", "--trials", 1]):
-        one = [*words, "--objectives", "one_hot", "--jobs", 1]
-        assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
+    one = ["compare", "--seeds", 1, "--objectives", "one_hot", "--jobs", 1]
+    assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for
     assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 
 
 def test_neither_recipe_nor_path_is_a_usage_error():
-    for verb in ("check", "train", "compare", "tune"):
-        refused = call(verb)
+    for subcommand in ("check", "train", "compare"):
+        refused = call(subcommand)
         assert (refused.code, refused.out) == (2, "")
-        missing = "RECIPE: missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-        assert refused.err == f"error: {missing}\n"
+        assert "--data PATH" in refused.err
+    with pytest.raises(RecipeError, match="--data PATH"):
+        choose_recipe(None, settings=["data=3", "data.path=["])
+
+
+def test_folders_are_called_after_the_data_and_the_recipe(tmp_path):
+    for path, name in (("reviews.csv", "reviews-mnist-mlp"), ("a/b.csv.gz", "b-mnist-mlp"), ("mnist", "mnist-mlp")):
+        recipe, recipe_name = choose_recipe("mnist-mlp", data=path)
+        assert folder_name(recipe, recipe_name) == name
+    assert folder_name(*choose_recipe("digits-mlp")) == "digits-mlp"

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelembed.errors import DataError, nearest
-from labelembed.lab.data import (
-    OLD_NAMES,
-    CifarReader,
-    Found,
-    ImageReader,
-    MnistReader,
-    ParquetReader,
-    Place,
-    TableReader,
-    TextReader,
-    VectorReader,
-)
 from labelembed.lab.data.checks import printable
 from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_manifest_of
-from labelembed.lab.data.readers.mnist import FASHION_NAMES
-from labelembed.lab.recipes.loading import put_setting
+from labelembed.lab.data.found import Found, Place
+from labelembed.lab.data.readers.cifar import CifarReader
+from labelembed.lab.data.readers.images import ImageReader
+from labelembed.lab.data.readers.mnist import FASHION_NAMES, MnistReader
+from labelembed.lab.data.readers.parquet import ParquetReader
+from labelembed.lab.data.readers.table import TableReader
+from labelembed.lab.data.readers.texts import TextReader
+from labelembed.lab.data.readers.vectors import VectorReader
 
 #: The recipe for each reader, where it is named and nobody need look.
 OF_READER = {
     "mnist": "mnist-mlp", "vectors": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
-    "images": "images-resnet", "texts": "text-bag", "table": "table-mlp",
-    "labelled-text": "text-bag", "text-features": "text-features", "text-tokens": "text-finetune",
-    "corpus": "translation-lstm",
+    "images": "images-resnet", "texts": "text-bag", "table": "table-mlp", "corpus": "translation-lstm",
 }  # fmt: skip
 # In this order: a parquet file of pictures, for instance, is a table too.
 _READERS: tuple[tuple[str, Any], ...] = (
@@ -53,73 +45,63 @@ _EXPECTED = """one of these, or the name of a recipe too:
   a corpus of sentence pairs that `labelembed preprocess` wrote: recipe translation-lstm"""
 
 
-class Fitting(NamedTuple):
+class Detected(NamedTuple):
     """What a path holds and the recipe for it.
 
     Attributes:
-        found: What was found: ``4,952 texts, 6 classes, columns text and kind``.
-        recipe: Name of the recipe.
+        reader: Name of the reader.
+        description: What it is: ``4,952 texts, 6 classes, columns text and kind``.
+        recipe: Name of the recipe that fits.
         settings: What the recipe needs besides, as `--set` takes it.
+        examples: Number of examples to train on, those that validation will take among them.
+        names: Of the labels.
+        shape: Of an input, where nothing has to be decoded to know it; else empty.
     """
 
-    found: str
+    reader: str
+    description: str
     recipe: str
     settings: tuple[str, ...] = ()
-
-    @property
-    def line(self) -> str:
-        """What to say of it."""
-        more = f" with {', '.join(self.settings)}" if self.settings else ""
-        return f"{self.found}; recipe {self.recipe}{more}"
+    examples: int = 0
+    names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
-def path_in(settings: Sequence[str]) -> str | None:
-    """Returns the `data.path` among settings, None where there is none."""
-    path = _given(settings).get("path")
-    return path if isinstance(path, str) and path.strip() else None
-
-
-def fitting_recipe(path: str, settings: Sequence[str] = ()) -> Fitting:
+def detect(path: str, given: Mapping[str, Any]) -> Detected:
     """Returns what a path holds and the recipe that ships for it.
 
     Args:
         path: A file or a folder.
-        settings: Those of `--set`. Keys of `data`, as `data.label_column=kind`, are minded here; what they set is
-            not set again.
+        given: Keys of `data` that were typed, as ``{"label_column": "kind"}``.
 
     Raises:
         DataError: No recipe fits, or the data cannot be read; names the path, what was expected and the recipes.
     """
     if not path.strip():
         raise DataError("--data: is empty; name the place of the data")
-    place = Place(Path(path).expanduser(), _given(settings))
     try:
-        found = _look(place)
+        return _look(Place(Path(path).expanduser(), given))
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:  # a path with a zero byte
         raise DataError(f"{path!r}: cannot be read ({error})") from None
-    typed = [setting.partition("=")[0].strip() for setting in settings]
-    kept = [setting for setting in found.settings if not _is_typed(setting.partition("=")[0], typed)]
-    return found._replace(settings=tuple(kept))
 
 
-def _look(place: Place) -> Fitting:
+def _look(place: Place) -> Detected:
     path, name = place.path, place.text("name")
     if not path.exists():
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
-    if name is not None and name not in OF_READER:
-        name = OLD_NAMES.get(name, {}).get("name")
     if name in OF_READER:
-        return Fitting(f"data {name!r} in {path}", OF_READER[name])
+        return Detected(name, f"data {name!r} in {path}", OF_READER[name])
     if (path / MANIFEST).is_file():
         pairs = sum(about["pairs"] for about in read_manifest_of(path)["splits"].values())
-        return Fitting(f"{pairs:,} sentence pairs", OF_READER["corpus"])
+        return Detected("corpus", f"{pairs:,} sentence pairs", OF_READER["corpus"], examples=pairs)
     for name, reader in _READERS:
         found = reader.finds(place)
         if found is not None:
-            return Fitting(found.what, *_recipe_for(name, found))
+            recipe, settings = _recipe_for(name, found)
+            return Detected(name, found.what, recipe, settings, found.train, found.names, found.shape)
     raise DataError(f"{path}: {_what_is_there(path)}, and no recipe fits; expected {_EXPECTED}")
 
 
@@ -142,19 +124,6 @@ def _recipe_for(reader: str, found: Found) -> tuple[str, tuple[str, ...]]:
         few = (_HOLD_OUT_A_SHARE, "epochs=20", "batch_size=32") if is_small else ()
         return "cifar100-small" if reader == "parquet" and classes == 100 else "cifar10-small", (*settings, *few)
     return OF_READER[reader], ()
-
-
-def _given(settings: Sequence[str]) -> Mapping[str, Any]:
-    """Returns the keys of `data` that were typed."""
-    values: dict[str, Any] = {}
-    for setting in settings:
-        put_setting(values, setting)  # what is wrong with it is said with the recipe
-    block = values.get("data")
-    return block if isinstance(block, dict) else {"name": block}
-
-
-def _is_typed(key: str, typed: Sequence[str]) -> bool:
-    return any(other == key or other.startswith(f"{key}.") for other in typed)
 
 
 def _what_is_there(place: Path) -> str:
