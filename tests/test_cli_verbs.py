@@ -302,7 +302,7 @@ def test_check_reads_without_training(made, monkeypatch):
     before = listing(made)
     shown = succeed("check", *MNIST[:-1])
     lines = shown.out.splitlines()
-    assert re.fullmatch(r"  one run     about [\d.]+ s on one thread", next(l for l in lines if "one run" in l))
+    assert re.fullmatch(r"  one run     about [\d.]+ s on one thread", next(line for line in lines if "one run" in line))
     assert re.search(r"logistic regression on .*: validation error .* %, test error .* %", shown.out)
     lines = [line for line in lines if line[2:12].strip() not in ("one run", "reference", "note")]
     together = r"; about [\d.]+ (s|min \d+ s) with \d+ runs at once"
