@@ -290,7 +290,7 @@ def command_line(
     torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
     if waits_in is None:
-        cli.app = lambda **given: (ready.touch(), app(**given))
+        cli.app = lambda **given: (ready.touch(), app(**given))[1]
     else:
         module, name = waits_in.split(":")
         setattr(importlib.import_module(module), name, lambda *_, **__: _wait_for_ever(ready))
