@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
-import itertools
-import json
 import multiprocessing
 import os
 import shutil
@@ -24,7 +22,6 @@ import torch
 from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import InterruptedTraining
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
@@ -32,9 +29,9 @@ from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.training.checkpoints import Checkpoint, load_newest
-from labelembed.lab.training.device import SIGNALS, stop_after_step
+from labelembed.lab.training.device import SIGNALS
 from labelembed.lab.training.network import TrainingData
-from labelembed.lab.training.reporter import Progress, Reporter
+from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
 from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here

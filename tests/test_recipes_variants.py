@@ -8,10 +8,8 @@ import pytest
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
-from labelembed.lab.runs import machines
-from labelembed.lab.runs.comparison import run_comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.machines import default_jobs, visible_gpus
+from labelembed.lab.runs.comparison import Plan, plan_comparison
+from labelembed.lab.runs.pools import default_jobs, visible_gpus
 from labelembed.objectives import OBJECTIVES
 
 
@@ -66,7 +64,7 @@ def test_variant_folders_are_names_that_a_file_system_takes():
 
 def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
     recipe, name = load_recipe("digits-mlp", settings=settings)
-    return plan_comparison(recipe, name, Path("out"), objectives=objectives, seeds=seeds, baseline=baseline)
+    return plan_comparison(Plan(recipe, name, Path("out")), objectives=objectives, seeds=seeds, baseline=baseline)
 
 
 def plan_error(**options):
@@ -231,20 +229,10 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     assert (visible_gpus(None), default_jobs(None)) == ([], 16)
 
 
-@pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
-def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, tmp_path, device, gpus):
-    told = []
-    monkeypatch.setattr(machines, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
-    recipe, name = load_recipe("digits-mlp")
-    made = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="3")
-    run_comparison(made, tmp_path, jobs=2, device=device)
-    assert told == [{"processes": 2, "gpus": gpus}]
-
-
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_path):
     recipe, name = load_recipe("translation-lstm", data="corpus")
     typed = "one_hot,label_embedding,label_embedding:preset=mixture:rank=64,label_embedding:embedding=full"
-    plan = plan_comparison(recipe, name, tmp_path, objectives=typed, seeds="1")
+    plan = plan_comparison(Plan(recipe, name, tmp_path), objectives=typed, seeds="1")
     found = {variant.name: variant.objective for variant in plan.variants}
     own = found["label_embedding"]
     assert own == recipe.objective
@@ -257,7 +245,7 @@ def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_p
     assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
     assert "embedding" not in found["one_hot"]
     # The recipe's own list of variants and the option of `train` say the same.
-    listed = {variant.name: variant.objective for variant in plan_comparison(recipe, name, tmp_path).variants}
+    listed = {variant.name: variant.objective for variant in plan_comparison(Plan(recipe, name, tmp_path)).variants}
     assert listed["label_embedding"] == own
     assert (
         load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective

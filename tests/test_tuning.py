@@ -13,7 +13,6 @@ from labelembed.lab.errors import RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
 from labelembed.lab.runs.tuning import plan_tuning, tune
-from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_in_process import HerePool, make_runs_here
@@ -55,7 +54,9 @@ def distance(best):
 
 def tried(plan):
     """Returns the values of each trial's recipe that are tuned, by variant."""
-    recipes = [[RunFolder(plan.folder_of(one, number)).recipe() for number in range(plan.trials)] for one, _ in plan.spaces]
+    recipes = [
+        [RunFolder(plan.folder_of(one, number)).recipe() for number in range(plan.trials)] for one, _ in plan.spaces
+    ]
     return [[(one["objective"].get("smoothing"), one["optimizer"]["learning_rate"]) for one in own] for own in recipes]
 
 

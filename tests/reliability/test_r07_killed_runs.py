@@ -71,12 +71,16 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
     assert attempts == dict.fromkeys(attempts, "xx") | {"label_embedding/seed-0": "x"}
     with (out / "runs.csv").open(newline="") as file:
         lines = {f"{line['variant']}/seed-{line['seed']}": line for line in csv.DictReader(file)}
-    described = {f"{e['variant']}/seed-{e['seed']}": e for e in json.loads((out / "comparison.json").read_text())["failed"]}
+    described = {
+        f"{e['variant']}/seed-{e['seed']}": e for e in json.loads((out / "comparison.json").read_text())["failed"]
+    }
     told = 0
     for run, (_, reason, end) in LOST.items():
         messages = [lines[run]["message"], described[run]["message"]]
         messages += [line for line in called.err.splitlines() if line.startswith(run.replace("/seed-", " seed "))]
-        told += sum(reason in text and f"the last lines of its {LOG_FILE}: " in text and end in text for text in messages)
+        told += sum(
+            reason in text and f"the last lines of its {LOG_FILE}: " in text and end in text for text in messages
+        )
         assert lines[run]["status"] == "failed"
     figure.count("places that tell of a lost run with its last words", told, 3 * len(LOST))
     assert "in _harm" in (out / "runs" / "label_embedding/seed-0" / LOG_FILE).read_text()  # where it was raised

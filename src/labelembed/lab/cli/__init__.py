@@ -6,24 +6,18 @@ import contextlib
 import gc
 import os
 import sys
+from importlib import import_module
 from typing import Any, cast
 
 import typer
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli import (  # noqa: F401 - each adds its subcommands, in the order of the help
-    evaluate,
-    labels,
-    predict,
-    preprocess,
-    recipes,
-    report,
-    train,
-    translate,
-)  # isort: skip
 from labelembed.lab.cli.app import app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
+# Each adds its subcommands, in the order of the help.
+for _module in ("train", "evaluate", "predict", "translate", "labels", "report", "recipes", "preprocess"):
+    import_module(f"labelembed.lab.cli.{_module}")
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
