@@ -205,7 +205,7 @@ def test_wrong_seeds_are_refused(given, message):
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
-    assert {run.seed for _, _, run, _ in made.runs} == set(seeds)
+    assert {run.seed for _, run, *_ in made.runs} == set(seeds)
 
 
 # ------------------------------------------------------------------------------------------------------- GPUs
@@ -219,7 +219,7 @@ def two_gpus(monkeypatch):
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
-    monkeypatch.setattr(machines, "available_cores", lambda: 16)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16))
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
     assert (visible_gpus("cuda:1"), default_jobs("cuda:1")) == (["1"], 1)
