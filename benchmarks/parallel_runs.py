@@ -6,11 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from labelembed.lab.runs.comparison_plan import plan_comparison
-
 from benchmarks.made_data import mnist_sized
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison import compare
 
 SEEDS, EPOCHS = 8, 3
 
@@ -18,13 +15,14 @@ SEEDS, EPOCHS = 8, 3
 def run() -> None:
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        settings = [f"epochs={EPOCHS}", "data.name=vectors"]
-        recipe, name = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
+        asked = {"data": str(mnist_sized(folder)), "settings": {"epochs": EPOCHS, "data.name": "vectors"}}
         for jobs in (1, 2):
             out = Path(folder) / f"jobs-{jobs}"
-            plan = plan_comparison(recipe, name, out, objectives="label_embedding", seeds=str(SEEDS))
             began = time.perf_counter()
-            failed = run_comparison(plan, out, jobs=jobs)
+            made = compare(
+                "mnist-mlp", **asked, objectives="label_embedding", seeds=SEEDS, out=out, jobs=jobs, quiet=True
+            )
+            failed = made.failed
             seconds[jobs] = time.perf_counter() - began
             if failed:
                 raise RuntimeError(f"runs failed: {failed}")

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison import compare
 
 SEEDS, EPOCHS, BATCH = 8, 40, 50
 TRAIN, TEST, FEATURES, LABELS = 2_000, 500, 64, 10
@@ -43,12 +41,10 @@ def run() -> None:
         arrays = {f"{name}_{what}": some[part] for name, part in parts.items() for what, some in
                   (("inputs", inputs), ("labels", labels))}  # fmt: skip
         np.savez(path, **arrays)
-        settings = [f"epochs={EPOCHS}", f"batch_size={BATCH}", "model.hidden_sizes=[128,128]"]
-        recipe, name = load_recipe("vectors-mlp", data=str(path), settings=settings)
-        out = Path(folder) / "out"
-        plan = plan_comparison(recipe, name, out, objectives=",".join(variants), seeds=str(SEEDS))
+        settings = {"epochs": EPOCHS, "batch_size": BATCH, "model.hidden_sizes": [128, 128]}
+        asked = {"objectives": variants, "seeds": SEEDS, "settings": settings, "out": Path(folder) / "out", "jobs": 2}
         began = time.perf_counter()
-        failed = run_comparison(plan, out, jobs=2)
+        failed = compare("vectors-mlp", data=path, **asked, quiet=True).failed
         if failed:
             raise RuntimeError(f"runs failed: {failed}")
         processes = time.perf_counter() - began

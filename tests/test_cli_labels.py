@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry, label_plane
-from labelembed.lab.report.label_figures import Panel, label_figure
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder
@@ -40,31 +38,32 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_scores_are_those_of_the_library(folder):
-    found = succeed("labels", "made.safetensors", "--wordnet", "--groups", "groups.json", "--json").json
+    found, grouped = (
+        succeed("labels", "made.safetensors", "--groups", against, "--json").json
+        for against in ("wordnet", "groups.json")
+    )
     from labelembed.geometry import WordNet, group_agreement, read_hierarchy
 
     distances = made_geometry().distances()
     mean, _ = naive_agreement(distances.tolist(), WordNet().distances(NAMES).tolist())
-    (row,) = found["scores"]
+    (row,), (of_groups,) = found["scores"], grouped["scores"]
     assert row["wordnet"]["tau_b"] == pytest.approx(mean, abs=1e-12)
     assert row["wordnet"]["procrustes_disparity"] == label_plane(distances, WordNet().distances(NAMES)).disparity
     assert row["wordnet"]["labels"] == len(row["wordnet"]["per_label"])
     groups = group_agreement(distances, read_hierarchy("groups.json", NAMES))
-    assert row["hierarchy"]["same_group"] == groups.same_group
-    assert row["hierarchy"]["tau_b"] == groups.kendall.mean
-    assert set(row["hierarchy"]["left_out"]) == {"food"}
+    assert of_groups["hierarchy"]["same_group"] == groups.same_group
+    assert of_groups["hierarchy"]["tau_b"] == groups.kendall.mean
+    assert set(of_groups["hierarchy"]["left_out"]) == {"food"}
     assert (found["labels"], row["geometry"], row["source"]) == (6, "learned labels", "made")
 
 
 def test_scores_in_words(folder):
-    called = succeed("labels", "made.safetensors", "--wordnet", "--groups", "groups.json")
-    assert re.search(r"learned labels +-?0\.\d{3} +0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
-    assert "nearest pairs (in brackets: distance): " in " ".join(called.out.split())
-    assert "without food (its learned or its reference distances are all equal)" in called.err
-    assert "by chance; hierarchy: groups.json" in called.err
-    plain = succeed("labels", "made.safetensors")
-    assert "tau-b" not in plain.out
-    assert "--wordnet and --groups FILE" in plain.err
+    for against, said in (("wordnet", "WordNet: tau-b"), ("groups.json", "by chance")):
+        called = succeed("labels", "made.safetensors", "--groups", against)
+        assert said in called.out
+        assert "nearest pairs (in brackets: distance): " in called.out
+    assert "without food" in called.out
+    assert "tau-b" not in succeed("labels", "made.safetensors").out
 
 
 def test_nearest_pairs_are_the_smallest_distances(folder):
@@ -77,24 +76,15 @@ def test_nearest_pairs_are_the_smallest_distances(folder):
     assert len(scores["nearest"]) == 5  # of six pairs
 
 
-def test_senses_of_a_file(folder, monkeypatch):
-    Path("senses.json").write_text('{"dog": "dog.n.02", "food": null}')
-    found = succeed("labels", "made.safetensors", "--senses", "senses.json", "--json").json
-    assert found["scores"][0]["wordnet"]["left_out"]["food"] == "not in the reference"
-
-
 def test_names_that_wordnet_lacks_are_left_out_and_told(folder):
     made_geometry(("dog", "polar_baer", "cat", "lion", "rex")).save("typo.safetensors")
-    called = succeed("labels", "typo.safetensors", "--wordnet", "--json", "--out", "out")
+    called = succeed("labels", "typo.safetensors", "--groups", "wordnet", "--json", "--out", "out")
     assert "note: " in called.err
     assert "WordNet lacks 1 of 5 names" in called.err
-    assert "--senses FILE" in called.err
     found = called.json
     assert found["scores"][0]["wordnet"]["left_out"]["polar_baer"] == "not in the reference"
-    assert "polar_baer" in Path("out/tree.svg").read_text()
-    assert "without polar_baer" in succeed("labels", "typo.safetensors", "--wordnet").err
     made_geometry(("xqa", "xqb", "xqc")).save("none.safetensors")
-    refused = call("labels", "none.safetensors", "--wordnet")
+    refused = call("labels", "none.safetensors", "--groups", "wordnet")
     assert (refused.code, "WordNet lacks 3 of 3 names" in refused.err) == (2, True)
 
 
@@ -138,7 +128,7 @@ def test_class_means_are_not_called_learned_labels(source, called, tmp_path):
 
 
 def test_exported_files_hold_the_geometry(folder):
-    called = succeed("labels", "made.safetensors", "--wordnet", "--out", "out/deep")
+    called = succeed("labels", "made.safetensors", "--groups", "wordnet", "--out", "out/deep")
     out = Path("out/deep")
     assert {path.name for path in out.iterdir()} == FILES
     assert "out/deep" in called.out
@@ -156,11 +146,6 @@ def test_exported_files_hold_the_geometry(folder):
         (["nowhere.safetensors"], "no such file"),
         (["groups.json"], "no safetensors file"),
         (["."], "no run folder"),
-        (
-            ["made.safetensors", "--wordnet", "--senses", "absent.json"],
-            "absent.json: cannot be read as JSON (No such file",
-        ),
-        (["made.safetensors", "--wordnet", "--senses", "groups.json"], "there is no label 'animals'"),
         (["made.safetensors", "--groups", "absent.json"], "absent.json: cannot be read as JSON (No such file"),
         (["made.safetensors", "--groups", "old.yaml"], "old.yaml: cannot be read as JSON"),
         (
@@ -170,8 +155,8 @@ def test_exported_files_hold_the_geometry(folder):
         (["made.safetensors", "--groups", "missing.json"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
         (["made.safetensors", "--groups", "missing.json"], "repeated (1): 'cat'"),
         (["made.safetensors", "--out", "groups.json"], "groups.json: cannot be made"),
-        (["one.safetensors"], "a single label has no distances"),
-        (["many.safetensors", "--wordnet"], "--first 5000 takes the first of them"),
+        (["one.safetensors", "--out", "out"], "1 labels"),
+        (["many.safetensors", "--groups", "wordnet"], "5,001 labels"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
@@ -185,35 +170,3 @@ def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
     assert "Traceback" not in called.err
     assert called.out == ""
     assert not Path("out").exists()
-
-
-def test_the_first_labels_are_taken_when_asked(folder):
-    made = made_geometry()
-    found = succeed("labels", "made.safetensors", "--first", "3", "--json").json
-    assert list(found["nearest"]) == list(made.names[:3])
-    assert {name for pair in found["scores"][0]["nearest"] for name in pair["labels"]} == set(made.names[:3])
-    assert list(succeed("labels", "made.safetensors", "--first", "99", "--json").json["nearest"]) == list(made.names)
-    assert "note: the first 3 of 6 labels" in succeed("labels", "made.safetensors", "--first", "3").err
-
-
-ODD = ["<b>&x</b>", "犬", "$x^2$", "a\x00b", "", "an extremely long name of a label whose end alone says 17"]
-
-
-@pytest.mark.parametrize("names", [["0", "1"], ODD, [f"label {number}" for number in range(160)]])
-def test_figures_are_whole_files_of_their_own(tmp_path, names):
-    from xml.etree import ElementTree
-
-    geometry = made_geometry(names)
-    distances = geometry.distances().numpy()
-    for panels in ([], [Panel("relative distance", distances)]):
-        text = label_figure(names, distances, panels).save(tmp_path)[0].read_text(encoding="utf-8")
-        root = ElementTree.fromstring(text)
-        assert all(float(root.get(side).removesuffix("pt")) > 50 for side in ("width", "height"))
-        assert "currentColor" not in text
-        assert "var(" not in text
-        if names is ODD:
-            assert "label wh" not in text  # too long for a figure
-            assert "says 17" in text  # but its end still tells it from others
-        else:
-            assert f">{names[1]}<" in text
-            assert (f">{names[-1]}<" in text) == (len(names) <= 150)  # more cannot be read

@@ -231,14 +231,9 @@ def test_example_runs(example, examples_folder, monkeypatch):
 
 
 def test_objectives_and_recipes_are_listed():
-    listed = succeed("list", "--json").json
     shown = succeed("list").out
-    assert list(listed["objectives"]) == list(labelembed.OBJECTIVES)
-    assert listed["objectives"] == succeed("list", "objectives", "--json").json
-    assert listed["objectives"]["label_smoothing"]["keys"]["smoothing"] == 0.1
-    assert listed["objectives"]["static_labels"]["required"] == ["embedding"]
-    assert {"digits-mlp", "mnist-mlp", "text-bag"} <= set(listed["recipes"])
-    assert all(name in shown for names in listed.values() for name in names)
+    assert all(f"  {name} " in shown for name in [*labelembed.OBJECTIVES, "digits-mlp", "mnist-mlp", "text-bag"])
+    assert "digits-mlp" not in succeed("list", "objectives").out
 
 
 def test_init_writes_over_a_file_only_when_told():

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from labelembed.lab.cli.program import VERBS
 from PIL import Image
 
 from labelembed.lab.cli import app
@@ -162,13 +161,15 @@ def test_index_names_every_page():
 def test_page_of_the_command_line_is_what_the_program_says():
     commands = typer.main.get_command(app).commands
     lines = []
-    for name in VERBS:
-        parameters = commands[name].params
+    for name, command in commands.items():
+        if command.hidden:
+            continue
+        parameters = command.params
         arguments = [one for one in parameters if one.param_type_name == "argument"]
         typed = [one.metavar or one.name.upper() for one in arguments]
         typed = [word if one.required else f"[{word}]" for word, one in zip(typed, arguments, strict=True)]
         options = [f"`{max(one.opts, key=len)}`" for one in parameters if one.param_type_name == "option"]
-        says = commands[name].help.splitlines()[0]
+        says = command.help.splitlines()[0]
         lines.append(f"| `{' '.join([name, *typed])}` | {says} | {' '.join(options)} |")
     table = "\n".join(lines)
     assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"

@@ -12,34 +12,28 @@ import pytest
 
 pytest.importorskip("pty", reason="no pseudo-terminals here")
 
-from labelembed.lab.runs.jobs import Event, Job
-from labelembed.lab.runs.progress_text import duration
-
-from labelembed.lab.runs import display, progress_text
-from labelembed.lab.runs.display import ComparisonDisplay, RunDisplay
+from labelembed.lab.runs import display
+from labelembed.lab.runs.display import RunDisplay, RunsDisplay, duration
 from labelembed.lab.training.reporter import Progress
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_terminal import terminal
 
 LINE = {
+    "epoch": 1,
     "train": {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0},
     "validation": {"error": 0.125},
     "test": {"error": 0.25},
 }
-
-
-class Clock:
-    """Seconds that pass when it is said."""
-
-    def __init__(self, monkeypatch):
-        self.now = 100.0
-        for module in (display, progress_text):
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+SHOWN = "validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2"
 
 
 @pytest.fixture
 def clock(monkeypatch):
+    """Seconds that pass when it is said."""
     monkeypatch.delenv("NO_COLOR", raising=False)
-    return Clock(monkeypatch)
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 def at(epoch, *, batch=0, line=None, epochs=4):
@@ -63,56 +57,45 @@ def run_shown(clock, shown):
         draw(shown)
 
 
-def comparison_shown(clock, shown):
+def runs_shown(clock, folder, **how):
     """Lets two of three runs pass, of which one was made before and one ends after 40 seconds."""
-    first, second = Job("one_hot seed 1", None), Job("label_embedding seed 0", None)
-    with shown.watching():
-        shown(Event(first, "progress", at(0)))
+    shown = RunsDisplay(total=3, reused=1, **how)
+    first, second = RunFolder(folder / "first"), RunFolder(folder / "second")
+    for run in (first, second):
+        run.path.mkdir(parents=True)
+    with shown.shown.watching():
+        shown.add("one_hot seed 1", first.path, 4)
+        shown.add("label_embedding seed 0", second.path, 4)
+        shown.update()
         clock.now += 20
-        shown(Event(first, "progress", at(2, line=LINE)))
+        for epoch in (1, 2):
+            first.append_history(LINE | {"epoch": epoch})
+        shown.update()
         draw(shown)
         clock.now += 20
-        shown(Event(first, "done", result={"validation": {"error": 0.1}, "seconds": 40.0}))
-        shown(Event(second, "progress", at(0)))
-        clock.now += 10
-        shown(Event(second, "progress", at(1, line=LINE)))
+        shown.ended("one_hot seed 1", "", {"validation": {"error": 0.1}, "test": {"error": 0.2}, "seconds": 40.0})
         draw(shown)
-        shown(Event(second, "failed", message="the loss is nan [at] step 3\nmore"))
+        shown.ended("label_embedding seed 0", "the loss is nan [at] step 3\nmore", {})
 
 
-def test_run_on_a_terminal_shows_epoch_terms_validation_measure_and_time_left(clock, monkeypatch):
+def test_run_on_a_terminal_shows_epoch_terms_errors_and_time_left(clock, monkeypatch):
     with terminal(monkeypatch) as shown:
         run_shown(clock, RunDisplay())
     last = shown.lines[-1]
     assert last.startswith("epoch 2/4 ")
     assert "about 25 s left" in last  # an epoch and a half took 15 seconds, two and a half are left
-    assert last.endswith("validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2")
-    assert "\x1b[?25l" in shown.raw  # the cursor is hidden, and comes back
-    assert shown.raw.index("\x1b[?25h") > shown.raw.index("\x1b[?25l")
+    assert last.endswith(SHOWN)
+    assert shown.raw.index("\x1b[?25h") > shown.raw.index("\x1b[?25l")  # the hidden cursor comes back
 
 
-def test_comparison_on_a_terminal_shows_its_runs_and_the_time_left_for_all(clock, monkeypatch):
+def test_comparison_on_a_terminal_shows_its_runs_and_the_time_left_for_all(clock, monkeypatch, tmp_path):
     with terminal(monkeypatch) as shown:
-        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
-    text = shown.text
+        runs_shown(clock, tmp_path)
     # Two epochs in 20 seconds; two of this run and four of the other are left.
-    assert re.search(r"1 of 3 runs [━ ╸╺]+[0-9:]+ +about 1 min 0 s left", text)
-    assert re.search(
-        r"  one_hot seed 1 +[━╸╺]+ +[0-9:-]+ +epoch 3/4 validation error 12.50%, test error 25.00%; total 0.61, "
-        "output 0.41, target 0.2",
-        text,
-    )
-    # Five epochs in 50 seconds, three are left.
-    assert re.search(r"2 of 3 runs [━ ╸╺]+[0-9:]+ +about 30 s left", text)
+    assert re.search(r"1 of 3 runs [━ ╸╺]+[0-9:]+ +about 1 min 0 s left", shown.text)
+    assert re.search(rf"  one_hot seed 1 +[━╸╺]+ +[0-9:-]+ +epoch 2/4 {SHOWN}", shown.text)
+    assert re.search(r"2 of 3 runs [━ ╸╺]+[0-9:]+ +about 40 s left", shown.text)
     assert "[3/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3" in shown.lines
-    assert re.search(r"3 of 3 runs [━ ╸╺]+[0-9:]+ +done", text)
-
-
-def test_narrow_terminal_cuts_a_line_and_never_wraps_it(clock, monkeypatch):
-    with terminal(monkeypatch, columns=60) as shown:
-        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
-    assert all(len(line) <= 60 for line in shown.lines if "FAILED" not in line)
-    assert any("…" in line for line in shown.lines)
 
 
 def test_no_color_is_heard(clock, monkeypatch):
@@ -123,13 +106,10 @@ def test_no_color_is_heard(clock, monkeypatch):
     with terminal(monkeypatch, NO_COLOR="1") as shown:
         run_shown(clock, RunDisplay())
     assert not re.search(coloured, shown.raw)
-    assert "epoch 2/4" in shown.text
 
 
-def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch):
-    plain = [
-        "epoch 1/4: validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2; about 30 s left",
-    ]
+def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch, tmp_path):
+    plain = [f"epoch 1/4: {SHOWN}; about 30 s left"]
     with terminal(monkeypatch, TERM="dumb") as shown:
         run_shown(clock, RunDisplay())
     assert shown.lines == plain
@@ -138,64 +118,39 @@ def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch
     run_shown(clock, RunDisplay())
     assert sys.stderr.getvalue().splitlines() == plain
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
-    assert sys.stderr.getvalue().splitlines() == [
-        "[1/3] one_hot seed 1: epoch 3/4; about 1 min 0 s left",
-        "[2/3] one_hot seed 1: validation error 10.00% (40 s); about 40 s left",
-        "[2/3] label_embedding seed 0: epoch 2/4; about 30 s left",
+    runs_shown(clock, tmp_path / "all")
+    runs_shown(clock, tmp_path / "hidden", hide_test=True)
+    lines = sys.stderr.getvalue().splitlines()
+    assert lines[:3] == [
+        "[1/3] one_hot seed 1: epoch 2/4; about 1 min 0 s left",
+        "[2/3] one_hot seed 1: validation error 10.00%, test error 20.00% (40 s); about 40 s left",
         "[3/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3",
     ]
+    assert not any("test" in line for line in lines[3:])  # of the trials of a tuning
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_quiet_says_nothing(clock, monkeypatch, live):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    if live:
-        with terminal(monkeypatch) as shown:
-            run_shown(clock, RunDisplay(quiet=True))
-            comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4, quiet=True))
-        assert shown.raw == ""
-    else:
+def test_quiet_says_nothing(clock, monkeypatch, tmp_path):
+    with terminal(monkeypatch) as shown:
         run_shown(clock, RunDisplay(quiet=True))
-        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4, quiet=True))
-        assert sys.stderr.getvalue() == ""
-
-
-def test_loss_of_one_term_is_told_once(clock, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    shown = RunDisplay()
-    with shown.watching():
-        shown.progress(at(0))
-        clock.now += 10
-        shown.progress(at(1, line={"train": {"total": 0.5, "output": 0.5}, "validation": {"bleu": 0.25, "error": 0.5}}))
-    assert sys.stderr.getvalue() == (
-        "epoch 1/4: validation BLEU 25.00 (token error 50.00%); total 0.5; about 30 s left\n"
-    )
+        runs_shown(clock, tmp_path, quiet=True)
+    assert shown.raw == ""
 
 
 def test_a_long_epoch_into_a_pipe_has_a_line_every_ten_seconds_with_the_time_left(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     run = RunDisplay()
     with run.watching():
-        for second in range(25):
+        for second in range(35):
             run.progress(at(0, batch=second, epochs=30))
             clock.now += 1
     lines = sys.stderr.getvalue().splitlines()
-    assert lines[0] == "epoch 1/30, step 1 of 10; about 4 min 59 s left"  # the first says how long it takes
-    assert [line.partition(";")[0] for line in lines] == [f"epoch 1/30, step {step} of 10" for step in (1, 11, 21)]
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    compared, job = ComparisonDisplay(total=2, reused=0, epochs=4), Job("one_hot seed 0", None)
-    with compared.watching():
-        for second in range(25):
-            compared(Event(job, "progress", Progress(0, 4, second, 100, 1.0, None)))
-            clock.now += 1
-    assert sys.stderr.getvalue().splitlines()[0] == "[0/2] one_hot seed 0: epoch 1/4; about 13 min 19 s left"
-    assert len(sys.stderr.getvalue().splitlines()) == 3
+    assert [line.partition(";")[0] for line in lines] == [f"epoch 1/30, step {step} of 10" for step in (10, 20, 30)]
+    assert lines[0].endswith("; about 4 min 50 s left")
 
 
 def test_a_line_is_repeated_while_nothing_is_reported(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(display, "_SOON_SECONDS", 0.02)
+    monkeypatch.setattr(display, "_EPOCH_SECONDS", 0.02)
     shown = RunDisplay()
     with shown.watching():
         clock.now += 10.5  # data are read
@@ -203,36 +158,23 @@ def test_a_line_is_repeated_while_nothing_is_reported(clock, monkeypatch):
         shown.progress(at(0))
         clock.now += 5
         shown.progress(at(1, line=LINE, epochs=1))  # the end: its test sentences are translated yet
-        for _ in range(3):
+        for _ in range(2):
             clock.now += 10.5
             time.sleep(0.2)
     lines = sys.stderr.getvalue().splitlines()
     assert lines[0] == "starting"
     assert lines[1].startswith("epoch 1/1: ")
-    assert lines[2:] == ["measuring with the weights of the selected epoch"] * 3
+    assert lines[2:] == ["measuring with the weights of the selected epoch"] * 2
 
 
-def test_the_time_left_after_a_resume_counts_what_was_done_and_not_the_start(clock, monkeypatch):
-    """Two runs are finished, two were stopped after 90 of 100 epochs, and one has not begun."""
+def test_the_time_left_after_a_resume_counts_what_is_done_from_there(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    half_done = {"one_hot seed 2": 90.0, "one_hot seed 3": 90.0}
-    shown = ComparisonDisplay(total=5, reused=2, epochs=100, half_done=half_done)
-    first = Job("one_hot seed 2", None)
-    with shown.watching():
-        clock.now += 30  # data are read, processes start
-        shown(Event(first, "progress", at(90, batch=5, epochs=100)))
-        clock.now += 1
-        shown(Event(first, "progress", at(91, batch=5, epochs=100)))
-    # An epoch took a second; 8.5, 10 and 100 are left.
-    assert sys.stderr.getvalue().splitlines()[-1].endswith("; about 1 min 58 s left")
     alone = RunDisplay()
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
     with alone.watching():
-        clock.now += 30
         alone.progress(at(90, batch=5, epochs=100))
-        clock.now += 1
-        alone.progress(at(91, batch=5, epochs=100))
-    assert sys.stderr.getvalue() == "epoch 92/100, step 5 of 10; about 8.5 s left\n"
+        clock.now += 10
+        alone.progress(at(100, batch=5, epochs=110))
+    assert sys.stderr.getvalue().endswith("; about 9.5 s left\n")
 
 
 def test_durations_are_said_as_people_do():

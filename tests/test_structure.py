@@ -36,8 +36,6 @@ LEVELS = {
     "lab/recipes": 7,
     "lab/report": 8,
     "lab/runs": 9,
-    "lab/results": 9.5,
-    "lab/comparing": 9.6,
     "lab/cli": 10,
     "lab/__init__": 11,
     "__init__": 12,

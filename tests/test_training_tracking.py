@@ -12,7 +12,7 @@ from labelembed.lab.training.device import make_accelerator
 from labelembed.lab.training.reporter import TRACKERS, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_runs import history_lines, make_run, metrics
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
 from tests.reliability.figures import sized
@@ -104,7 +104,7 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
     compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
-    monkeypatch.setattr("labelembed.lab.runs.machines.run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     succeed(*compare, "--seeds", "1")
     runs = tmp_path / "compared" / "runs" / "one_hot"
     assert not (runs / "seed-0" / "tensorboard").exists()

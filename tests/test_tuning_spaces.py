@@ -14,11 +14,11 @@ from labelembed.lab.runs.search_spaces import (
     SEARCH_SPACES,
     SHARED_TARGETS,
     arguments_at,
+    check_known_keys,
     described,
     distribution,
     draws_of,
     parse_space,
-    refuse_unknown_keys,
     space_of,
 )
 from labelembed.objectives import OBJECTIVES
@@ -120,7 +120,7 @@ def test_values_that_the_recipe_does_not_take_are_refused(objective, typed, said
 def test_unknown_keys_are_refused_with_the_nearest():
     recipe, _ = load_recipe("digits-mlp")
     with pytest.raises(RecipeError, match=r"objective\.smothing: unknown key \(did you mean 'objective\.smoothing'"):
-        refuse_unknown_keys(["objective.smothing"], variants_of(recipe, "one_hot,label_smoothing"), recipe)
+        check_known_keys(["objective.smothing"], variants_of(recipe, "one_hot,label_smoothing"), recipe)
 
 
 def test_a_typed_key_takes_the_place_of_the_objectives_own_and_of_weights_that_share_its_target():

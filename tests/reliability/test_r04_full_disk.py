@@ -6,12 +6,10 @@ import os
 import re
 
 import pytest
-from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import TrainingError
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison import compare
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
@@ -92,13 +90,11 @@ def test_real_file_system_that_fills_up_under_a_run(tmp_path, figure):
 
 
 def test_comparison_on_a_full_disk_says_what_is_needed_and_goes_on_by_the_same_command(tmp_path):
-    recipe, name = load_recipe(
-        "digits-mlp", settings=["data.train_examples=190", "model.hidden_sizes=[12]", "epochs=1"]
-    )
-    plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot", seeds="1")
     (tmp_path / "out").mkdir()
+    settings = {"data.train_examples": 190, "model.hidden_sizes": [12], "epochs": 1}
+    asked = {"objectives": "one_hot", "seeds": 1, "settings": settings, "out": tmp_path / "out", "device": "cpu"}
     disk = FailingDisk(tmp_path / "out" / ".comparison", at=1)
     with disk.mounted(), pytest.raises(TrainingError, match=FREE) as error:
-        run_comparison(plan, tmp_path / "out", device="cpu")
+        compare("digits-mlp", **asked, quiet=True)
     assert str(error.value).endswith("When it can be saved again, give the same command again")
     assert error.value.exit_code == 1

@@ -6,11 +6,9 @@ import errno
 import shutil
 
 import pytest
-from labelembed.lab.runs.comparison_plan import plan_comparison
 
 from labelembed.lab.errors import TrainingError
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison import compare
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import make_runs_here
@@ -104,18 +102,18 @@ def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_
     tmp_path, monkeypatch
 ):
     make_runs_here(monkeypatch)
-    settings = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
-    recipe, name = load_recipe("digits-mlp", settings=settings)
-    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing,label_embedding", seeds="1")
-    folder = plan.runs[1][3]
-    folder.mkdir(parents=True)
-    (folder / "checkpoints").write_text("a file stands where the checkpoints go")
-    failed = run_comparison(plan, tmp_path, device="cpu")
+    settings = {"data.train_examples": 190, "model.hidden_sizes": [12], "batch_size": 40, "epochs": 2}
+    names = ["one_hot", "label_smoothing", "label_embedding"]
+    folders = [tmp_path / "runs" / name / "seed-0" for name in names]
+    folders[1].mkdir(parents=True)
+    (folders[1] / "checkpoints").write_text("a file stands where the checkpoints go")
+    asked = {"objectives": names, "seeds": 1, "settings": settings, "out": tmp_path, "device": "cpu", "quiet": True}
+    failed = compare("digits-mlp", **asked).failed
     assert list(failed) == ["label_smoothing seed 0"]
-    assert failed["label_smoothing seed 0"].startswith(f"{folder}: cannot save (File exists)")
-    assert [RunFolder(run[3]).state() for run in plan.runs] == ["finished", "failed", "finished"]
-    (folder / "checkpoints").unlink()
-    assert run_comparison(plan, tmp_path, device="cpu") == {}
+    assert "cannot save (File exists)" in failed["label_smoothing seed 0"]
+    assert [RunFolder(folder).state() for folder in folders] == ["finished", "failed", "finished"]
+    (folders[1] / "checkpoints").unlink()
+    assert compare("digits-mlp", **asked).failed == {}
 
 
 # ---- single saves

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 import time
 
 import pytest
-from labelembed.lab.cli.launched import end_with_launcher
 
 from labelembed.lab.runs.run_lock import LOCK
 from labelembed.lab.training.run_folder import RunFolder
@@ -81,20 +79,3 @@ def test_launcher_that_is_stopped_or_killed_saves_and_the_run_goes_on(launcher, 
     assert process.returncode != 0  # the launcher's own code
     saved_and_goes_on(folder, err, 9)
     figure.count("launchers stopped or killed whose run was saved and went on", 1, 1)
-
-
-@only_linux
-@pytest.mark.parametrize("variable", ["TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND", None])
-def test_only_what_a_launcher_has_started_ends_with_its_parent(variable, monkeypatch):
-    # A run that a shell has put into the background goes on when the shell ends.
-    for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND"):
-        monkeypatch.delenv(name, raising=False)
-    if variable is not None:
-        monkeypatch.setenv(variable, "x")
-    prctl, number = ctypes.CDLL(None).prctl, ctypes.c_int()
-    try:
-        end_with_launcher()
-        prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
-        assert number.value == (0 if variable is None else signal.SIGHUP)
-    finally:
-        prctl(1, 0)

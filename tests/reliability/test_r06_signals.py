@@ -139,7 +139,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
         command.signal(number)
         assert command.code() == 128 + number, command.output()
         assert "Traceback" not in command.output()
-        assert f"give the same command again (digits-mlp, --out {out})" in command.output()
+        assert "give the same command again" in command.output()
         runs = [RunFolder(path.parent) for path in out.rglob("recipe.yaml")]
         assert {run.state() for run in runs} == {"unfinished"}
         assert all(newest(run.path).step >= 8 * len(run.history()) for run in runs if run.history())
@@ -148,7 +148,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 
 BEFORE_TRAINING = {
     "train": (["train"], "labelembed.lab.runs.task.build_data"),
-    "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.machines.build_data"),
+    "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.comparison.build_data"),
     "train, building the network": (["train"], "labelembed.lab.runs.run._network"),
     "train, before the first step": (["train"], "labelembed.lab.training.trainer.to_device_if_fits"),
 }

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
-import io
 import math
 
 import pytest
 import torch
-from labelembed.lab.cli.compare_verb import say_comparison
-from labelembed.lab.results import Comparison
-from labelembed.lab.runs.comparison_plan import plan_comparison
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from labelembed import seeds
 from labelembed.lab import report
 from labelembed.lab.errors import TrainingError
-from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs import run as run_module
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison import compare
 from labelembed.lab.training import trainer
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.device import make_accelerator
@@ -306,19 +300,14 @@ def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
 
 def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, networks, tmp_path, monkeypatch, figure):
     make_runs_here(monkeypatch)
-    settings = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
-    recipe, name = load_recipe("digits-mlp", settings=settings)
-    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing", seeds="2")
+    settings = {"data.train_examples": 190, "model.hidden_sizes": [12], "batch_size": 40, "epochs": 2}
     # Ten steps a run: the third run is that of one_hot with the second seed.
-    assert (plan.runs[2][0].name, plan.runs[2][1]) == ("one_hot", 1)
     before_step(hooks, 2 * 10 + 4, lambda: spoil_first_gradient(networks[-1], math.nan))
-    failed = run_comparison(plan, tmp_path, device="cpu")
-    assert list(failed) == ["one_hot seed 1"]
-    printed, reason = io.StringIO(), "diverged at step 4: the gradient is not finite: that of `encoder.layers.1.weight`"
-    with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(Comparison(report.write_comparison(tmp_path, redraw=True)), failed, as_json=False)
-    assert f"one_hot seed 1: {reason}" in str(error.value)
-    told = ["cross entropy (1 of 2 seeds)" in " ".join(printed.getvalue().split())]
+    asked = {"objectives": "one_hot,label_smoothing", "seeds": 2, "settings": settings, "out": tmp_path, "quiet": True}
+    made = compare("digits-mlp", **asked, device="cpu")
+    assert list(made.failed) == ["one_hot seed 1"]
+    reason = "diverged at step 4: the gradient is not finite: that of `encoder.layers.1.weight`"
+    told = [made.failed["one_hot seed 1"].startswith(reason)]
     told += [reason in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())]
     with (tmp_path / "runs.csv").open(newline="") as file:
         [line] = [line for line in csv.DictReader(file) if (line["variant"], line["seed"]) == ("one_hot", "1")]
@@ -327,7 +316,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
         [row] = [line for line in csv.DictReader(file) if line["variant"] == "one_hot"]
     told += [(row["n"], row["failed_seeds"]) == ("1", "1")]
     assert report.load_comparison(tmp_path).variants[0].failed.keys() == {1}
-    assert RunFolder(plan.runs[2][3]).result()["diverged_at_step"] == 4
+    assert RunFolder(tmp_path / "runs/one_hot/seed-1").result()["diverged_at_step"] == 4
     figure.count("places that tell of the diverged seed", sum(told), 4)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+from importlib import import_module
 from typing import Any, cast
 
 import typer
@@ -15,11 +16,8 @@ from labelembed.lab.cli.app import app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
 # Each adds its subcommands, in the order of the help.
-# isort: split
-from labelembed.lab.cli import train  # noqa: F401, I001
-from labelembed.lab.cli import evaluate, predict, translate, labels, report  # noqa: F401
-from labelembed.lab.cli import recipes, preprocess  # noqa: F401
-
+for _module in ("train", "evaluate", "predict", "translate", "labels", "report", "recipes", "preprocess"):
+    import_module(f"labelembed.lab.cli.{_module}")
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 

@@ -10,7 +10,7 @@ import typer
 
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
-from labelembed.lab.cli.options import BestRunArgument, GroupsOption, JsonOption, best_run_of, out_option
+from labelembed.lab.cli.options import BestRunArgument, JsonOption, best_run_of, out_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,10 +33,14 @@ def labels(
         list[str] | None, typer.Argument(metavar="LABEL...", help="Show these labels only; by default all of them.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, metavar="N", help="Nearest labels to show.")] = 5,
-    wordnet: Annotated[
-        bool, typer.Option("--wordnet", help="Compare the labels with WordNet, by their names.")
-    ] = False,
-    groups: GroupsOption = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            metavar="FILE|cifar100|wordnet",
+            help='Score the labels against groups, a JSON file {"group": [labels]}, or by their names against WordNet.',
+        ),
+    ] = None,
     out: Annotated[
         Path | None, out_option("FOLDER", "Write the tree, the matrix and all distances into this folder.")
     ] = None,
@@ -58,14 +62,14 @@ def labels(
     except KeyError as error:
         raise LabelEmbedError(f"{run}: {error.args[0]}") from error
     reference = tree = None
-    is_asked = bool(wordnet or groups or out)
+    is_asked = bool(groups or out)
     is_scored = is_asked or (not names and 2 <= len(learned) <= MOST_LABELS)
     if is_asked and not 2 <= len(learned) <= MOST_LABELS:
         raise DataError(f"{run}: {len(learned):,} labels; 2 to {MOST_LABELS:,} can be compared and drawn")
     scored = geometries if is_scored else {}
-    if wordnet:
-        reference = _wordnet_distances(learned.names)
-    if groups:
+    if groups == "wordnet":
+        reference, groups = _wordnet_distances(learned.names), None
+    elif groups:
         tree = read_hierarchy(groups, learned.names)
     try:
         scores = {name: _scores(one, reference, tree) for name, one in scored.items()}

@@ -118,10 +118,6 @@ BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N"
 BaselineOption = Annotated[
     str | None, typer.Option("--baseline", metavar="NAME", help="The objective that the others are compared with.")
 ]
-GroupsOption = Annotated[
-    str | None,
-    typer.Option("--groups", metavar="FILE", help='Groups of labels: a JSON file, {"group": [labels]}, or `cifar100`.'),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite what is there.")]

@@ -14,38 +14,25 @@ from labelembed.lab.cli.options import DataOption, JsonOption, OverwriteOption, 
 PREPARE = "Look up and prepare"
 
 
-@subcommand(PREPARE, "labelembed list recipes", "labelembed list objectives --json")
+@subcommand(PREPARE, "labelembed list recipes", "labelembed list objectives")
 def list_(
     what: Annotated[
         Literal["recipes", "objectives", "all"], typer.Argument(metavar="[recipes|objectives]", help="What to list.")
     ] = "all",
-    as_json: JsonOption = False,
 ) -> None:
-    """List the recipes that ship and the objectives, one line each; with --json the objectives' arguments too."""
-    from labelembed.lab.recipes.components import keys_of, summary
+    """List the recipes that ship and the objectives, one line each."""
+    from labelembed.lab.recipes.components import summary
     from labelembed.lab.recipes.loading import recipe_heading, shipped_recipes
-    from labelembed.lab.runs.search_spaces import SEARCH_SPACES
     from labelembed.objectives import OBJECTIVES
 
-    recipes = {name: recipe_heading(text)[0] for name, text in shipped_recipes().items()}
-    objectives = {
-        name: {
-            "summary": summary(kind),
-            "keys": {key: None if field.is_required() else field.default for key, field in keys_of(kind).items()},
-            "search_space": SEARCH_SPACES[name],
-            "required": [key for key, field in keys_of(kind).items() if field.is_required()],
-        }
-        for name, kind in OBJECTIVES.items()
+    listed = {
+        "recipes": {name: recipe_heading(text)[0] for name, text in shipped_recipes().items()},
+        "objectives": {name: summary(kind) for name, kind in OBJECTIVES.items()},
     }
-    listed: dict[str, dict[str, Any]] = {"recipes": recipes, "objectives": objectives}
-    if as_json:
-        typer.echo(json.dumps(listed if what == "all" else listed[what], ensure_ascii=False))
-        return
-    for heading in ("recipes", "objectives") if what == "all" else (what,):
-        if what == "all":
-            typer.echo(f"{heading}:")
-        for name, about in listed[heading].items():
-            typer.echo(f"  {name:<22} {about if isinstance(about, str) else about['summary']}")
+    for heading in listed if what == "all" else (what,):
+        typer.echo(f"{heading}:")
+        for name, line in listed[heading].items():
+            typer.echo(f"  {name:<22} {line}")
 
 
 @subcommand(PREPARE, "labelembed init digits-mlp -o my.yaml", "labelembed init text-bag -o reviews.yaml --overwrite")

@@ -9,7 +9,7 @@ import typer
 
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
-from labelembed.lab.cli.options import BaselineOption, BestRunArgument, GroupsOption, best_run_of, out_option
+from labelembed.lab.cli.options import BaselineOption, BestRunArgument, best_run_of, out_option
 
 
 @subcommand(USE, "labelembed report runs/digits --figures figures", "labelembed report runs/digits runs/smoothing")
@@ -25,7 +25,6 @@ def report(
         Path | None, typer.Option("--figures", metavar="DIR", help="Write each figure as SVG and PDF into this folder.")
     ] = None,
     baseline: BaselineOption = None,
-    groups: GroupsOption = None,
     out: Annotated[
         Path | None, out_option("FILE", "The file; by default report.html in the folder, of several folders here.")
     ] = None,
@@ -33,7 +32,7 @@ def report(
     """Write one offline page about a run, a comparison, or several of both."""
     from labelembed.lab.report import write_report
 
-    typer.echo(str(write_report(*paths, out=out, format=format, figures=figures, baseline=baseline, groups=groups)))
+    typer.echo(str(write_report(*paths, out=out, format=format, figures=figures, baseline=baseline)))
 
 
 @subcommand(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from labelembed.lab.cli.evaluate import USE
 from labelembed.lab.cli.options import (
     BestRunArgument,
     DeviceOption,
-    JsonOption,
     load_run,
     open_output,
     out_option,
@@ -51,7 +49,6 @@ def translate(
     ] = None,
     out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Translate the lines of a text with a finished run; Ctrl-C keeps what is done."""
     from labelembed.errors import LabelEmbedError
@@ -68,7 +65,7 @@ def translate(
         with open_output(out) as target, counting_progress("translated {:,} lines", quiet=out is None) as show:
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
-                _write(target, number, line, n_best=n_best, as_json=as_json)
+                _write(target, number, line, n_best=n_best)
                 done += 1
                 unknown_lines += bool(line.translations) and not line.known
                 show(done)
@@ -101,11 +98,8 @@ def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decod
     return changed_recipe(saved.folder, settings).decoding or saved.decoding
 
 
-def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int, as_json: bool) -> None:
-    if as_json:
-        about = {"source": line.source, "translations": [one._asdict() for one in line.translations]}
-        out.write(json.dumps(about, ensure_ascii=False) + "\n")
-    elif n_best == 1:
+def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int) -> None:
+    if n_best == 1:
         out.write((line.translations[0].text if line.translations else "") + "\n")
     else:
         for one in line.translations:
