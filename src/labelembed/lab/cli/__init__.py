@@ -22,11 +22,11 @@ from labelembed.lab.cli import (  # noqa: F401 - each adds its verbs to the prog
     translate_verb,
     tune_verb,
 )
-from labelembed.lab.cli.launched import end_with_launcher, process_count, process_number, refuse_several
+from labelembed.lab.cli.launched import refuse_several
 from labelembed.lab.cli.options import without_set
 from labelembed.lab.cli.program import app
 from labelembed.lab.cli.steady_stream import steady
-from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,7 +50,6 @@ def _everything(
 
 def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
-    end_with_launcher()
     if sys.stderr is not None:
         sys.stderr = steady(sys.stderr)
     code = _called()
@@ -86,7 +85,7 @@ def _called() -> int:
 
 def _of_this_process(message: str) -> str:
     """Returns a message with the process it is of, where there are several; the first one's stands as it is."""
-    number = process_number()
+    number = process_index()
     return message if number == 0 else f"(process {number} of {process_count()}) {message}"
 
 

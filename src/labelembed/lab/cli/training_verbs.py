@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelembed.lab.cli.launched import process_number, say
+from labelembed.lab.cli.launched import say
 from labelembed.lab.cli.options import (
     DataOption,
     DeviceOption,
@@ -106,8 +106,9 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
     from labelembed.lab.runs.display import RunDisplay
     from labelembed.lab.runs.progress_text import duration, metrics_text
     from labelembed.lab.runs.run import run_recipe
+    from labelembed.lab.training.device import process_index
 
-    display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
+    display = RunDisplay(recipe.data["name"], quiet=quiet or process_index() > 0)
     with display.watching():
         result = run_recipe(recipe, out, options=options, reporter=display)
     try:
@@ -118,7 +119,7 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
         calibration = _calibration_text(result)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
-    if process_number() > 0:  # all have to say the same
+    if process_index() > 0:  # all have to say the same
         return
     if as_json:
         typer.echo(json.dumps({"folder": str(out)} | result))
