@@ -208,11 +208,7 @@ class Position:
         """Notes an epoch where it is the best so far; returns whether it is.
 
         A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart. Of epochs
-        that are equal in both the first is kept.
-
-        Args:
-            by: What the selection goes by: `last_epoch`, or `validation_` and a metric.
-            line: The epoch's line of the history.
+        that are equal in both the first is kept. `by` is `last_epoch`, or `validation_` and a metric.
         """
         score, tie = -float(line["epoch"]), 0.0
         if by != "last_epoch":
@@ -238,11 +234,6 @@ class _Saved(pydantic.BaseModel):
 class RunState:
     """Everything that a run changes while it trains.
 
-    Args:
-        network: With the objective's buffers.
-        optimizer: With its moments.
-        scaler: Of fp16; None otherwise.
-
     Attributes:
         position: Where the run stands, and its best epoch.
         best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
@@ -250,9 +241,7 @@ class RunState:
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, scaler: GradScaler | None) -> None:
-        self.network = network
-        self.optimizer = optimizer
-        self.scaler = scaler
+        self.network, self.optimizer, self.scaler = network, optimizer, scaler
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
         self.term_sums: dict[str, float] = {}

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelembed.lab.errors import InterruptedTraining, LostProcess, RecipeError
 
@@ -29,12 +29,14 @@ _TIMEOUT_SECONDS = 1800.0
 
 def process_index() -> int:
     """Returns which of the processes of a launcher (torchrun, `accelerate launch`) this is, from 0."""
-    return int(os.environ.get("RANK", "0")) if process_count() > 1 else 0
+    rank = os.environ.get("RANK", "")
+    return int(rank) if process_count() > 1 and rank.isdecimal() else 0
 
 
 def process_count() -> int:
     """Returns how many processes a launcher has started together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if size.isdecimal() else 1
 
 
 def make_accelerator(precision: str, *, device: str | None = None) -> Accelerator:
@@ -58,7 +60,7 @@ def make_accelerator(precision: str, *, device: str | None = None) -> Accelerato
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
     # The other processes may have been signalled and gone before this one has met them: a signal ends the wait.
-    waiting = handled_by(signal.SIG_DFL) if process_count() > 1 else nullcontext()
+    waiting = _first_signal(None) if process_count() > 1 else nullcontext()
     with lost_processes_named("give the command again"), waiting:
         PartialState(cpu=on_cpu, timeout=_timeout())
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "float32" else precision)
@@ -103,10 +105,6 @@ def _is_of_a_collective(error: RuntimeError) -> bool:
 
 
 # ---- signals
-# During training Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, everything else they end at once.
-# Only the first one is answered; with the second the handlers of before are back, and it ends the program where it
-# stands. That loses time and no data, for every file of a run folder is whole at any moment.
-
 # SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -158,40 +156,32 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _first_signal(answer: Callable[[int], None]) -> Iterator[None]:
-    """Calls `answer` with the number of the block's first signal, once the handlers of before are back."""
-    before: dict[int, Any] = {}
+def _first_signal(answer: Callable[[int], None] | None) -> Iterator[None]:
+    """Calls `answer` with the first signal of the block; a second one does what it would have done without us.
+
+    That loses time and no data, for every file of a run folder is whole at any moment. Without an `answer` the system
+    ends the process at once: for a wait within a library, where Python would not hear signals. One that is ignored, as
+    SIGHUP is under `nohup`, stays so. Only the main thread may set handlers; in another one all stay as they are.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def first(number: int, _: object) -> None:
         for other, handler in before.items():
             # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
             # SIGTERM: nobody who does so wants the step in progress to be lost.
             signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
-        answer(number)
+        if answer is not None:
+            answer(number)
 
-    with handled_by(first) as handlers:
-        before.update(handlers)
-        yield
-
-
-@contextmanager
-def handled_by(handler: Any) -> Iterator[dict[int, Any]]:
-    """Gives the signals of the block a handler; gives the handlers of before, which come back with its end.
-
-    With `signal.SIG_DFL` the system ends the process at once and without a word: for a wait within a library, where
-    Python would not hear them. A signal that is ignored, as SIGHUP is under `nohup`, stays so. Only the main thread may
-    set handlers; in another one all stay as they are.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
-    before = {number: kept for number, kept in before.items() if kept not in (signal.SIG_IGN, None)}
     for number in before:
-        signal.signal(number, handler)
+        signal.signal(number, signal.SIG_DFL if answer is None else first)
     try:
-        yield before
+        yield
     finally:
-        for number, kept in before.items():
-            signal.signal(number, kept)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -166,10 +166,19 @@ def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 # ---- schedules
 
+# What the arguments of the schedules must be.
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "warmup_fraction": ("must be in [0, 1)", lambda share: 0 <= share < 1),
+    "final_fraction": ("must be in [0, 1]", lambda share: 0 <= share <= 1),
+    "factor": ("must be in (0, 1]", lambda factor: 0 < factor <= 1),
+    "epochs": ("must be numbers >= 1", lambda epochs: all(epoch >= 1 for epoch in epochs)),
+    "start_epoch": ("must be >= 2, for the first epoch has the whole rate", lambda epoch: epoch >= 2),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """A factor on the learning rate for every step, behind a linear rise from 0.
+class Constant:
+    """The same learning rate throughout.
 
     Args:
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
@@ -179,33 +188,32 @@ class Schedule:
 
     def __post_init__(self) -> None:
         errors = ArgumentErrors()
-        fraction = self.warmup_fraction
-        errors.require(0 <= fraction < 1, "warmup_fraction", fraction, "must be in [0, 1)")
-        self.check(errors)
+        for name, value in vars(self).items():
+            rule, holds = _RULES[name]
+            errors.require(holds(value), name, list(value) if isinstance(value, tuple) else value, rule)
         errors.raise_if_any()
 
     def __call__(self, step: int, steps_per_epoch: int, steps: int) -> float:
-        """Returns the factor of a step, from 0."""
+        """Returns the factor on the learning rate.
+
+        Args:
+            step: From 0.
+            steps_per_epoch: Of an epoch.
+            steps: Of the run.
+        """
         warmup_steps = round(self.warmup_fraction * steps)
         # step + 1: the first step should move something.
         rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
         progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
-        return rise * self.factor_of(step, steps_per_epoch, min(1.0, progress))
+        return rise * self._factor(step, steps_per_epoch, min(1.0, progress))
 
-    def check(self, errors: ArgumentErrors) -> None:
-        """Adds what is wrong with the schedule's own arguments."""
-
-    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:
-        """Returns the factor of a step without the rise; `progress` is the share of the steps behind it."""
+    def _factor(self, step: int, steps_per_epoch: int, progress: float) -> float:
+        """Returns the factor without the rise; `progress` is the share of the steps after it that are made."""
         return 1.0
 
 
-class Constant(Schedule):
-    """The same learning rate throughout."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Step(Schedule):
+class Step(Constant):
     """The learning rate is multiplied with a factor at given epochs.
 
     Args:
@@ -216,16 +224,12 @@ class Step(Schedule):
     epochs: Sequence[int] = ()
     factor: float = 0.1
 
-    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
-        errors.require(all(epoch >= 1 for epoch in self.epochs), "epochs", list(self.epochs), "must be numbers >= 1")
-        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
-
-    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+    def _factor(self, step: int, steps_per_epoch: int, progress: float) -> float:
         return float(self.factor ** sum(step >= epoch * steps_per_epoch for epoch in self.epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halving(Schedule):
+class Halving(Constant):
     """The learning rate is multiplied with a factor before a given epoch and before every one after it.
 
     Args:
@@ -236,17 +240,12 @@ class Halving(Schedule):
     start_epoch: int = 8
     factor: float = 0.5
 
-    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
-        rule = "must be >= 2, for the first epoch has the whole rate"
-        errors.require(self.start_epoch >= 2, "start_epoch", self.start_epoch, rule)
-        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
-
-    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+    def _factor(self, step: int, steps_per_epoch: int, progress: float) -> float:
         return float(self.factor ** max(0, step // steps_per_epoch + 2 - self.start_epoch))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Schedule):
+class Linear(Constant):
     """The learning rate falls along a line.
 
     Args:
@@ -255,28 +254,18 @@ class Linear(Schedule):
 
     final_fraction: float = 0.0
 
-    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
-        errors.require(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "must be in [0, 1]")
+    def _factor(self, step: int, steps_per_epoch: int, progress: float) -> float:
+        return self.final_fraction + (1 - self.final_fraction) * self._left(progress)
 
-    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
-        return self.final_fraction + (1 - self.final_fraction) * self.shape(progress)
-
-    def shape(self, progress: float) -> float:
-        """Returns how much of the fall is left."""
+    def _left(self, progress: float) -> float:
         return 1 - progress
 
 
 class Cosine(Linear):
     """The learning rate falls along half a cosine (Loshchilov, Hutter 2017)."""
 
-    def shape(self, progress: float) -> float:  # noqa: D102
+    def _left(self, progress: float) -> float:
         return (1 + math.cos(math.pi * progress)) / 2
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": Constant,
-    "step": Step,
-    "halving": Halving,
-    "cosine": Cosine,
-    "linear": Linear,
-}
+SCHEDULES = {"constant": Constant, "step": Step, "halving": Halving, "cosine": Cosine, "linear": Linear}

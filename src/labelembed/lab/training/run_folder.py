@@ -1,22 +1,9 @@
 """One training run on the disk: what is in the folder, and what state it is in.
 
-========================================  ===========================================================
-``recipe.yaml``                           the fully resolved recipe, which runs the run again
-``recipe.N.yaml``                         those before it, where `resume --set` changed it
-``environment.json``                      versions, machine, commit, command, fingerprint of the data
-``history.jsonl``                         one line an epoch
-``result.json``                           written last: what the selected epoch reached, or why it failed; with the
-                                          SHA-256 of the three ``.safetensors`` files below
-``model.safetensors``                     the selected weights
-``label_geometry.safetensors``            what was learned about the labels, from the selected weights
-``class_means.safetensors``               mean output over the training examples of each label, for any objective
-``diagnostics/``                          for the report: confusions, reliability, highest-loss examples, translations;
-                                          right or wrong and NLL of each test example
-``checkpoints/``                          all that resuming needs
-``worker.log``                            of a run of a comparison: what its process wrote, the end of it
-``tracking.json``, ``tensorboard/``       the run's ids in the trackers of `--track`; the history for TensorBoard
-``.lock``                                 which process trains the run, or did last
-========================================  ===========================================================
+`recipe.yaml` is the resolved recipe (`recipe.N.yaml` those before, where `resume --set` changed it),
+`environment.json` what the run ran on and its data, `history.jsonl` a line an epoch, `checkpoints/` what resuming takes.
+A finished run has `model.safetensors`, `label_geometry.safetensors` and `class_means.safetensors` of the selected
+weights, `diagnostics/` for the report, and `result.json`, written last, with the SHA-256 of the three.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ _LOWEST_SCALE = 2.0**-14
 class Task(Protocol):
     """What a run learns, as the trainer sees it: data, and how good a network is on a split of them."""
 
-    @property
-    def data(self) -> TrainingData:
-        """What is trained on."""
+    data: TrainingData
 
     def evaluate(self, network: Network, split: str) -> dict[str, Any] | None:
         """Returns the metrics of a split, None where there is none; raises ValueError where they are not finite."""
@@ -57,8 +55,8 @@ class Trainer:
         device: `cpu`, `cuda`, ...; None: what Accelerate finds.
 
     Attributes:
-        epochs: How many the run has.
-        batches: Optimiser steps of an epoch.
+        epochs: How many the run has, and in `batches` the optimiser steps of each.
+        log: Called with the history's line of each epoch, for trackers.
     """
 
     def __init__(
@@ -123,10 +121,8 @@ class Trainer:
             self.state.restore(checkpoint)
         except Exception as error:  # what is damaged, or of another run, makes torch raise nearly anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise RunFolderError(
-                f"{self.folder.checkpoints}: the checkpoint of step {checkpoint.step} does not fit this recipe "
-                f"({reason}); train again in another folder, or without the folder checkpoints from the start"
-            ) from error
+            what = f"the checkpoint of step {checkpoint.step} does not fit this recipe ({reason})"
+            raise RunFolderError(f"{self.folder.checkpoints}: {what}; train again in another folder") from error
 
     def fit(self) -> dict[str, Any]:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
@@ -138,12 +134,13 @@ class Trainer:
             TrainingError: When a term is not finite, or a checkpoint cannot be saved.
             InterruptedTraining: After a signal; the state is saved.
         """
+        position = self.position
         with stop_after_step() as self.signal:
-            while self.position.epoch < self.last_epoch:
+            while position.epoch < self.last_epoch:
                 self._train_epoch()
         if self.state.best_weights:
             self.network.load_prediction_state(self.state.best_weights)
-        position, line = self.position, self.position.best_line
+        line = position.best_line
         test = line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one")
         return {
             "format": RESULT_FORMAT,
@@ -199,7 +196,7 @@ class Trainer:
 
     def _history_line(self, started: float) -> dict[str, Any]:
         """Returns the epoch's line of the history, evaluated."""
-        _check_weights(self.network, step=self.position.step, when=f"after {self._here()}")
+        self._check_weights()
         trained, examples = time.perf_counter() - started, self.data.train.num_examples
         line: dict[str, Any] = {
             "epoch": self.position.epoch + 1,
@@ -220,6 +217,13 @@ class Trainer:
             message = f"the predictions are not finite after {where}: {error}. {WAY_OUT}"
             raise DivergedTraining(message, step=self.position.step) from error
 
+    def _check_weights(self) -> None:
+        """Raises DivergedTraining when a weight or a table is NaN or infinite, with its name."""
+        name = _first_not_finite(_state(self.network))
+        if name is not None:
+            what = f"the weights are not finite after {self._here()}: `{name}`"
+            raise DivergedTraining(f"{what}. {WAY_OUT}", step=self.position.step)
+
     def _here(self) -> str:
         return f"step {self.position.step} (epoch {self.position.epoch + 1})"
 
@@ -235,12 +239,8 @@ class Trainer:
         else:
             assert isinstance(self.batch_size, int)
             examples = min(self.batch_size, len(self.data.train) - self.position.batch * self.batch_size)
-        parts = micro_batches(
-            batch.to(self.device),
-            settings.micro_batches,
-            step_examples=examples,
-            processes=accelerator.num_processes,
-        )
+        count, processes = settings.micro_batches, accelerator.num_processes
+        parts = micro_batches(batch.to(self.device), count, step_examples=examples, processes=processes)
         steps = self.batches * self.epochs
         factor = self.schedule(min(step, steps - 1), self.batches, steps)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
@@ -294,11 +294,7 @@ class Trainer:
         return by_name
 
     def time_steps(self, steps: int) -> list[float]:
-        """Makes optimiser steps on the first batches and returns the seconds of each; for estimates, not for training.
-
-        Args:
-            steps: At most so many, no more than an epoch has.
-        """
+        """Makes so many optimiser steps, at most an epoch, and returns the seconds of each; for estimates."""
         times: list[float] = []
         self.network.train()
         self.network.objective.start_epoch(0, self.epochs, self.batches)
@@ -312,20 +308,14 @@ class Trainer:
     # ---- checkpoints, stopping, progress
 
     def _save_or_stop(self, line: dict[str, Any] | None = None) -> None:
-        """Saves where a save is due and stops where that is asked, all processes after the same step.
-
-        Args:
-            line: Of an epoch that has just ended.
-        """
+        """Saves where a save is due and stops where that is asked, all processes after the same step."""
         position, policy = self.position, self.settings.checkpoints
         is_over = position.epoch >= self.last_epoch
         is_old = bool(line) and time.monotonic() - self._saved_at >= policy.minimum_seconds
         is_due = is_old or (policy.every_steps is not None and position.step % policy.every_steps == 0)
         # The clock that says when to save is that of the process that writes.
-        wishes = [
-            self.signal.number is not None or self.reporter.wants_stop(),
-            is_due and self.accelerator.is_main_process,
-        ]
+        is_due = is_due and self.accelerator.is_main_process
+        wishes = [self.signal.number is not None or self.reporter.wants_stop(), is_due]
         if self.accelerator.num_processes > 1:
             votes = torch.tensor(wishes, dtype=torch.int32, device=self.device)
             wishes = self.accelerator.reduce(votes, reduction="sum").bool().tolist()
@@ -340,7 +330,7 @@ class Trainer:
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
-        _check_weights(self.network, step=self.position.step, when=f"after {self._here()}")
+        self._check_weights()
         checkpoint = self.state.checkpoint()
         if self.accelerator.is_main_process:
             save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
@@ -390,16 +380,13 @@ def _check_step(
         which = ("example " if len(examples) == 1 else "examples ") + ", ".join(map(str, examples[:5]))
         more = ", ..." if len(examples) > 5 else ""
         raise DivergedTraining(f"{what}; the input is not finite: training {which}{more}", step=step)
-    before = _first_not_finite(itertools.chain(network.named_parameters(), network.named_buffers()))
+    before = _first_not_finite(_state(network))
     what += "" if before is None else f"; before it `{before}` is not finite"
     raise DivergedTraining(f"{what}. {WAY_OUT}", step=step)
 
 
-def _check_weights(network: Network, *, step: int, when: str) -> None:
-    """Raises DivergedTraining when a weight or a table is NaN or infinite, with its name."""
-    name = _first_not_finite(itertools.chain(network.named_parameters(), network.named_buffers()))
-    if name is not None:
-        raise DivergedTraining(f"the weights are not finite {when}: `{name}`. {WAY_OUT}", step=step)
+def _state(network: Network) -> Iterator[tuple[str, Tensor]]:
+    return itertools.chain(network.named_parameters(), network.named_buffers())
 
 
 def _first_not_finite(named: Iterable[tuple[str, Tensor | None]]) -> str | None:
