@@ -165,10 +165,10 @@ def reference_errors(data: LabelledData) -> Reference | None:
         data: The data set of a run or a comparison.
 
     Returns:
-        None where inputs are ids of tokens, which no linear classifier reads.
+        None where inputs are ids of tokens, which no linear classifier reads, or all examples have one label.
     """
     inputs = data.train.inputs
-    if isinstance(inputs, Tensor) and inputs.dtype == torch.int32:
+    if len(data.train.labels.unique()) < 2 or (isinstance(inputs, Tensor) and inputs.dtype == torch.int32):
         return None
     import warnings
 
