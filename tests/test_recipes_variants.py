@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
-from labelembed.lab.runs.comparison_plan import plan_comparison
-from labelembed.lab.runs.machines import default_jobs, visible_gpus
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import parse_variant, variant_folder, variant_name
-from labelembed.lab.runs import machines
-from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs import pools
+from labelembed.lab.runs.comparison import Plan, plan_comparison
+from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_variant_folders_are_names_that_a_file_system_takes():
 
 def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
     recipe, name = load_recipe("digits-mlp", settings=settings)
-    return plan_comparison(recipe, name, Path("out"), objectives=objectives, seeds=seeds, baseline=baseline)
+    return plan_comparison(Plan(recipe, name, Path("out")), objectives=objectives, seeds=seeds, baseline=baseline)
 
 
 def plan_error(**options):
@@ -77,9 +77,9 @@ def test_comparison_has_every_variant_with_every_seed():
     made = plan(objectives="one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper", seeds="3")
     names = ["one_hot", "label_smoothing smoothing=0.4", "label_embedding preset=paper"]
     assert [variant.name for variant in made.variants] == names
-    assert [(variant.name, seed) for variant, seed, *_ in made.runs] == [(n, s) for s in range(3) for n in names]
-    assert all(run.seed == seed and run.objective == variant.objective for variant, seed, run, _ in made.runs)
-    assert len({folder for *_, folder in made.runs}) == 9
+    assert [(run.variant.name, run.seed) for run in made.runs] == [(n, s) for s in range(3) for n in names]
+    assert all((run.recipe.seed, run.recipe.objective) == (run.seed, run.variant.objective) for run in made.runs)
+    assert len({run.folder for run in made.runs}) == 9
     assert made.baseline == "one_hot"
 
 
@@ -173,7 +173,7 @@ def test_ambiguous_baseline_lists_the_variants():
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
-    assert {run.seed for _, _, run, _ in made.runs} == set(seeds)
+    assert {run.seed for _, run, *_ in made.runs} == set(seeds)
 
 
 # ------------------------------------------------------------------------------------------------------- GPUs
@@ -187,7 +187,7 @@ def two_gpus(monkeypatch):
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
-    monkeypatch.setattr(machines, "available_cores", lambda: 16)
+    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda process: range(16), raising=False)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
     assert (visible_gpus("cuda:1"), default_jobs("cuda:1")) == (["1"], 1)
@@ -198,32 +198,31 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
-def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, tmp_path, device, gpus):
+def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, device, gpus):
     told = []
-    monkeypatch.setattr(machines, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
-    recipe, name = load_recipe("digits-mlp")
-    made = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="3")
-    run_comparison(made, tmp_path, jobs=2, device=device)
-    assert told == [{"processes": 2, "gpus": gpus}]
+    monkeypatch.setattr(pools, "LocalPool", lambda processes, **how: told.append((processes, how)) or MagicMock())
+    with pools.opened_pool(jobs=2, cluster=None, device=device, most=3):
+        pass
+    assert told == [(2, {"gpus": gpus})]
 
 
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_path):
     recipe, name = load_recipe("translation-lstm", data="corpus")
     typed = "one_hot,label_embedding,label_embedding:preset=mixture:rank=64,label_embedding:embedding=full"
-    plan = plan_comparison(recipe, name, tmp_path, objectives=typed, seeds="1")
+    plan = plan_comparison(Plan(recipe, name, tmp_path), objectives=typed, seeds="1")
     found = {variant.name: variant.objective for variant in plan.variants}
     own = found["label_embedding"]
     assert own == recipe.objective
     assert (own["embedding"], own["rank"]) == ("compressed", 128)
     changed = found["label_embedding preset=mixture rank=64"]
     # What presets decide comes from the preset that is named, and not from the recipe's own weights.
-    of_presets = dict.fromkeys(("output_weight", "target_weight", "uniform_weight", "hinge_reduction"))
+    of_presets = dict.fromkeys(("output_weight", "target_weight", "uniform_weight"))
     assert (own["output_weight"], own["target_weight"], own["uniform_weight"]) == (0.3, 0.5, 0.2)
     assert changed == own | of_presets | {"preset": "mixture", "rank": 64}
     assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
     assert "embedding" not in found["one_hot"]
     # The recipe's own list of variants and the option of `train` say the same.
-    listed = {variant.name: variant.objective for variant in plan_comparison(recipe, name, tmp_path).variants}
+    listed = {variant.name: variant.objective for variant in plan_comparison(Plan(recipe, name, tmp_path)).variants}
     assert listed["label_embedding"] == own
     assert (
         load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective

@@ -186,7 +186,7 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path):
     _, about = tune(plan, really)
     assert about["variants"][0]["without_score"] >= 1
     assert about["variants"][0]["arguments"].get(RATE) != 1e30
-    with pytest.raises(TrainingError, match="no trial has a score\none_hot: .*not finite"):
+    with pytest.raises(TrainingError, match=r"no trial has a score\none_hot: .*not finite"):
         tune(plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]), really)
 
 
@@ -209,7 +209,7 @@ def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path):
         fake([one for one in todo if "trial 1" not in one[0]])
         return {"label_smoothing trial 1": "no room"}
 
-    with pytest.raises(TrainingError, match="label_smoothing trial 1: no room"):
+    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: no room"):
         tune(plan, failing)
     assert len(fake.folders) == 6 + 3  # the next round waits
     assert tune(plan, fake) == expected

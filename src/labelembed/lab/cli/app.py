@@ -23,7 +23,7 @@ _OLD = {
     "recipes": "labelembed list recipes",
     "neighbours": "labelembed labels",
 }
-_INTRODUCTION = """labelembed trains PyTorch networks with learned label representations, and measures whether they help.
+_INTRODUCTION = """labelembed trains PyTorch networks with learned label representations, and measures if they help.
 
   labelembed compare digits-mlp           compare the objectives on the digits: half a minute, no download
   labelembed compare --data reviews.csv   the same on your own texts, tables or pictures

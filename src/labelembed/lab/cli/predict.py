@@ -196,9 +196,10 @@ def _joined(parts: list[_Inputs]) -> _Inputs:
     import torch
 
     values: list[Any] = [part.values for part in parts]
-    lists = [[one for part in parts for one in part[index]] for index in (1, 2, 3)]
+    rows: list[Any] = [(part.names, part.columns, part.notes) for part in parts]
+    lists: list[Any] = [[one for row in rows for one in row[index]] for index in range(3)]
     together = torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
-    return _Inputs(together, *lists)  # type: ignore[arg-type]  # in the order of the fields
+    return _Inputs(together, *lists)
 
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:

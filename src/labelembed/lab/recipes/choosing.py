@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import DataError
 from labelembed.lab.data import detect
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe, put_settings
@@ -39,10 +38,8 @@ def choose_recipe(
         put_settings(typed, settings)  # what is wrong with one is said with the recipe
         given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
         path = given.get("path") if data is None else data
-        if not isinstance(path, str):
+        if not isinstance(path, str) or not path.strip():
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
-        if not path.strip():
-            raise DataError("--data: is empty; name the place of the data")
         detected = detect(Path(path).expanduser(), given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]

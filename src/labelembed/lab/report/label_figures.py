@@ -65,7 +65,8 @@ def label_figure(
     from scipy.spatial.distance import squareform
 
     count = min(len(names), MOST_DRAWN)
-    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), method)
+    how: Any = method
+    joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), how)
     order = hierarchy.leaves_list(joined).tolist()
     shown = [short_label(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
     letters, row = (9.0, 0.23) if count <= 20 else (7.5, 0.16) if count <= _NAMED_COLUMNS else (6.5, 0.125)

@@ -57,7 +57,7 @@ class Run:
         return cls(folder)
 
     def table(self) -> DataFrame:
-        """Returns the history with a row an epoch: `seconds` and the like, ``train_<term>``, ``validation_<metric>``."""
+        """Returns the history with a row an epoch: `seconds` and so on, ``train_<term>``, ``validation_<metric>``."""
         import pandas
 
         frame = pandas.json_normalize(self.history, sep="_")
