@@ -157,7 +157,7 @@ def reference_errors(data: LabelledData) -> Reference | None:
         None where inputs are ids of tokens, which no linear classifier reads, or all examples have one label.
     """
     inputs = data.train.inputs
-    if len(data.train.labels.unique()) < 2 or (isinstance(inputs, Tensor) and inputs.dtype == torch.int32):
+    if len(set(data.train.labels.tolist())) < 2 or (isinstance(inputs, Tensor) and inputs.dtype == torch.int32):
         return None
     import warnings
 
