@@ -28,7 +28,7 @@ _RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
 RECIPES = {
     **{
         name: f"data: {name}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
-        for name in ("mnist", "vectors", "images", "parquet", "cifar", "table")
+        for name in ("mnist", "vectors", "images", "cifar", "table")
     },
     "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",

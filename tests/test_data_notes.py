@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from labelembed.lab.data import (
@@ -22,9 +21,7 @@ from labelembed.lab.data.data_notes import (
     label_column_note,
     reference_errors,
     repeat_notes,
-    repeated_pictures,
 )
-from tests.made_data import made_colours
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
 
@@ -40,17 +37,6 @@ def test_balance_is_told_above_three_to_one():
     many = tuple(str(number) for number in range(20))
     (note,) = balance_notes(torch.zeros(1, dtype=torch.int64), many)
     assert note == "19 of 20 labels have no training example: 1, 2, 3, 4, 5 and 14 more"
-
-
-def test_repeated_pictures_are_the_same_in_every_byte():
-    pictures = made_colours(6, size=4)
-    pictures[3] = pictures[1]
-    pictures[4, 0, 0, 0] ^= 1
-    other = np.stack([pictures[5], pictures[1], pictures[1]])
-    other[2, -1, -1, -1] ^= 1
-    assert repeated_pictures(pictures, other) == [(3, 1), (6, 5), (7, 1)]
-    # another layout in memory, the same pictures
-    assert repeated_pictures(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
 
 
 def test_repeats_are_told_by_part_and_with_their_labels():

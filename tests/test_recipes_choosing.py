@@ -239,6 +239,9 @@ def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     checked = succeed("check", "--data", file, "--json")
     assert checked.err == f"{TEXTS}\n"
     assert checked.json["recipe"] == "text-bag-small"
+    assert checked.json["reference"]["name"] == "logistic regression"
+    assert any(note.startswith("two labels") for note in checked.json["notes"])
+    assert "logistic regression on the same inputs: validation error" in succeed("check", "--data", file).out
     assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
     assert succeed("train", "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()

@@ -209,7 +209,7 @@ def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path):
         fake([one for one in todo if "trial 1" not in one[0]])
         return {"label_smoothing trial 1": "no room"}
 
-    with pytest.raises(TrainingError, match="label_smoothing trial 1: no room"):
+    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: no room"):
         tune(plan, failing)
     assert len(fake.folders) == 6 + 3  # the next round waits
     assert tune(plan, fake) == expected

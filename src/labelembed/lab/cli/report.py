@@ -58,8 +58,7 @@ def export(
 
         typer.echo(str(write_card(run, out)))
         return
-    from labelembed.integrations.export import export_run
+    from labelembed.lab.runs.export import export_run
 
-    made = export_run(run, out, format=format, probabilities=probabilities)
-    what = f"{made.bytes:,} bytes, {made.output}; differs from the run by {made.difference:.1e} at most"
-    typer.echo(f"{made.path}: {what}")
+    path, difference = export_run(run, out, probabilities=probabilities)
+    typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")

@@ -289,7 +289,7 @@ def _read_image(
             (height, width), _ = read_header(content)
             pixels = decode(content, channels=input_shape[0], size=size, fit=fit)
     except DataError as error:
-        raise DataError(f"{path}: {error}; expected {_NEW}") from None
+        raise DataError(f"{path}: {error}" + (f"; expected {_NEW}" if "no picture" in str(error) else "")) from None
     if (height, width) != size:
         change = "" if height * size[1] == width * size[0] else f" ({fit}, for its proportions are others)"
         notes.append(f"resized from {width}x{height} to {size[1]}x{size[0]}{change}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -67,15 +65,6 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
     if random_weights and len(data.input_shape) == 3:
         notes.append("the network begins with random weights; a pre-trained one (recipe pictures) has a lower error")
     return notes
-
-
-def repeated_pictures(*arrays: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Returns (index, earlier index) for every picture that is the same as an earlier one.
-
-    Args:
-        arrays: Pictures [N, ...] of one shape; indices run on from one array to the next.
-    """
-    return repeated(hashlib.sha256(image.tobytes()).digest() for images in arrays for image in images)
 
 
 def repeated(values: Iterable[Hashable]) -> list[tuple[int, int]]:

@@ -38,7 +38,7 @@ def choose_recipe(
         put_settings(typed, settings)  # what is wrong with one is said with the recipe
         given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
         path = given.get("path") if data is None else data
-        if not isinstance(path, str):
+        if not isinstance(path, str) or not path.strip():
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
         detected = detect(path, given)
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
