@@ -19,7 +19,9 @@ def run() -> None:
         for jobs in (1, 2):
             out = Path(folder) / f"jobs-{jobs}"
             began = time.perf_counter()
-            made = compare("mnist-mlp", **asked, objectives="label_embedding", seeds=SEEDS, out=out, jobs=jobs, quiet=True)
+            made = compare(
+                "mnist-mlp", **asked, objectives="label_embedding", seeds=SEEDS, out=out, jobs=jobs, quiet=True
+            )
             failed = made.failed
             seconds[jobs] = time.perf_counter() - began
             if failed:

@@ -103,7 +103,7 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path)
     asked = {"objectives": "label_smoothing", "seeds": 1, "settings": SETTINGS, "out": out, "jobs": 2, "quiet": True}
     out.mkdir()
     (out / HARMS).write_text(json.dumps({"label_smoothing/trial-001": ["killed", 2]}))
-    with pytest.raises(TrainingError, match="label_smoothing trial 1: .*SIGKILL.*epoch 3 of 3: loss "):
+    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: .*SIGKILL.*epoch 3 of 3: loss "):
         compare("digits-mlp", tuned=True, trials=3, **asked)
     before = {path: path.read_bytes() for path in out.rglob("trial-*/result.json")}
     assert len(before) == 2

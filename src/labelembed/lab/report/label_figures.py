@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
 from labelembed.lab.report.formatting import short_label
-from labelembed.lab.report.table import write_csv, write_text
+from labelembed.lab.report.table import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +89,9 @@ def label_figure(
         axes = axes_at(0.05, tree)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # labels that all have one distance make a tree without height
-            hierarchy.dendrogram(joined, ax=axes, orientation="left", no_labels=True, link_color_func=colours.__getitem__)
+            hierarchy.dendrogram(
+                joined, ax=axes, orientation="left", no_labels=True, link_color_func=colours.__getitem__
+            )
         axes.invert_yaxis()  # the first label on top
         axes.yaxis.tick_right()
         axes.set_yticks(range(5, 10 * count, 10), shown, fontsize=letters)
