@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from labelembed.lab.runs import pools
+
+# Runs in processes of their own come to harm where a test asks for it.
+pools.PRELOADED.append("tests.made_failing_jobs")
+
 # One thread: the tests' matrices are small, and several test processes would fight over the cores.
 torch.set_num_threads(1)
 

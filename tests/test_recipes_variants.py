@@ -78,7 +78,7 @@ def test_comparison_has_every_variant_with_every_seed():
     names = ["one_hot", "label_smoothing smoothing=0.4", "label_embedding preset=paper"]
     assert [variant.name for variant in made.variants] == names
     assert [(run.variant.name, run.seed) for run in made.runs] == [(n, s) for s in range(3) for n in names]
-    assert all((run.recipe.seed, run.recipe.objective) == (run.seed, run.variant.objective) for run in made.runs)
+    assert all(run.recipe.seed == run.seed and run.recipe.objective == run.variant.objective for run in made.runs)
     assert len({run.folder for run in made.runs}) == 9
     assert made.baseline == "one_hot"
 

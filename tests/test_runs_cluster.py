@@ -98,6 +98,6 @@ def test_scheduler_that_does_not_answer_is_refused(monkeypatch):
 
 
 def test_workers_with_several_threads_are_refused(tmp_path):
-    how = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": ":0"}
+    how = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": ":0", "protocol": "tcp"}
     with distributed.LocalCluster(**how) as made, pytest.raises(ClusterError, match="--nthreads 1"):
         compare(tmp_path / "out", cluster=made.scheduler_address)

@@ -186,7 +186,7 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path):
     _, about = tune(plan, really)
     assert about["variants"][0]["without_score"] >= 1
     assert about["variants"][0]["arguments"].get(RATE) != 1e30
-    with pytest.raises(TrainingError, match=r"no trial has a score\none_hot: .*not finite"):
+    with pytest.raises(TrainingError, match=r"no trial has a score\none_hot: "):
         tune(plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]), really)
 
 

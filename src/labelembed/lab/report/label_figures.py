@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,11 @@ def label_figure(
             return canvas.add_axes((left / width, below / total, wide / width, height / total))
 
         axes = axes_at(0.05, tree)
-        hierarchy.dendrogram(joined, ax=axes, orientation="left", no_labels=True, link_color_func=colours.__getitem__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # labels that all have one distance make a tree without height
+            hierarchy.dendrogram(
+                joined, ax=axes, orientation="left", no_labels=True, link_color_func=colours.__getitem__
+            )
         axes.invert_yaxis()  # the first label on top
         axes.yaxis.tick_right()
         axes.set_yticks(range(5, 10 * count, 10), shown, fontsize=letters)

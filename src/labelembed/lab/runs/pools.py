@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG_FILE = "worker.log"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+#: What the server of which processes are forked imports.
+PRELOADED = ["labelembed.lab.runs.preloaded"]
 _ATTEMPTS = 2  # at a run whose process dies
 _FAILED = 3  # the exit code of a process whose run failed and said why in its log
 _LOCK_SECONDS = 20.0  # a process that was lost may still be saving when its run is handed on
@@ -230,7 +232,7 @@ def with_last_lines(message: str, folder: Path) -> str:
 
 def start_fork_server() -> None:
     """Starts the fork server if there is none yet; its imports go on while this process does something else."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["labelembed.lab.runs.preloaded"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     resource_tracker.ensure_running()  # first, because starting it would let signals come again
     with block_signals(), _main_module_hidden():
         forkserver.ensure_running()
