@@ -10,7 +10,7 @@ import pytest
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import parse_variant, variant_folder, variant_name
-from labelembed.lab.runs import pools
+from labelembed.lab.runs import cluster, pools
 from labelembed.lab.runs.comparison import Plan, plan_comparison
 from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
@@ -200,8 +200,8 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
 def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, device, gpus):
     told = []
-    monkeypatch.setattr(pools, "LocalPool", lambda processes, **how: told.append((processes, how)) or MagicMock())
-    with pools.opened_pool(jobs=2, cluster=None, device=device, most=3):
+    monkeypatch.setattr(cluster, "LocalPool", lambda processes, **how: told.append((processes, how)) or MagicMock())
+    with cluster.opened_pool(jobs=2, cluster=None, device=device, most=3):
         pass
     assert told == [(2, {"gpus": gpus})]
 

@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from labelembed.lab.errors import ClusterError, InterruptedTraining, TrainingError
-from labelembed.lab.runs.pools import Ended, Job, attempt, with_last_lines
+from labelembed.lab.runs.pools import (
+    Ended,
+    Job,
+    LocalPool,
+    Pool,
+    attempt,
+    default_jobs,
+    visible_gpus,
+    with_last_lines,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -160,3 +169,17 @@ def _make_on_worker(job: Job, words: list[str]) -> str:
     torch.set_num_threads(1)
     sys.argv = words
     return attempt(job, is_unwanted)
+
+
+@contextlib.contextmanager
+def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> Iterator[Pool]:
+    """Gives what makes runs, at most so many at once; what is in progress stops with the block."""
+    pool: Pool = (
+        LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
+        if cluster is None
+        else DaskPool(cluster)
+    )
+    try:
+        yield pool
+    finally:
+        pool.stop()

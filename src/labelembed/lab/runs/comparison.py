@@ -15,8 +15,9 @@ from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.schema import ComparisonBlock, Recipe
 from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.cluster import opened_pool
 from labelembed.lab.runs.display import RunDisplay, RunsDisplay, say
-from labelembed.lab.runs.pools import check_machines, job_for, opened_pool, start_fork_server
+from labelembed.lab.runs.pools import check_machines, job_for, start_fork_server
 from labelembed.lab.runs.recipe_diff import check_same_recipe, differences, listed
 from labelembed.lab.runs.results import Comparison
 from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
