@@ -303,7 +303,7 @@ class LocalPool:
 
 def _failure(folder: Path) -> str:
     failures = [line.partition(_FAILURE)[2] for line in _log_lines(folder) if _FAILURE in line]
-    return failures[-1] if failures else "it could not write why into its log"
+    return failures[-1] if failures else f"{folder}: cannot write here"
 
 
 def _end_of(code: int | None) -> str:
