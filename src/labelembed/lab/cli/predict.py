@@ -195,9 +195,10 @@ def _joined(parts: list[_Inputs]) -> _Inputs:
     import torch
 
     values: list[Any] = [part.values for part in parts]
-    lists = [[one for part in parts for one in part[index]] for index in (1, 2, 3)]
     together = torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
-    return _Inputs(together, *lists)  # type: ignore[arg-type] - in the order of the fields
+    names = [name for part in parts for name in part.names]
+    columns = [row for part in parts for row in part.columns]
+    return _Inputs(together, names, columns, [note for part in parts for note in part.notes])
 
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:

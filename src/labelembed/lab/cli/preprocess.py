@@ -61,7 +61,7 @@ def preprocess(
         shown.show(what, share, "", line=f"{what}: {share:.0%}")
 
     splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
-    pairs = {name: files(f"--{name}", given) for name, given in splits.items()}
+    pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}
     with Shown().watching() as shown:
         corpus = make_corpus(**pairs, out=out, settings=chosen, overwrite=overwrite, progress=show)
     for note in corpus.notes:

@@ -273,7 +273,7 @@ class LocalPool:
         self._running: dict[int, _Running] = {}
 
     def submit(self, job: Job) -> None:
-        """See `Pool.submit`."""
+        """Takes a job."""
         self._waiting.append((job, 1))
 
     def poll(self, seconds: float) -> list[Ended]:
@@ -281,8 +281,9 @@ class LocalPool:
         while self._waiting and len(self._running) < self._most:
             self._start(*self._waiting.popleft())
         ended: list[Ended] = []
-        for sentinel in connection.wait(list(self._running), timeout=seconds) if self._running else ():
-            one = self._running.pop(sentinel)  # type: ignore[arg-type] - those that were given
+        ready = connection.wait(list(self._running), timeout=seconds) if self._running else []
+        for sentinel in [one for one in self._running if one in ready]:
+            one = self._running.pop(sentinel)
             one.process.join()
             code = one.process.exitcode
             if code == 0:
