@@ -61,6 +61,7 @@ class Run:
         import pandas
 
         frame = pandas.json_normalize(self.history, sep="_")
+        frame = frame.drop(columns=["train", "validation", "test"], errors="ignore")  # of epochs without metrics
         return frame.set_index("epoch") if "epoch" in frame else frame
 
     @cached_property
