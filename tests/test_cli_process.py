@@ -57,7 +57,7 @@ def compare_words(*more):
 
 def test_program_is_installed_under_its_name():
     (found,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "labelembed"]
-    assert found.value == "labelembed.lab.cli:main"
+    assert found.value == "labelembed.__main__:main"
     script = Path(sys.executable).with_name("labelembed")
     if not script.exists():
         pytest.skip(f"the package is not installed beside {sys.executable}")
@@ -106,12 +106,6 @@ def test_public_names_are_listed_once_and_shown():
 
 
 # ------------------------------------------------------------------------------------------- exit codes, output
-
-
-def test_nothing_given_shows_the_help():
-    called = call()
-    assert "Usage: " in called.out + called.err
-    assert "compare" in called.out + called.err
 
 
 def test_closed_pipe_gives_no_traceback():
@@ -184,9 +178,8 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     told = r"(one_hot|label_smoothing smoothing=0\.3) seed [04]: validation error "
     assert all(re.search(told, line) for line in progress)
     assert "label_smoothing" in first.stdout
-    assert first.stdout.splitlines()[-1] == (
-        "report: comparisons/mnist-mlp/report.html    table: comparisons/mnist-mlp/comparison.csv"
-    )
+    assert first.stdout.splitlines()[-1].endswith("comparisons/mnist-mlp/report.html")
+    assert len(first.stdout.splitlines()) <= 12
     runs = sorted(str(path.parent.relative_to(out / "runs")) for path in out.rglob("result.json"))
     folders = ("label_smoothing-smoothing=0.3", "one_hot")
     assert runs == [f"{folder}/seed-{seed}" for folder in folders for seed in (0, 4)]
@@ -197,8 +190,7 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     assert float(table[0]["test_error_mean"]) == pytest.approx(sum(errors) / 2, abs=1e-15)
     page = (out / "report.html").read_text()
     assert "label_smoothing smoothing=0.3" in page
-    # but in a name of the SVG format and in the line that says whose the charts' library is
-    assert "://" not in page.replace("http://www.w3.org", "").replace("/*! https://github.com/leeoniya/uPlot", "")
+    assert "://" not in page.replace("http://www.w3.org", "")  # but in a name of the SVG format
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("[!.]*") if path.is_file()}
     again = call(*words, "--json")
@@ -230,7 +222,12 @@ def test_runs_that_fail_are_told_and_exit_with_1(tmp_path):
     assert called.code == 1
     assert "Traceback" not in called.err
     lines = called.err.splitlines()
+<<<<<<< HEAD
     assert any("one_hot seed 0: out/runs/one_hot/seed-0: cannot write here" in line for line in lines)
+=======
+    assert "error: 2 runs failed; the same command tries again" in lines
+    assert any(line.startswith("one_hot seed 0: ") and "cannot write here" in line for line in lines)
+>>>>>>> f2
     loss = "label_smoothing smoothing=0.3 seed 0: diverged at step 2: the loss is not finite: term `"
     assert any(line.startswith(loss) for line in lines)
     assert [row["n"] for row in called.json] == [0, 0]
@@ -274,9 +271,7 @@ def test_ctrl_c_in_a_comparison_keeps_what_is_done_and_the_next_call_finishes(tm
     assert code == 130
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == (
-        "stopped; finished runs are kept. To go on, give the same command again (mnist-mlp, --out out)"
-    )
+    assert err.splitlines()[-1] == "stopped; what is finished is kept. To go on, give the same command again"
     assert len(list(tmp_path.rglob("result.json"))) < 4
     assert list(tmp_path.rglob("checkpoints/step-*"))
     assert "[4/4]" in succeed(*words, "--jobs", 1).err

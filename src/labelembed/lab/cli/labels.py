@@ -77,8 +77,7 @@ def labels(
     except ValueError as error:
         raise LabelEmbedError(f"{run}: {error}") from error
     if len(listed) < len(learned) and not names:
-        more = "name those you want"
-        typer.echo(f"note: the first {len(listed):,} of {len(learned):,} labels; {more}", err=True)
+        typer.echo(f"note: the first {len(listed):,} of {len(learned):,} labels; name those you want", err=True)
     if as_json:
         about: dict[str, Any] = {"run": str(run), "labels": len(learned), "unit": learned.score_unit}
         about["nearest"] = {label: [one._asdict() for one in others] for label, others in near.items()}
@@ -142,28 +141,22 @@ def _scores(geometry: LabelGeometry, reference: Tensor | None, hierarchy: Hierar
     names, distances = geometry.names, geometry.distances().numpy()
     pairs = np.column_stack(np.triu_indices(len(names), k=1))
     smallest = pairs[np.argsort(distances[tuple(pairs.T)], kind="stable")[:5]].tolist()
-    scores: dict[str, Any] = {
-        "nearest": [{"labels": [names[i], names[j]], "distance": float(distances[i, j])} for i, j in smallest],
-        "wordnet": None,
-        "hierarchy": None,
-    }
+    near = [{"labels": [names[i], names[j]], "distance": float(distances[i, j])} for i, j in smallest]
+    scores: dict[str, Any] = {"nearest": near, "wordnet": None, "hierarchy": None}
     if reference is not None:
         disparity = label_plane(distances, reference).disparity
         scores["wordnet"] = _tau_b(kendall_agreement(distances, reference, names)) | {"procrustes_disparity": disparity}
     if hierarchy is not None:
         groups = group_agreement(distances, hierarchy)
-        scores["hierarchy"] = _tau_b(groups.kendall) | {
-            "same_group": groups.same_group if groups.labels else None,
-            "same_group_by_chance": groups.by_chance if groups.labels else None,
-            "same_group_labels": groups.labels,
-        }
+        shares = (groups.same_group, groups.by_chance) if groups.labels else (None, None)
+        scores["hierarchy"] = _tau_b(groups.kendall) | {"same_group_labels": groups.labels}
+        scores["hierarchy"] |= dict(zip(("same_group", "same_group_by_chance"), shares, strict=True))
     return scores
 
 
 def _tau_b(result: AgreementResult) -> dict[str, Any]:
-    tau = result.mean if result.per_label else None
-    labels = {"tau_b": tau, "labels": len(result.per_label)}
-    return labels | {"left_out": result.left_out, "per_label": result.per_label}
+    about = {"tau_b": result.mean if result.per_label else None, "labels": len(result.per_label)}
+    return about | {"left_out": result.left_out, "per_label": result.per_label}
 
 
 def _export(geometries: dict[str, LabelGeometry], folder: Path, groups: str | None) -> list[Path]:
@@ -181,23 +174,19 @@ def _score_lines(name: str, scores: dict[str, Any]) -> list[str]:
     """Returns the scores of a geometry in words."""
     near = ", ".join(f"{' - '.join(pair['labels'])} ({pair['distance']:.3g})" for pair in scores["nearest"])
     lines = [f"{name}, nearest pairs (in brackets: distance): {near}"]
-    if wordnet := scores["wordnet"]:
-        disparity = _cell(wordnet["procrustes_disparity"], ".3f")
-        tau = f"tau-b {_cell(wordnet['tau_b'], '.3f')}, disparity of the maps {disparity} (Procrustes, 0 is equal)"
-        lines.append(f"{name}, agreement with WordNet: {tau}{_left_out(wordnet)}")
-    if groups := scores["hierarchy"]:
-        shares = f"{_cell(groups['same_group'], '.1%')} ({_cell(groups['same_group_by_chance'], '.1%')} by chance)"
-        tau = f"tau-b {_cell(groups['tau_b'], '.3f')}, nearest label in the same group {shares}"
-        lines.append(f"{name}, agreement with the groups: {tau}{_left_out(groups)}")
+
+    def shown(value: float | None, form: str = ".3f") -> str:
+        return "-" if value is None else format(value, form)
+
+    for against, score in (("WordNet", scores["wordnet"]), ("the groups", scores["hierarchy"])):
+        if score is None:
+            continue
+        if against == "WordNet":
+            more = f"disparity of the maps {shown(score['procrustes_disparity'])} (Procrustes, 0 is equal)"
+        else:
+            chance = shown(score["same_group_by_chance"], ".1%")
+            more = f"nearest label in the same group {shown(score['same_group'], '.1%')} ({chance} by chance)"
+        left_out = ", ".join(f"{label} ({why})" for label, why in list(score["left_out"].items())[:10])
+        without = f"; without {left_out}" if left_out else ""
+        lines.append(f"{name}, agreement with {against}: tau-b {shown(score['tau_b'])}, {more}{without}")
     return lines
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _left_out(score: dict[str, Any]) -> str:
-    left_out = score["left_out"]
-    shown = ", ".join(f"{label} ({why})" for label, why in list(left_out.items())[:10])
-    more = f" and {len(left_out) - 10} more" if len(left_out) > 10 else ""
-    return f"; without {shown}{more}" if left_out else ""

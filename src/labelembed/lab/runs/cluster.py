@@ -133,18 +133,15 @@ def _connected(address: str) -> Client:
 
 @contextlib.contextmanager
 def _silent_log() -> Iterator[None]:
-    """Keeps dask from logging in this process: each error is printed once."""
-    logs = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
-    before = [log.disabled for log in logs]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for log in logs:
-            log.disabled = True
-        try:
+    """Keeps dask from logging and warning in this process: each error is printed once."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            for log, disabled in zip(logs, before, strict=True):
-                log.disabled = disabled
+    finally:
+        logging.disable(before)
 
 
 def _make_on_worker(job: Job, words: list[str]) -> str:

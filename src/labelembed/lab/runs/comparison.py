@@ -129,10 +129,15 @@ def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
         return list(given)
     import yaml
 
+<<<<<<< HEAD
     def text(value: Any) -> str:
         return str(yaml.safe_dump([value], default_flow_style=True, width=10**9))[1:-2]
 
     return [f"{key}={text(value)}" for key, value in given.items()]
+=======
+    flow: dict[str, Any] = {"default_flow_style": True, "width": 10**9}
+    return [f"{key}={yaml.safe_dump([value], **flow)[1:-2]}" for key, value in given.items()]
+>>>>>>> f2
 
 
 def _written_frame(frame: Any, out: str | Path | None) -> str:
@@ -161,18 +166,10 @@ class PlannedRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison will run.
+    """What a comparison will run: its variants and seeds, which are the same for every variant.
 
-    Args:
-        recipe: Everything but objective and seed.
-        recipe_name: For people.
-        out: The comparison folder.
-        trials: Of each variant before the comparison; None: nothing is tuned.
-        variants: What is asked for, a line of the table each.
-        baseline: Name of the variant that the others are compared with.
-        seeds: Of the runs; the same for every variant, so that differences are paired.
-        before: What the folder's ``comparison.json`` says so far; None for a new comparison.
-        tuning: How the variants' arguments were found; empty where they were not tuned, or not yet.
+    `trials` is the number of trials of each variant before the comparison, None where nothing is tuned; `before` what
+    the folder's ``comparison.json`` says so far; `tuning` how the variants' arguments were found.
     """
 
     recipe: Recipe
@@ -320,6 +317,7 @@ class _Making:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any."""
         tuning = None
         if plan.trials is not None:
+<<<<<<< HEAD
             tuning_folder = plan.out / TUNING_FOLDER
             tuning = plan_tuning(
                 self.recipe,
@@ -329,6 +327,15 @@ class _Making:
                 taken_seeds=plan.seeds,
                 space=space,
             )
+=======
+            tuned: dict[str, Any] = {
+                "variants": plan.variants,
+                "trials": plan.trials,
+                "taken_seeds": plan.seeds,
+                "space": space,
+            }
+            tuning = plan_tuning(self.recipe, plan.out / TUNING_FOLDER, **tuned)
+>>>>>>> f2
             if plan.baseline in tuning.left_out:
                 message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
                 raise RecipeError([message], source="--baseline")

@@ -61,6 +61,7 @@ class Run:
         import pandas
 
         frame = pandas.json_normalize(self.history, sep="_")
+        frame = frame.drop(columns=["train", "validation", "test"], errors="ignore")  # of epochs without metrics
         return frame.set_index("epoch") if "epoch" in frame else frame
 
     @cached_property
@@ -180,7 +181,8 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """Returns `table` as one dictionary a variant; None where there is no number."""
         frame = self.table()
-        return [{str(key): value for key, value in row.items()} for row in _without_nan(frame).to_dict("records")]
+        rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        return rows
 
     def run_table(self) -> DataFrame:
         """Returns the numbers of ``runs.csv``, a row a run, with those that failed or have not finished."""
@@ -220,10 +222,6 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.notebook_html(self.read)
-
-
-def _without_nan(frame: DataFrame) -> DataFrame:
-    return frame.astype(object).where(frame.notna(), None)
 
 
 def is_file_name(word: str) -> bool:

@@ -57,9 +57,8 @@ _FORM = "must be key=low:high, key=low:high:log or key=value,value,..., for inst
 def optimizer_space(recipe: Recipe) -> dict[str, str]:
     """Returns the learning rates and weight decays that every objective is tuned over, as `--space` takes them.
 
-    Both are drawn by their logarithm from a tenth of the recipe's value to ten times as much: enough to mend a rate
-    that is far off. Where the recipe has no weight decay it is drawn from 1e-4 to 1 with AdamW, which takes the decay
-    times the learning rate from each weight, otherwise from 1e-6 to 1e-2.
+    From a tenth of the recipe's value to ten times as much. Where the recipe has no weight decay, from 1e-4 to 1 with
+    AdamW, which takes the decay times the learning rate from each weight, otherwise from 1e-6 to 1e-2.
     """
     optimizer, found = recipe.optimizer, {}
     for name in ("learning_rate", "weight_decay"):
@@ -71,14 +70,9 @@ def optimizer_space(recipe: Recipe) -> dict[str, str]:
 
 
 def parse_space(texts: Iterable[str]) -> dict[str, str]:
-    """Returns the ranges and values of `--space` by their key.
+    """Returns the ranges and values of `--space` by their key; raises RecipeError with all that cannot be read.
 
-    Args:
-        texts: ``block.key=low:high``, the same with ``:log``, or ``block.key=value,value,...`` with values read as
-            YAML; one value holds the key.
-
-    Raises:
-        RecipeError: With everything that cannot be read.
+    ``block.key=low:high``, the same with ``:log``, or ``block.key=value,value,...``; one value holds the key.
     """
     found: dict[str, str] = {}
     errors = []
@@ -104,11 +98,7 @@ def parse_space(texts: Iterable[str]) -> dict[str, str]:
 
 
 def distribution(text: str, *, whole: bool = False) -> BaseDistribution:
-    """Returns the optuna distribution of a typed range, of whole numbers if asked for, or of typed values.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Returns the optuna distribution of a typed range, or of typed values; raises ValueError for anything else."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if ":" not in text:
@@ -160,15 +150,8 @@ def check_known_keys(typed: Iterable[str], variants: Sequence[Variant], recipe: 
 def space_of(variant: Variant, recipe: Recipe, typed: Mapping[str, str], *, objective_only: bool = False) -> Space:
     """Returns what is tuned of a variant, by key of the recipe; empty where there is nothing.
 
-    Args:
-        variant: A checked variant.
-        recipe: Everything but the objective.
-        typed: What `parse_space` returned; it takes the place of the space that there is, key by key, and a weight
-            that of all weights that share its target. Keys that the variant does not have are passed over.
-        objective_only: Leave out learning rate and weight decay.
-
-    Raises:
-        RecipeError: When a key has a value that the recipe does not take.
+    What was typed takes the place of the space that there is, key by key, and a weight that of all weights that share
+    its target. Raises RecipeError when a key has a value that the recipe does not take.
     """
     name, keys = variant.objective["name"], _keys(variant, recipe)
     own = {f"objective.{key}": text for key, text in SEARCH_SPACES[name].items()}
@@ -222,11 +205,6 @@ def arguments_at(space: Space, draws: Mapping[str, Any], objective: str) -> dict
 
     Numbers are rounded to three digits, so that what is printed is what ran. Of weights that share a target the first
     is 1 - sqrt(u) and the second a share of what that leaves, which makes all weights equally likely.
-
-    Args:
-        space: What is tuned.
-        draws: By key.
-        objective: Its name.
     """
     found = dict(draws)
     for key, value in draws.items():
@@ -258,11 +236,7 @@ def draws_of(space: Space, recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_with(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) -> Recipe:
-    """Returns a variant's recipe with other values of some keys.
-
-    Raises:
-        RecipeError: When it does not take them.
-    """
+    """Returns a variant's recipe with other values of some keys; raises RecipeError when it does not take them."""
     blocks = {block: dict(getattr(recipe, block)) for block in BLOCKS} | {"objective": dict(variant.objective)}
     for key, value in arguments.items():
         block, _, name = key.partition(".")

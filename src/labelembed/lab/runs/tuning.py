@@ -114,16 +114,10 @@ def plan_tuning(
     taken_seeds: Sequence[int] = (),
     space: Sequence[str] = (),
 ) -> Tuning:
-    """Returns what a tuning will run, with every recipe checked.
+    """Returns what a tuning will run, with every recipe checked; see `comparison.compare`.
 
-    Args:
-        recipe: Everything but objective and seed.
-        out: Where the trials go.
-        variants: What is tuned.
-        trials: How many each gets.
-        taken_seeds: Those of the comparison, which must not be chosen by.
-        space: What else or otherwise is tuned than learning rate, weight decay and the objective's own arguments, see
-            `search_spaces.parse_space`; with ``objective`` among it, the objective's own arguments only.
+    `taken_seeds` are those of the comparison, which must not be chosen by; with ``objective`` in the space, the
+    objective's own arguments only are tuned.
 
     Raises:
         LabelEmbedError: When optuna is not installed.
