@@ -60,16 +60,10 @@ def preprocess(
         share = done / max(total, 1)
         shown.show(what, share, "", line=f"{what}: {share:.0%}")
 
-<<<<<<< HEAD
-    training = files("--train", train)
-    assert training is not None  # the option is required
-    more = {"validation": files("--validation", validation), "test": files("--test", test)}
-=======
     splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}
->>>>>>> f2
     with Shown().watching() as shown:
-        corpus = make_corpus(train=training, **more, out=out, settings=chosen, overwrite=overwrite, progress=show)
+        corpus = make_corpus(**pairs, out=out, settings=chosen, overwrite=overwrite, progress=show)
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
     for line in _summary(corpus):

@@ -129,15 +129,8 @@ def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
         return list(given)
     import yaml
 
-<<<<<<< HEAD
-    def text(value: Any) -> str:
-        return str(yaml.safe_dump([value], default_flow_style=True, width=10**9))[1:-2]
-
-    return [f"{key}={text(value)}" for key, value in given.items()]
-=======
     flow: dict[str, Any] = {"default_flow_style": True, "width": 10**9}
     return [f"{key}={yaml.safe_dump([value], **flow)[1:-2]}" for key, value in given.items()]
->>>>>>> f2
 
 
 def _written_frame(frame: Any, out: str | Path | None) -> str:
@@ -317,17 +310,6 @@ class _Making:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any."""
         tuning = None
         if plan.trials is not None:
-<<<<<<< HEAD
-            tuning_folder = plan.out / TUNING_FOLDER
-            tuning = plan_tuning(
-                self.recipe,
-                tuning_folder,
-                variants=plan.variants,
-                trials=plan.trials,
-                taken_seeds=plan.seeds,
-                space=space,
-            )
-=======
             tuned: dict[str, Any] = {
                 "variants": plan.variants,
                 "trials": plan.trials,
@@ -335,7 +317,6 @@ class _Making:
                 "space": space,
             }
             tuning = plan_tuning(self.recipe, plan.out / TUNING_FOLDER, **tuned)
->>>>>>> f2
             if plan.baseline in tuning.left_out:
                 message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
                 raise RecipeError([message], source="--baseline")

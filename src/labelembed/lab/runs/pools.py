@@ -265,14 +265,8 @@ class LocalPool:
         while self._waiting and len(self._running) < self._most:
             self._start(*self._waiting.popleft())
         ended: list[Ended] = []
-<<<<<<< HEAD
         for sentinel in connection.wait(list(self._running), timeout=seconds) if self._running else ():
             one = self._running.pop(cast(int, sentinel))
-=======
-        ready = connection.wait(list(self._running), timeout=seconds) if self._running else []
-        for sentinel in [one for one in self._running if one in ready]:
-            one = self._running.pop(sentinel)
->>>>>>> f2
             one.process.join()
             code = one.process.exitcode
             if code == 0:
