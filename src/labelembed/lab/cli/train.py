@@ -218,8 +218,8 @@ def compare(
     if cluster is None:
         start_fork_server()  # it imports torch while this process does
     from labelembed.lab import report
-    from labelembed.lab.errors import TrainingError
     from labelembed.lab.runs.comparison import compare as make_comparison
+    from labelembed.lab.runs.comparison import failure_of
 
     made = make_comparison(
         recipe,
@@ -244,6 +244,4 @@ def compare(
     else:
         report.print_comparison(made.read)
     if made.failed:
-        heading = f"{len(made.failed)} run{'s' if len(made.failed) != 1 else ''} failed; the same command tries again"
-        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in made.failed.items()]
-        raise TrainingError("\n".join([heading, *reasons]))
+        raise failure_of(made)

@@ -119,8 +119,16 @@ def compare(
         say("stopped; finished runs are kept. To go on, call the same again")
         raise
     if comparison.failed and not any(variant.runs for variant in comparison.read.variants):
-        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in comparison.failed.items()))
+        raise failure_of(comparison)
     return comparison
+
+
+def failure_of(comparison: Comparison) -> TrainingError:
+    """Returns what to say of the runs of a comparison that failed."""
+    failed = comparison.failed
+    heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
+    reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
+    return TrainingError("\n".join([heading, *reasons]))
 
 
 def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
@@ -129,8 +137,8 @@ def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
         return list(given)
     import yaml
 
-    flow: dict[str, Any] = {"default_flow_style": True, "width": 10**9}
-    return [f"{key}={yaml.safe_dump([value], **flow)[1:-2]}" for key, value in given.items()]
+    texts = {key: yaml.safe_dump([one], default_flow_style=True, width=10**9) for key, one in given.items()}
+    return [f"{key}={text[1:-2]}" for key, text in texts.items()]
 
 
 def _written_frame(frame: Any, out: str | Path | None) -> str:
@@ -194,18 +202,15 @@ class Plan:
     def file(self) -> ComparisonFile:
         """Returns what ``comparison.json`` is to say."""
         entries = [VariantEntry(name=one.name, folder=one.folder, objective=one.objective) for one in self.variants]
-        kept = {entry.name for entry in self.kept}
+        published = [figure.model_dump() for figure in self.recipe.published or ()]
         about = ComparisonFile(
-            recipe=self.recipe_name,
-            baseline=self.baseline,
-            seeds=self.seeds,
-            variants=[*self.before.variants, *(one for one in entries if one.name not in self.before.names)]
-            if self.before
-            else entries,
-            published=[figure.model_dump() for figure in self.recipe.published or ()],
-            tuning=self.tuning,
-            failed=[one for one in self.before.failed if one.variant in kept] if self.before else [],
+            recipe=self.recipe_name, baseline=entries[0].name, seeds=self.seeds, variants=entries, published=published
         )
+        if self.before is not None:
+            kept = {entry.name for entry in self.kept}
+            about.variants = list(self.before.variants)
+            about.failed = [one for one in self.before.failed if one.variant in kept]
+        about.baseline, about.tuning = self.baseline, self.tuning
         about.add(entries, self.seeds)
         return about
 
@@ -320,7 +325,9 @@ class _Making:
             if plan.baseline in tuning.left_out:
                 message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
                 raise RecipeError([message], source="--baseline")
-        is_done = not overwrite and tuning is None and all(_is_finished(run.folder) for run in plan.runs)
+        is_done = (
+            not overwrite and tuning is None and all(RunFolder(run.folder).state() == "finished" for run in plan.runs)
+        )
         if not is_done and self.machines["cluster"] is None:
             start_fork_server()  # it imports while this process reads the data
         patterns = () if overwrite else ("runs/*/seed-*", f"{TUNING_FOLDER}/*/trial-*")
@@ -359,7 +366,7 @@ class _Making:
         return plan
 
     def _make_runs(self, plan: Plan) -> bool:
-        missing = [run for run in plan.runs if not _is_finished(run.folder)]
+        missing = [run for run in plan.runs if RunFolder(run.folder).state() != "finished"]
         reused = len(plan.runs) - len(missing)
         if reused and not self.quiet:
             say(f"{reused} of {len(plan.runs)} runs reused")
@@ -399,7 +406,3 @@ class _Making:
                     if error:
                         failed[job.name] = error
         return failed
-
-
-def _is_finished(folder: Path) -> bool:
-    return RunFolder(folder).state() == "finished"

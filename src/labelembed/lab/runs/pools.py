@@ -14,8 +14,10 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 import time
 import traceback
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,6 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 #: What the server of which processes are forked imports.
 PRELOADED = ["labelembed.lab.runs.preloaded"]
 _ATTEMPTS = 2  # at a run whose process dies
-_FAILED = 3  # the exit code of a process whose run failed and said why in its log
 _LOCK_SECONDS = 20.0  # a process that was lost may still be saving when its run is handed on
 
 
@@ -174,7 +175,7 @@ def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
 # ---- the log of a run: the last lines of a process that was killed
 
 _TAIL_BYTES, _LINES, _LINE_LETTERS = 32_000, 3, 100
-_BEGUN, _FAILURE = ": started in process ", " failed: "
+_BEGUN = ": started in process "
 _FAULT = "Fatal Python error: "  # so begins what `faulthandler` writes
 
 
@@ -238,6 +239,7 @@ class _Running:
     job: Job
     attempt: int
     gpu: str | None
+    message: Path
     process: BaseProcess
 
 
@@ -255,6 +257,7 @@ class LocalPool:
         self._most, self._gpus = max(1, processes), gpus
         self._waiting: deque[tuple[Job, int]] = deque()
         self._running: dict[int, _Running] = {}
+        self._messages = tempfile.TemporaryDirectory(prefix="labelembed-")  # why runs failed
 
     def submit(self, job: Job) -> None:
         """Takes a job."""
@@ -271,8 +274,8 @@ class LocalPool:
             code = one.process.exitcode
             if code == 0:
                 ended.append(Ended(one.job))
-            elif code == _FAILED:
-                ended.append(Ended(one.job, _failure(one.job.folder)))
+            elif one.message.exists():
+                ended.append(Ended(one.job, one.message.read_text(encoding="utf-8")))
             elif one.attempt < _ATTEMPTS:
                 self._waiting.appendleft((one.job, one.attempt + 1))
             else:
@@ -287,6 +290,7 @@ class LocalPool:
         for one in self._running.values():
             one.process.join()
         self._running.clear()
+        self._messages.cleanup()
 
     def _start(self, job: Job, number: int) -> None:
         taken = [one.gpu for one in self._running.values()]
@@ -294,16 +298,12 @@ class LocalPool:
         environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
         start_fork_server()
         context = multiprocessing.get_context("forkserver")
+        message = Path(self._messages.name) / f"{uuid.uuid4().hex}.txt"
         # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
-        process = context.Process(target=_make_alone, args=(job, environment), daemon=True)
+        process = context.Process(target=_make_alone, args=(job, message, environment), daemon=True)
         with block_signals(), _main_module_hidden():  # so do the processes begin
             process.start()
-            self._running[process.sentinel] = _Running(job, number, gpu, process)
-
-
-def _failure(folder: Path) -> str:
-    failures = [line.partition(_FAILURE)[2] for line in _log_lines(folder) if _FAILURE in line]
-    return failures[-1] if failures else f"{folder}: cannot write here"
+            self._running[process.sentinel] = _Running(job, number, gpu, message, process)
 
 
 def _end_of(code: int | None) -> str:
@@ -314,7 +314,7 @@ def _end_of(code: int | None) -> str:
     return f"by {signal.Signals(-code).name}"
 
 
-def _make_alone(job: Job, environment: dict[str, str]) -> None:
+def _make_alone(job: Job, message: Path, environment: dict[str, str]) -> None:
     """Makes one run in this process, which was started for it."""
     # Ctrl-C and a closed terminal reach every process of the terminal; the one that started this one sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -336,8 +336,8 @@ def _make_alone(job: Job, environment: dict[str, str]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         failure = attempt(job, _parent_is_gone())
     if failure:
-        write_log(job.folder, f"{_FAILURE.strip()} {' '.join(failure.split())}")
-        sys.exit(_FAILED)
+        message.write_text(failure, encoding="utf-8")
+        sys.exit(1)
 
 
 def _parent_is_gone() -> Callable[[], bool]:

@@ -62,7 +62,7 @@ class ComparisonFile(BaseModel):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        names = self.names
+        names = [variant.name for variant in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"two variants have one name: {sorted(names)!r:.300}")
         if self.baseline not in names:
@@ -70,11 +70,6 @@ class ComparisonFile(BaseModel):
         for variant in self.variants:
             variant.seeds = variant.seeds or list(self.seeds)
         return self
-
-    @property
-    def names(self) -> list[str]:
-        """Of the variants."""
-        return [variant.name for variant in self.variants]
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonFile:
