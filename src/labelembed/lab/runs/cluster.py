@@ -14,12 +14,35 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from labelembed.lab.errors import ClusterError, InterruptedTraining, TrainingError
-from labelembed.lab.runs.pools import Ended, Job, attempt, with_last_lines
+from labelembed.lab.runs.pools import (
+    Ended,
+    Job,
+    LocalPool,
+    Pool,
+    attempt,
+    default_jobs,
+    visible_gpus,
+    with_last_lines,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 _CONNECT_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> Iterator[Pool]:
+    """Gives what makes runs, at most so many at once; what is in progress stops with the block."""
+    pool: Pool
+    if cluster is not None:
+        pool = DaskPool(cluster)
+    else:
+        pool = LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
+    try:
+        yield pool
+    finally:
+        pool.stop()
 
 
 class DaskPool:

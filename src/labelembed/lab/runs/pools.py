@@ -127,22 +127,6 @@ def default_jobs(device: str | None) -> int:
     return len(visible_gpus(device)) or cores
 
 
-@contextlib.contextmanager
-def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> Iterator[Pool]:
-    """Gives what makes runs, at most so many at once; what is in progress stops with the block."""
-    pool: Pool
-    if cluster is not None:
-        from labelembed.lab.runs.cluster import DaskPool
-
-        pool = DaskPool(cluster)
-    else:
-        pool = LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
-    try:
-        yield pool
-    finally:
-        pool.stop()
-
-
 # ---- a run in another process, whichever it is
 
 
