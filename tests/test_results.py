@@ -231,7 +231,7 @@ def test_compare_refuses_what_the_verb_refuses(here, wrong, error, said):
 
 
 def test_compare_of_runs_that_all_fail_raises(here):
-    with pytest.raises(labelembed.TrainingError, match="one_hot seed 0: the loss is not finite: term `output`"):
+    with pytest.raises(labelembed.TrainingError, match=r"one_hot seed 0: .*the loss is not finite"):
         labelembed.compare(
             "digits-mlp",
             objectives=["one_hot"],

@@ -128,6 +128,7 @@ def run_all(pool, todo):
     while len(errors) < len(todo):
         assert time.monotonic() < until
         errors |= {job.name: error for job, error in pool.poll(1.0)}
+    pool.stop()
     return errors
 
 

@@ -31,6 +31,20 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10.0
 
 
+@contextlib.contextmanager
+def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> Iterator[Pool]:
+    """Gives what makes runs, at most so many at once; what is in progress stops with the block."""
+    pool: Pool
+    if cluster is not None:
+        pool = DaskPool(cluster)
+    else:
+        pool = LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
 class DaskPool:
     """The workers of a dask scheduler, one run at a time each.
 

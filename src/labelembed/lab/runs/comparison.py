@@ -109,7 +109,9 @@ def compare(
     default = Path("comparisons") / (folder_name(chosen, name) + ("-tuned" if tuned else ""))
     plan = Plan(chosen, name, default if out is None else Path(out), trials=(trials or 10) if tuned else None)
     making = _Making(chosen, name, {"jobs": jobs, "cluster": cluster, "device": device}, trackers, quiet)
-    check_no_run_folder(plan.out)
+    if plan.out.is_file() or (plan.out / "recipe.yaml").exists():
+        what = "is a file" if plan.out.is_file() else "holds a single run"
+        raise RunFolderError(f"{plan.out}: {what}; choose another folder with --out")
     try:
         with locked(plan.out, doing="made"):
             plan = plan_comparison(plan, objectives=objectives, seeds=seeds, baseline=baseline, overwrite=overwrite)
@@ -281,14 +283,6 @@ def _check_kept_recipe(plan: Plan, before: ComparisonFile) -> None:
             raise RunFolderError(f"{plan.out}: holds a comparison of another recipe; {_WAY_OUT}. {listed(differing)}")
 
 
-def check_no_run_folder(out: Path) -> None:
-    """Raises RunFolderError when a comparison is asked to go into a single run's folder, or onto a file."""
-    if out.is_file():
-        raise RunFolderError(f"{out}: is a file; name a folder with --out")
-    if (out / "recipe.yaml").exists():
-        raise RunFolderError(f"{out}: holds a single run; choose another folder with --out")
-
-
 # ---- making it
 
 
@@ -370,8 +364,6 @@ class _Making:
         reused = len(plan.runs) - len(missing)
         if reused and not self.quiet:
             say(f"{reused} of {len(plan.runs)} runs reused")
-        if plan.kept and not self.quiet:
-            say(f"in the table too, from before: {', '.join(entry.name for entry in plan.kept)}")
         make_writable_folder(plan.out)
         about = plan.file().model_copy(update={"reused": reused, "made": len(missing)})
         about.write(plan.out)

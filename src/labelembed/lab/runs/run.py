@@ -36,7 +36,6 @@ from labelembed.lab.recipes.references import (
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
 from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
-from labelembed.lab.runs.pools import LOG_FILE
 from labelembed.lab.runs.recipe_diff import check_change_ahead, check_same_recipe, differences, record_change
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
@@ -262,7 +261,15 @@ def start_over(path: Path) -> None:
             (path / name).unlink(missing_ok=True)
     for name in ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder"):
         shutil.rmtree(path / name, ignore_errors=True)
-    names = ("result.json", "history.jsonl", "report.html", LOG_FILE, "tracking.json", "environment.json", *KEPT_FILES)
+    names = (
+        "result.json",
+        "history.jsonl",
+        "report.html",
+        "worker.log",
+        "tracking.json",
+        "environment.json",
+        *KEPT_FILES,
+    )
     weights = (folder.model_file.name, folder.geometry_file.name, folder.class_means_file.name)
     for name in (*names, *weights, *(before.name for before in path.glob("recipe.*.yaml")), "recipe.yaml"):
         (path / name).unlink(missing_ok=True)
