@@ -85,7 +85,7 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
     data = ENVIRONMENT["data"] | {"source": f"idx files in {place}", "notes": notes, "input_shape": [1, 2, 2]}
     command = ["labelembed", "train", "x", "--data", place, "--set", f"data.path={place}/", "--out", "../runs/first"]
     command += ["--objective", f"distillation:teacher={place}/teacher:temperature=3"]
-    run.write_environment(ENVIRONMENT | {"data": data, "command": command})
+    run.write("environment.json", ENVIRONMENT | {"data": data, "command": command})
     card = model_card(run.path)
     assert [part for part in ("/home", "private", "../", "runs/first") if part in card] == []
     assert header_of(card)["model-index"][0]["results"][0]["dataset"]["name"] == "idx files in mnist"
@@ -117,7 +117,7 @@ HOSTILE = ["a|b", "<script>alert(1)</script>", "`code`", "[x](http://y)", "# hea
 def test_labels_with_any_name_leave_the_card_whole(tmp_path):
     run = made_run(tmp_path / "run", geometry=embedding_geometry(HOSTILE[:-1]))
     data = ENVIRONMENT["data"] | {"names": HOSTILE, "source": "```\n# <b>|data|</b>\n---\n", "notes": ["*<i>*|"]}
-    run.write_environment(ENVIRONMENT | {"data": data, "command": ["labelembed", "````", "; rm"]})
+    run.write("environment.json", ENVIRONMENT | {"data": data, "command": ["labelembed", "````", "; rm"]})
     card = model_card(run.path)
     assert [*titles(card)][-4:] == ["Nearest labels", "Limits", "How it was made", "Citation"]
     assert re.search(r"(?<!\\)<(script|b|i)", card.split("\n---\n", 1)[1]) is None

@@ -125,7 +125,7 @@ def test_strange_names_of_variants_data_and_sentences_are_shown_as_they_are(tmp_
     for name in ("one_hot", EMBEDDING):
         run = RunFolder(run_path(folder, name, 0))
         data = ENVIRONMENT["data"] | {"source": "<title> in /home/me/my/reviews.csv"}
-        run.write_environment(ENVIRONMENT | {"data": data})
+        run.write("environment.json", ENVIRONMENT | {"data": data})
         leave_errors(run.path, [(0, 1, 3)], labels=2)
         leave_sentences(run.path, [(word, 0.1 * place) for place, word in enumerate(NAMES)])
     page = page_of(folder)

@@ -176,7 +176,7 @@ def test_without_the_outcomes_of_the_same_examples_the_seeds_alone_decide(lost, 
     run = RunFolder(run_path(folder, ONE_HOT, 3))
     {
         "files": lambda: run.examples_file.unlink(),
-        "fingerprint": lambda: run.write_environment(run.environment() | {"data": {"source": "digits"}}),
+        "fingerprint": lambda: run.write("environment.json", run.environment() | {"data": {"source": "digits"}}),
         "number": lambda: leave_examples(run.path, [True] * 361 + [False] * 40),
         "split": lambda: leave_examples(run.path, [True] * 9, split="validation"),
         "damaged": lambda: run.examples_file.write_bytes(b"x" * 99),

@@ -82,6 +82,7 @@ def model_card(run: str | Path) -> str:
             nearest=learned.rows()[:_LISTED_LABELS] if learned else [],
             measure=learned.measure if learned else "",
             cost=cost_line(variant, single, rows),
+            changes=[str(change) for change in record.environment.get("changes") or []],
             comparison=_of_comparison(folder),
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
             recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),

@@ -180,17 +180,3 @@ def _make_on_worker(job: Job, words: list[str]) -> str:
     torch.set_num_threads(1)
     sys.argv = words
     return attempt(job, is_unwanted)
-
-
-@contextlib.contextmanager
-def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> Iterator[Pool]:
-    """Gives what makes runs, at most so many at once; what is in progress stops with the block."""
-    pool: Pool = (
-        LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
-        if cluster is None
-        else DaskPool(cluster)
-    )
-    try:
-        yield pool
-    finally:
-        pool.stop()
