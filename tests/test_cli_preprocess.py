@@ -22,11 +22,20 @@ def text(tmp_path, monkeypatch):
     return tmp_path
 
 
-TRAIN = ["preprocess", "--train", "train.source.gz", "train.target.gz"]
+TRAIN = ["preprocess", "--train", "train.source.gz", "--train", "train.target.gz"]
 
 
 def test_two_files_a_split_become_a_corpus(text):
-    split_words = ["--validation", "dev.source.gz", "dev.target.gz", "--test", "test.source.gz", "test.target.gz"]
+    split_words = [
+        "--validation",
+        "dev.source.gz",
+        "--validation",
+        "dev.target.gz",
+        "--test",
+        "test.source.gz",
+        "--test",
+        "test.target.gz",
+    ]
     called = succeed(*TRAIN, *split_words, "--out", "corpus/")
     corpus = read_corpus("corpus")
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "validation": 8, "test": 9}
@@ -37,7 +46,7 @@ def test_two_files_a_split_become_a_corpus(text):
 
 
 def test_json_tells_the_same_and_nothing_else(text):
-    called = succeed(*TRAIN, "--out", "corpus", "--json", "--quiet", "--min-count", "4")
+    called = succeed(*TRAIN, "--out", "corpus", "--json", "--quiet", "--set", "min_count=4")
     corpus = read_corpus("corpus")
     assert called.err == ""
     found = called.json
@@ -67,8 +76,17 @@ def test_one_file_of_pairs_gives_the_same_arrays(text, name):
 def test_settings_reach_the_corpus(text):
     write_text(text / "a", ["The DOG", "the cat sleeps", "x"])
     write_text(text / "b", ["der HUND", "Die Katze", "y"])
-    words = ["--source-level", "character", "--lowercase", "--vocabulary-size", "6", "--max-length", "9"]
-    called = succeed("preprocess", "--train", "a", "b", "--out", "corpus", *words)
+    words = [
+        "--set",
+        "source_level=character",
+        "--set",
+        "lowercase=true",
+        "--set",
+        "vocabulary_size=6",
+        "--set",
+        "max_length=9",
+    ]
+    called = succeed("preprocess", "--train", "a", "--train", "b", "--out", "corpus", *words)
     corpus = read_corpus("corpus")
     assert corpus.source_tokenizer.level, corpus.target_tokenizer.level == ("character", "word")
     assert corpus.source_tokenizer.tokens("The DOG") == list("the dog")
@@ -80,17 +98,29 @@ def test_settings_reach_the_corpus(text):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--train", "no", "train.target.gz"], "no: does not exist; expected two text files of the same number"),
-        (["--train", "train.source.gz", "dev.target.gz"], "train.source.gz has 50 lines and dev.target.gz has 8;"),
+        (
+            ["--train", "no", "--train", "train.target.gz"],
+            "no: does not exist; expected two text files of the same number",
+        ),
+        (
+            ["--train", "train.source.gz", "--train", "dev.target.gz"],
+            "train.source.gz has 50 lines and dev.target.gz has 8;",
+        ),
         (["--train", "train.source.gz"], "one file must have two columns; expected two text files"),
         (["--train"], "--train needs a file of source lines and one of target lines, or one file of pairs"),
-        (["--train", "a", "b", "c"], "unexpected extra argument"),
-        ([*TRAIN[1:], "--vocabulary-size", "4"], "`vocabulary_size` must be > 4, the special tokens <pad>, <unk>, <s>"),
-        ([*TRAIN[1:], "--min-count", "0"], "`min_count` must be >= 1, got 0"),
-        ([*TRAIN[1:], "--max-length", "0"], "`max_length` must be >= 1, got 0"),
-        ([*TRAIN[1:], "--min-count", "9999"], "no token occurs 9,999 times; set a smaller --min-count"),
-        ([*TRAIN[1:], "--shared-vocabulary", "--source-level", "character"], "needs one level for both sides"),
-        ([*TRAIN[1:], "--level", "letter"], "level"),
+        (["--train", "a", "--train", "b", "c"], "unexpected extra argument"),
+        (
+            [*TRAIN[1:], "--set", "vocabulary_size=4"],
+            "`vocabulary_size` must be > 4, the special tokens <pad>, <unk>, <s>",
+        ),
+        ([*TRAIN[1:], "--set", "min_count=0"], "`min_count` must be >= 1, got 0"),
+        ([*TRAIN[1:], "--set", "max_length=0"], "`max_length` must be >= 1, got 0"),
+        ([*TRAIN[1:], "--set", "min_count=9999"], "no token occurs 9,999 times; set a smaller --min-count"),
+        (
+            [*TRAIN[1:], "--set", "shared_vocabulary=true", "--set", "source_level=character"],
+            "needs one level for both sides",
+        ),
+        ([*TRAIN[1:], "--set", "level=letter"], "level"),
     ],
 )
 def test_what_cannot_be_is_one_message_and_nothing_is_written(text, words, message):
@@ -106,11 +136,11 @@ def test_a_corpus_of_the_same_is_left_and_of_other_settings_replaced_on_demand_o
     succeed(*TRAIN, "--out", "corpus")
     before = listing(text)
     succeed(*TRAIN, "--out", "corpus")
-    called = call(*TRAIN, "--out", "corpus", "--min-count", "2")
+    called = call(*TRAIN, "--out", "corpus", "--set", "min_count=2")
     assert called.code == 2
     assert "corpus: holds a corpus of other files or settings; give --overwrite" in called.err
     assert listing(text) == before
-    succeed(*TRAIN, "--out", "corpus", "--min-count", "9", "--overwrite")
+    succeed(*TRAIN, "--out", "corpus", "--set", "min_count=9", "--overwrite")
     assert read_corpus("corpus").num_labels < 24
     assert not list(text.glob(".corpus*"))
 
@@ -123,7 +153,7 @@ def test_a_folder_with_other_files_is_never_replaced(text):
     assert "holds files that are no corpus (thesis.txt)" in called.err
     succeed(*TRAIN, "--out", "corpus")
     (text / "corpus" / "notes.txt").write_text("mine")
-    called = call(*TRAIN, "--out", "corpus", "--overwrite", "--min-count", "2")
+    called = call(*TRAIN, "--out", "corpus", "--overwrite", "--set", "min_count=2")
     assert called.code == 2
     assert "holds notes.txt, which is not of the corpus" in called.err
     called = call(*TRAIN, "--out", "train.source.gz")
@@ -140,7 +170,7 @@ def test_an_empty_folder_is_taken(text):
 @pytest.mark.parametrize("replaces", [False, True])
 def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
     if replaces:
-        succeed(*TRAIN, "--out", "corpus", "--min-count", "2")
+        succeed(*TRAIN, "--out", "corpus", "--set", "min_count=2")
     before = listing(text)
 
     def stop(*arguments, **keywords):
@@ -163,5 +193,5 @@ def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
 def test_gzip_is_seen_from_the_content(text):
     (text / "a").write_bytes(gzip.compress(b"x y\n"))
     (text / "b.gz").write_bytes(b"u\n")
-    succeed("preprocess", "--train", "a", "b.gz", "--out", "corpus")
+    succeed("preprocess", "--train", "a", "--train", "b.gz", "--out", "corpus")
     np.testing.assert_array_equal(read_corpus("corpus").train.source[0], [4, 5])

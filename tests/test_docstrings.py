@@ -11,7 +11,7 @@ import torch
 
 SOURCE = Path(__file__).parents[1] / "src"
 # Of `results` a comparison of minutes, of `wordnet` what needs its files.
-NOT_RUN = {"labelembed.lab.comparing", "labelembed.geometry.wordnet"}
+NOT_RUN = {"labelembed.lab.runs.comparison", "labelembed.geometry.wordnet"}
 NAMES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts)
     for path in SOURCE.rglob("*.py")
