@@ -57,7 +57,7 @@ def lines():
 def test_translations_come_in_the_order_of_the_lines(made, lines, tmp_path):
     text = tmp_path / "lines.txt"
     text.write_text("".join(f"{line}\n" for line in lines))
-    found = succeed("translate", str(made / "run"), str(text), "--beam", "3").out.splitlines()
+    found = succeed("translate", str(made / "run"), str(text), "--set", "decoding.beam=3").out.splitlines()
     saved = SavedRun.load(made / "run")
     alone = [next(iter(saved.translate([line], Decoding(beam=3)))).translations[0].text for line in lines]
     assert found == alone
@@ -77,17 +77,16 @@ def test_empty_lines_stay_and_gzip_and_standard_input_are_read(made, lines, tmp_
     assert (tmp_path / "out.txt").read_text() == piped
 
 
-def test_n_best_and_json(made, lines, tmp_path):
+def test_n_best_has_number_text_and_score(made, lines, tmp_path):
     (tmp_path / "lines.txt").write_text(f"{lines[0]}\n{lines[1]}\n")
-    found = succeed("translate", str(made / "run"), "lines.txt", "--beam", "4", "--n-best", "3").out.splitlines()
+    found = succeed(
+        "translate", str(made / "run"), "lines.txt", "--set", "decoding.beam=4", "--n-best", "3"
+    ).out.splitlines()
     numbers, scores = zip(
         *[(int(line.split(" ||| ")[0]), float(line.split(" ||| ")[2])) for line in found], strict=True
     )
     assert numbers == (0, 0, 0, 1, 1, 1)
     assert scores[0] >= scores[1] >= scores[2]
-    as_json = succeed("translate", str(made / "run"), "lines.txt", "--n-best", "2", "--json").out.splitlines()
-    assert [len(json.loads(line)["translations"]) for line in as_json] == [2, 2]
-    assert json.loads(as_json[1])["source"] == lines[1]
 
 
 def test_line_without_a_known_word_is_translated_and_told_of(made, tmp_path):
@@ -163,7 +162,7 @@ def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
     corpus = str(made / "corpus")
     words = ("compare", "translation-lstm", "--data", corpus, *SMALL, "--objectives", objectives)
     found = succeed(*words, "--seeds", "2", "--jobs", "1", "--out", "both")
-    assert "test BLEU" in found.out
+    assert "BLEU" in found.out
     assert "BLEU" in (tmp_path / "both" / "report.html").read_text()
     rows = succeed(*words, "--seeds", "2", "--jobs", "1", "--out", "both", "--json").json
     assert rows[1]["bleu_difference_n"] == 2
@@ -186,7 +185,7 @@ def test_files_that_are_no_text_or_no_run(made, tmp_path):
     refuse("translate", str(tmp_path), "empty.txt", has=["no run folder"])
     refuse("predict", run, "picture.png", has=["labelembed translate"])
     (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", run, "one.txt", "--beam", "2", "--n-best", "3", has=["n_best"])
+    refuse("translate", run, "one.txt", "--set", "decoding.beam=2", "--n-best", "3", has=["n_best"])
 
 
 def test_run_of_pictures_translates_nothing(tmp_path):

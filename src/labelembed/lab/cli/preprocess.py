@@ -96,7 +96,10 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
     try:
         return TypeAdapter(CorpusSettings).validate_python(typed), columns
     except ValidationError as error:
-        reasons = [f"--set {one['loc'][0]}: {one['msg']}, got {one['input']!r:.80}" for one in error.errors()]
+        reasons = []
+        for one in error.errors():
+            why = one.get("ctx", {}).get("error") or f"{one['msg']}, got {one['input']!r:.80}"
+            reasons.append(": ".join(["--set", *map(str, one["loc"]), str(why)]))
         raise LabelEmbedError("\n".join(reasons)) from None
 
 

@@ -54,7 +54,7 @@ def translate(
     from labelembed.errors import LabelEmbedError
     from labelembed.lab.data.corpus.pair_files import read_lines
     from labelembed.lab.errors import InterruptedTraining
-    from labelembed.lab.runs.display import counting_progress
+    from labelembed.lab.runs.display import Shown
     from labelembed.lab.training.device import Stopped
 
     saved = load_run(run, use_device(device))
@@ -62,13 +62,13 @@ def translate(
     lines = sys.stdin if file == "-" else read_lines(Path(file))
     done, unknown_lines = 0, 0
     try:
-        with open_output(out) as target, counting_progress("translated {:,} lines", quiet=out is None) as show:
+        with open_output(out) as target, Shown(quiet=out is None).watching() as shown:
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
                 _write(target, number, line, n_best=n_best)
                 done += 1
                 unknown_lines += bool(line.translations) and not line.known
-                show(done)
+                shown.show("", 0.0, text := f"translated {done:,} lines", line=text)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _WAY_OUT = "choose another --out, or start over with --overwrite"
-_POLL_SECONDS = 0.25
 
 
 def compare(
@@ -392,7 +391,7 @@ class _Making:
             count = 0
             while count < len(todo):
                 display.update()
-                for job, error in pool.poll(_POLL_SECONDS):
+                for job, error in pool.poll(0.25):
                     count += 1
                     display.ended(job.name, error, {} if error else RunFolder(job.folder).result())
                     if error:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
@@ -286,10 +286,3 @@ class RunsDisplay:
 
     def _time_left(self) -> str:
         return self._left(sum(self._made.values()), self._epochs * self._to_make)
-
-
-@contextmanager
-def counting_progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Gives a callback that shows how many there are so far, in the place of `text`: ``"translated {:,} lines"``."""
-    with Shown(quiet=quiet).watching() as shown:
-        yield lambda done: shown.show("", 0.0, text.format(done), line=text.format(done))
