@@ -28,11 +28,9 @@ def test_without_a_label_the_first_200_are_shown_and_it_is_said(run):
     assert "learned labels, nearest pairs" in " ".join(lines[201:])
     assert lines[0] == "(in brackets: cosine of label vectors)"
     assert lines[1].startswith("hund: ")
-    said = "note: the first 200 of 300 labels; --first N lists more of them, or name those you want"
+    said = "note: the first 200 of 300 labels; name those you want"
     assert called.err.splitlines()[0] == said
     assert len(succeed("labels", run, "--json").json["nearest"]) == 200
-    more = succeed("labels", run, "--first", 300, "--json")
-    assert (len(more.json["nearest"]), more.err) == (300, "")
 
 
 def test_labels_asked_for_are_shown_and_no_more(run):

@@ -177,15 +177,12 @@ def run(tmp_path_factory):
 
 
 def test_the_verb_writes_a_file_that_gives_the_labels_of_predict(run, tmp_path):
-    made = succeed("export", run, "--out", tmp_path / "first.onnx", "--probabilities", "--json").json
-    assert made["bytes"] == (tmp_path / "first.onnx").stat().st_size
+    made = succeed("export", run, "--out", tmp_path / "first.onnx", "--probabilities").out
+    assert f"{(tmp_path / 'first.onnx').stat().st_size:,} bytes" in made
     saved = SavedRun.load(run)
     test = saved.read_data().splits["test"].inputs[:17].float()
     found = session_of(tmp_path / "first.onnx").run(None, {"inputs": test.numpy()})[0]
     np.testing.assert_allclose(found, saved.probabilities(test).numpy(), atol=CLOSE)
-    shown = succeed("export", run, "--format", "torch").out
-    assert shown.startswith(f"{run / 'model.pt2'}: ")
-    assert "logits" in shown
 
 
 def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
@@ -208,9 +205,6 @@ def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
     inputs, _ = saved.encode_texts(["good fine film bad awful film", "good fine"])
     expected = saved.probabilities(inputs).numpy()
     np.testing.assert_allclose(_softmax(session, inputs, saved.output_temperature), expected, atol=CLOSE)
-    succeed("export", tmp_path / "run", "--format", "torch", "--probabilities")
-    program = torch.export.load(str(tmp_path / "run" / "model.pt2")).module()
-    np.testing.assert_allclose(program(inputs.padded()).detach().numpy(), expected, atol=CLOSE)
 
 
 def _softmax(session, inputs, temperature):

@@ -262,15 +262,14 @@ def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
     trained = succeed("train", "--data", file, *QUICK)
     assert trained.err.startswith(f"{TEXTS}\n")
     assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
-    for words in (["compare", "--seeds", 1], ["tune", "--trials", 1]):
-        one = [*words, "--objectives", "one_hot", "--jobs", 1]
-        assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
+    one = ["compare", "--seeds", 1, "--objectives", "one_hot", "--jobs", 1]
+    assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for
     assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 
 
 def test_neither_recipe_nor_path_is_a_usage_error():
-    for verb in ("check", "train", "compare", "tune"):
+    for verb in ("check", "train", "compare"):
         refused = call(verb)
         assert (refused.code, refused.out) == (2, "")
         missing = "RECIPE: missing; name a recipe, or give --data PATH and the recipe that fits is taken"

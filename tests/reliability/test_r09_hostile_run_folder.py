@@ -52,7 +52,7 @@ FINISHED = {
     "geometry": (35, lambda folder, recipe: neighbours(RunFolder(folder).label_geometry())),
     "weights": (15, lambda folder, recipe: SavedRun.load(folder)),
     "card": (5, lambda folder, recipe: write_card(folder)),
-    "neighbours": (5, lambda folder, recipe: call_refuses_or_works("neighbours", folder)),
+    "neighbours": (5, lambda folder, recipe: call_refuses_or_works("labels", folder)),
 }
 
 

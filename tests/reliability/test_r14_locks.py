@@ -84,7 +84,7 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
     assert sorted(os.listdir(out)) == [LOCK, "checkpoints", "environment.json", "history.jsonl", "recipe.yaml"]
 
 
-@pytest.mark.parametrize("verb", ["compare", "compare --tuned", "tune"])
+@pytest.mark.parametrize("verb", ["compare", "compare --tuned"])
 def test_second_comparison_or_tuning_of_a_folder_is_refused(verb, tmp_path):
     pytest.importorskip("optuna")
     (tmp_path / "file").touch()
@@ -150,7 +150,7 @@ def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_pa
     with locked(folder):  # a finished run is read, also while somebody has the folder
         assert train(recipe, folder) == RunFolder(folder).result()
         before = listing(folder)
-        succeed("neighbours", str(folder), "3")
+        succeed("labels", str(folder), "3")
         succeed("export", str(folder), "--format", "card", "-o", str(tmp_path / "card.md"))
         succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
         assert listing(folder) == before
