@@ -106,7 +106,7 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
 
 VERBS = {
     "compare": ["compare", "--objectives", "one_hot", "--seeds", "2", "--jobs", "2"],
-    "tune": ["tune", "--objectives", "label_smoothing", "--trials", "2", "--jobs", "2"],
+    "tune": ["compare", "--tuned", "--seeds", "1", "--objectives", "label_smoothing", "--trials", "2", "--jobs", "2"],
 }
 
 

@@ -32,17 +32,13 @@ SEARCH_SPACES: dict[str, dict[str, str]] = {
         "target_weight": "0:1",
         "embedding_learning_rate": "0.3:10:log",
     },
-    "adaptive_labels": {
-        "update": "batch,moving_average,epoch",
-        "repel_weight": "0,1,3,10",
-        "gradient_through_centroids": "true,false",
-    },
+    "adaptive_labels": {"preset": "published_code,paper", "repel_weight": "0:10"},
     "retrospection": {"final_weight": "0.1:0.95", "temperature": "1:10:log", "store_every": "1:10:log"},
-    "online_label_smoothing": {"similarity_weight": "0:1", "uniform_weight": "0:1", "temperature": "1:4:log"},
+    "online_label_smoothing": {"similarity_weight": "0:1", "uniform_weight": "0:1"},
     "confidence_penalty": {"penalty_weight": "0.01:2:log"},
     "teacher_free": {"teacher_weight": "0.05:0.95", "temperature": "1:40:log"},
     "distillation": {"teacher_weight": "0.1:1", "temperature": "1:10:log"},
-    "static_labels": {"loss": "huber,squared,cosine", "delta": "0.1:3:log"},
+    "static_labels": {"delta": "0.1:3:log"},
 }
 #: Weights that share a target: two are drawn, evenly over all that add up to at most 1. The third gets what they leave.
 SHARED_TARGETS: dict[str, tuple[str, ...]] = {
