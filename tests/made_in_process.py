@@ -24,6 +24,6 @@ class HerePool:
 
 def make_runs_here(monkeypatch, pool=HerePool):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
-    monkeypatch.setattr("labelembed.lab.runs.pools.LocalPool", pool)
+    monkeypatch.setattr("labelembed.lab.runs.cluster.LocalPool", pool)
     for module in ("pools", "comparison"):
         monkeypatch.setattr(f"labelembed.lab.runs.{module}.start_fork_server", lambda: None)
