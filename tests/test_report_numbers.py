@@ -33,7 +33,7 @@ def rows_of(path, errors=SIX, **settings):
 
 def change(folder, name, seed, **changes):
     run = RunFolder(run_path(folder, name, seed))
-    run.write_result(run.result() | changes)
+    run.write("result.json", run.result() | changes)
 
 
 def tables_of(folder):

@@ -106,7 +106,7 @@ def test_failed_missing_and_unfinished_runs_are_told_apart_on_the_page_too(tmp_p
     make_comparison(tmp_path, ERRORS | {"label_embedding": {0: 0.04}})
     fail_run(run_path(tmp_path, "one_hot", 0), "`output` is nan in step 12", seed=0)
     shutil.rmtree(run_path(tmp_path, "one_hot", 1))
-    RunFolder(run_path(tmp_path, "one_hot", 2)).forget_result()
+    (run_path(tmp_path, "one_hot", 2) / "result.json").unlink()
     (run_path(tmp_path, SMOOTHING, 1) / "result.json").write_text("{")
     baseline = load_comparison(tmp_path).variants[0]
     assert (baseline.runs, baseline.failed, baseline.missing) == ({}, {0: "`output` is nan in step 12"}, [1, 2])

@@ -82,7 +82,7 @@ def test_runs_that_still_improve_at_their_last_epoch_give_no_answer_but_a_longer
     assert (found.answer, "briefly" in found.headline) == ("Cannot tell yet", True)
     assert "--set epochs=6" in found.command
     run = RunFolder(run_path(folder, OURS, 3))
-    run.write_result(run.result() | {"selected_epoch": 2})
+    run.write("result.json", run.result() | {"selected_epoch": 2})
     assert full_verdict(load_comparison(folder)).answer == "Use it"
 
 
@@ -126,7 +126,7 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
         folder = make_comparison(tmp_path / str(said), {ONE_HOT: BASE, OURS: LOWER}, nll=nll)
         for seed in range(8):
             run = RunFolder(run_path(folder, OURS, seed))
-            run.write_result(run.result() | {"seconds": 48.0 if said else 31.0})
+            run.write("result.json", run.result() | {"seconds": 48.0 if said else 31.0})
         found = full_verdict(load_comparison(folder))
         assert ("NLL by 0.406 nats" in found.worse, "1.60 times" in found.worse) == (said, said)
 
@@ -137,7 +137,7 @@ def test_a_better_calibrated_nll_is_part_of_the_answer(tmp_path):
         for seed in range(8):
             run, nll = RunFolder(run_path(folder, name, seed)), 0.1 + 0.001 * seed - 0.03 * (name == OURS)
             after = run.result()["test"] | {"nll": nll + 0.0001 * (seed % 3) * (name == OURS)}
-            run.write_result(run.result() | {"temperature": 2.0, "calibrated": {"test": after}})
+            run.write("result.json", run.result() | {"temperature": 2.0, "calibrated": {"test": after}})
     found = full_verdict(load_comparison(folder))
     assert "0.030 nats less NLL" in found.headline
     assert "for its probabilities" in found.next_step
@@ -238,7 +238,7 @@ def test_translations_are_decided_by_bleu_and_those_that_never_began_are_said(tm
         for seed in range(8):
             run = RunFolder(run_path(folder, name, seed))
             bleu = 0.002 + 0.0001 * seed + (0.2 + 0.001 * (seed % 3) if name == ONE_HOT else 0.0)
-            run.write_result(run.result() | {"test": run.result()["test"] | {"bleu": bleu}})
+            run.write("result.json", run.result() | {"test": run.result()["test"] | {"bleu": bleu}})
     found = full_verdict(load_comparison(folder))
     assert "less BLEU" in found.headline
     assert any("near zero for label embedding" in caveat for caveat in found.caveats)

@@ -93,7 +93,7 @@ def test_networks_that_write_sentences_are_not_exported(tmp_path):
     folder.path.mkdir()
     recipe = load_recipe("translation-lstm", data=str(tmp_path))[0]
     folder.write_recipe(recipe.of_one_run())
-    folder.write_result({"status": "finished"})
+    folder.write("result.json", {"status": "finished"})
     called = call("export", folder.path)
     assert called.code == 2
     assert "networks that write sentences are not exported" in called.err

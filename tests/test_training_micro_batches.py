@@ -19,7 +19,6 @@ OBJECTIVES = {
     "class weights": {"name": "label_smoothing", "weight": [0.5, 2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 0.25, 1.0, 1.0]},
     "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps"},
     "distillation": {"name": "distillation", "teacher": "TEACHER"},
-    "centroids of an epoch": {"name": "adaptive_labels", "update": "epoch"},
 }
 
 

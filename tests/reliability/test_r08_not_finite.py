@@ -51,8 +51,8 @@ VALUES = sized(short=[math.nan], full=[math.nan, math.inf])
 TABLES = {
     "label_embedding": "objective.embedding.weight",
     "adaptive_labels": "objective.centroids",
-    "retrospection": "objective.store.values",
-    "online_label_smoothing": "objective.similarities.values",
+    "retrospection": "objective.stored",
+    "online_label_smoothing": "objective.similarities",
     "distillation": "objective.teacher_logits",
     "static_labels": "objective.vectors",
 }

@@ -189,7 +189,7 @@ class ImageReader:
         named = [name for word in _PATH_WORDS for name in table.names if name.strip().lower() == word]
         candidates = stored or named[:1] or [name for name in table.names if holds_image_names(table, name)]
         if len(candidates) != 1:
-            vectors = "; vectors are read from .npz files" if "vectors" in table.left_aside.values() else ""
+            vectors = "; vectors are read from .npz files" if "lists or objects" in table.left_aside.values() else ""
             way_out = f"name it with --set data.image_column=NAME ({table.listed()}){vectors}"
             raise DataError(f"{table.source}: which column holds the pictures is unclear; {way_out}")
         return candidates[0]

@@ -16,6 +16,7 @@ from labelembed.lab.report.labels import label_similarities
 from labelembed.lab.report.table import comparison_rows, write_text
 from labelembed.lab.report.tables import cost_line, report_tables
 from labelembed.lab.report.verdict import verdict
+from labelembed.lab.training.run_folder import RunFolder
 
 _LISTED_LABELS = 20
 
@@ -47,6 +48,8 @@ def model_card(run: str | Path) -> str:
     if (folder / "comparison.json").is_file():
         example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
         raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
+    if RunFolder(folder).geometry_file.exists():
+        RunFolder(folder).label_geometry()  # raises where it has changed since the run
     single = load_comparison(folder)
     (record,), (variant,), split = single.runs, single.variants, single.split
     blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
@@ -63,6 +66,7 @@ def model_card(run: str | Path) -> str:
     header = ModelCardData(
         library_name="labelembed", pipeline_tag=task, tags=tags, model_name=title, eval_results=results
     )
+    changes = record.environment.get("changes")
     rows, learned = comparison_rows(single), label_similarities(variant)
     labels, notes = record.data.get("names"), record.data.get("notes")
     text = (
@@ -78,11 +82,12 @@ def model_card(run: str | Path) -> str:
             labels=[*map(str, labels[:_LISTED_LABELS])] if isinstance(labels, list) else [],
             notes=[without_folders(str(note)) for note in notes] if isinstance(notes, list) else [],
             tables=[table.markdown() for table in report_tables(single, rows).values()],
+            why=shortened(str(record.result.get("calibration")), 200),
             temperature=number_in(record.result.get("temperature")),
             nearest=learned.rows()[:_LISTED_LABELS] if learned else [],
             measure=learned.measure if learned else "",
             cost=cost_line(variant, single, rows),
-            changes=[str(change) for change in record.environment.get("changes") or []],
+            changes=[without_folders(str(change)) for change in changes] if isinstance(changes, list) else [],
             comparison=_of_comparison(folder),
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
             recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
