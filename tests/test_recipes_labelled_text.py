@@ -136,7 +136,7 @@ def test_a_report_shows_the_worst_texts_and_nothing_of_them_is_markup(tmp_path):
     assert all(len(one["text"]) <= 302 for one in worst)
     succeed("report", "run")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count("<q dir=\"auto\">the &lt;b&gt;plot&lt;/b&gt; &amp; very very") == len(worst)
+    assert page.count('<q dir="auto">the &lt;b&gt;plot&lt;/b&gt; &amp; very very') == len(worst)
     assert "Highest-loss examples" in page
     assert "<b>plot" not in page
 

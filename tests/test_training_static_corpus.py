@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from labelembed.lab.data import read_corpus
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.task import build_task
-from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.lab.training.decoding import Decoding
-from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import train
@@ -28,31 +24,6 @@ QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 
 def static(folder, embedding, **changes):
     objective = {"name": "static_labels", "embedding": str(embedding)}
     return sequence_recipe(folder, objective=objective, **changes)
-
-
-def test_tokens_that_no_row_has_stand_apart_from_all_words(tmp_path):
-    write_corpus(tmp_path, train=120, longest=4)
-    train(sequence_recipe(tmp_path, objective="one_hot", model=QUIET, epochs=2), tmp_path / "run")
-    geometry = RunFolder(tmp_path / "run").label_geometry()
-    assert geometry.names[:4] == SPECIAL_TOKENS
-    never = [PAD, UNKNOWN, BEGIN]
-    # Of a run the class means of what it never saw are the mean over all rows, all the same.
-    assert torch.equal(geometry.vectors[PAD], geometry.vectors[BEGIN])
-    objective = network_of(
-        static(tmp_path, tmp_path / "run" / "label_geometry.safetensors"), read_corpus(tmp_path / "corpus")
-    ).objective
-    vectors = objective.vectors
-    words = [number for number in range(len(vectors)) if number not in never]
-    own = geometry.vectors.double() / geometry.vectors.double().norm(dim=1, keepdim=True)
-    torch.testing.assert_close(vectors[words], (own * vectors.shape[1] ** 0.5).float()[words])
-    mean = vectors[words].mean(dim=0)
-    for token in never:
-        cosine = torch.nn.functional.cosine_similarity(vectors[token], mean, dim=0)
-        assert cosine.item() == pytest.approx(-1, abs=1e-5)
-        assert vectors[token].square().mean().item() == pytest.approx(1, rel=1e-5)
-    # What is in doubt between the words lies near their mean: that is not to be taken for padding.
-    distances = (vectors - mean).norm(dim=1)
-    assert distances[never].min() > distances[words].max()
 
 
 def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):

@@ -26,4 +26,4 @@ def test_wheel_has_every_file_of_the_package(tmp_path):
     assert names == wanted
     assert {Path(name).suffix for name in names} >= {".py", ".yaml", ".typed"}
     (about,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "labelembed = labelembed.lab.cli:main" in wheel.read(about).decode()
+    assert "labelembed = labelembed.__main__:main" in wheel.read(about).decode()

@@ -88,7 +88,11 @@ class Sentences:
             return self[index]
         size, begin = self.tokens.itemsize, int(self.offsets[index])
         length = int(self.offsets[index + 1]) - begin
-        return np.frombuffer(os.pread(self._file, size * length, size * begin), self.tokens.dtype)
+        try:
+            content = os.pread(self._file, size * length, size * begin)
+        except OSError as error:
+            raise DataError(f"{self._name}: cannot be read ({error.strerror or error})") from error
+        return np.frombuffer(content, self.tokens.dtype)
 
 
 def token_type(vocabulary_size: int) -> npt.DTypeLike:
