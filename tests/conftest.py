@@ -16,8 +16,10 @@ try:
 except ModuleNotFoundError:  # the library alone, whose tests need no lab
     pass
 else:
-    # Runs in processes of their own come to harm where a test asks for it.
+    # Runs in processes of their own come to harm where a test asks for it, whichever folder it stands in.
     pools.PRELOADED.append("tests.made_failing_jobs")
+    _PATHS = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATHS))
 
 # One thread: the tests' matrices are small, and several test processes would fight over the cores.
 torch.set_num_threads(1)
