@@ -15,7 +15,7 @@ export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
 .PHONY: help demo test test-reliability check bench docs pictures audit clean
 
 help:
-	@echo "make demo   install into .venv and compare three objectives on the digits (about a minute)"
+	@echo "make demo   install into .venv and compare six settings of objectives on the digits (about a minute)"
 	@echo "make test   install into .venv and run every check and test"
 	@echo "make test-reliability   the fifteen checks of docs/reliability.md at full size (more than 20 minutes)"
 	@echo "make check  ruff, mypy --strict and the tests of the structure only"
