@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from labelembed import json_files, tensor_files
+from labelembed import files as own_files
 from labelembed.lab.data import table_files
 from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.report import write_card, write_report
@@ -91,11 +91,11 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
 
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
-    json, header = json_files.MAXIMUM_BYTES // mebi, tensor_files.HEADER_BYTES // mebi
-    tensors, line = tensor_files.HEADER_TENSORS, pair_files.MAXIMUM_LINE_BYTES // mebi
+    json, header = own_files.MAXIMUM_BYTES // mebi, own_files.HEADER_BYTES // mebi
+    tensors, line = own_files.HEADER_TENSORS, pair_files.MAXIMUM_LINE_BYTES // mebi
     columns = table_files.MOST_BYTES // 2**30
     limits = {
-        "a JSON file of a run": f"{json} MiB, {json_files.MAXIMUM_VALUES // 10**6} million values",
+        "a JSON file of a run": f"{json} MiB, {own_files.MAXIMUM_VALUES // 10**6} million values",
         "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",
         "the columns of parquet files by their footers": f"{columns} GiB, or ten times the files",
         "a cell of a CSV file; a line of a corpus": f"{table_files.MAXIMUM_CELL:,} characters; {line} MiB",

@@ -15,9 +15,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 # A file imports only from packages of a lower level. Below `lab` is the library: it knows nothing of the lab.
 LEVELS = {
     "errors": 0,
-    "json_files": 0.1,
+    "files": 0.1,
     "seeds": 0,
-    "tensor_files": 0.5,
     "distributed": 0,
     "stable_topk": 0,
     "losses": 1,

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from labelembed.errors import LabelEmbedError
+from labelembed.files import HEADER_BYTES, HEADER_TENSORS, MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.geometry import LabelGeometry
-from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.pretrained_images import read_weights
 from labelembed.lab.pretrained_text import load_encoder
@@ -20,7 +20,6 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.teacher import about_table
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.tensor_files import HEADER_BYTES, HEADER_TENSORS
 from tests.made_hostile import vouch_for
 from tests.made_hostile_runs import read_everything, write_runs
 from tests.made_training import no_flush, one_thread  # noqa: F401

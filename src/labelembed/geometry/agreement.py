@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
-from labelembed.json_files import read_mapping
+from labelembed.files import read_mapping
 
 _SHIPPED = Path(__file__).with_name("hierarchies.json")
 

@@ -15,9 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
-from labelembed.json_files import MAXIMUM_BYTES
+from labelembed.files import MAXIMUM_BYTES, require_header, with_sorted_header
 from labelembed.stable_topk import stable_topk
-from labelembed.tensor_files import require_header, with_sorted_header
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.

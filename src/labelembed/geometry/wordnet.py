@@ -16,8 +16,8 @@ from typing import Literal
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
+from labelembed.files import read_mapping
 from labelembed.geometry.agreement import path_lengths
-from labelembed.json_files import read_mapping
 
 _FOLDERS = ("/usr/share/wordnet", "/usr/local/share/WordNet", "/usr/local/WordNet-3.0", "/opt/homebrew/opt/wordnet")
 _WAY_OUT = (

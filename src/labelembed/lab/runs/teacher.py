@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.errors import DataError
+from labelembed.files import require_header
 from labelembed.lab.data import LabelledData
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.references import TEACHER_FILE
@@ -25,7 +26,6 @@ from labelembed.lab.training.network import Network, TrainingData
 from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import Distillation
-from labelembed.tensor_files import require_header
 
 LOGITS = "labelembed.teacher.1"
 

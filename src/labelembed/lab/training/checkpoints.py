@@ -19,12 +19,11 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from labelembed.json_files import read_json
+from labelembed.files import read_json, require_header
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.files import flush_folder, saving, sha256, write_bytes, write_json
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import load_state, state_tensors
-from labelembed.tensor_files import require_header
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from labelembed.json_files import read_json
+from labelembed.files import read_json
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.files import saving, write_json
 

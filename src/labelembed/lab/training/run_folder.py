@@ -16,11 +16,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from labelembed.files import parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
-from labelembed.json_files import parse_json, read_bounded, read_json
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.files import plain_values, sha256, write_bytes, write_json
-from labelembed.tensor_files import require_header
 
 # A recipe that a run has resolved has every key, each with its default.
 _RECIPE_BYTES = 400_000
