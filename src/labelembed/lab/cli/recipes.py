@@ -105,7 +105,7 @@ def check(
         "epochs": chosen.number_of_epochs(read),
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
     }
     facts |= {} if features is None else {"features_seconds": round(features[1], 1)}
     facts |= {} if reference is None else {"reference": reference._asdict()}
