@@ -7,8 +7,9 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CORPORA, DATA
-from labelembed.lab.data.detect import RECIPES, detect
+from labelembed.lab.data.detect import _WITHOUT_FEATURES, RECIPES, detect
 from labelembed.lab.errors import RecipeError
+from labelembed.lab.pretrained_images import is_installed
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.loading import shipped_recipes
 from labelembed.lab.runs.build import build_data
@@ -162,6 +163,8 @@ def chosen(path, *settings):
 def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
     write, expected = KINDS[kind]
     line, recipe = chosen(write(tmp_path))
+    if not is_installed():  # the features of pictures
+        expected = expected.replace("recipe pictures", f"recipe images-resnet{_WITHOUT_FEATURES}")
     assert line == expected
     data = build_data(recipe)
     assert try_network(recipe, data).parameter_count() > 0
