@@ -44,7 +44,7 @@ class Examples:
         self.weights = None if weights is None else torch.as_tensor(weights, device=device)
 
     def batches(self, rows: Tensor, batch_size: int = 1_000) -> Iterator[tuple[Any, ...]]:
-        """Yields dense inputs, labels, row numbers and weights of some rows [n], a batch at a time."""
+        """Yields dense inputs, labels, indices and weights of some rows [n], a batch at a time."""
         for some in torch.split(rows.to(self.labels.device), batch_size):
             inputs = self.inputs[some if isinstance(self.inputs, Tensor) else some.numpy(force=True)]
             if not isinstance(inputs, Tensor):
@@ -72,7 +72,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def hidden_states(self, examples: Examples, rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Yields hidden states [n, H], labels, row numbers and weights, where there are any, in evaluation mode."""
+        """Yields hidden states [n, H], labels, indices and weights, where there are any, in evaluation mode."""
         self.eval()
         for inputs, labels, indices, weights in examples.batches(rows):
             yield (self.encoder(inputs), labels, indices, *([] if weights is None else [weights]))

@@ -33,7 +33,7 @@ def open_output(out: Path | None) -> Iterator[IO[str]]:
 
 
 def use_device(device: str | None) -> str | None:
-    """Returns what a run is told of a device: `cpu`, or None for the GPU that there is.
+    """Returns the device to train on: `cpu`, or None for the GPU that there is.
 
     `cuda:1` hides the other GPUs from this process, so that it finds this one alone.
 

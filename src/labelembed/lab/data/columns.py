@@ -30,7 +30,7 @@ _TEXT_WORDS = (
 )  # fmt: skip
 _SHORT_FORMS = {"title", "headline", "subject", "summary"}
 _LOOKED_AT = 2_000
-#: Words on average of a column that is taken for texts whatever it is called, and how many times those of the next.
+#: Words on average of a column that counts as texts whatever its name, and how many times those of the next.
 _WORDS_OF_TEXTS, _TIMES_LONGER = 4.0, 3.0
 
 
