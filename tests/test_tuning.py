@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import labelembed
-from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.errors import RecipeError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
 from labelembed.lab.runs.tuning import plan_tuning, tune
@@ -266,3 +266,10 @@ def test_a_tuned_comparison_that_was_interrupted_ends_as_one_that_was_not(words,
     ]
     assert results[0] == results[1]
     assert len(results[0]) == 2 * 2 + 2
+
+
+def test_no_trials_at_all_are_refused_and_not_taken_for_the_default(tmp_path):
+    for asked in ({"tuned": True, "trials": 0}, {"trials": 0}):
+        with pytest.raises(RecipeError, match="--trials"):
+            compare("digits-mlp", out=tmp_path / "out", quiet=True, **asked)
+    assert not (tmp_path / "out" / "runs").exists()

@@ -38,7 +38,7 @@ def labels(
         typer.Option(
             "--groups",
             metavar="FILE|cifar100|wordnet",
-            help='Score the labels against groups, a JSON file {"group": [labels]}, or by their names against WordNet.',
+            help="Score the labels by the groups of a JSON file (each name with a list of labels), or by WordNet.",
         ),
     ] = None,
     out: Annotated[

@@ -121,11 +121,13 @@ class ImageReader:
         """Returns a picture to predict for.
 
         Raises:
-            DataError: The file is missing, or `invert` is asked for.
+            DataError: The file is missing, or `invert` is true.
         """
         require_file(file, "a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or PPM)")
         if invert:
-            raise DataError("--invert is for pictures in arrays, as MNIST's; pictures in files are read as they are")
+            raise DataError(
+                "`invert` is for pictures in arrays, such as MNIST's; pictures in files are read as they are"
+            )
         return NewExamples(Images([file], file.parent, belong=False), [file.name], [])
 
     def find(self, *, to_evaluate: bool) -> RawData:

@@ -98,15 +98,16 @@ def compare(
         >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
         >>> comparison.table()
     """
-    given = [name for name, value in {"--trials": trials, "--space": space}.items() if value]
+    given = [name for name, value in {"--trials": trials is not None, "--space": space}.items() if value]
     if given and not tuned:
         raise RecipeError(["goes with --tuned (in Python tuned=True)"], source=given[0])
     check_machines(jobs=jobs, cluster=cluster, device=device)
     trackers = tracker_names(track)
     path = _written_frame(data, out) if hasattr(data, "to_csv") else None if data is None else str(data)
     chosen, name = choose_recipe(recipe, settings=_settings(settings), data=path, say=say)
+    number = (10 if trials is None else trials) if tuned else None
     default = Path("comparisons") / (folder_name(chosen, name) + ("-tuned" if tuned else ""))
-    plan = Plan(chosen, name, default if out is None else Path(out), trials=(trials or 10) if tuned else None)
+    plan = Plan(chosen, name, default if out is None else Path(out), trials=number)
     making = _Making(chosen, name, {"jobs": jobs, "cluster": cluster, "device": device}, trackers, quiet)
     if plan.out.is_file() or (plan.out / "recipe.yaml").exists():
         what = "is a file" if plan.out.is_file() else "holds a single run"
@@ -186,7 +187,7 @@ class Plan:
 
     @property
     def runs(self) -> list[PlannedRun]:
-        """Every run that is asked for, seed by seed, so that an early look compares all variants."""
+        """Every run of the plan, seed by seed, so that an early look compares all variants."""
         return [
             PlannedRun(f"{one.name} seed {seed}", one.recipe_of(self.recipe, seed), folder, one, seed)
             for seed in self.seeds
@@ -230,7 +231,7 @@ def plan_comparison(
     baseline: str | None = None,
     overwrite: bool = False,
 ) -> Plan:
-    """Returns a plan with what is asked for, every recipe checked and every existing folder looked into.
+    """Returns a complete plan, every recipe checked and every existing folder looked into.
 
     Where the folder holds a comparison already, variants and seeds are added to it.
 

@@ -25,7 +25,7 @@ class RunOptions:
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`, `mps`; None for what there is.
-        track: Log the epochs to these trackers too, see `training.reporter`; a run goes on with those that it has.
+        track: Log the epochs to these trackers too, see `training.reporter`; a run keeps those that it has.
         begin_only: Refuse a run that has begun and not finished, instead of going on with it.
         overwrite: Train anew: what is in the folder goes once the new run can begin.
         change: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit; the

@@ -250,7 +250,7 @@ def best_run(path: Path) -> Path:
         folders = [RunFolder(path / "runs" / variant.folder / f"seed-{seed}") for seed in variant.seeds]
         runs += [folder for folder in folders if folder.state() == "finished"]
     if not runs:
-        raise RunFolderError(f"{path}: no run of this comparison has finished; labelembed compare goes on with it")
+        raise RunFolderError(f"{path}: no run of this comparison has finished; labelembed compare continues it")
     scores = {folder.path: _validation_score(folder) for folder in runs}
     known = {run: score for run, score in scores.items() if score is not None}
     if not known:

@@ -57,7 +57,7 @@ def run_recipe(
     reporter: Reporter = Reporter(),  # noqa: B008 - without state
     data: TrainingData | None = None,
 ) -> dict[str, Any]:
-    """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it finished.
+    """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
     Args:
         recipe: What to run.
