@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import labelembed
-from labelembed.lab.errors import RecipeError, TrainingError
+from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
+from labelembed.lab.runs.comparison import compare
 from labelembed.lab.runs.tuning import plan_tuning, tune
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
