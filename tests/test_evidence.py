@@ -7,13 +7,20 @@ from statistics import fmean
 
 import pytest
 import torch
-from benchmarks.evidence import distillation, rule
-from benchmarks.evidence.data_sets import DATA_SETS, DataSet
+from benchmarks.evidence.data_sets import DATA_SETS, PLANS, DataSet
 from benchmarks.evidence.figure import forest
 from benchmarks.evidence.methods import FIXED, KINDS, MORE_KINDS, RECOMMENDED, TRIALS, trials
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, level, mean_with_half, summary
+from benchmarks.evidence.summary import (
+    COMPARISONS,
+    Comparison,
+    differences,
+    level,
+    mean_with_half,
+    more_summary,
+    summary,
+)
 from torch import Tensor, nn
 
 from labelembed.lab.training.optimizers import Cosine
@@ -106,17 +113,6 @@ def test_stack_trains_as_the_objective_does(method: str) -> None:
         torch.testing.assert_close(ours[place // 2, place % 2], wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_table_of_one_hot_predictions_is_cross_entropy() -> None:
-    examples = _examples()
-    tables = nn.functional.one_hot(examples.labels[examples.train], LABELS).float()
-    found = []
-    for kind, weights in (("table", Weights(similarity=0.7)), ("none", Weights())):
-        stack = Stack((INPUTS, HIDDEN, LABELS), [3, 4], [weights], kind=kind, tables=tables)
-        stack.train(examples, steps=STEPS, batch_size=BATCH, learning_rate=0.01, weight_decay=0.1)
-        found.append(stack.predict(examples, examples.train))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
-
-
 def test_splits_have_no_common_example_and_every_label() -> None:
     labels = torch.arange(400) % 7
     data_set = DataSet(name="made", load=lambda _: (torch.zeros(400, 2), labels))
@@ -189,17 +185,6 @@ def test_summary_leaves_out_a_data_set_without_all_its_splits(tmp_path: Path) ->
     assert differences(tmp_path, "long", "error", "online_label_smoothing") == {}
 
 
-def test_rule_finds_what_the_gain_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [data_set.name for data_set in DATA_SETS[:10]]
-    lines = ["data_set,regime,seed,gap,temperature,confusion_entropy,num_labels,examples_per_label"]
-    for place, name in enumerate(names):
-        _write_results(tmp_path, [name], gain=0.002 * place)
-        lines += [f"{name},{regime},{seed},{place / 10},1.5,0.5,10,100" for regime in REGIMES for seed in range(SEEDS)]
-    (tmp_path / rule.FILE).write_text("\n".join(lines) + "\n")
-    printed = rule.write(tmp_path)
-    assert "| 10 of 10 |" in printed  # the signs on the other half: all but that of no gain are right
-
-
 def test_forest_plot_draws_each_data_set(tmp_path: Path) -> None:
     _write_results(tmp_path, ["letter", "texture"], gain=0.01)
     colours = {"ink": "black", "faint": "silver", "clear": "blue", "open": "grey"}
@@ -220,8 +205,8 @@ def page(name: str) -> str:
 
 
 def test_tables_of_the_evidence_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distilled = [distillation.table(RESULTS, regime) for regime in REGIMES]
-    printed = "\n".join([summary(RESULTS), rule.write(RESULTS), *distilled]).splitlines()
+    more = [more_summary(RESULTS / name, PLANS[name]) for name in ("pretrained", "noise")]
+    printed = "\n".join([summary(RESULTS), *more]).splitlines()
     before, _, after = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").partition("## The goals")
     goals, _, after = after.partition("\n## ")
     assert "| missed" in goals

@@ -216,3 +216,4 @@ NOISY: tuple[DataSet, ...] = tuple(
     for noise, near in ((0.2, False), (0.4, False), (0.2, True))
     for clean in _CLEAN
 )
+PLANS = {"first": DATA_SETS, "pretrained": PRETRAINED, "noise": NOISY}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.evidence.data_sets import NOISY, PRETRAINED, DataSet
-from benchmarks.evidence.methods import FIXED, KINDS, Trial, trials
+from benchmarks.evidence.methods import FIXED, Trial, trials
 from benchmarks.evidence.stacked import Examples, Stack, Weights
 from labelembed.geometry import LabelGeometry, kendall_agreement
 from labelembed.metrics.calibration import fit_temperature
@@ -41,8 +41,8 @@ def run(
     data: Path,
     results: Path,
     *,
-    kinds: Mapping[str, str] = KINDS,
-    regimes: Iterable[str] = tuple(REGIMES),
+    kinds: Mapping[str, str],
+    regimes: Iterable[str],
 ) -> None:
     """Trains what is not yet in the results: methods by what they learn from, with their trials.
 

@@ -68,24 +68,15 @@ class Stack:
         seeds: The seed of each split: of its initial weights and of its order of examples.
         weights: The K weights.
         kind: What a network learns from beside the label: `none`, `class_means` (online label smoothing), `embedding`
-            (label embedding with a second output layer), `progressive` (retrospection's preset: each example's own
-            prediction of the epoch before), or `table` (predictions for each example, by `tables`).
-        tables: [S, n, C], for `table`: what the teachers predict of each training example of each split.
+            (label embedding with a second output layer), or `progressive` (retrospection's preset: each example's own
+            prediction of the epoch before).
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        seeds: Sequence[int],
-        weights: Sequence[Weights],
-        *,
-        kind: str,
-        tables: Tensor | None = None,
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], seeds: Sequence[int], weights: Sequence[Weights], *, kind: str) -> None:
         self.seeds, self.count = list(seeds), len(weights)
         self.similarity = torch.tensor([some.similarity for some in weights]).repeat(len(self.seeds))
         self.uniform = torch.tensor([some.uniform for some in weights]).repeat(len(self.seeds))
-        self.kind, self.tables, self.num_labels = kind, tables, sizes[-1]
+        self.kind, self.num_labels = kind, sizes[-1]
         self.layers = self._each([_initial_weights(sizes, seed) for seed in self.seeds])
         networks = len(self.similarity)
         identity = torch.eye(self.num_labels).repeat(networks, 1, 1)
@@ -134,9 +125,6 @@ class Stack:
             self.gathered[networks, places] = log_p.detach().exp()
             weight = self.similarity * self.growth
             return (1 - weight) * output + weight * _soft(self.memory[networks, places], log_p)
-        if self.kind == "table":
-            assert self.tables is not None
-            return total + self.similarity * _soft(self.tables[networks // self.count, places], log_p)
         if self.kind == "class_means":
             total = total + self.similarity * _soft(self.similarities[networks, labels], log_p)
             self._follow(log_p.detach(), labels)
