@@ -20,18 +20,11 @@ Kept = TypeVar("Kept")
 
 
 class Texts(list[str]):
-    """Texts of one split.
-
-    Args:
-        texts: The texts.
-        column: The column that they stood in; None: several, or none.
-        source: Where they came from, for messages.
-    """
+    """Texts of one split, with the column that they stood in (None: several, or none) and where they came from."""
 
     def __init__(self, texts: Iterable[str], *, column: str | None = None, source: str = "texts") -> None:
         super().__init__(texts)
-        self.column = column
-        self.source = source
+        self.column, self.source = column, source
 
     def select(self, indices: Tensor) -> Texts:
         """Returns those at these positions [M] (int64)."""
@@ -50,13 +43,7 @@ class Encoded(NamedTuple):
 
 
 class NewExamples(NamedTuple):
-    """Examples to predict for.
-
-    Attributes:
-        inputs: Examples as the encoder takes them.
-        names: What each is called: ``new.csv row 3``.
-        notes: What was changed and may matter, one line each.
-    """
+    """Examples to predict for: as the encoder takes them, what each is called, and notes on what was changed."""
 
     inputs: Any
     names: list[str]
@@ -89,18 +76,11 @@ class Truncation:
         what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
         if self.most is not None and self.limit >= self.most:
             return f"{what} there, the most that the encoder reads"
-        more = min(2 * self.limit, self.most or 2 * self.limit)
-        return f"{what} there; --set data.{self.setting}={more} keeps more"
+        return f"{what} there; --set data.{self.setting}={min(2 * self.limit, self.most or 2 * self.limit)} keeps more"
 
 
 class RawInputs(NamedTuple):
-    """A network that makes inputs of what the files hold.
-
-    Attributes:
-        network: From raw inputs [N, *shape] float32 to inputs [N, F].
-        shape: Of one raw input.
-        range: Smallest and largest value of a raw input.
-    """
+    """A network that makes inputs [N, F] of what the files hold: its input's shape, smallest and largest value."""
 
     network: nn.Module
     shape: tuple[int, ...]
@@ -113,6 +93,7 @@ class Encoder(ABC):
     Attributes:
         reads_texts: Whether examples are texts.
         sparse: Whether inputs are `SparseRows`.
+        vocabulary: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
         left_out: Columns of which no input is made, and why.
         column: The column that the texts stood in.
         progress: Told how far a long encoding is.
@@ -124,6 +105,7 @@ class Encoder(ABC):
 
     reads_texts: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
+    vocabulary: tuple[str, ...] = ()
     left_out: Mapping[str, str] = {}
     column: str | None = None
     progress: ReadingProgress | None = None
@@ -140,11 +122,6 @@ class Encoder(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of what was learned, one line each."""
-        return ()
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """What the inputs stand for, where they are ids; it is part of the data's fingerprint."""
         return ()
 
     def fit_transform(self, examples: Any) -> Encoded:
@@ -170,23 +147,14 @@ class Encoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        """Returns the encoder that a run folder keeps.
+        """Returns the encoder that a run folder keeps; raises DataError where a file is missing or damaged.
 
-        Args:
-            folder: Where `files` were written.
-            about: What ``environment.json`` says of the data: `input_shape` and `input_range`.
-
-        Raises:
-            DataError: A file is missing or damaged.
+        `about` is what ``environment.json`` says of the data: `input_shape` and `input_range`.
         """
 
 
 def read_settings(file: Path, kept: type[Kept]) -> Kept:
-    """Returns what a run folder keeps of an encoder, a JSON object that pydantic checks.
-
-    Raises:
-        DataError: It is missing or damaged.
-    """
+    """Returns what a folder keeps in JSON, an object that pydantic checks; raises DataError where it is damaged."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -199,12 +167,7 @@ def read_settings(file: Path, kept: type[Kept]) -> Kept:
 
 
 class IdentityEncoder(Encoder):
-    """Of data whose files hold the inputs themselves, pictures and vectors; learns their shape and their range.
-
-    Args:
-        input_shape: Of one input; None: learned.
-        input_range: Smallest and largest value that an input can have; None: learned.
-    """
+    """Of data whose files hold the inputs themselves; learns shape and range of an input where they are not given."""
 
     def __init__(
         self, input_shape: tuple[int, ...] | None = None, input_range: tuple[float, float] | None = None
