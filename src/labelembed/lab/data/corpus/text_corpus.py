@@ -124,7 +124,10 @@ def read_corpus(path: Path | str, train_examples: int | None = None) -> TextCorp
     folder = Path(path).expanduser()
     if folder.is_dir() and not (folder / MANIFEST).exists():
         raise DataError(f"{folder}: is no corpus, it has no {MANIFEST}; labelembed preprocess makes one")
-    manifest = read_settings(folder / MANIFEST, _Manifest)
+    try:
+        manifest = read_settings(folder / MANIFEST, _Manifest)
+    except DataError as error:
+        raise DataError(f"{error}; {_AGAIN}") from None
     for name, size in manifest.files.items():
         require_file(folder / name, f"a file of the corpus; {_AGAIN}")
         if (found := (folder / name).stat().st_size) != size:

@@ -172,7 +172,9 @@ class TokenizerTrainer:
         else:
             tokens = _frequent(self._counts, settings.vocabulary_size, settings.min_count)
             if len(tokens) == len(SPECIAL_TOKENS):
-                raise DataError(f"{where}: no token occurs {settings.min_count:,} times; set a smaller min_count")
+                raise DataError(
+                    f"{where}: no token occurs {settings.min_count:,} times; expected text, or a smaller min_count"
+                )
             ids = {token: number for number, token in enumerate(tokens)}
             if settings.level == "word":
                 learned = library.Tokenizer(library.models.WordLevel(vocab=ids, unk_token=unknown))
