@@ -70,12 +70,13 @@ def repeat_notes(
     """
     import pandas as pd
 
+    number: dict[str, int] = {}  # for pandas takes no text of characters that are none
     rows = [
-        (value, split, index, label)
+        (number.setdefault(value, len(number)), split, index, label)
         for split, its in values.items()
         for index, (value, label) in enumerate(zip(its, splits[split].labels.tolist(), strict=True))
     ]
-    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"], dtype=object)  # of any characters
+    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"])
     again = table[table.duplicated("value")]
     again = again.merge(table.drop_duplicates("value"), on="value", suffixes=("", "_first"))
     again["differs"] = again["label"] != again["label_first"]
