@@ -92,13 +92,8 @@ class Split(Examples):
 
         With several processes each takes ``[process::processes]`` of every batch, so that together they hold exactly
         the batch that one process would hold; some of them may get an empty last batch. What a batch holds is a copy.
-
-        Args:
-            batch_size: Examples of one optimiser step, over all processes together; a budget of tokens is refused.
-            order: Positions [M] of the examples to visit, int64; without it the examples as they stand.
-            start: Number of the first batch to return, to go on in the middle of an epoch.
-            process: Number of this process, from 0.
-            processes: Number of processes that share each batch.
+        `order` are positions [M] of the examples to visit, int64, without it all as they stand; `start` is the number
+        of the first batch to return, to go on in the middle of an epoch. A budget of tokens is refused.
         """
         size = require_whole("batch_size", batch_size)
         indices = (torch.arange(len(self)) if order is None else order).to(self.labels.device)

@@ -81,8 +81,7 @@ def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], t
 
     Args:
         cache_key: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
-        make: Is given a function that returns an array of zeros of a shape, uint8; returns an array and what is to be
-            noted of it, as JSON.
+        make: Given a function that returns zeros of a shape, uint8; returns an array and JSON.
     """
     key = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
     file, about_file = cache_folder() / f"{key}.npy", cache_folder() / f"{key}.json"

@@ -61,11 +61,7 @@ def require_finite(values: Array, where: str) -> None:
 
 
 def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[str, ...]:
-    """Returns the label names as a tuple.
-
-    Raises:
-        DataError: There are more or fewer than `count`, or one is empty or stands twice.
-    """
+    """Returns the label names as a tuple; raises DataError unless there are `count`, each once and none empty."""
     if count is not None and len(names) != count:
         raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
     first_place: dict[str, int] = {}

@@ -62,11 +62,8 @@ def repeat_notes(
 ) -> list[str]:
     """Returns what to say of equal inputs: those that stand in two splits, and training ones with several labels.
 
-    Args:
-        values: What stands for the input of each example [N], by split, the training set first.
-        splits: The splits.
-        shown: Returns an example, by split and index, as a person finds it again.
-        what: What an example is called.
+    `values` stand for the input of each example [N], by split, the training set first. `shown` returns an example, by
+    split and index, as a person finds it again; `what` is what it is called.
     """
     import pandas as pd
 
@@ -101,14 +98,7 @@ def repeat_notes(
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
-    """Returns what to say of a column of labels that was found: how many labels, and the most frequent ones.
-
-    Args:
-        column: Its name.
-        labels: Labels [N] of the training examples.
-        names: Names of the labels 0, 1, ...
-        key: The key of `data` that names another column.
-    """
+    """Returns what to say of a column of training labels [N] that was found; `key` of `data` names another one."""
     counts = torch.bincount(labels, minlength=len(names))
     most = counts.argsort(descending=True, stable=True)[:_SHOWN].tolist()
     shown = ", ".join(f"{printable(names[label][:40])} {counts[label]:,}" for label in most)
@@ -118,14 +108,7 @@ def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key:
 
 
 class Reference(NamedTuple):
-    """What a plain linear classifier, beside which the networks stand, reaches on the same inputs.
-
-    Attributes:
-        name: What was trained.
-        examples: Training examples that it was given.
-        validation_error: Share of the validation examples that it gets wrong; None: there are none.
-        test_error: The same of the test examples.
-    """
+    """A plain linear classifier: its name, how many training examples it was given, and its errors as fractions."""
 
     name: str
     examples: int

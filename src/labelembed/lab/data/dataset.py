@@ -77,14 +77,11 @@ class LabelledData:
     """A data set ready for training; see `prepare`.
 
     Attributes:
-        train: Training examples without those held out; a batch's indices are positions in it.
-        validation: Validation examples to choose by, or None.
-        test: Test examples, or None.
-        names: Names of the labels 0, 1, ...
+        train, validation, test: The splits; a batch's indices are positions in them.
+        names, source, notes, label_column, label_values: As those of `RawData`.
         input_shape: Shape of one input: (channels, height, width), or (features,).
         input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
             those of the training examples; others may lie outside, and are not clipped.
-        source, notes, label_column, label_values: As those of `RawData`.
         encoder: The encoder that made the inputs, fitted on the training examples.
         texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
             only their inputs are known.
@@ -170,12 +167,9 @@ def renumbered(
 
     Args:
         raw: What a reader returned.
-        names: Names of the labels that the run knows. The data may lack some.
+        names: Names of the labels that the run knows; raises DataError where the data have others.
         label_values: See `RawData`, of the run's data: a label is looked for among them first.
         merge: Whether labels that differ by case or spaces are one; None: spaces around a label are no part of it.
-
-    Raises:
-        DataError: Examples have labels that the run does not know; names them with their counts.
     """
     known = {name: label for spelled in (names, label_values) for label, name in enumerate(spelled)}
     theirs = raw.names

@@ -54,12 +54,7 @@ class NewExamples(NamedTuple):
 class Truncation:
     """Texts that are longer than what is read of them.
 
-    Attributes:
-        count: How many; one or more.
-        of: Of how many texts of all splits.
-        setting: The key of `data` that says how much of a text is read.
-        limit: Its value.
-        most: The largest value that makes sense, which is how much an encoder reads; None: nothing says so.
+    `setting` is the key of `data` that says how much of a text is read, `most` what an encoder reads at most.
     """
 
     count: int
@@ -88,29 +83,21 @@ class RawInputs(NamedTuple):
 
 
 class Encoder(ABC):
-    """Turns examples into inputs.
+    """Turns examples into inputs, as it learned from the training examples."""
 
-    Attributes:
-        reads_texts: Whether examples are texts.
-        sparse: Whether inputs are `SparseRows`.
-        vocabulary: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
-        left_out: Columns of which no input is made, and why.
-        column: The column that the texts stood in.
-        progress: Told how far a long encoding is.
-        done: How many examples were encoded so far, for the progress.
-        total: Examples of all splits together.
-        dry_run: Nobody trains on the inputs: of what takes long a part is enough, and `left_to_do` says the rest.
-        left_to_do: How many examples a dry run left out, and the seconds that they would take.
-    """
-
+    #: Whether examples are texts, and whether inputs are `SparseRows`.
     reads_texts: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
+    #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
     vocabulary: tuple[str, ...] = ()
+    #: Columns of which no input is made, and why; the column that the texts stood in.
     left_out: Mapping[str, str] = {}
     column: str | None = None
+    #: Told how many examples are `done`, of the `total` of all splits.
     progress: ReadingProgress | None = None
     done: int = 0
     total: int = 0
+    #: Of a dry run a part is enough; `left_to_do` says how many examples are left out, and the seconds they would take.
     dry_run: bool = False
     left_to_do: tuple[int, float] | None = None
 
@@ -125,7 +112,7 @@ class Encoder(ABC):
         return ()
 
     def fit_transform(self, examples: Any) -> Encoded:
-        """Learns from the training examples, and returns their inputs; what there is to learn is up to the encoder."""
+        """Learns from the training examples, and returns their inputs."""
         return self.transform(examples)
 
     @abstractmethod
@@ -133,11 +120,11 @@ class Encoder(ABC):
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
     def truncation(self, count: int, of: int) -> Truncation | None:
-        """Returns what to say of so many texts that are longer than what is read; None of what is never truncated."""
+        """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
         return None
 
     def raw_inputs(self) -> RawInputs | None:
-        """Returns the network that makes inputs; None: what makes them is no network, or nothing is to be made."""
+        """Returns the network that makes inputs; None: none does."""
         return None
 
     def files(self) -> Mapping[str, bytes]:

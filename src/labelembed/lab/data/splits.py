@@ -37,9 +37,9 @@ def assigned(
 ) -> tuple[dict[str, Part], list[str]]:
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
-    A validation part is the validation set; only where there is no test part it is the test set, as is usual where test
-    labels are kept secret. Where there is neither, test examples are held out: stratified by label and always the same.
-    A label's only example is trained on.
+    Only where there is no test part the validation part is the test set, as is usual where test labels are secret.
+    Where there is neither, test examples are held out: stratified by label and always the same. A label's only example
+    is trained on. Raises DataError where `fraction` cannot be held out.
 
     Args:
         found: The parts that the data bring; `train` is among them.
@@ -48,9 +48,6 @@ def assigned(
         to_evaluate: The data are for a finished run to evaluate: nothing is held out.
         purpose: See `stratified_order`.
         seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
-
-    Raises:
-        DataError: There is a test set and `fraction` asks for another, or one side would be empty.
     """
     parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
     notes = []
@@ -67,15 +64,14 @@ def assigned(
     if not 0 < count < len(train):
         side = "training" if count else "test"
         raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
-    order = stratified_order(train.labels, seed=0, purpose=purpose).numpy()
+    order = stratified_order(train.labels, seed=0, purpose=purpose)
     if seen is not None:
-        order = np.concatenate([order[~seen[order]], order[seen[order]]])
-    values = train.labels.cpu().numpy()
-    is_test = np.zeros(len(values), dtype=bool)
-    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
-    for part, chosen in (("train", ~is_test), ("test", is_test)):
-        parts[part] = train.select(torch.from_numpy(np.flatnonzero(chosen)))
-    held = f"{is_test.sum():,} of {len(values):,} examples held out for it"
+        is_seen = torch.from_numpy(seen)[order]
+        order = torch.cat([order[~is_seen], order[is_seen]])
+    is_test = torch.zeros(len(train), dtype=torch.bool)
+    is_test[order[:count]] = torch.isin(train.labels[order[:count]], train.labels[order[count:]])
+    parts |= {part: train.select(chosen.nonzero()[:, 0]) for part, chosen in (("train", ~is_test), ("test", is_test))}
+    held = f"{is_test.sum():,} of {len(train):,} examples held out for it"
     return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
 
 
@@ -86,9 +82,8 @@ def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
     examples that will become the test set; None: 0.2.
     """
     number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
-    chosen = np.zeros(examples, dtype=bool)
-    chosen[torch.randperm(examples, generator=generator(0, "test"))[examples - max(1, number) :]] = True
-    return chosen
+    order = torch.randperm(examples, generator=generator(0, "test")).numpy()
+    return np.isin(np.arange(examples), order[examples - max(1, number) :])
 
 
 def display_name(part: str) -> str:
@@ -122,8 +117,7 @@ class ValidationSplit:
 
     def __post_init__(self) -> None:
         errors = fraction_errors(self.fraction, "fraction")
-        values = {name: getattr(self, name) for name in ("first", "fraction", "examples")}
-        given = {name: value for name, value in values.items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if name != "seed" and value is not None}
         errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
         for name, least in (("first", 1), ("examples", 1), ("seed", 0)):
             errors.whole(name, getattr(self, name), least=least, optional=name != "seed")
@@ -152,14 +146,9 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
     """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
 
-    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part
-    of a larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the
-    larger side.
-
-    Args:
-        labels: Labels [N], int64, not negative.
-        seed: Seed of the order.
-        purpose: What the order is for; other purposes get other orders from the same seed.
+    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part of a
+    larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the larger side.
+    Another `purpose` gets another order from the same seed. Labels are [N], int64.
     """
     shuffle = torch.randperm(labels.shape[0], generator=generator(seed, purpose)).numpy()
     shuffled = labels.cpu().numpy()[shuffle]

@@ -29,9 +29,7 @@ Indices = npt.NDArray[np.int64]
 class Sentences:
     """Token ids of many sentences.
 
-    Args:
-        tokens: Ids [number of all tokens] of all sentences, one after the other.
-        offsets: Where each sentence begins, int64 [N + 1]; the last is the number of tokens.
+    `tokens` are the ids of all sentences, one after the other; `offsets` [N + 1], int64, say where each begins.
 
     Example:
         >>> sentences = Sentences(np.array([7, 8, 9]), np.array([0, 1, 3]))
@@ -92,12 +90,7 @@ def token_type(vocabulary_size: int) -> npt.DTypeLike:
 
 
 class PairInputs(NamedTuple):
-    """What the network sees of a batch.
-
-    Attributes:
-        source: Source tokens [B, S], int64: the sentence, END, then PAD.
-        target: Target tokens [B, T], int64: BEGIN, the sentence, then PAD; position t has what stands before label t.
-    """
+    """Tokens, int64: source [B, S], the sentence, END, then PAD; target [B, T], BEGIN, the sentence, then PAD."""
 
     source: Tensor
     target: Tensor
@@ -111,7 +104,7 @@ class PairBatch(NamedTuple):
     """The pairs of one optimiser step, or one process's share of them.
 
     Attributes:
-        inputs: Source [B, S] and target [B, T].
+        inputs: What the network sees; position t of the target has what stands before label t.
         labels: Labels [B, T], int64: the target sentence, END, then -100.
         indices: Where these labels stand among all target tokens of the split [B, T], the END of each sentence counted;
             int64, 0 at padding.
