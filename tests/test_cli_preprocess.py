@@ -88,7 +88,7 @@ def test_only_a_corpus_is_replaced_and_only_on_demand(text):
     assert not list(text.glob(".corpus*"))
 
 
-@pytest.mark.parametrize("moment", ["TokenizerTrainer", "_write_split", "file_digest"])
+@pytest.mark.parametrize("moment", ["learned_tokenizer", "_write_split", "file_digest"])
 @pytest.mark.parametrize("replaces", [False, True])
 def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
     if replaces:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CorpusSettings, PairFiles, Tokenizer, preprocess, read_corpus
+from labelembed.lab.data import CorpusSettings, PairFiles, preprocess, read_corpus
 from labelembed.lab.data.corpus import tokenizer as tokenizer_module
 from labelembed.lab.data.corpus.pair_files import MAXIMUM_LINE_BYTES, read_lines
-from labelembed.lab.data.corpus.tokenizer import TokenizerTrainer
 from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
 from tests.made_data import real_data_folder
@@ -141,10 +140,7 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
 
 def test_subwords_are_learned_from_lines_from_everywhere(monkeypatch):
     monkeypatch.setattr(tokenizer_module, "SAMPLED_LINES", 10)
-    trainer = TokenizerTrainer(CorpusSettings(level="subword"))
-    for begin in range(0, 100, 7):
-        trainer.add([str(number) for number in range(begin, min(begin + 7, 100))])
-    assert trainer.sample == [str(number) for number in range(0, 100, 16)]
+    assert tokenizer_module.sample(map(str, range(100))) == [str(number) for number in range(0, 100, 16)]
 
 
 @pytest.mark.parametrize("level", ["word", "subword", "character"])
@@ -261,16 +257,3 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):
         file.write_bytes(content[:-4] + bytes(byte ^ 0xFF for byte in content[-4:]))
     with pytest.raises(DataError, match=f"{name}|no corpus.json|train-"):
         list(read_corpus(str(file.parent)).train.batches(60))
-
-
-def test_tokenizers_are_saved_and_damaged_ones_named(tmp_path):
-    tokenizer = write_corpus(tmp_path, lowercase=True).source_tokenizer
-    tokenizer.save(tmp_path, "one")
-    again = Tokenizer.load(tmp_path, "one")
-    assert (again.digest(), again.level, again.tokens("W1 x")) == (tokenizer.digest(), "word", ["w1", "x"])
-    file = tmp_path / "one-tokenizer.json"
-    for before, after in (('"<s>": 2', '"<s>": 99'), ('"WordLevel"', '"Word"'), ("{", "")):
-        file.write_text(file.read_text().replace(before, after))
-        with pytest.raises(DataError, match=r"one-tokenizer.json: .*damaged"):
-            Tokenizer.load(tmp_path, "one")
-        tokenizer.save(tmp_path, "one")

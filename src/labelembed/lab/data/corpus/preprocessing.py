@@ -1,4 +1,4 @@
-"""From text to a corpus folder in two passes: one that learns the tokenizers, one that writes the token ids."""
+"""From text to a corpus folder: the tokenizers are learned, then the token ids are written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from labelembed.lab.data.checks import require_file
 from labelembed.lab.data.corpus.pair_files import ACCEPTED, BytesRead, PairFiles
 from labelembed.lab.data.corpus.sentence_pairs import token_type
 from labelembed.lab.data.corpus.text_corpus import FORMAT, MANIFEST, SIDES, SPLITS, TextCorpus, read_corpus
-from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, TokenizerTrainer
+from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, learned_tokenizer
 from labelembed.lab.special_tokens import UNKNOWN
 
 _OF_A_CORPUS = re.compile(rf"{MANIFEST}$|({'|'.join((*SIDES, *SPLITS))})-")
@@ -39,8 +39,8 @@ def preprocess(
 ) -> TextCorpus:
     """Makes a corpus folder and returns it opened.
 
-    The text is read twice and never held in memory as a whole. The folder is written under a temporary name and
-    renamed at the end. Pairs with an empty line on either side are left out, of training the long ones too.
+    The text is read several times and never held in memory as a whole. The folder is written under a temporary name
+    and renamed at the end. Pairs with an empty line on either side are left out, of training the long ones too.
 
     Args:
         train: The training pairs; the vocabularies are counted over them.
@@ -57,7 +57,8 @@ def preprocess(
     settings = settings or CorpusSettings()
     given = {"train": train, "validation": validation, "test": test}
     splits = {name: pairs for name, pairs in given.items() if pairs is not None}
-    files = [file for pairs in (train, *splits.values()) for file in pairs.files]  # those of training are read twice
+    readings = [*[train] * (1 if settings.shared_vocabulary else 2), *splits.values()]
+    files = [file for pairs in readings for file in pairs.files]
     for file in files:
         require_file(file, ACCEPTED)
     total, done, step = sum(file.stat().st_size for file in files), 0, "learning the vocabulary"
@@ -67,13 +68,13 @@ def preprocess(
         done += count
         progress(step, min(done, total), total)
 
+    def learn(*sides: int) -> Tokenizer:
+        lines = (line for block in train.blocks(bytes_read=bytes_read) for side in sides for line in block[side])
+        return learned_tokenizer(lines, settings, str(train.files[sides[0] if train.target else 0]))
+
     with _new_folder(Path(out).expanduser(), overwrite=overwrite) as folder:
-        trainers = [TokenizerTrainer(settings) for _ in range(1 if settings.shared_vocabulary else 2)]
-        for source, target in train.blocks(bytes_read=bytes_read):
-            trainers[0].add(source)
-            trainers[-1].add(target)
-        learned = [trainer.tokenizer(str(train.files[-place])) for place, trainer in enumerate(trainers)]
-        tokenizers = (learned[0], learned[-1])
+        first = learn(0, 1) if settings.shared_vocabulary else learn(0)
+        tokenizers = (first, first if settings.shared_vocabulary else learn(1))
         for side, tokenizer in zip(SIDES, tokenizers, strict=True):
             tokenizer.save(folder, side)
         counts, notes = {}, []

@@ -139,67 +139,59 @@ class Tokenizer:
             raise DataError(f"{file}: is damaged, or of another version of labelembed ({error!s:.200})") from None
 
 
-class TokenizerTrainer:
-    """Learns a tokenizer from the training lines of one side, or of both where they share a vocabulary.
+def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str) -> Tokenizer:
+    """Returns the tokenizer of training lines; raises DataError where no token of those in `where` is frequent."""
+    library, unknown = tokenizers(), SPECIAL_TOKENS[UNKNOWN]
+    plain = (normalized(line, lowercase=settings.lowercase) for line in lines)
+    if settings.level == "subword":
+        learned = _subwords(sample(plain), settings.vocabulary_size or SUBWORDS)
+    else:
+        counts = Counter(chain.from_iterable(map(str.split, plain) if settings.level == "word" else plain))
+        tokens = _frequent(counts, settings.vocabulary_size, settings.min_count)
+        if len(tokens) == len(SPECIAL_TOKENS):
+            raise DataError(
+                f"{where}: no token occurs {settings.min_count:,} times; expected text, or a smaller min_count"
+            )
+        ids = {token: number for number, token in enumerate(tokens)}
+        if settings.level == "word":
+            learned = library.Tokenizer(library.models.WordLevel(vocab=ids, unk_token=unknown))
+            learned.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
+        else:  # without merges, which is several times as quick as to split at every character
+            learned = library.Tokenizer(library.models.BPE(vocab=ids, merges=[], unk_token=unknown))
+    if settings.lowercase:
+        learned.normalizer = library.normalizers.Lowercase()
+    return Tokenizer(learned)
 
-    Words and characters are counted. Subwords are learned from every line, then every second, every fourth, ...: as
-    many as there is room for, without knowing how many come.
-    """
 
-    def __init__(self, settings: CorpusSettings) -> None:
-        self._settings = settings
-        self._counts: Counter[str] = Counter()
-        self.sample: list[str] = []
-        self._seen, self._stride = 0, 1
+def sample(lines: Iterable[str]) -> list[str]:
+    """Returns every line, every second, every fourth, ...: as many as there is room for."""
+    kept: list[str] = []
+    characters, stride = 0, 1
+    for number, line in enumerate(lines):
+        if number % stride == 0:
+            kept.append(line)
+            characters += len(line)
+        while len(kept) > SAMPLED_LINES or characters > SAMPLED_CHARACTERS:
+            kept, stride = kept[::2], 2 * stride
+            characters = sum(map(len, kept))
+    return kept
 
-    def add(self, lines: Sequence[str]) -> None:
-        """Takes in some lines."""
-        plain = [normalized(line, lowercase=self._settings.lowercase) for line in lines]
-        if self._settings.level != "subword":
-            self._counts.update(chain.from_iterable(map(str.split, plain) if self._settings.level == "word" else plain))
-            return
-        self.sample += plain[-self._seen % self._stride :: self._stride]
-        self._seen += len(plain)
-        while len(self.sample) > SAMPLED_LINES or sum(map(len, self.sample)) > SAMPLED_CHARACTERS:
-            self.sample = self.sample[::2]
-            self._stride *= 2
 
-    def tokenizer(self, where: str) -> Tokenizer:
-        """Returns the tokenizer; raises DataError where no token of the lines, which stood `where`, is frequent."""
-        library, settings, unknown = tokenizers(), self._settings, SPECIAL_TOKENS[UNKNOWN]
-        if settings.level == "subword":
-            learned = self._subwords(settings.vocabulary_size or SUBWORDS)
-        else:
-            tokens = _frequent(self._counts, settings.vocabulary_size, settings.min_count)
-            if len(tokens) == len(SPECIAL_TOKENS):
-                raise DataError(
-                    f"{where}: no token occurs {settings.min_count:,} times; expected text, or a smaller min_count"
-                )
-            ids = {token: number for number, token in enumerate(tokens)}
-            if settings.level == "word":
-                learned = library.Tokenizer(library.models.WordLevel(vocab=ids, unk_token=unknown))
-                learned.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
-            else:  # without merges, which is several times as quick as to split at every character
-                learned = library.Tokenizer(library.models.BPE(vocab=ids, merges=[], unk_token=unknown))
-        if settings.lowercase:
-            learned.normalizer = library.normalizers.Lowercase()
-        return Tokenizer(learned)
-
-    def _subwords(self, size: int) -> Any:
-        """Returns the library's tokenizer of pieces found in the sample."""
-        library = tokenizers()
-        # Characters take three quarters of the vocabulary at most (Chinese); the rarest others are unknown.
-        counts = Counter(chain.from_iterable(self.sample))
-        rare = dict.fromkeys(map(ord, counts.keys() - set(_frequent(counts, size * 3 // 4))), " ")
-        # A piece that is spelt like a special token would take over its id.
-        special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
-        learned = library.Tokenizer(library.models.BPE(unk_token=SPECIAL_TOKENS[UNKNOWN]))
-        learned.pre_tokenizer = library.pre_tokenizers.Metaspace(replacement=_SPACE)
-        learned.train_from_iterator(
-            (special.sub(" ", line.translate(rare)) for line in self.sample),
-            library.trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False),
-        )
-        return learned
+def _subwords(lines: Sequence[str], size: int) -> Any:
+    """Returns the library's tokenizer of pieces found in some lines."""
+    library = tokenizers()
+    # Characters take three quarters of the vocabulary at most (Chinese); the rarest others are unknown.
+    counts = Counter(chain.from_iterable(lines))
+    rare = dict.fromkeys(map(ord, counts.keys() - set(_frequent(counts, size * 3 // 4))), " ")
+    # A piece that is spelt like a special token would take over its id.
+    special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
+    learned = library.Tokenizer(library.models.BPE(unk_token=SPECIAL_TOKENS[UNKNOWN]))
+    learned.pre_tokenizer = library.pre_tokenizers.Metaspace(replacement=_SPACE)
+    learned.train_from_iterator(
+        (special.sub(" ", line.translate(rare)) for line in lines),
+        library.trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False),
+    )
+    return learned
 
 
 def normalized(line: str, *, lowercase: bool) -> str:
