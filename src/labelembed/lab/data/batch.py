@@ -28,10 +28,12 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns this batch on `device`; to a GPU through pinned memory, while the processor goes on."""
-        device = torch.device(device)
-        if device.type != "cuda" or self.labels.device.type != "cpu":
-            return Batch(*(part.to(device) for part in self))
-        return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in self))
+        is_pinned = torch.device(device).type == "cuda" and self.labels.device.type == "cpu"
+
+        def moved(part: Any) -> Any:
+            return part.pin_memory().to(device, non_blocking=True) if is_pinned else part.to(device)
+
+        return Batch(*map(moved, self))
 
 
 @dataclass(frozen=True)

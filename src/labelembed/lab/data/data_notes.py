@@ -124,7 +124,7 @@ def reference_errors(data: LabelledData) -> Reference | None:
     """
     inputs = data.train.inputs
     is_dense = isinstance(inputs, Tensor)
-    if (is_dense and inputs.dtype == torch.int32) or len(data.train.labels.unique()) < 2:
+    if (is_dense and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
         return None
     import warnings
 

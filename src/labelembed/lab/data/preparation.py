@@ -98,7 +98,7 @@ def _encoded(
         encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
     encoder.progress, encoder.dry_run = progress, dry_run
     encoder.done, encoder.total = 0, sum(map(len, parts.values()))
-    splits: dict[str, Split] = {}
+    splits: dict[str, Any] = {}
     truncated = 0
     for name, part in parts.items():  # the training examples first
         learns = name == "train" and not is_fitted

@@ -179,8 +179,8 @@ class SentencePairs:
         target[:, 0] = BEGIN
         indices = (self.target.offsets[pairs] + pairs)[:, None] + np.arange(labels.shape[1])
         indices[labels == IGNORED] = 0
-        source, target, *others = (torch.from_numpy(rows[share]) for rows in (source, target, labels, indices))
-        return PairBatch(PairInputs(source, target), *others, int((labels != IGNORED).sum()))
+        shared = [torch.from_numpy(rows[share]) for rows in (source, target, labels, indices)]
+        return PairBatch(PairInputs(*shared[:2]), shared[2], shared[3], int((labels != IGNORED).sum()))
 
     def _by_length(self, indices: Indices) -> Indices:
         by_length: Indices = np.lexsort((self.target.lengths[indices], self.source.lengths[indices]))

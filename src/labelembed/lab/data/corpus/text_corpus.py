@@ -46,7 +46,7 @@ class TextCorpus:
     target_tokenizer: Tokenizer
     folder: Path
     digest: str
-    counts: Mapping[str, Any]
+    counts: Mapping[Any, Any]
     notes: tuple[str, ...]
 
     @property
@@ -132,7 +132,7 @@ def read_corpus(path: Path | str, train_examples: int | None = None) -> TextCorp
         require_file(folder / name, f"a file of the corpus; {_AGAIN}")
         if (found := (folder / name).stat().st_size) != size:
             raise DataError(f"{folder / name}: expected {size:,} bytes, found {found:,}; {_AGAIN}")
-    tokenizers = [Tokenizer.load(folder, side) for side in SIDES]
+    tokenizers = (Tokenizer.load(folder, "source"), Tokenizer.load(folder, "target"))
     splits: dict[str, SentencePairs] = {}
     try:
         for split in manifest.splits:
