@@ -15,7 +15,6 @@ from labelembed.lab.data.corpus import tokenizer as tokenizer_module
 from labelembed.lab.data.corpus.pair_files import MAXIMUM_LINE_BYTES, read_lines
 from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
-from tests.made_data import real_data_folder
 from tests.naive.corpus import naive_numbers, naive_vocabulary
 
 
@@ -143,19 +142,6 @@ def test_subwords_are_learned_from_lines_from_everywhere(monkeypatch):
     assert tokenizer_module.sample(map(str, range(100))) == [str(number) for number in range(0, 100, 16)]
 
 
-@pytest.mark.parametrize("level", ["word", "subword", "character"])
-def test_real_sentences_come_back_at_every_level(tmp_path, level):
-    folder = real_data_folder("multi30k")
-    files = PairFiles(folder / "val.en.gz", folder / "val.de.gz")
-    settings = CorpusSettings(level=level, vocabulary_size=1000 if level == "subword" else None)
-    corpus = preprocess(train=files, validation=files, out=tmp_path / "corpus", settings=settings)
-    for side, tokenizer, sentences in sides(corpus):
-        lines = gzip.decompress((folder / f"val.{('en', 'de')[side]}.gz").read_bytes()).decode().split("\n")[:-1]
-        assert [tokenizer.decode(each) for each in sentences] == [" ".join(line.split()) for line in lines]
-        assert not any((each == 1).any() for each in sentences)
-    assert corpus.references("validation") == lines
-
-
 # ------------------------------------------------------------------------------------------------------ bad text
 
 
@@ -194,7 +180,6 @@ def test_a_text_that_cannot_be_read_is_refused_with_its_line(tmp_path, content, 
         (["a b"] * 3, ["c"] * 2, "number of lines"),
         ([], ["c"] * 4, "number of lines"),
         ([], [], "no token"),
-        (["", " "], ["", " "], "no token"),
         (["a b c"], ["a b c"], "no pair is left"),
     ],
 )
@@ -230,16 +215,6 @@ def test_columns_of_a_file_of_pairs_are_named(tmp_path, columns):
     write_text(tmp_path / "p.jsonl", [json.dumps(pair) for pair in pairs])
     blocks = list(PairFiles(tmp_path / "p.jsonl", None, *(columns or ())).blocks())
     assert blocks == [(["a", '"c'], ["b", "d e"])]
-
-
-def test_a_folder_that_is_no_corpus_or_of_another_format_is_refused(tmp_path):
-    for folder, word in ((tmp_path, "is no corpus"), (tmp_path / "no", "No such file")):
-        with pytest.raises(DataError, match=word):
-            read_corpus(str(folder))
-    file = write_corpus(tmp_path).folder / "corpus.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
-    with pytest.raises(DataError, match=r"corpus\.json: .*format"):
-        read_corpus(str(file.parent))
 
 
 @pytest.mark.parametrize(

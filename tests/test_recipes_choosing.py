@@ -79,7 +79,6 @@ def write_sentences(at):
 TEXTS = "120 texts, 2 classes, columns text and kind; recipe text-bag-small"
 KINDS = {
     "csv": (lambda at: write_csv(at / "a.csv", reviews(120), "text", "kind"), TEXTS),
-    "tsv": (lambda at: write_csv(at / "a.tsv", reviews(120), "text", "kind", delimiter="\t"), TEXTS),
     "json lines": (lambda at: write_json_lines(at / "a.jsonl", reviews(120), "text", "kind"), TEXTS),
     "parquet of texts": (lambda at: write_columns(at / "a.parquet", columns()), TEXTS),
     "saved data set": (lambda at: write_saved(at / "saved", columns()), TEXTS),

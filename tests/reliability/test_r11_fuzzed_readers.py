@@ -21,7 +21,7 @@ from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpu
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
+from tests.made_data import made_arrays, made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
@@ -51,6 +51,13 @@ def picture_list(place: Path) -> None:
     write_classes(place, {"a": 4, "b": 4}, size=4)
     files = sorted(path.relative_to(place) for path in place.rglob("*.png"))
     write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
+
+
+def parquet_pictures(place: Path) -> None:
+    for name, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 4), ("test-00000-of-00001", 4)):
+        images = [picture_bytes(picture) for picture in made_images(count, height=16, width=16)]
+        names = {"label": ["cat", "dog"]}
+        write_parquet(place / f"{name}.parquet", img=images, label=[n % 2 for n in range(count)], class_names=names)
 
 
 def reading(name: str, file: str = "."):
@@ -97,7 +104,7 @@ FOLDERS = {
     "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), reading("cifar")),
     "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
     "picture list": (picture_list, preparing("list.csv")),
-    "parquet": (write_picture_folder, preparing()),
+    "parquet": (parquet_pictures, preparing()),
     "saved data set": (lambda at: write_saved(at, COLUMNS), reading("texts")),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
     "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
