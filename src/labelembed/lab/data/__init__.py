@@ -37,11 +37,7 @@ class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the splits with their labels; raises DataError where the data cannot be used.
-
-        `to_evaluate`: for a finished run, no test set is held out and any label will do. `progress` is told how far
-        the decoding of pictures is.
-        """
+        """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
         ...
 
     def new_encoder(self) -> Encoder:
@@ -49,10 +45,7 @@ class Reader(Protocol):
         ...
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns the examples of a file to predict for, decoded as `read` does, for the encoder of a run.
-
-        `invert` exchanges dark and light, of pictures. Raises DataError where the file cannot be used.
-        """
+        """Returns the examples of a file to predict for, decoded as `read` does; `invert` exchanges dark and light."""
         ...
 
 

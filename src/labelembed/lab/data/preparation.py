@@ -72,7 +72,11 @@ def prepare(
     every = {"train": train, "validation": held_out, "test": raw.test}
     raw, parts = _without_rare_labels(raw, {name: part for name, part in every.items() if part is not None}, notes)
     notes += balance_notes(parts["train"].labels, raw.names)
-    return _encoded(raw, parts, encoder, notes=notes, progress=progress, dry_run=dry_run)
+    is_fitted = encoder is not None
+    if encoder is None:
+        encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
+    encoder.progress, encoder.dry_run = progress, dry_run
+    return _encoded(raw, parts, encoder, is_fitted=is_fitted, notes=notes)
 
 
 def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
@@ -80,23 +84,13 @@ def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
     if not len(raw.train):
         raise DataError(f"{raw.source}: is empty; expected at least one example")
     nothing = raw.train.select(torch.zeros(0, dtype=torch.int64))
-    return _encoded(raw, {"train": nothing, "test": raw.train}, encoder)
+    return _encoded(raw, {"train": nothing, "test": raw.train}, encoder, is_fitted=True)
 
 
 def _encoded(
-    raw: RawData,
-    parts: Mapping[str, Examples],
-    encoder: Encoder | None,
-    *,
-    notes: Sequence[str] = (),
-    progress: ReadingProgress | None = None,
-    dry_run: bool = False,
+    raw: RawData, parts: Mapping[str, Examples], encoder: Encoder, *, is_fitted: bool, notes: Sequence[str] = ()
 ) -> LabelledData:
-    """Returns the parts with their inputs; without `encoder` the reader's is fitted."""
-    is_fitted = encoder is not None
-    if encoder is None:
-        encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
-    encoder.progress, encoder.dry_run = progress, dry_run
+    """Returns the parts with their inputs; an encoder that is not fitted learns from the training examples."""
     encoder.done, encoder.total = 0, sum(map(len, parts.values()))
     splits: dict[str, Any] = {}
     truncated = 0

@@ -78,7 +78,10 @@ class Sentences:
         assert self._file is not None
         descriptor, path, vocabulary_size = self._file
         begin, end = (self.offsets[index : index + 2] * self.tokens.itemsize).tolist()
-        tokens: Array = np.frombuffer(os.pread(descriptor, end - begin, begin), self.tokens.dtype)
+        try:
+            tokens: Array = np.frombuffer(os.pread(descriptor, end - begin, begin), self.tokens.dtype)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         if len(tokens) and (highest := tokens.max()) >= vocabulary_size:
             raise DataError(f"{path}: is damaged, it has the id {highest} of {vocabulary_size:,} tokens")
         return tokens
