@@ -44,15 +44,12 @@ def preprocess(
 
     Args:
         train: The training pairs; the vocabularies are counted over them.
-        validation: Pairs to choose by, or None; their text is kept, as references.
-        test: Test pairs, or None; the same.
-        out: The folder.
+        validation: Pairs to choose by; of these and of test pairs the text is kept, as references.
+        test: Test pairs.
+        out: The folder; raises DataError where it holds something else, or where a file cannot be used.
         settings: How text becomes tokens; None: as words.
         overwrite: Replace the corpus that is there.
         progress: Called with what is being done and how far it is, in bytes: ("learning the vocabulary", 3, 10).
-
-    Raises:
-        DataError: A file cannot be used (names file and line), nothing is left, or `out` holds something.
     """
     settings = settings or CorpusSettings()
     given = {"train": train, "validation": validation, "test": test}

@@ -33,8 +33,7 @@ class TextCorpus:
 
     Attributes:
         splits: The sentence pairs of `train`, and of `validation` and `test` where there are such.
-        source_tokenizer: Between text and token ids of the source side.
-        target_tokenizer: The same of the target side; its vocabulary are the labels.
+        source_tokenizer, target_tokenizer: Between text and token ids; the vocabulary of the target are the labels.
         folder: The corpus folder.
         digest: SHA-256 of the content.
         counts: For each split the pairs, what was left out, and for each side tokens and unknown tokens.
