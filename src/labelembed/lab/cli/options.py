@@ -12,9 +12,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from labelembed.errors import LabelEmbedError, nearest
-
-_DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+from labelembed.errors import LabelEmbedError
 
 
 def out_option(metavar: str, text: str) -> Any:
@@ -42,10 +40,9 @@ def use_device(device: str | None) -> str | None:
     """
     if device in (None, "auto", "cpu"):
         return None if device == "auto" else device
-    kind, _, number = str(device).partition(":")
     if not re.fullmatch(r"mps|cuda(:\d+)?", str(device)):
-        hint = nearest(str(device), _DEVICES)
-        raise LabelEmbedError(f"--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got {device!r}{hint}")
+        raise LabelEmbedError(f"--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got {device!r}")
+    kind, _, number = str(device).partition(":")
     if number:
         visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
         if visible and int(number) >= len(visible):

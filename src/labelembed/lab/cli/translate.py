@@ -11,14 +11,7 @@ import typer
 
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
-from labelembed.lab.cli.options import (
-    BestRunArgument,
-    DeviceOption,
-    load_run,
-    open_output,
-    out_option,
-    use_device,
-)
+from labelembed.lab.cli.options import BestRunArgument, DeviceOption, load_run, open_output, out_option, use_device
 
 if TYPE_CHECKING:
     from labelembed.lab.runs.saved_run import SavedRun, TranslatedLine
@@ -72,8 +65,7 @@ def translate(
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:
-        where = f"in {out}" if out is not None else "written"
-        message = f"stopped; the first {done:,} lines are {where}"
+        message = f"stopped; the first {done:,} lines are written"
         raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
@@ -88,14 +80,10 @@ def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decod
     from labelembed.errors import LabelEmbedError
     from labelembed.lab.runs.build import changed_recipe
 
-    others = [setting for setting in settings if not setting.strip().startswith("decoding.")]
-    if others:
-        example = "e.g. decoding.length_penalty=1.5"
-        raise LabelEmbedError(f"--set {others[0]}: only keys of decoding can be changed, {example}")
-    typed = any(setting.strip().startswith("decoding.beam=") for setting in settings)
-    if not typed and saved.decoding.beam < n_best:
-        settings = [*settings, f"decoding.beam={n_best}"]
-    return changed_recipe(saved.folder, settings).decoding or saved.decoding
+    if other := next((setting for setting in settings if not setting.strip().startswith("decoding.")), None):
+        raise LabelEmbedError(f"--set {other}: only keys of decoding can be changed, e.g. decoding.length_penalty=1.5")
+    beam = max(saved.decoding.beam, n_best)
+    return changed_recipe(saved.folder, [f"decoding.beam={beam}", *settings]).decoding or saved.decoding
 
 
 def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int) -> None:
