@@ -15,15 +15,7 @@ import typer
 from labelembed.errors import DataError
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
-from labelembed.lab.cli.options import (
-    BestRunArgument,
-    DeviceOption,
-    JsonOption,
-    load_run,
-    open_output,
-    out_option,
-    use_device,
-)
+from labelembed.lab.cli.options import LINES, BestRunArgument, DeviceOption, JsonOption, is_file, load_run, use_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +57,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="In CSV: a column for the probability of each label, too.")
     ] = False,
-    out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
+    out: typer.FileTextWrite = LINES,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,27 +67,26 @@ def predict(
     notes: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     count = 0
-    with open_output(out) as target:
-        for read in _read(saved, inputs, errors, with_columns=format == "csv" and not as_json):
-            notes.update(read.notes)
-            for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
-                count += 1
-                if as_json:
-                    print(json.dumps(one, ensure_ascii=False), file=target)
-                elif format == "csv":
-                    rows.append(_row(one, columns, probabilities=probabilities))
-                else:
-                    print(_line(one), file=target)
-        if rows:
-            import pandas
+    for read in _read(saved, inputs, errors, with_columns=format == "csv" and not as_json):
+        notes.update(read.notes)
+        for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
+            count += 1
+            if as_json:
+                print(json.dumps(one, ensure_ascii=False), file=out)
+            elif format == "csv":
+                rows.append(_row(one, columns, probabilities=probabilities))
+            else:
+                print(_line(one), file=out)
+    if rows:
+        import pandas
 
-            pandas.DataFrame(rows).to_csv(target, index=False, lineterminator="\n")
+        out.write(pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     for note, times in notes.items():
         typer.echo(f"note: {note}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
     if errors:
         raise DataError("\n".join(errors if len(errors) == 1 else [f"{len(errors):,} inputs cannot be used", *errors]))
-    if out is not None:
-        typer.echo(f"{out}: {count:,} lines written")
+    if is_file(out):
+        typer.echo(f"{out.name}: {count:,} lines written")
 
 
 def _line(one: dict[str, Any]) -> str:
