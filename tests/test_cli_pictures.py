@@ -58,7 +58,7 @@ def test_a_run_tells_keeps_predicts_and_evaluates(folder, tmp_path):
     assert set(succeed("predict", run, wide, "--json").lines[0]["probabilities"]) == {"cat", "dog", "emu"}
     assert len(succeed("predict", run, folder, "--format", "csv").out.splitlines()) == 42
     other = write_classes(tmp_path / "other", {"dog": 7, "emu": 3}, size=20)
-    assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, all 10 examples\n")
+    assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, whole set, 10 examples\n")
     (other / "emu").rename(other / "eel")
     for refused, word in (
         (call("evaluate", run, "--data", other), "eel (3 examples)"),
@@ -93,7 +93,7 @@ def test_a_run_on_features_is_exported_with_its_network(folder, tmp_path):
         "model.hidden_sizes=[]",
     ]
     succeed("train", "pictures", "--data", folder, *fast, "--out", run)
-    succeed("export", run, "--out", tmp_path / "model.onnx", "--probabilities")
+    succeed("export", run, "--out", tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     pixels = np.full((1, 3, 32, 32), 40, np.float32)
     (found,) = session.run(None, {"inputs": pixels})

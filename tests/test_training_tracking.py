@@ -12,7 +12,6 @@ from labelembed.lab.training.device import make_accelerator
 from labelembed.lab.training.reporter import TRACKERS, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
-from tests.made_in_process import make_runs_here
 from tests.made_runs import history_lines, make_run, metrics
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
 from tests.reliability.figures import sized
@@ -85,29 +84,20 @@ def test_tracker_that_cannot_start_is_an_error_where_it_was_named(folder, monkey
         watched(folder, [], names=["tensorboard"])
 
 
-@pytest.mark.parametrize("verb", ["train", "compare"])
 @pytest.mark.parametrize("name", TRACKERS)
-def test_tracker_without_its_package_exits_2_before_anything_is_written(verb, name, tmp_path, monkeypatch):
+def test_tracker_without_its_package_exits_2_before_anything_is_written(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, TRACKERS[name], None)
-    called = call(verb, "digits-mlp", "--track", name, "--out", tmp_path / "out")
+    called = call("train", "digits-mlp", "--track", name, "--out", tmp_path / "out")
     assert called.code == 2
     assert f"--track {name} needs the package {name}" in called.err
     assert f"pip install {name}, or all trackers: pip install 'labelembed[track]'" in called.err
     assert not (tmp_path / "out").exists()
 
 
-def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
+def test_train_leaves_the_log(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
     succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run", "--track", "tensorboard")
     assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
-    compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
-    make_runs_here(monkeypatch)
-    succeed(*compare, "--seeds", "1")
-    runs = tmp_path / "compared" / "runs" / "one_hot"
-    assert not (runs / "seed-0" / "tensorboard").exists()
-    succeed(*compare, "--seeds", "2", "--track", "tensorboard")
-    assert not (runs / "seed-0" / "tensorboard").exists()  # it was made without
-    assert read_tensorboard(runs / "seed-1")[0] == expected_of(runs / "seed-1")

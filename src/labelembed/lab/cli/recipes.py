@@ -49,13 +49,10 @@ def init(
     from labelembed.lab.training.files import write_bytes
 
     text = full_recipe(recipe)
-    errors = {
-        "is a folder; name a file": out.is_dir(),
-        "exists already; --overwrite overwrites it": out.exists() and not overwrite,
-        f"there is no folder {out.parent}": not out.parent.is_dir(),
-    }
-    if error := next((error for error, holds in errors.items() if holds), None):
-        raise RecipeError([error], source=str(out))
+    if out.exists() and not overwrite:
+        raise RecipeError(["exists already; --overwrite overwrites it"], source=str(out))
+    if not out.parent.is_dir():
+        raise RecipeError([f"there is no folder {out.parent}"], source=str(out))
     write_bytes(out, text.encode())
     typer.echo(f"{out}: written; next: labelembed check {out}")
 
@@ -112,22 +109,23 @@ def check(
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
-    typer.echo(f"{name}: fine")
-    inputs = f", inputs {facts['input_shape']}" if facts["input_shape"] else ""
-    examples = ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())
-    typer.echo(f"  data        {read.source}: {examples}; {read.num_labels:,} labels{inputs}")
-    for note in facts["notes"]:
-        typer.echo(f"  note        {note}")
+    lines = {"data": f"{read.source}: {_splits_text(facts)}; {read.num_labels:,} labels"}
     if features is not None:
-        typer.echo(f"  features    about {duration(features[1])} for {features[0]:,} pictures, then in the cache")
-    typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
-    typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
-    typer.echo(f"  one run     about {duration(seconds)} on one thread")
-    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
+        lines["features"] = f"about {duration(features[1])} for {features[0]:,} pictures, then in the cache"
+    lines["network"] = f"{facts['parameters']:,} parameters, objective {facts['objective']}"
+    lines["training"] = f"{facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps"
+    lines["one run"] = f"about {duration(seconds)} on one thread"
     jobs, runs = default_jobs(None), len(plan.runs)
-    together = duration(seconds * runs / min(jobs, runs))
-    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")
+    together = f"{len(plan.seeds)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"
+    lines["comparison"] = f"{', '.join(facts['comparison'])}; {together}"
     if reference is not None:
         errors = {"validation": reference.validation_error, "test": reference.test_error}
         shown = ", ".join(f"{part} error {100 * error:.1f} %" for part, error in errors.items() if error is not None)
-        typer.echo(f"  reference   {reference.name} on the same inputs: {shown}")
+        lines["reference"] = f"{reference.name} on the same inputs: {shown}"
+    typer.echo(f"{name}: fine")
+    for heading, line in [*lines.items(), *(("note", note) for note in notes)]:
+        typer.echo(f"  {heading:<11} {line}")
+
+
+def _splits_text(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())

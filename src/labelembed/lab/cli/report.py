@@ -44,11 +44,11 @@ def export(
     run: BestRunArgument,
     format: Annotated[
         Literal["onnx", "card"],
-        typer.Option("--format", help="`onnx`: the classifier, which takes raw inputs; `card`: a model card."),
+        typer.Option(
+            "--format",
+            help="`onnx`: the classifier, from raw inputs to the probabilities of predict; `card`: a model card.",
+        ),
     ] = "onnx",
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Calibrated probabilities, as of `predict`, instead of logits.")
-    ] = False,
     out: Annotated[Path | None, out_option("FILE", "By default model.onnx or README.md in the run folder.")] = None,
 ) -> None:
     """Write a run's classifier as one file that takes raw inputs, or the run's model card."""
@@ -60,5 +60,5 @@ def export(
         return
     from labelembed.lab.runs.export import export_run
 
-    path, difference = export_run(run, out, probabilities=probabilities)
+    path, difference = export_run(run, out, probabilities=True)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")

@@ -119,43 +119,36 @@ def resume(
 
 def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json: bool) -> None:
     """Brings a run to its end, shows how far it is, and says what it reached."""
-    from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.display import RunDisplay, duration, metrics_text
     from labelembed.lab.runs.run import run_recipe
 
     display = RunDisplay(recipe.data["name"], quiet=quiet)
     with display.watching():
         result = run_recipe(recipe, out, options=options, reporter=display)
-    try:
-        reached = (
-            f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "
-            f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
-        )
-        calibration = _calibration_text(result)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
     if process_index() > 0:  # all have to say the same
         return
     if as_json:
         typer.echo(json.dumps({"folder": str(out)} | result))
         return
-    for line in filter(None, (reached, calibration)):
+    typer.echo(
+        f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "
+        f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
+    )
+    if (line := _calibration_text(result)) is not None:
         typer.echo(line)
     typer.echo(f"run folder: {out}    next: labelembed report {out}")
 
 
-def _calibration_text(result: dict[str, Any]) -> str:
+def _calibration_text(result: dict[str, Any]) -> str | None:
     """Returns in a line what came of the temperature; nothing of a corpus, which has none."""
-    how, calibrated = result["calibration"], result["calibrated"]
-    if how == "none, for a corpus":
-        return ""
+    calibrated = result["calibrated"]
     if calibrated is None:
-        return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
+        return None if "corpus" in result["calibration"] else f"no temperature: {result['calibration']}"
     split = "test" if calibrated.get("test") else "validation"
     before, after = result[split], calibrated[split]
     nll = f"NLL {before['nll']:.3f} -> {after['nll']:.3f}"
     error = f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}"
-    return f"temperature {result['temperature']:.3g}, {how}: {split} {nll}, {error}"
+    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {split} {nll}, {error}"
 
 
 @subcommand(
@@ -193,6 +186,8 @@ def compare(
         ),
     ] = None,
     epochs: EpochsOption = None,
+    lr: LearningRateOption = None,
+    batch_size: BatchSizeOption = None,
     settings: SetOption = None,
     out: Annotated[
         Path | None,
@@ -207,7 +202,6 @@ def compare(
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of a dask scheduler, tcp://HOST:PORT."),
     ] = None,
-    track: TrackOption = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -230,12 +224,11 @@ def compare(
         tuned=tuned,
         trials=trials,
         space=space or [],
-        settings=recipe_settings(settings, epochs=epochs),
+        settings=recipe_settings(settings, epochs=epochs, lr=lr, batch_size=batch_size),
         out=out,
         overwrite=overwrite,
         jobs=jobs,
         cluster=cluster,
-        track=track or "",
         device=device,
         quiet=quiet,
     )
