@@ -76,7 +76,7 @@ def assert_alike(kind, count, num_labels, *, scale=1.0, ignored=False, **argumen
 @pytest.fixture
 def chunks_of(monkeypatch):
     """Makes chunks hold so many examples."""
-    return lambda size: monkeypatch.setattr(chunked, "chunk_size", lambda num_labels, *, device: size)
+    return lambda size: monkeypatch.setattr(chunked, "chunk_size", lambda num_labels: size)
 
 
 # ------------------------------------------------------------------------------------------- values and gradients

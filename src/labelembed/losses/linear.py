@@ -19,9 +19,8 @@ CHUNKED_LABELS = 1_000
 def takes_chunks(impl: Implementation, num_labels: int, *layers: nn.Module) -> bool:
     """Tells whether the loss over some output layers is computed in chunks.
 
-    `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks read the weights and do
-    not call the layer: under torch.compile, and where a layer has hooks or a `forward` of its own, `auto` takes the
-    plain lines, and `chunked` raises ValueError.
+    `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks do not call the layer:
+    compiled, and where one has hooks or its own `forward`, `auto` takes the plain lines; `chunked` raises ValueError.
     """
     if impl == "reference":
         return False
@@ -52,9 +51,8 @@ def smoothed_cross_entropy(
         first = layer.weight, layer.bias
         return chunked.label_embedding_terms(hidden, labels, scales, first, None, None, settings)
     log_p = log_softmax(layer(hidden))
-    zero = log_p.new_zeros(())
+    uniform = zero = log_p.new_zeros(())
     output = total = torch.dot(cross_entropy(log_p, labels), scales)
-    uniform = zero
     if smoothing > 0:
         uniform = torch.dot(uniform_cross_entropy(log_p), scales)
         total = (1 - smoothing) * output + smoothing * uniform

@@ -59,10 +59,9 @@ def uniform_cross_entropy(log_p: Tensor) -> Tensor:
 def distances(points: Tensor, centres: Tensor) -> Tensor:
     """Returns the Euclidean distances [..., C] of points [..., D] to label vectors [C, D].
 
-    ``sqrt(max(|z|^2 + |c|^2 - 2 z c, 1e-12))``, as Yu, Verma 2022 compute eq. 2: no tensor [N, C, D] is made, the
-    operations export to ONNX, and where a point equals a vector the gradient is 0 and not infinite. Both are first
-    moved to the mean of the vectors, since the sum loses digits far from the origin. float16 and bfloat16 are computed
-    in float32, also under autocast.
+    ``sqrt(max(|z|^2 + |c|^2 - 2 z c, 1e-12))``, as Yu, Verma 2022 compute eq. 2: no tensor [N, C, D], and where a point
+    equals a vector the gradient is 0. Both are first moved to the mean of the vectors, since the sum loses digits far
+    from the origin. float16 and bfloat16 are computed in float32, also under autocast.
     """
     with torch.autocast(points.device.type, enabled=False):
         points, centres = full_precision(points), full_precision(centres)
