@@ -82,6 +82,7 @@ def test_fit_is_a_plain_loop():
         nn.init.xavier_uniform_(hidden.weight)
     with seeds.seeded(seed, "objective"):
         network = nn.Sequential(hidden, nn.ReLU(), nn.Linear(8, 3))
+        nn.init.xavier_uniform_(network[2].weight)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
     totals = []
@@ -160,14 +161,14 @@ def test_probabilities_are_calibrated_on_the_validation_set():
     inputs, numbers = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(inputs / 16, numbers, stratify=numbers, random_state=0)
     model = ObjectiveClassifier("label_embedding", hidden_layer_sizes=(64,), max_iter=30, random_state=0)
-    fitted = clone(model).fit(train_x, train_y)
-    plain = clone(model).set_params(calibrate=False).fit(train_x, train_y)
+    fitted = clone(model).set_params(calibrate=True).fit(train_x, train_y)
+    plain = clone(model).fit(train_x, train_y)
     assert plain.output_temperature_ == 1
     # Soft targets leave a network under-confident.
     assert fitted.output_temperature_ < 0.8
     losses = [log_loss(test_y, each.predict_proba(test_x)) for each in (fitted, plain)]
     assert losses[0] < 0.75 * losses[1]
-    assert made().fit(*blobs(300)).output_temperature_ == 1  # of few examples nothing is held out
+    assert made(calibrate=True).fit(*blobs(300)).output_temperature_ == 1  # of few examples nothing is held out
 
 
 @pytest.mark.parametrize("name", ["label_embedding", "distillation", "retrospection"])

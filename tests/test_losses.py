@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from labelembed.losses import chunked, distances
+from labelembed.losses import chunked
+from labelembed.losses.reference import distances
 from labelembed.objectives import LabelEmbedding
 from labelembed.seeds import generator
 

@@ -125,9 +125,8 @@ class _Pass:
 
     def run(self, hidden: Tensor, labels: Tensor, scales: Tensor) -> None:
         count = self.first.weight.shape[0]
-        chunk = chunk_size(count)
+        chunk, like = chunk_size(count), self.sums["total"]
         block = max(1, min(_BLOCK_EXAMPLES, chunk // 4, max(16, _BLOCK_BYTES // (4 * count))))
-        like = self.sums["total"]
         logits = [like.new_empty(min(chunk, len(labels)), count) for _ in range(1 if self.second is None else 2)]
         buffers = [like.new_empty(min(block, len(labels)), count) for _ in range(0 if self.table is None else 4)]
         self.work = buffers[2:]

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.losses import chunked
-from labelembed.losses.reference import LabelEmbeddingTerms, cross_entropy, log_softmax, uniform_cross_entropy
+from labelembed.losses.reference import (
+    LabelEmbeddingTerms,
+    cross_entropy,
+    log_softmax,
+    uniform_cross_entropy,
+    weighted_sum,
+)
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
@@ -48,12 +54,11 @@ def smoothed_cross_entropy(
     """
     if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
         settings = chunked.Settings(output_weight=1 - smoothing, uniform_weight=smoothing)
-        first = layer.weight, layer.bias
-        return chunked.label_embedding_terms(hidden, labels, scales, first, None, None, settings)
+        return chunked.label_embedding_terms(hidden, labels, scales, (layer.weight, layer.bias), None, None, settings)
     log_p = log_softmax(layer(hidden))
     uniform = zero = log_p.new_zeros(())
-    output = total = torch.dot(cross_entropy(log_p, labels), scales)
+    output = total = cross_entropy(log_p, labels, scales)
     if smoothing > 0:
-        uniform = torch.dot(uniform_cross_entropy(log_p), scales)
-        total = (1 - smoothing) * output + smoothing * uniform
+        uniform = uniform_cross_entropy(log_p, scales)
+        total = weighted_sum((1 - smoothing, smoothing), (output, uniform))
     return LabelEmbeddingTerms(total, output, zero, zero, zero, zero, uniform)
