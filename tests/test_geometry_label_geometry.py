@@ -102,22 +102,6 @@ def test_distances_and_neighbours_of_one_label_and_of_equal_ones():
         assert 0 <= float(twins.min()) <= float(twins.max()) < 1e-15  # a unit in the last place of a cosine of 1
 
 
-def test_close_labels_keep_their_distance():
-    """Where inner products of large vectors would cancel every digit."""
-    points = torch.tensor([[1e4, 1e4], [1e4, 1e4 + 1 / 512]])
-    distances = LabelGeometry(("a", "b"), vectors=points).distances()
-    assert float(distances[0, 1]) == float(points[1, 1] - points[0, 1])
-    assert 0.0009 < float(distances[0, 1]) < 0.003
-
-
-def test_distances_of_very_many_similarities_are_refused(monkeypatch):
-    monkeypatch.setattr("labelembed.geometry.label_geometry.MOST_DECOMPOSED", 3)
-    assert LabelGeometry("abc", similarities=torch.eye(3)).distances().shape == (3, 3)
-    with pytest.raises(ValueError, match=r"4 labels .*at most 3.*select\(range\(3\)\)"):
-        LabelGeometry("abcd", similarities=torch.eye(4)).distances()
-    assert LabelGeometry("abcd", vectors=torch.eye(4)).distances().shape == (4, 4)
-
-
 # ------------------------------------------------------------------------------------------------------ neighbours
 
 
@@ -199,11 +183,6 @@ def test_a_file_keeps_everything_bit_for_bit(tmp_path, kind, dtype):
     assert loaded.to_bytes() == saved.to_bytes()
 
 
-def test_files_of_earlier_versions_have_no_metric(tmp_path):
-    path = write(tmp_path / "old.safetensors", {"vectors": torch.eye(2)}, metric=None)
-    assert LabelGeometry.load(path).metric == "euclidean"
-
-
 def test_missing_files_and_files_cut_at_any_length_are_refused(tmp_path):
     assert_refused(tmp_path / "absent.safetensors", "no such file")
     assert_refused(tmp_path, "no such file")
@@ -226,25 +205,3 @@ def test_missing_files_and_files_cut_at_any_length_are_refused(tmp_path):
 )
 def test_a_changed_header_is_refused(tmp_path, changes):
     assert_refused(write(tmp_path / "wrong.safetensors", {"vectors": torch.ones(2, 3)}, **changes))
-
-
-@pytest.mark.parametrize(
-    "tensors",
-    [
-        {},
-        {"vectors": torch.zeros(2, 3), "bias": torch.zeros(2)},
-        {"similarities": torch.zeros(2, 3)},
-        {"vectors": torch.tensor(1.0)},
-        {"vectors": torch.full((2, 2), float("nan"))},
-    ],
-)
-def test_other_tensors_are_refused(tmp_path, tensors):
-    assert_refused(write(tmp_path / "other.safetensors", tensors))
-
-
-def test_other_files_are_called_what_they_are(tmp_path):
-    save_file({"encoder.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
-    assert_refused(tmp_path / "model.safetensors", "not a label geometry")
-    assert_refused(write(tmp_path / "newer.safetensors", {"vectors": torch.ones(2, 3)}, version="2"), "newer")
-    torch.save({"vectors": torch.zeros(2, 2)}, tmp_path / "torch.pt")
-    assert_refused(tmp_path / "torch.pt")

@@ -115,18 +115,3 @@ def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):
     fit(again, tmp_path, epochs=4, save=True, resume=stopped.checkpoint_callback.best_model_path)
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("needs_it", [AdaptiveLabels, lambda *sizes: Retrospection(*sizes, num_examples=40)])
-def test_objective_that_needs_the_callback_does_not_train_without_it(needs_it, tmp_path):
-    with pytest.raises(RuntimeError, match="start_epoch"):
-        fit(Classifier(needs_it(8, 3)), tmp_path, callbacks=[])
-
-
-def test_a_missing_objective_is_named(tmp_path):
-    class WithoutObjective(Classifier):
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    with pytest.raises(ValueError, match="owns no objective"):
-        fit(WithoutObjective(nn.Linear(8, 3)), tmp_path)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from labelembed import fit_temperature
-from labelembed.objectives import OBJECTIVES, AdaptiveLabels, LabelSmoothing, Objective, OneHot, examples
+from labelembed.objectives import OBJECTIVES, Objective, examples
 from labelembed.seeds import seeded
 
 from .made_objectives import MODES, build, made_examples, made_mode, needed, passes
@@ -220,33 +220,6 @@ def test_class_weights_are_in_the_state_as_in_torch(name):
     assert loaded.weight.tolist() == [1, 1, 1, 1, 3]
     with pytest.raises(RuntimeError, match="weight"):
         build(name, HIDDEN, LABELS).load_state_dict(saved.state_dict())
-
-
-def test_weighted_means_are_those_of_torch():
-    weight = torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0], dtype=torch.float64)
-    objective = made_mode("one_hot", weight=weight)
-    hidden, labels, _ = made_examples(objective)
-    expected = F.cross_entropy(objective.logits(hidden), labels, weight=weight)
-    assert_same(objective(hidden, labels).total, expected)
-    # Of label smoothing torch weights each label's part of the uniform component; here the example is weighted.
-    smooth = made_mode("label_smoothing", weight=weight)
-    logits, counts = smooth.logits(hidden), labels >= 0
-    each = F.cross_entropy(logits, labels, label_smoothing=0.3, reduction="none")[counts]
-    own = weight[labels[counts]]
-    assert_same(smooth(hidden, labels).total, (each * own).sum() / own.sum())
-
-
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in COUPLED and "label_embedding" not in mode])
-def test_two_labels_of_mixed_examples_are_two_weighted_examples(mode):
-    """Mixup: ``share * objective(h, y) + (1 - share) * objective(h, y2)``, in one call that changes the state once."""
-    objective = made_mode(mode).eval()
-    hidden, labels, indices = made_examples(objective, ignored=False)
-    others, share = torch.flip(labels, (0,)), torch.full((13,), 0.3, dtype=torch.float64)
-    twice = [torch.cat([hidden, hidden]), torch.cat([labels, others]), torch.cat([indices, indices])]
-    found = objective(*twice, sample_weight=torch.cat([share, 1 - share]))._asdict()
-    first, second = objective(hidden, labels, indices), objective(hidden, others, indices)
-    expected = {name: 0.3 * term + 0.7 * getattr(second, name) for name, term in first._asdict().items()}
-    assert_same(found, expected)
 
 
 # ----------------------------------------------------------------------------------------- gradient accumulation
@@ -469,14 +442,6 @@ def test_compiled_steps_equal_eager_steps_and_are_not_compiled_anew(mode):
 # ------------------------------------------------------------------------------------------------------- construction
 
 
-@every_mode
-def test_repr_shows_the_hyper_parameters_in_force(mode):
-    given = {name: value for name, value in MODES[mode][1].items() if isinstance(value, float)}
-    shown = repr(made_mode(mode))
-    for name, value in {"num_labels": LABELS, "ignore_index": -100, **given}.items():
-        assert f"{name}={value:g}" in shown
-
-
 @every_objective
 def test_parameter_groups_hold_every_parameter_once(name):
     objective = build(name, HIDDEN, LABELS)
@@ -499,19 +464,6 @@ def test_from_linear_takes_over_the_very_layer(name, bias):
     hidden = torch.randn(3, HIDDEN, dtype=torch.float64)
     assert not is_linear(objective) or torch.equal(objective.logits(hidden), layer(hidden))
     assert objective(hidden, torch.tensor([0, 1, 3]), torch.arange(3)).total.dtype == torch.float64
-
-
-@every_objective
-def test_from_linear_refuses_another_width_and_another_layer(name):
-    with pytest.raises(TypeError, match=r"`layer` must be an nn\.Linear, got Conv1d"):
-        OBJECTIVES[name].from_linear(nn.Conv1d(3, 4, 1))
-    if name == "adaptive_labels":  # any width is a label dimension, and none tells the number of labels
-        with pytest.raises(ValueError, match="`num_labels` must be given"):
-            AdaptiveLabels.from_linear(nn.Linear(HIDDEN, 60))
-        return
-    layer = nn.Linear(HIDDEN, build(name, HIDDEN, LABELS).output_size + 1)
-    with pytest.raises(ValueError, match=rf"`layer` must have {layer.out_features - 1} outputs for {LABELS} labels"):
-        OBJECTIVES[name].from_linear(layer, num_labels=LABELS, **needed(name, LABELS))
 
 
 # ---------------------------------------------------------------------------------------------------------- bad calls
@@ -572,49 +524,6 @@ def test_weights_and_numbers_that_make_no_mean_are_refused(name, named, kind, me
     given = {"labels": torch.tensor([0, 1, 2]), "indices": torch.arange(3)} | named
     with pytest.raises(kind, match=message):
         objective(torch.zeros(3, HIDDEN), **given)
-
-
-@pytest.mark.parametrize("named", [{"sample_weight": torch.tensor([1.0, -2.5, 1.0])}, {"num_items_in_step": 0}])
-def test_a_compiled_objective_refuses_them_too(named):
-    torch.compiler.reset()
-    compiled = torch.compile(OneHot(HIDDEN, LABELS), backend="aot_eager", fullgraph=True)
-    with pytest.raises(RuntimeError, match=next(iter(named))):
-        compiled(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), **named)
-    torch.compiler.reset()
-
-
-def test_the_weight_of_an_ignored_example_may_be_anything():
-    labels, weight = torch.tensor([0, -100, 2]), torch.tensor([1.0, NAN, 1.0])
-    assert OneHot(HIDDEN, LABELS)(torch.zeros(3, HIDDEN), labels, sample_weight=weight).total.isfinite()
-
-
-@every_objective
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
-def test_labels_and_indices_may_be_integers_of_any_size(name, dtype):
-    objective = build(name, HIDDEN, LABELS).eval()
-    hidden, labels, indices = torch.randn(3, HIDDEN), torch.tensor([0, 4, -100]), torch.arange(3)
-    assert_same(objective(hidden, labels.to(dtype), indices.to(dtype)), objective(hidden, labels, indices))
-
-
-def test_retrospection_without_its_number_of_examples_asks_for_it():
-    objective = OBJECTIVES["retrospection"](HIDDEN, LABELS)
-    objective.start_epoch(0, 10, steps=3)
-    with pytest.raises(ValueError, match="`num_examples`"):
-        objective(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), torch.arange(3))
-
-
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        ([1.0, 2.0], r"`weight` must have 5 entries, one a label, got \[2\]"),
-        ([1.0, -2.0, 1, 1, 1], "`weight` must be finite, >= 0 and not all 0, got"),
-        ([0.0] * 5, "`weight` must be finite, >= 0 and not all 0, got"),
-        ([float("nan")] * 5, "`weight` must be finite, >= 0 and not all 0, got"),
-    ],
-)
-def test_class_weights_that_weigh_nothing_are_refused(weight, message):
-    with pytest.raises(ValueError, match=message):
-        LabelSmoothing(4, 5, weight=weight)
 
 
 NEED_EPOCHS = ["retrospection", "adaptive_labels", "online_label_smoothing, published", "label_embedding, warmup"]
