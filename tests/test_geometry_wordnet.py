@@ -60,16 +60,6 @@ def test_missing_names_are_all_listed(made):
         made.distances(names, {"dgo": "dog.n.01"}, missing="drop")
 
 
-def test_dropped_names_have_no_distances(made):
-    names = ["dog", "nowhere", "cat", "lion"]
-    table = made.distances(names, missing="drop")
-    rows = [0, 2, 3]
-    assert torch.equal(table[rows][:, rows], made.distances([names[row] for row in rows]))
-    assert table[1].isnan().all()
-    with pytest.raises(ValueError, match="`missing`"):
-        made.distances(names, missing="skip")
-
-
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -113,14 +103,3 @@ def test_senses_are_found_by_the_names_of_the_data_set():
     assert senses_for(["grizzly+bear", "otter"]) == {"grizzly+bear": "grizzly_bear.n.01", "otter": "otter.n.02"}
     assert senses_for(["dog", "digit seven"]) is None
     assert senses_for([]) is None
-
-
-def test_shipped_senses_have_every_label_and_agree_with_each_other():
-    sizes = {"cifar10": 10, "cifar100": 100, "cifar100_groups": 20, "fashion_mnist": 10, "awa2": 50}
-    assert {name: len(senses) for name, senses in SENSES.items()} == sizes
-    meanings = {}
-    for senses in SENSES.values():
-        for label, sense in senses.items():
-            assert meanings.setdefault(label, sense) == sense
-    published = "otter.n.02 skunk.n.04 weasel.n.02 tiger.n.02 leopard.n.02 dalmatian.n.02 chihuahua.n.03 raccoon.n.02"
-    assert all(SENSES["awa2"][sense.split(".")[0]] == sense for sense in published.split())

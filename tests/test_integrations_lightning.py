@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from labelembed import AdaptiveLabels, LabelEmbedding, OneHot, OnlineLabelSmoothing, Retrospection
+from labelembed import AdaptiveLabels, LabelEmbedding, Retrospection
 from labelembed.integrations.lightning import ObjectiveCallback
 from labelembed.seeds import generator
 
@@ -89,19 +89,6 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
     torch.testing.assert_close(module.objective.prediction_centroids, centroids)
     error = (torch.cdist(outputs, centroids).argmin(dim=1) != LABELS).float().mean()
     assert trainer.callback_metrics["val_error"].item() == pytest.approx(error.item())
-
-
-def test_objectives_are_told_of_epochs(tmp_path):
-    published = OnlineLabelSmoothing(8, 3, preset="published")
-    fit(Classifier(published), tmp_path, epochs=2)
-    assert not torch.allclose(published.label_geometry().soft_targets(), torch.full((3, 3), 1 / 3))
-    plain, told = OneHot(8, 3), []
-    plain.start_epoch = lambda *numbers: told.append(numbers)
-    fit(Classifier(plain), tmp_path, epochs=2, accumulate_grad_batches=2)
-    assert told == [(0, 2, 4), (1, 2, 4)]  # each micro-batch is a step
-    told.clear()
-    fit(Classifier(plain), tmp_path, epochs=-1, max_steps=10)
-    assert told == [(epoch, 3, 3) for epoch in range(3)]  # ten steps are three epochs of four batches at most
 
 
 def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):

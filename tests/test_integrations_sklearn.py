@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import joblib
 import numpy as np
 import pytest
@@ -100,19 +98,6 @@ def test_fit_is_a_plain_loop():
     np.testing.assert_allclose(fitted.loss_curve_, np.reshape(totals, (3, 4)).sum(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["label_embedding", "adaptive_labels"])
-def test_same_random_state_gives_the_same_and_no_global_state_moves(name):
-    inputs, numbers = blobs()
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    model = made(name, random_state=3, dropout=0.2)
-    first = model.fit(inputs, numbers).predict_proba(inputs)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])
-    assert np.array_equal(first, clone(model).fit(inputs, numbers).predict_proba(inputs))
-    other = clone(model).set_params(random_state=4)
-    assert not np.array_equal(first, other.fit(inputs, numbers).predict_proba(inputs))
-
-
 def test_early_stopping_keeps_the_best_epoch():
     inputs, _ = blobs(120)
     noise = np.random.RandomState(0).randint(3, size=120)  # can only be memorised: the accuracy on others goes nowhere
@@ -124,15 +109,6 @@ def test_early_stopping_keeps_the_best_epoch():
     # What predicts is the best epoch: trained for just so long, it gives the same.
     again = clone(fitted).set_params(max_iter=fitted.best_iter_, n_iter_no_change=200).fit(inputs, noise)
     assert np.array_equal(again.predict_proba(inputs), fitted.predict_proba(inputs))
-
-
-@pytest.mark.parametrize("name", ["retrospection", "distillation"])
-def test_what_only_training_remembers_is_not_pickled(name):
-    inputs, numbers = blobs(6_000)
-    fitted = made(name, {"teacher": LogisticRegression()} if name == "distillation" else {}).fit(inputs, numbers)
-    plain = made().fit(inputs, numbers)
-    # Of 6,000 examples with 3 labels even float16 takes 36,000 bytes.
-    assert len(pickle.dumps(fitted)) < len(pickle.dumps(plain)) + 10_000
 
 
 @pytest.mark.parametrize("name", ["adaptive_labels", "distillation"])

@@ -38,13 +38,6 @@ def test_no_other_temperature_is_better(seed):
         assert best <= naive_negative_log_likelihood(logits / other, labels)
 
 
-@pytest.mark.parametrize("rows", [1, 10, 1000])
-def test_all_rows_right_leave_a_doubt_of_one_row(rows):
-    # C = 2: the wanted probability of the right label is 1 - 1 / (2 (N + 1)).
-    expected = 3.0 / math.log((2 * rows + 1) / 1)
-    assert fit_temperature([[3.0, 0.0]] * rows, [0] * rows) == pytest.approx(expected, rel=1e-8)
-
-
 def test_the_limits_hold():
     assert fit_temperature(np.full((4, 3), 7.5), [0, 1, 2, 2]) == 1.0  # equal logits: it makes no difference
     assert fit_temperature([[2.0]], [0]) == 1.0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import LabelEmbedding, label_embedding
+from labelembed.objectives import LabelEmbedding
 
 from .made_objectives import made_examples, made_mode
 
@@ -55,40 +53,6 @@ def test_terms_move_what_the_paper_says(kind):
     assert {term: moved_by(objective, term, hidden, labels) for term in moves} == moves
 
 
-@learned_kinds
-def test_only_labels_that_are_predicted_right_have_their_embedding_moved(kind):
-    objective = made(kind)
-    hidden, labels = rows(objective, 40)
-    labels[labels == 2] = -100
-    objective(hidden, labels).total.backward()
-    right = labels[objective.auxiliary(hidden).argmax(dim=1) == labels].unique()
-    table = objective.embedding.weight
-    assert (table.grad != 0).any(dim=1).nonzero().flatten().tolist() == right.tolist()
-    assert 2 not in right.tolist()
-    terms = objective(hidden, objective.auxiliary(hidden).argmin(dim=1))  # and none at all
-    objective.zero_grad()
-    terms.total.backward()
-    assert terms.embedding == 0
-    assert not any(objective.get_parameter(name).grad.any() for name in LEARNED[kind])
-    assert objective.auxiliary.weight.grad.any()
-
-
-@pytest.mark.parametrize(("preset", "binds"), [("paper", False), ("published_code", True)])
-def test_only_a_summed_hinge_turns_the_second_layer_back_above_the_limit(preset, binds):
-    """Cross entropy's slope in the right label's probability p is -1 / p, the averaged hinge's is 1."""
-    objective = made(preset=preset, confidence_limit=0.9)
-    with torch.no_grad():
-        objective.auxiliary.weight.zero_()
-        objective.auxiliary.bias.copy_(torch.tensor([7.0, 0, 0, 0, 0]))
-    probability = objective.auxiliary.bias.detach().softmax(dim=0)[0].item()
-    terms = objective(torch.zeros(6, 4, dtype=torch.float64), torch.zeros(6, dtype=torch.int64))
-    assert terms.hinge.item() == pytest.approx((6 if binds else 1) * (probability - 0.9), rel=1e-9)
-    (gradient,) = torch.autograd.grad(terms.auxiliary + terms.hinge, objective.auxiliary.bias)
-    slope = -1 / probability + (6 if binds else 1)
-    assert gradient[0].item() == pytest.approx(slope * probability * (1 - probability), rel=1e-9)
-    assert (gradient[0] > 0) == binds
-
-
 def test_e_comes_to_what_the_second_layer_says():
     """The property the paper claims (eq. 11): E learns the softened output of o2, for the examples it gets right."""
     objective = made(num_labels=3)
@@ -109,16 +73,6 @@ def test_e_comes_to_what_the_second_layer_says():
 
 
 # --------------------------------------------------------------------------------------------- starts and presets
-
-
-@pytest.mark.parametrize("num_labels", [1, 2, 10, 1_000])
-def test_embedding_starts_as_the_identity_or_at_a_scale(num_labels):
-    e = LabelEmbedding(3, num_labels).embedding.weight
-    assert torch.equal(e, torch.eye(num_labels))
-    assert torch.equal(LabelEmbedding(3, num_labels, initial_scale=2.5).embedding.weight, 2.5 * e)
-    full = LabelEmbedding(4, num_labels, initial_scale="log")
-    share = full.label_geometry().soft_targets()[0, 0].item()
-    assert share == pytest.approx(math.exp(1.5) * num_labels / (math.exp(1.5) * num_labels + num_labels - 1), rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------- the warm-up
@@ -155,17 +109,6 @@ def test_a_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
     torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
     found, given = objective.label_geometry().soft_targets(), learned.label_geometry().soft_targets()
     torch.testing.assert_close(found, given, rtol=0, atol=0)
-
-
-def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatch):
-    assert LabelEmbedding(3, 2_001).label_geometry().similarities.shape == (2_001, 2_001)
-    monkeypatch.setattr(label_embedding, "DENSE_GEOMETRY_LABELS", 9)
-    small, large = made("compressed", num_labels=9), made("compressed", num_labels=10)
-    table = small.embedding(torch.arange(9)).detach().float()
-    torch.testing.assert_close(small.label_geometry().similarities, table)
-    geometry = large.label_geometry()
-    assert (geometry.similarities, geometry.metric) == (None, "cosine")
-    assert torch.equal(geometry.vectors, large.embedding.weight.detach().float())
 
 
 @pytest.mark.parametrize("bias", [True, False])

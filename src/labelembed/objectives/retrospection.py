@@ -9,7 +9,7 @@ from torch import Tensor
 
 from labelembed.distributed import gather
 from labelembed.errors import ArgumentErrors
-from labelembed.losses.reference import cross_entropy, full_precision, kl_divergence, log_softmax, weighted_sum
+from labelembed.losses.reference import cross_entropy, full_precision, kl_divergence, log_softmax
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, TrainingExamples, with_preset
 from labelembed.objectives.examples import checked_indices
 
@@ -154,7 +154,7 @@ class Retrospection(Objective):
                 log_p = log_softmax(logits / self.temperature)
                 weight *= self.temperature**2
             retrospection = kl_divergence(self.stored[rows].to(log_p.dtype), log_p, examples.loss_weights)
-            total = weighted_sum((1 - self._beta, weight), (output, retrospection))
+            total = (1 - self._beta) * output + weight * retrospection  # factors of an operation are compiled anew
         if self._stores_now and self.gathered is not None and self._updates_state:
             own = rows[examples.mask], self._softened(logits[examples.mask])
             self.gathered.index_copy_(0, *gather(*own, group=examples.group))
