@@ -16,7 +16,7 @@ from labelembed import distributed
 from labelembed.objectives import OneHot
 from labelembed.seeds import generator, seeded
 
-from .made_objectives import MODES, build
+from .made_objectives import MODES, build, objective_of
 from .made_training import fork_server
 
 INPUTS, HIDDEN, LABELS = 5, 8, 4
@@ -38,7 +38,8 @@ class EncoderAndObjective(nn.Module):
 
     def __init__(self, case: str) -> None:
         super().__init__()
-        name, arguments = MODES[case.partition(";")[0]]
+        mode = case.partition(";")[0]
+        name, arguments = objective_of(mode), MODES[mode]
         with seeded(0, case):
             self.encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
             self.objective = build(name, HIDDEN, LABELS, **arguments, **CASES[case])

@@ -10,7 +10,6 @@ import torch
 
 from labelembed.lab.models import BeamSearch
 from labelembed.lab.special_tokens import BEGIN, END
-from labelembed.stable_topk import stable_topk
 from tests.naive.beam_search import naive_beam_search, naive_best_sequences
 
 
@@ -126,20 +125,6 @@ def test_attention_names_a_source_position_for_every_token():
     without.attention = 0
     for hypotheses in without.search(BeamSearch(beam=4, maximum_length=6), 3):
         assert hypotheses[0].attention is None
-
-
-@pytest.mark.parametrize("shape", [(6, 5), (5, 40), (3, 8000), (4, 3001), (0, 2000)])
-@pytest.mark.parametrize("count", [1, 2, 13])
-@pytest.mark.parametrize("distinct", [2, 30, None])
-def test_stable_topk_is_what_a_stable_sort_has_first(shape, count, distinct):
-    generator = torch.Generator().manual_seed(count)
-    values = torch.randn(shape, generator=generator)
-    if distinct:
-        values = -torch.randint(distinct, shape, generator=generator).float()
-    ordered, order = values.sort(dim=1, descending=True, stable=True)
-    found, places = stable_topk(values, count)
-    assert torch.equal(found, ordered[:, :count])
-    assert torch.equal(places, order[:, :count])
 
 
 @pytest.mark.parametrize("worst", [2.5, float("nan")])

@@ -149,7 +149,7 @@ def test_header_of_too_much_is_refused_unparsed(reader, kind, runs, tmp_path, fi
     file = folder / "model.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text)
     del text
-    words = "a header of more than 100,000 tensors|a header of [0-9,]+ bytes, more than|more than 4,000,000 values"
+    words = "more than 100,000 tensors|bytes of header|more than 4,000,000 values"
     with memory_taken() as taken, pytest.raises(LabelEmbedError, match=words):
         READERS[reader](folder, file)
     figure.count("headers of too much refused unparsed", 1, 1)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.special_tokens import BEGIN, END, PAD, UNKNOWN
-from labelembed.stable_topk import stable_topk
 
 
 class SearchState(Protocol):
@@ -196,7 +195,11 @@ class BeamSearch:
         best first, with minus infinity for what may not be.
         """
         # PAD, BEGIN and END may be among the best and not be allowed.
-        values, tokens = stable_topk(log_probabilities, self.beam + 3)
+        # Of equal ones the first: float64 has room for an order below the last digit of float32.
+        order = 1 + torch.arange(log_probabilities.shape[1], device=totals.device, dtype=torch.float64) * 2.0**-46
+        keys = log_probabilities.double() * order
+        tokens = keys.topk(min(self.beam + 3, keys.shape[1]), dim=1).indices
+        values = log_probabilities.gather(1, tokens)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
             raise ValueError(
