@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from labelembed import seeds
 from labelembed.errors import DataError
 from labelembed.files import require_header
-from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
+from labelembed.lab.data import LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.build import build_examples, build_reader, stored_recipe
+from labelembed.lab.runs.build import build_data, build_reader, stored_recipe
 from labelembed.lab.runs.task import Classification, Sentences, Task, saved_task
 from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.special_tokens import UNKNOWN
@@ -65,7 +67,7 @@ class TranslatedLine(NamedTuple):
 class SavedRun:
     """The network of a finished run with what it must know to read inputs and name what it predicts.
 
-    Args:
+    Attributes:
         folder: Where it is.
         task: What it has learned.
         network: In evaluation mode, on the CPU.
@@ -89,7 +91,12 @@ class SavedRun:
         folder = RunFolder(path)
         folder.require_finished()
         task = saved_task(stored_recipe(folder), folder)
-        return cls(folder, task, _network(folder, task), _temperature(folder))
+        temperature = folder.result().get("temperature")
+        if temperature is None:
+            temperature = 1.0
+        elif type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+            raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {temperature!r:.80}")
+        return cls(folder, task, _network(folder, task), float(temperature))
 
     @property
     def recipe(self) -> Recipe:
@@ -99,18 +106,16 @@ class SavedRun:
     @property
     def classification(self) -> Classification:
         """Its task; raises RunFolderError where it writes sentences."""
-        if not isinstance(self.task, Classification):
+        if isinstance(self.task, Sentences):
             raise RunFolderError(f"{self.folder.path}: was trained on a corpus; labelembed translate reads it")
         return self.task
 
     @property
     def sentences(self) -> Sentences:
         """Its task; raises RunFolderError where it predicts labels."""
-        if not isinstance(self.task, Sentences):
-            kind = self.recipe.data["name"]
-            raise RunFolderError(
-                f"{self.folder.path}: was trained on data {kind!r}, it translates nothing; see predict"
-            )
+        if isinstance(self.task, Classification):
+            what = f"was trained on data {self.recipe.data['name']!r}, it translates nothing; see predict"
+            raise RunFolderError(f"{self.folder.path}: {what}")
         return self.task
 
     # ---- labels
@@ -121,44 +126,26 @@ class SavedRun:
         return self.classification.names
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one input."""
-        return self.classification.input_shape
-
-    @property
-    def input_range(self) -> tuple[float, float]:
-        """Smallest and largest value of the inputs."""
-        return self.classification.input_range
-
-    @property
-    def encoder(self) -> Encoder:
-        """What makes inputs of examples, as learned from the training examples."""
-        return self.classification.encoder
-
-    @property
     def reads_texts(self) -> bool:
         """Whether inputs are made of texts."""
-        return self.encoder.reads_texts
+        return self.classification.encoder.reads_texts
 
     def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
-        if tuple(inputs.shape[1:]) != self.input_shape:
-            raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
+        shape = self.classification.input_shape
+        if tuple(inputs.shape[1:]) != shape:
+            raise ValueError(f"`inputs` must be [N, {', '.join(map(str, shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
     def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary an input: `input`, `label`, `probability` and `probabilities` by label."""
         predictions = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
             by_label = dict(zip(self.names, row, strict=True))
-            one = {"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label}
+            best = max(by_label, key=by_label.__getitem__)
+            one = {"input": name, "label": best, "probability": by_label[best], "probabilities": by_label}
             predictions.append(one)
         return predictions
-
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """Returns the metrics of a split at the run's temperature, as fractions and nats."""
-        return self.evaluate_both(split)[1]
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
@@ -177,21 +164,16 @@ class SavedRun:
         return self._encoded(Texts(texts))
 
     def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
-        inputs, truncated = self.encoder.transform(examples)
-        if not truncated:
-            return inputs, []
-        about = self.encoder.truncation(truncated, len(inputs))
-        longer = "1 text is" if truncated == 1 else f"{truncated:,} texts are"
-        limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
-        return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
+        inputs, truncated = self.classification.encoder.transform(examples)
+        longer = f"{truncated:,} of {len(inputs):,} texts are longer than what is read of a text, as in training"
+        return inputs, [longer] if truncated else []
 
-    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor | SparseRows, list[str], list[str]]:
+    def read_inputs(self, file: Path) -> tuple[Tensor | SparseRows, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
             file: An image, an array, or a file of examples as the run's own data; of texts also a ``.txt`` file with
                 one text a line.
-            invert: Exchange dark and light, of pictures.
 
         Returns:
             The inputs [N, ...], what each example is called, and what the user should know.
@@ -199,7 +181,7 @@ class SavedRun:
         Raises:
             DataError: When the file cannot be used.
         """
-        new = build_reader(self.recipe).new_examples(file, self.encoder, invert=invert)
+        new = build_reader(self.recipe).new_examples(file, self.classification.encoder)
         inputs, notes = self._encoded(new.inputs)
         return inputs, new.names, [*new.notes, *notes]
 
@@ -216,46 +198,84 @@ class SavedRun:
         Raises:
             DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
         """
-        block = self.recipe.data
+        task, block = self.classification, self.recipe.data
         if path is not None and "path" not in block:
             raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
-        if path is None or _same_file(path, block["path"]):
-            more = {} if path is None else {"path": path}
-            data = build_examples(self._reading(more), encoder=self.encoder)
-            values = self.classification.label_values
-            if (data.names, data.label_values) != (self.names, values):
-                theirs, ours = data.label_values or data.names, values or self.names
+        data: Any
+        if path is None or _absolute(path) == _absolute(block["path"]):
+            data = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
+            theirs, ours = (one.label_values or one.names for one in (data, task))
+            if (theirs, data.names) != (ours, task.names):
                 what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
                 raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
         else:
-            data = self._read_to_evaluate(path)
-        if data.input_shape != self.input_shape:
-            raise DataError(
-                f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
-            )
+            data = self._data_to_evaluate(path)
+        if data.input_shape != task.input_shape:
+            shapes = f"{list(data.input_shape)}, the run was trained on {list(task.input_shape)}"
+            raise DataError(f"{data.source}: inputs are {shapes}")
         return data
 
-    def _read_to_evaluate(self, path: str) -> LabelledData:
-        block, of_labels, values = self.recipe.data, self.classification.label_column, self.classification.label_values
-        columns = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
+    def _data_to_evaluate(self, path: str) -> LabelledData:
+        task, block = self.classification, self.recipe.data
+        of_labels = task.label_column
+        columns = {"label_column": of_labels, "labels": of_labels, "text_column": task.encoder.column}
         more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
-        if "test_fraction" in block:
-            more["test_fraction"] = None
-        recipe = self._reading(more | {"path": path})
-        reader = build_reader(recipe)
-        raw = reader.read(to_evaluate=True)
+        more |= {"test_fraction": None} if "test_fraction" in block else {}
+        recipe = self._with_data(more | {"path": path})
+        raw = build_reader(recipe).read(to_evaluate=True)
         if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
             reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
             raise DataError(f"{raw.source}: {reason}; rename the column")
-        raw = renumbered(raw, self.names, label_values=values, merge=block.get("merge_labels", False))
+        raw = renumbered(raw, task.names, label_values=task.label_values, merge=block.get("merge_labels", False))
         if raw.test is None and raw.validation is None:
-            return prepare_to_evaluate(raw, self.encoder)
+            return prepare_to_evaluate(raw, task.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
-        return prepare(raw, **held_out, batch_size=1, encoder=self.encoder)
+        return prepare(raw, **held_out, batch_size=1, encoder=task.encoder)
 
-    def _reading(self, more: dict[str, Any]) -> Recipe:
+    def _with_data(self, more: dict[str, Any]) -> Recipe:
         # examples to evaluate need not be enough to train on
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+
+    def export(self, path: Path, *, probabilities: bool = False) -> float:
+        """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
+
+        Args:
+            path: The file.
+            probabilities: Write the probabilities at the run's temperature instead of the logits.
+
+        Raises:
+            LabelEmbedError: See `integrations.onnx.export_onnx`.
+            RunFolderError: The run writes sentences, step by step with a beam search.
+        """
+        from labelembed.integrations.onnx import export_onnx
+
+        task, network = self.classification, self.network.cpu()
+        network.objective.output_temperature.fill_(self.output_temperature)
+        raw = task.encoder.raw_inputs()  # of features of pictures, the pictures
+        shape, (low, high) = (task.input_shape, task.input_range) if raw is None else (raw.shape, raw.range)
+        generator = seeds.generator(3, "export")
+        if getattr(network.encoder, "reads_words", False):  # of one word the exporter would take the number for fixed
+            size = (3, 20) if task.encoder.sparse else (3, *shape)
+            inputs = torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
+        else:
+            inputs = low + (high - low) * torch.rand(3, *shape, generator=generator)
+        sizes = "features" if task.encoder.sparse else ", ".join(map(str, shape))
+        metadata = {
+            "inputs": f"{str(inputs.dtype).removeprefix('torch.')} [batch, {sizes}], as the data hold them",
+            "input_shape": json.dumps(shape),
+            "input_range": json.dumps((low, high)),
+            "data": str(self.recipe.data["name"]),
+        }
+        return export_onnx(
+            path,
+            nn.Sequential(nn.Identity() if raw is None else raw.network.cpu(), network.scaling, network.encoder),
+            network.objective,
+            inputs,
+            probabilities=probabilities,
+            names=task.names,
+            metadata=metadata,
+            free={1: "features"} if task.encoder.sparse else None,
+        )
 
     # ---- sentences
 
@@ -274,31 +294,18 @@ class SavedRun:
         pairs = ((corpus.source_tokenizer, self.sentences.source), (corpus.target_tokenizer, self.sentences.target))
         for side, (theirs, ours) in zip(("source", "target"), pairs, strict=True):
             if theirs.digest() != ours.digest():
-                sizes = f"{len(theirs.vocabulary):,} tokens by {theirs.level}, the run {len(ours.vocabulary):,}"
-                raise DataError(
-                    f"{corpus.source}: has another {side} vocabulary than {self.folder.path} was trained on ({sizes} "
-                    f"by {ours.level}); give the corpus of the run, or its text to labelembed translate"
-                )
+                what = f"has another {side} vocabulary than {self.folder.path} was trained on"
+                way_out = "give the corpus of the run, or its text to labelembed translate"
+                raise DataError(f"{corpus.source}: {what}; {way_out}")
         return corpus
 
-    def evaluate_corpus(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
-        """Returns the metrics of a split of a corpus: of its tokens, and of what is written for its sentences.
-
-        Args:
-            corpus: What `read_corpus` returned.
-            split: `validation` or `test`.
-            decoding: How sentences are found; None: as the recipe says.
-        """
+    def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:
+        """Returns the metrics of a split of `read_corpus`: of its tokens, and of what is written for its sentences."""
         tokens = token_metrics(self.network, corpus.splits[split])
-        return tokens | evaluate_text(self.network, corpus, split, decoding or self.decoding)[0]
+        return tokens | evaluate_text(self.network, corpus, split, self.decoding)[0]
 
     def translate(
-        self,
-        lines: Iterable[str],
-        decoding: Decoding | None = None,
-        *,
-        n_best: int = 1,
-        observe: Callable[[int], None] = lambda lines: None,
+        self, lines: Iterable[str], decoding: Decoding | None = None, *, n_best: int = 1
     ) -> Iterator[TranslatedLine]:
         """Yields each line with its translations, in order, some hundred lines at a time.
 
@@ -306,7 +313,6 @@ class SavedRun:
             lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
             decoding: How they are found; None: as the recipe says.
             n_best: Translations of each line.
-            observe: Called with the number of lines after each part of the work.
 
         Raises:
             ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
@@ -316,7 +322,6 @@ class SavedRun:
         rest = iter(lines)
         while block := list(islice(rest, _LINES_AT_ONCE)):
             yield from self._translated(block, decoding, n_best)
-            observe(len(block))
 
     def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[TranslatedLine]:
         source, target = self.sentences.source, self.sentences.target
@@ -331,11 +336,7 @@ class SavedRun:
 
 
 def _network(folder: RunFolder, task: Task) -> Network:
-    """Returns a network with a run's weights, in evaluation mode; nothing in the folder is unpickled.
-
-    Raises:
-        RunFolderError: When the weights are damaged, not those that the run wrote, or not of that network.
-    """
+    """Returns a network with a run's weights; RunFolderError where they are damaged, or not those the run wrote."""
     try:
         folder.require_unchanged(folder.model_file)
         _check_size(folder, task)
@@ -359,13 +360,10 @@ def _network(folder: RunFolder, task: Task) -> Network:
 
 
 def _check_size(folder: RunFolder, task: Task) -> None:
-    """Raises RuntimeError where the recipe's network has more numbers than the file has bytes.
-
-    It is built without memory first: a folder that somebody else made may say that its network fills any.
-    """
+    """Raises RuntimeError where a recipe, of anybody, asks for more memory for its network than the file has bytes."""
     held = folder.model_file.stat().st_size
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # takes no memory
             numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
     except RecipeError as error:
         if not isinstance(error.__cause__, NotImplementedError):
@@ -375,16 +373,5 @@ def _check_size(folder: RunFolder, task: Task) -> None:
         raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
 
 
-def _temperature(folder: RunFolder) -> float:
-    value = folder.result().get("temperature")
-    if value is None:
-        return 1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {value!r}")
-    return float(value)
-
-
-def _same_file(path: str, own: str) -> bool:
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name too long, a zero byte, a loop of links
-        return Path(path).expanduser().resolve() == Path(own).expanduser().resolve()
-    return False
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
