@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from labelembed import seeds
-from labelembed.errors import DataError, LabelEmbedError, nearest
+from labelembed.errors import DataError, LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import CORPORA, DATA, Encoder, Reader, ReadingProgress, prepare
 from labelembed.lab.data.cache import files_stamp
@@ -37,7 +37,6 @@ def stored_recipe(folder: RunFolder) -> Recipe:
 
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     """Returns the recipe of a run folder with `key.key=value` settings put into it; refuses a bad one."""
-    stored_recipe(folder)
     values, source = folder.recipe(), f"{folder.path / 'recipe.yaml'} with --set"
     errors = put_settings(values, settings)
     if errors:
@@ -52,11 +51,7 @@ def build_data(
     encoder: Encoder | None = None,
     dry_run: bool = False,
 ) -> TrainingData:
-    """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for the arguments.
-
-    Raises:
-        DataError: When the data cannot be used.
-    """
+    """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
     if recipe.of_sentences:
         corpus = CORPORA[recipe.data["name"]]
         with component_errors("data"):
@@ -116,10 +111,7 @@ def build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any)
 def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Path | None) -> LabelGeometry | None:
     """Returns the saved geometry, or the encoded names of the labels, that the recipe's objective is given.
 
-    Args:
-        recipe: A checked recipe.
-        names: Of the labels that are trained on; None: the network is to predict only.
-        folder: The run folder; what it keeps is taken first.
+    What the run folder keeps is taken first; `names` are None where the network is to predict only.
 
     Raises:
         DataError: When a file cannot be read, or a text encoder is missing.
@@ -129,20 +121,14 @@ def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Pa
     if path is None and encoder is None:
         return None
     try:
-        if path is None:
-            if names is None or encoder is None:
-                raise DataError(f"the run folder keeps no {EMBEDDING_FILE}")
+        if path is None and encoder is not None and names is not None:
             return _encoded(names, encoder)
+        path = path or Path(EMBEDDING_FILE)
         RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
         geometry = LabelGeometry.load(path)
     except DataError as error:
-        if encoder is not None:
-            raise DataError(f"objective.embedding: {error}") from error
-        learned = learned_embeddings(recipe)
-        hint = nearest(str(recipe.objective["embedding"]), (*learned, "text"))
-        words = "".join(f"{word!r}, " for word in learned)
-        wanted = f"{words}'text', 'text:PATH' of a text encoder, or the path of a saved geometry"
-        raise DataError(f"objective.embedding{hint} must be {wanted}; {error}") from error
+        ways = (*learned_embeddings(recipe), "text", "text:PATH of a text encoder", "the path of a saved geometry")
+        raise DataError(f"objective.embedding: {error}; it may be {', '.join(map(repr, ways))}") from error
     unnamed = tuple(map(str, range(len(geometry))))
     if names is not None and len(names) == len(geometry) and unnamed not in (names, geometry.names):
         for number, (theirs, ours) in enumerate(zip(geometry.names, names, strict=True)):

@@ -19,16 +19,8 @@ from labelembed.lab.training.run_folder import RunFolder
 Differences = dict[str, tuple[Any, Any]]
 # With another of these the run would be neither the old one nor the new one. Class weights stand in the checkpoint,
 # which would put the old ones back.
-_FIXED = (
-    "data.",
-    "model.name",
-    "objective.name",
-    "objective.weight",
-    "optimizer.name",
-    "batch_size",
-    "seed",
-    "selection.by",
-)
+_FIXED = ("data.", "model.name", "objective.name", "objective.weight")
+_FIXED += ("optimizer.name", "batch_size", "seed", "selection.by")
 
 
 def differences(recipe: Recipe, folder: RunFolder) -> Differences:
@@ -43,11 +35,7 @@ def check_same_recipe(
 ) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe.
 
-    Args:
-        recipe: What is asked for.
-        folder: The run folder.
-        may_change: Refuse only changes with which a run cannot go on.
-        way_out: What to do instead, for the message.
+    With `may_change` only changes are refused with which a run cannot go on; `way_out` is what to do instead.
     """
     differing = differences(recipe, folder)
     if may_change:
@@ -55,8 +43,8 @@ def check_same_recipe(
     differing |= _of_files(recipe, folder.path)
     if differing:
         reason = "with such a change it cannot go on; " if may_change else ""
-        message = f"holds the run of another recipe; {reason}{way_out}. {listed(differing)}"
-        raise RunFolderError(f"{folder.path}: {message}")
+        what = f"holds the run of another recipe; {reason}{way_out}"
+        raise RunFolderError(f"{folder.path}: {what}. {listed(differing)}")
 
 
 def listed(differing: Differences) -> str:

@@ -121,11 +121,8 @@ class Comparison:
     def load(cls, path: str | Path) -> Comparison:
         """Reads a comparison folder, or the folder of one finished run as a comparison of one variant.
 
-        Runs that failed, are damaged or have not finished are said in the tables and do not hide the others.
-
-        Raises:
-            RunFolderError: When it is no such folder, ``comparison.json`` is damaged, or its runs are of
-                different data.
+        Runs that failed, are damaged or have not finished do not hide the others. Raises RunFolderError when it is no
+        such folder, ``comparison.json`` is damaged, or its runs are of different data.
         """
         return cls(report.load_comparison(path))
 
@@ -142,8 +139,7 @@ class Comparison:
     @property
     def failed(self) -> dict[str, str]:
         """Why runs failed, by their name."""
-        failed = [(one.name, seed, why) for one in self.read.variants for seed, why in one.failed.items()]
-        return {f"{name} seed {seed}": why for name, seed, why in failed}
+        return {f"{one.name} seed {seed}": why for one in self.read.variants for seed, why in one.failed.items()}
 
     def table(self) -> DataFrame:
         """Returns the numbers of ``comparison.csv``, a row a variant: fractions and nats, NaN where there is none."""
@@ -160,20 +156,11 @@ class Comparison:
         return "\n".join(report.verdict(self.read))
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Writes the report, one HTML page, and returns where it is; None: ``report.html`` in the folder.
-
-        Raises:
-            RunFolderError: When it cannot be written.
-        """
+        """Writes the report, one HTML page, and returns where it is; None: ``report.html`` in the folder."""
         return report.write_report(self.path, out=path)
 
     def run(self, variant: str, seed: int) -> Run:
-        """Reads a finished run of the comparison.
-
-        Raises:
-            ValueError: When there is none of this variant and seed.
-            RunFolderError: When its folder is damaged.
-        """
+        """Reads a finished run of the comparison; raises ValueError when there is none of this variant and seed."""
         runs = {(one.name, number): run for one in self.read.variants for number, run in one.runs.items()}
         if (variant, seed) not in runs:
             known = ", ".join(f"{name} seed {number}" for name, number in runs)
@@ -201,12 +188,7 @@ def is_file_name(word: str) -> bool:
 def best_run(path: Path, *, without: str | None = None) -> Path:
     """Returns a run folder as it is, and of a comparison folder the finished run that is best on the validation set.
 
-    Args:
-        path: The folder.
-        without: An objective that takes no part.
-
-    Raises:
-        RunFolderError: No run of the comparison has finished and has a validation set.
+    Runs of the objective `without` take no part. Raises RunFolderError where there is no run to choose.
     """
     if not (path / DESCRIPTION_FILE).is_file():
         return path

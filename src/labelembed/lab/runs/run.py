@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -127,11 +126,7 @@ def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
 
 
 def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, reporter: Reporter) -> None:
-    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there.
-
-    Raises:
-        RunFolderError: When the folder cannot be written, or holds something else.
-    """
+    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
     recipe, data = task.recipe, task.data
     kept: dict[str, bytes] = {}
     if "teacher" in recipe.objective:
@@ -204,8 +199,7 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         what = f"step {position.step + 1} (epoch {position.epoch + 1}): there is not enough memory"
-        way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts; of a corpus leave out the "
-        way_out += "longest lines (labelembed preprocess --max-length)"
+        way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
         raise NotEnoughMemory(f"{folder.path}: {what}; {way_out}") from error
 
 
@@ -225,10 +219,9 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         geometry = network.objective.label_geometry(names) if network.objective.learns_labels else by_means
         errors, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
         contiguous = {name: value.contiguous() for name, value in network.prediction_state().items()}
-        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-        about = {"format": "labelembed.network.1"}
         written = {
-            folder.model_file: tensor_bytes(contiguous, metadata=about),
+            # One entry only: safetensors writes several in any order, and equal runs should give equal files.
+            folder.model_file: tensor_bytes(contiguous, metadata={"format": "labelembed.network.1"}),
             folder.geometry_file: geometry.to_bytes(),
             folder.class_means_file: by_means.to_bytes(),
         }
@@ -243,28 +236,17 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
     return result
 
 
-_LEFT_BEHIND = (
-    *("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder"),
-    *("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json"),
-    *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *KEPT_FILES),
-    *("environment.json", "recipe.yaml"),
-)
-
-
 def start_over(path: Path) -> None:
-    """Removes what a run left in a folder, and nothing else."""
+    """Removes what a run left in a folder and no new run writes anew, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    about: Any = None
-    with contextlib.suppress(RunFolderError):
-        about = folder.environment().get("data")
-    files = about.get("files") if isinstance(about, dict) else None
-    own = [name for name in files if Path(str(name)).name == name] if isinstance(files, list) else []
-    for name in (*own, *(before.name for before in path.glob("recipe.*.yaml")), *_LEFT_BEHIND):
-        if (path / name).is_dir():
-            shutil.rmtree(path / name, ignore_errors=True)
-        else:
-            (path / name).unlink(missing_ok=True)
+    for name in ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    files = ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
+    weights = (folder.model_file.name, folder.geometry_file.name, folder.class_means_file.name)
+    changed = [before.name for before in path.glob("recipe.*.yaml")]
+    for name in (*files, *weights, *KEPT_FILES, *changed, "recipe.yaml"):
+        (path / name).unlink(missing_ok=True)
 
 
 # ---- the data of a run
@@ -275,20 +257,17 @@ def check_same_data(
 ) -> None:
     """Raises RunFolderError when the run in a folder is known to have begun with other data.
 
-    Args:
-        recipe: Whose data.
-        folder: The run folder.
-        data: Where they are in memory already; None: they are read if their files have changed.
-        reporter: Told how far the reading is.
+    Data that are not in memory are read if their files have changed; the reporter is told how far that is.
     """
     if data is None and have_same_data(recipe, [folder]):
         return
     data = build_data(recipe, progress=reporter.reading if reporter else None) if data is None else data
     known, encoder = _begun_with(folder).get("fingerprint"), getattr(data, "encoder", None)
-    # The ids of words are the same where all words are others.
-    files = {folder.path / name: content for name, content in encoder.files().items()} if encoder else {}
-    has_other_files = any(file.is_file() and file.read_bytes() != content for file, content in files.items())
-    if has_other_files or (known is not None and known != data.fingerprint()):
+    is_other = known is not None and known != data.fingerprint()
+    for name, content in encoder.files().items() if encoder else ():  # ids are the same where all words are others
+        kept = folder.path / name
+        is_other |= kept.is_file() and kept.read_bytes() != content
+    if is_other:
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
             "choose another folder with --out, or put the old data back"
@@ -321,13 +300,13 @@ def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with TemporaryDirectory() as nowhere, torch.random.fork_rng():
-            task = build_task(recipe, data=data)
-            trainer = Trainer(task, task.build_network(), recipe, RunFolder(nowhere), Reporter())
-            if "teacher" in recipe.objective:
-                logits = torch.zeros(1, 1).expand(data.train.num_examples, data.num_labels)
-                trainer.network.objective.teacher_logits = logits
-            times = trainer.time_steps(4)
+        task = build_task(recipe, data=data)
+        trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
+        if "teacher" in recipe.objective:
+            trainer.network.objective.teacher_logits = torch.zeros(1, 1).expand(
+                data.train.num_examples, data.num_labels
+            )
+        times = trainer.time_steps(4)
     finally:
         torch.set_num_threads(threads)
     return trainer.epochs * trainer.batches * median(times[1:] or times)

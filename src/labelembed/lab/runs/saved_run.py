@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -36,27 +37,15 @@ _LINES_AT_ONCE = 256
 
 
 class Translation(NamedTuple):
-    """One way to write a line.
-
-    Attributes:
-        text: The translation.
-        score: What translations of one line are ordered by: the log-probability over the length penalty.
-        log_probability: Of the tokens and the end, in nats.
-    """
+    """One way to write a line; translations are ordered by score, the log-probability over the length penalty."""
 
     text: str
     score: float
-    log_probability: float
+    log_probability: float  # of the tokens and the end, in nats
 
 
 class TranslatedLine(NamedTuple):
-    """A line and its translations, best first.
-
-    Attributes:
-        source: The line.
-        translations: One or more; none for a line without a token.
-        known: Whether any of its tokens is in the vocabulary.
-    """
+    """A line and its translations, best first, none for a line without a token; and whether any token is known."""
 
     source: str
     translations: list[Translation]
@@ -82,12 +71,7 @@ class SavedRun:
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
-        """Reads a finished run; nothing in the folder is unpickled.
-
-        Raises:
-            DataError: When what makes inputs of examples is missing or damaged.
-            RunFolderError: When there is none, it has not finished, or another file is damaged.
-        """
+        """Reads a finished run; nothing is unpickled. Raises RunFolderError or DataError where a file is damaged."""
         folder = RunFolder(path)
         folder.require_finished()
         task = saved_task(stored_recipe(folder), folder)
@@ -149,16 +133,10 @@ class SavedRun:
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
-        plain = evaluate(self.network, split)
-        calibrated = self.output_temperature != 1.0
-        return plain, evaluate(self.network, split, temperature=self.output_temperature) if calibrated else plain
+        return evaluate(self.network, split), evaluate(self.network, split, temperature=self.output_temperature)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
-        """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
-
-        Raises:
-            DataError: The run was not trained on texts, or its encoder cannot be read.
-        """
+        """Returns the inputs of texts, made as those of the training texts, and what the user should know."""
         if not self.reads_texts:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
         return self._encoded(Texts(texts))
@@ -169,17 +147,10 @@ class SavedRun:
         return inputs, [longer] if truncated else []
 
     def read_inputs(self, file: Path) -> tuple[Tensor | SparseRows, list[str], list[str]]:
-        """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
+        """Returns the inputs [N, ...] of a file to predict for, their names, and what the user should know.
 
-        Args:
-            file: An image, an array, or a file of examples as the run's own data; of texts also a ``.txt`` file with
-                one text a line.
-
-        Returns:
-            The inputs [N, ...], what each example is called, and what the user should know.
-
-        Raises:
-            DataError: When the file cannot be used.
+        A file is a picture, an array, or examples as the run's own data have them; of texts also a ``.txt`` file with
+        one text a line. Raises DataError when it cannot be used.
         """
         new = build_reader(self.recipe).new_examples(file, self.classification.encoder)
         inputs, notes = self._encoded(new.inputs)
@@ -236,16 +207,10 @@ class SavedRun:
         # examples to evaluate need not be enough to train on
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
 
-    def export(self, path: Path, *, probabilities: bool = False) -> float:
+    def export(self, path: str | Path, *, probabilities: bool = False) -> float:
         """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
 
-        Args:
-            path: The file.
-            probabilities: Write the probabilities at the run's temperature instead of the logits.
-
-        Raises:
-            LabelEmbedError: See `integrations.onnx.export_onnx`.
-            RunFolderError: The run writes sentences, step by step with a beam search.
+        The file gives logits, or probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
         """
         from labelembed.integrations.onnx import export_onnx
 
@@ -259,21 +224,15 @@ class SavedRun:
             inputs = torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
         else:
             inputs = low + (high - low) * torch.rand(3, *shape, generator=generator)
-        sizes = "features" if task.encoder.sparse else ", ".join(map(str, shape))
-        metadata = {
-            "inputs": f"{str(inputs.dtype).removeprefix('torch.')} [batch, {sizes}], as the data hold them",
-            "input_shape": json.dumps(shape),
-            "input_range": json.dumps((low, high)),
-            "data": str(self.recipe.data["name"]),
-        }
+        encoder = nn.Sequential(nn.Identity() if raw is None else raw.network.cpu(), network.scaling, network.encoder)
         return export_onnx(
             path,
-            nn.Sequential(nn.Identity() if raw is None else raw.network.cpu(), network.scaling, network.encoder),
+            encoder,
             network.objective,
             inputs,
             probabilities=probabilities,
             names=task.names,
-            metadata=metadata,
+            metadata={"input_shape": json.dumps(shape), "input_range": json.dumps((low, high))},
             free={1: "features"} if task.encoder.sparse else None,
         )
 
@@ -285,18 +244,15 @@ class SavedRun:
         return self.sentences.decoding
 
     def read_corpus(self, path: str | None = None) -> TextCorpus:
-        """Reads the corpus the run was trained on, or one of the same vocabularies at another path.
-
-        Raises:
-            DataError: When it cannot be read, or its tokens are numbered in another way.
-        """
+        """Reads the corpus the run was trained on, or one of the same vocabularies at another path."""
         corpus = read_corpus(self.recipe.data["path"] if path is None else path)
-        pairs = ((corpus.source_tokenizer, self.sentences.source), (corpus.target_tokenizer, self.sentences.target))
-        for side, (theirs, ours) in zip(("source", "target"), pairs, strict=True):
-            if theirs.digest() != ours.digest():
-                what = f"has another {side} vocabulary than {self.folder.path} was trained on"
-                way_out = "give the corpus of the run, or its text to labelembed translate"
-                raise DataError(f"{corpus.source}: {what}; {way_out}")
+        theirs, ours = (
+            (corpus.source_tokenizer, corpus.target_tokenizer),
+            (self.sentences.source, self.sentences.target),
+        )
+        if [one.digest() for one in theirs] != [one.digest() for one in ours]:
+            what = f"has another vocabulary than {self.folder.path} was trained on"
+            raise DataError(f"{corpus.source}: {what}; give the run's own, or its text to labelembed translate")
         return corpus
 
     def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:
@@ -360,15 +316,10 @@ def _network(folder: RunFolder, task: Task) -> Network:
 
 
 def _check_size(folder: RunFolder, task: Task) -> None:
-    """Raises RuntimeError where a recipe, of anybody, asks for more memory for its network than the file has bytes."""
-    held = folder.model_file.stat().st_size
-    try:
-        with torch.device("meta"):  # takes no memory
-            numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
-    except RecipeError as error:
-        if not isinstance(error.__cause__, NotImplementedError):
-            raise
-        return  # torch has no form without memory of something that a part does while it is built
+    """Raises RuntimeError where a recipe, of anybody, asks for a network of more numbers than the file has bytes."""
+    held, numbers = folder.model_file.stat().st_size, 0
+    with contextlib.suppress(RecipeError), torch.device("meta"):  # takes no memory; not all can be built there
+        numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
     if numbers > held:
         raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
 

@@ -41,17 +41,10 @@ from labelembed.objectives import Objective
 
 @dataclass(eq=False)
 class Classification:
-    """Examples with one label each.
+    """Examples with one label each, as an encoder learned from the training examples turns them into inputs.
 
-    Attributes:
-        recipe: Of the run.
-        names: Of the labels.
-        input_shape: Of one input.
-        input_range: Smallest and largest value of the inputs.
-        encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels; None: they stood in none.
-        label_values: The labels as the run's data spell them, where the recipe names them otherwise.
-        data: What is trained on; None: of a finished run.
+    `label_column` is None where the labels stood in none; `label_values` are the labels as the data spell them, where
+    the recipe names them otherwise; of a finished run there are no `data`.
     """
 
     recipe: Recipe
@@ -64,15 +57,9 @@ class Classification:
     data: Any = None
 
     def build_network(self, folder: Path | None = None, *, dry_run: bool = False) -> Network:
-        """Builds input scaling, encoder and objective, each from its own (seed, name).
+        """Builds input scaling, encoder and objective; raises RecipeError when a part does not fit the data.
 
-        Args:
-            folder: The run folder, where the recipe's files are looked for first.
-            dry_run: It is built to see whether it can be, and remembers no examples.
-
-        Raises:
-            DataError: When a saved geometry cannot be read.
-            RecipeError: When a part does not fit the data.
+        The files of the recipe are looked for in the run folder first. In a dry run no examples are remembered.
         """
         recipe, how = self.recipe, self.recipe.data
         kind, arguments = MODELS[recipe.model["name"]], arguments_of(recipe.model)
@@ -124,29 +111,16 @@ class Classification:
 
     def keep(self, folder: RunFolder) -> dict[str, Any]:
         """Writes vocabularies, or how columns become numbers; returns labels and the form of the inputs."""
-        files = self.encoder.files()
-        for name, content in files.items():
+        for name, content in self.encoder.files().items():
             folder.write(name, content)
-        about: dict[str, Any] = {"files": list(files), "names": list(self.names)}
-        about |= {"input_shape": list(self.input_shape), "input_range": list(self.input_range)}
-        about |= {} if self.label_column is None else {"label_column": self.label_column}
-        about |= {"label_values": list(self.label_values)} if self.label_values else {}
-        if (truncation := self.data.truncation) is not None:
-            counts = {"count": truncation.count, "of": truncation.of, truncation.setting: truncation.limit}
-            about["truncated_texts"] = counts
-        return about
+        about = {"names": list(self.names), "input_shape": list(self.input_shape)}
+        about |= {"input_range": list(self.input_range), "label_values": list(self.label_values)}
+        return about | {"label_column": self.label_column}
 
 
 @dataclass(eq=False)
 class Sentences:
-    """Sentences that are written for other sentences.
-
-    Attributes:
-        recipe: Of the run.
-        source: Tokenizer of the source.
-        target: Tokenizer of the target.
-        data: What is trained on; None: of a finished run.
-    """
+    """Sentences that are written for others; `source` and `target` are tokenizers; a finished run has no `data`."""
 
     recipe: Recipe
     source: Tokenizer
@@ -197,13 +171,10 @@ class Sentences:
         return metrics
 
     def keep(self, folder: RunFolder) -> dict[str, Any]:
-        """Writes the tokenizers of both sides; returns their kind and size."""
-        sides = (self.source, self.target)
-        for side, tokenizer in zip(SIDES, sides, strict=True):
+        """Writes the tokenizers of both sides."""
+        for side, tokenizer in zip(SIDES, (self.source, self.target), strict=True):
             tokenizer.save(folder.path, side)
-        files = sorted(file.name for side in SIDES for file in folder.path.glob(f"{side}-*"))
-        sizes = [len(side.vocabulary) for side in sides]
-        return {"files": files, "levels": [side.level for side in sides], "vocabulary_sizes": sizes}
+        return {}
 
 
 Task = Classification | Sentences

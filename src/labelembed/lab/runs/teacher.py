@@ -30,16 +30,16 @@ def teacher_table(
 ) -> bytes:
     """Returns the file that a run folder keeps of its teacher: the logits [R, C] of every training example.
 
-    They are predicted in evaluation mode without augmentation, and not divided by the temperature of a calibration.
+    They are predicted in evaluation mode without augmentation, and not divided by the temperature of a calibration. In
+    a dry run one example shows whether the teacher fits.
 
     Args:
         given: A run folder, a comparison folder (its best run by validation, students left out), or such a file.
         data: Whose training examples.
         device: Where the teacher computes; None: on the CPU.
-        dry_run: See whether the teacher fits, with one example.
+        dry_run: See above.
 
     Raises:
-        DataError: When a file is damaged.
         RecipeError: When the teacher does not fit the data, or what it says is not finite.
         RunFolderError: When there is no finished run in the folder.
     """
