@@ -14,22 +14,8 @@ import torch
 from safetensors.torch import save as tensor_bytes
 
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.errors import (
-    DivergedTraining,
-    InterruptedTraining,
-    LostProcess,
-    NotEnoughMemory,
-    RunFolderError,
-    TrainingError,
-)
-from labelembed.lab.recipes.references import (
-    EMBEDDING_FILE,
-    KEPT_FILES,
-    TEACHER_FILE,
-    as_kept,
-    embedding_path,
-    teacher_path,
-)
+from labelembed.lab import errors
+from labelembed.lab.recipes import references
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
 from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
@@ -102,7 +88,7 @@ def run_recipe(
         if folder.state() != "unfinished":
             raise
         message = f"stopped; to go on: labelembed resume {folder.path}"
-        raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
+        raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
 def _find(recipe: Recipe, folder: RunFolder, options: RunOptions) -> tuple[bool, bool]:
@@ -113,7 +99,9 @@ def _find(recipe: Recipe, folder: RunFolder, options: RunOptions) -> tuple[bool,
     check_same_recipe(recipe, folder, may_change=options.change, way_out=way_out)
     if options.begin_only and folder.state() != "finished":
         how, resume = "failed" if folder.result() else "has not finished", f"labelembed resume {folder.path}"
-        raise RunFolderError(f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite")
+        raise errors.RunFolderError(
+            f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite"
+        )
     return True, options.change and bool(differences(recipe, folder))
 
 
@@ -131,15 +119,15 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
     kept: dict[str, bytes] = {}
     if "teacher" in recipe.objective:
         reporter.note(f"the teacher predicts {len(data.train):,} training examples")
-        kept[TEACHER_FILE] = teacher_table(teacher_path(Path(recipe.objective["teacher"])), data, device=trainer.device)
-    path, embedding = embedding_path(recipe), given_embedding(recipe, data.names, folder=None)
+        kept[references.TEACHER_FILE] = teacher_table(recipe, data, device=trainer.device)
+    path, embedding = references.embedding_path(recipe), given_embedding(recipe, data.names, folder=None)
     if embedding is not None:
-        kept[EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
+        kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
         start_over(folder.path)
     if any(folder.checkpoints.glob("step-*")):
         what = "holds checkpoints but no recipe.yaml to say of what run"
-        raise RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
+        raise errors.RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
     make_writable_folder(folder.path)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
@@ -155,7 +143,7 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
         if recipe.published:
             environment |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write("environment.json", environment)
-        folder.write_recipe(as_kept(recipe))
+        folder.write_recipe(references.as_kept(recipe))
 
 
 def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, *, is_changed: bool) -> None:
@@ -182,17 +170,17 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
         with lost_processes_named(folder.path), trackers as trainer.log:
             return trainer.fit()
-    except LostProcess as lost:
+    except errors.LostProcess as lost:
         if trainer.signal.number is None:
             raise
         # all were signalled, and another one had not begun to train
-        raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
-    except TrainingError as error:
+        raise errors.InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
+    except errors.TrainingError as error:
         if writes:
-            step = error.step if isinstance(error, DivergedTraining) else None
+            step = error.step if isinstance(error, errors.DivergedTraining) else None
             failure = {"format": 1, "status": "failed", "message": str(error), "diverged_at_step": step}
             failure |= {"epochs": position.epoch, "seconds": round(position.seconds, 3)}
-            with contextlib.suppress(OSError):  # a full disk is why it failed; the run then counts as unfinished
+            with contextlib.suppress(OSError):  # a full disk, with which the run counts as unfinished
                 folder.write("result.json", failure | {"parameters": trainer.network.parameter_count()})
         raise
     except (MemoryError, RuntimeError) as error:
@@ -200,7 +188,7 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
             raise
         what = f"step {position.step + 1} (epoch {position.epoch + 1}): there is not enough memory"
         way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
-        raise NotEnoughMemory(f"{folder.path}: {what}; {way_out}") from error
+        raise errors.NotEnoughMemory(f"{folder.path}: {what}; {way_out}") from error
 
 
 def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +205,7 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         means = class_means(network, trainer.data.train)
         by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
         geometry = network.objective.label_geometry(names) if network.objective.learns_labels else by_means
-        errors, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
+        wrong, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
         contiguous = {name: value.contiguous() for name, value in network.prediction_state().items()}
         written = {
             # One entry only: safetensors writes several in any order, and equal runs should give equal files.
@@ -227,8 +215,8 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         }
         for file, content in written.items():
             folder.write(file.name, content)
-        if errors is not None:
-            folder.write("diagnostics/errors.json", errors)
+        if wrong is not None:
+            folder.write("diagnostics/errors.json", wrong)
         if examples is not None:
             folder.write_examples(examples)
         result["files"] = {file.name: sha256(file) for file in written}
@@ -245,7 +233,7 @@ def start_over(path: Path) -> None:
     files = ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
     weights = (folder.model_file.name, folder.geometry_file.name, folder.class_means_file.name)
     changed = [before.name for before in path.glob("recipe.*.yaml")]
-    for name in (*files, *weights, *KEPT_FILES, *changed, "recipe.yaml"):
+    for name in (*files, *weights, *references.KEPT_FILES, *changed, "recipe.yaml"):
         (path / name).unlink(missing_ok=True)
 
 
@@ -255,23 +243,19 @@ def start_over(path: Path) -> None:
 def check_same_data(
     recipe: Recipe, folder: RunFolder, *, data: TrainingData | None = None, reporter: Reporter | None = None
 ) -> None:
-    """Raises RunFolderError when the run in a folder is known to have begun with other data.
-
-    Data that are not in memory are read if their files have changed; the reporter is told how far that is.
-    """
+    """Raises RunFolderError when the run in a folder began with other data; they are read where their files changed."""
     if data is None and have_same_data(recipe, [folder]):
         return
     data = build_data(recipe, progress=reporter.reading if reporter else None) if data is None else data
-    known, encoder = _begun_with(folder).get("fingerprint"), getattr(data, "encoder", None)
-    is_other = known is not None and known != data.fingerprint()
+    encoder = getattr(data, "encoder", None)
+    is_same = _begun_with(folder).get("fingerprint") in (None, data.fingerprint())
     for name, content in encoder.files().items() if encoder else ():  # ids are the same where all words are others
         kept = folder.path / name
-        is_other |= kept.is_file() and kept.read_bytes() != content
-    if is_other:
-        raise RunFolderError(
-            f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
-            "choose another folder with --out, or put the old data back"
-        )
+        is_same &= not kept.is_file() or kept.read_bytes() == content
+    if not is_same:
+        what = f"the run began with other data than {data.source} now holds (the content differs)"
+        way_out = "choose another folder with --out, or put the old data back"
+        raise errors.RunFolderError(f"{folder.path}: {what}; {way_out}")
 
 
 def have_same_data(recipe: Recipe, folders: Sequence[RunFolder]) -> bool:
@@ -291,7 +275,7 @@ def _begun_with(folder: RunFolder) -> dict[str, Any]:
 def try_network(recipe: Recipe, data: TrainingData) -> Network:
     """Returns the network that a recipe trains, built to see whether it can be; raises what a run would raise."""
     if "teacher" in recipe.objective:
-        teacher_table(teacher_path(Path(recipe.objective["teacher"])), data, dry_run=True)
+        teacher_table(recipe, data, dry_run=True)
     return build_task(recipe, data=data).build_network(dry_run=True)
 
 
@@ -303,9 +287,7 @@ def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
         task = build_task(recipe, data=data)
         trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
         if "teacher" in recipe.objective:
-            trainer.network.objective.teacher_logits = torch.zeros(1, 1).expand(
-                data.train.num_examples, data.num_labels
-            )
+            trainer.network.objective.teacher_logits = torch.zeros(data.train.num_examples, data.num_labels)
         times = trainer.time_steps(4)
     finally:
         torch.set_num_threads(threads)

@@ -22,14 +22,8 @@ from labelembed.lab.pretrained_images import RANDOM
 from labelembed.lab.pretrained_text import encoder_folder
 from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.build import (
-    arguments_of,
-    build_data,
-    build_objective,
-    build_reader,
-    component_errors,
-    given_embedding,
-)
+from labelembed.lab.runs import build
+from labelembed.lab.runs.build import arguments_of, component_errors
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.decoding import Decoding, evaluate_text, sentence_diagnostics, token_metrics
 from labelembed.lab.training.evaluation import calibrate, evaluate, shown_split
@@ -187,9 +181,9 @@ def _objective(task: Task, encoder: Any, num_labels: int, folder: Path | None, *
     if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
         reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one"
         raise RecipeError([f"objective.store_every: must be less than epochs, {epochs}, got {every}: {reason}"])
-    embedding = given_embedding(recipe, None if data is None else data.names, folder=folder)
+    embedding = build.given_embedding(recipe, None if data is None else data.names, folder=folder)
     num_examples = 0 if data is None or dry_run else data.train.num_examples
-    return build_objective(recipe, encoder, num_labels, num_examples=num_examples, embedding=embedding)
+    return build.build_objective(recipe, encoder, num_labels, num_examples=num_examples, embedding=embedding)
 
 
 def build_task(
@@ -202,8 +196,8 @@ def build_task(
     """Returns what a recipe learns; data that are not in memory are read, with the encoder of a run that has begun."""
     if data is None:
         keeps_encoder = folder is not None and recipe.text_inputs in ("features", "tokens")
-        encoder = build_reader(recipe).new_encoder().load(folder.path, {}) if folder and keeps_encoder else None
-        data = build_data(recipe, progress=reporter.reading if reporter else None, encoder=encoder)
+        encoder = build.build_reader(recipe).new_encoder().load(folder.path, {}) if folder and keeps_encoder else None
+        data = build.build_data(recipe, progress=reporter.reading if reporter else None, encoder=encoder)
     about: Any = data
     if recipe.of_sentences:
         return Sentences(recipe, about.source_tokenizer, about.target_tokenizer, data)
@@ -224,7 +218,7 @@ def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
         what = "missing or damaged, it does not say what data the run was trained on"
         raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
     form = {"input_shape": input_shape, "input_range": (low, high)}
-    encoder = build_reader(recipe).new_encoder().load(folder.path, form)
+    encoder = build.build_reader(recipe).new_encoder().load(folder.path, form)
     column = about.get("label_column")
     column = column if isinstance(column, str) else None
     return Classification(recipe, names, input_shape, (low, high), encoder, column, values)

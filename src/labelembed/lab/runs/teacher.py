@@ -26,23 +26,19 @@ _FORMAT = "labelembed.teacher.1"
 
 
 def teacher_table(
-    given: Path, data: TrainingData, *, device: torch.device | None = None, dry_run: bool = False
+    recipe: Recipe, data: TrainingData, *, device: torch.device | None = None, dry_run: bool = False
 ) -> bytes:
     """Returns the file that a run folder keeps of its teacher: the logits [R, C] of every training example.
 
-    They are predicted in evaluation mode without augmentation, and not divided by the temperature of a calibration. In
-    a dry run one example shows whether the teacher fits.
-
-    Args:
-        given: A run folder, a comparison folder (its best run by validation, students left out), or such a file.
-        data: Whose training examples.
-        device: Where the teacher computes; None: on the CPU.
-        dry_run: See above.
+    The recipe names a run folder, a comparison folder (its best run by validation, students left out), or such a file.
+    The logits are those in evaluation mode without augmentation, and not divided by the temperature of a calibration.
+    In a dry run one example shows whether the teacher fits.
 
     Raises:
         RecipeError: When the teacher does not fit the data, or what it says is not finite.
         RunFolderError: When there is no finished run in the folder.
     """
+    given = Path(recipe.objective["teacher"]).expanduser()
     logits = read_table(given, data) if given.is_file() else _logits(_run(given), data, device, dry_run=dry_run)
     about = {"format": _FORMAT, "data": data.fingerprint(), "model": teacher_identity(given)}
     # One entry only: safetensors writes several in any order, and equal runs should give equal files.
