@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
 import signal
@@ -12,7 +13,6 @@ import pytest
 
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.recipes.schema import combination_errors
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -22,16 +22,6 @@ from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import no_flush, one_thread, train  # noqa: F401
 
 SMALL = ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8}", "--set", "epochs=2", "--quiet"]
-
-
-def refuse(*words, has):
-    """Calls a verb that must refuse: exit code 2, one message that names what is wrong."""
-    found = call(*words)
-    assert found.code == 2, found.err
-    assert found.out == ""
-    assert len(found.err.splitlines()) <= 10
-    for text in has:
-        assert text in found.err
 
 
 @pytest.fixture(scope="module")
@@ -64,36 +54,19 @@ def test_translations_come_in_the_order_of_the_lines(made, lines, tmp_path):
     assert len(set(found)) > 1
 
 
-def test_empty_lines_stay_and_gzip_and_standard_input_are_read(made, lines, tmp_path, monkeypatch):
-    import io
-
-    content = f"{lines[0]}\n\n{lines[1]}\n"
+def test_empty_lines_stay_and_gzip_standard_input_and_n_best_work(made, lines, tmp_path, monkeypatch):
+    run, content = str(made / "run"), f"{lines[0]}\n\nnothing known\n"
     (tmp_path / "lines.gz").write_bytes(gzip.compress(content.encode()))
     monkeypatch.setattr("sys.stdin", io.StringIO(content))
-    piped = succeed("translate", str(made / "run"), "-").out
+    piped = succeed("translate", run, "-").out
     assert piped.splitlines()[1] == ""
-    assert succeed("translate", str(made / "run"), "lines.gz").out == piped
-    succeed("translate", str(made / "run"), "lines.gz", "--out", "out.txt")
+    written = succeed("translate", run, "lines.gz", "--out", "out.txt")
     assert (tmp_path / "out.txt").read_text() == piped
-
-
-def test_n_best_has_number_text_and_score(made, lines, tmp_path):
-    (tmp_path / "lines.txt").write_text(f"{lines[0]}\n{lines[1]}\n")
-    found = succeed(
-        "translate", str(made / "run"), "lines.txt", "--set", "decoding.beam=4", "--n-best", "3"
-    ).out.splitlines()
-    numbers, scores = zip(
-        *[(int(line.split(" ||| ")[0]), float(line.split(" ||| ")[2])) for line in found], strict=True
-    )
-    assert numbers == (0, 0, 0, 1, 1, 1)
+    assert "1 of 3 lines have no word that the run knows" in written.err
+    best = succeed("translate", run, "lines.gz", "--set", "decoding.beam=4", "--n-best", "3").out.splitlines()
+    numbers, scores = zip(*[(int(line.split(" ||| ")[0]), float(line.split(" ||| ")[2])) for line in best], strict=True)
+    assert numbers == (0, 0, 0, 2, 2, 2)
     assert scores[0] >= scores[1] >= scores[2]
-
-
-def test_line_without_a_known_word_is_translated_and_told_of(made, tmp_path):
-    (tmp_path / "lines.txt").write_text("w1 w2\nnothing known\n")
-    found = succeed("translate", str(made / "run"), "lines.txt")
-    assert len(found.out.splitlines()) == 2
-    assert "1 of 2 lines have no word that the run knows" in found.err
 
 
 def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
@@ -151,12 +124,6 @@ def test_evaluate_gives_the_numbers_of_the_result(made):
     assert "perplexity" in shown
 
 
-def test_neighbours_of_words(made):
-    unit, found = succeed("labels", str(made / "run"), "v1", "--count", "3").out.splitlines()
-    assert unit == "(in brackets: minus the Euclidean distance between class means)"
-    assert found.startswith("v1: v")
-
-
 def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
     objectives = "one_hot,label_smoothing:smoothing=0.1"
     corpus = str(made / "corpus")
@@ -177,95 +144,72 @@ def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
 
 def test_files_that_are_no_text_or_no_run(made, tmp_path):
     run = str(made / "run")
-    refuse("translate", run, "missing.txt", has=["missing.txt"])
     (tmp_path / "latin.txt").write_bytes(b"w1\nw\xfc\n")
-    refuse("translate", run, "latin.txt", has=["latin.txt", "line 2", "UTF-8"])
     (tmp_path / "empty.txt").write_text("")
-    refuse("translate", run, "empty.txt", has=["holds no line"])
-    refuse("translate", str(tmp_path), "empty.txt", has=["no run folder"])
-    refuse("predict", run, "picture.png", has=["labelembed translate"])
     (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", run, "one.txt", "--set", "decoding.beam=2", "--n-best", "3", has=["n_best"])
-
-
-def test_run_of_pictures_translates_nothing(tmp_path):
-    succeed("train", "digits-mlp", "--set", "epochs=1", "--quiet", "--out", "digits")
-    (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", "digits", "one.txt", has=["translates nothing"])
-
-
-def test_damaged_vocabulary_of_a_run_is_named(made, tmp_path):
-    shutil.copytree(made / "run", tmp_path / "broken")
+    shutil.copytree(run, tmp_path / "broken")
     vocabulary = tmp_path / "broken" / "target-tokenizer.json"
     vocabulary.write_text(vocabulary.read_text().replace('"v1":', '"v1"'))
-    (tmp_path / "one.txt").write_text("w1\n")
-    refuse("translate", "broken", "one.txt", has=["target-tokenizer.json"])
-
-
-def test_another_corpus_is_refused(made, tmp_path):
+    succeed("train", "digits-mlp", "--set", "epochs=1", "--quiet", "--out", "digits")
     other = write_corpus(tmp_path / "other", train=80, vocabulary_size=12).folder
-    refuse("evaluate", str(made / "run"), "--data", str(other), has=["vocabulary", "labelembed translate"])
-    recipe = sequence_recipe(made, epochs=7)
-    train(sequence_recipe(made, epochs=1), tmp_path / "begun")
-    changed = recipe.model_copy(update={"epochs": 1, "data": recipe.data | {"path": str(other)}})
+    for words, said in {
+        ("translate", run, "missing.txt"): "missing.txt",
+        ("translate", run, "latin.txt"): "line 2",
+        ("translate", run, "empty.txt"): "holds no line",
+        ("translate", str(tmp_path), "one.txt"): "no run folder",
+        ("translate", run, "one.txt", "--set", "decoding.beam=2", "--n-best", "3"): "n_best",
+        ("translate", "digits", "one.txt"): "translates nothing",
+        ("translate", "broken", "one.txt"): "target-tokenizer.json",
+        ("predict", run, "picture.png"): "labelembed translate",
+        ("export", run): "labelembed translate",
+        ("evaluate", run, "--data", str(other)): "vocabulary",
+        ("train", "lcsts", "--data", str(made / "corpus"), "--out", "run"): "model.shared_embeddings",
+    }.items():
+        found = call(*words)
+        assert (found.code, found.out) == (2, ""), found.err
+        assert len(found.err.splitlines()) <= 10
+        assert said in found.err
+
+
+def test_another_corpus_is_no_way_to_go_on(made, tmp_path):
+    other = write_corpus(tmp_path / "other", train=80, vocabulary_size=12).folder
+    recipe = sequence_recipe(made, epochs=1)
+    train(recipe, tmp_path / "begun")
     (tmp_path / "begun" / "result.json").unlink()
     with pytest.raises(RunFolderError, match="other data"):
-        train(changed, tmp_path / "begun")
+        train(recipe.model_copy(update={"data": recipe.data | {"path": str(other)}}), tmp_path / "begun")
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "key"),
     [
-        ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
-        ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
-        ("data.validation.fraction=0.1", "data.validation: must be left out"),
-        ("batch_size={per_label: 5}", "batch_size: of a corpus"),
-        ("compile=true", "compile: must be false"),
-        ("decoding.beem=3", "decoding.beem: unknown key"),
-        ("decoding.beam=0", "decoding.beam"),
-        ("max_gradient_norm=0", "max_gradient_norm"),
-        ("model.widht=3", "model.widht: unknown key"),
-        ("model.tied_output=true", None),
+        ("model=mlp", "model.name"),
+        ("data.augmentation=flip", "data.augmentation"),
+        ("data.validation.fraction=0.1", "data.validation"),
+        ("batch_size={per_label: 5}", "batch_size"),
+        ("compile=true", "compile"),
+        ("decoding.beem=3", "decoding.beem"),
     ],
 )
-def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
-    if words is None:  # as wide as the embedding by default
-        recipe, _ = load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
-        assert list(combination_errors(recipe)) == []
-        return
-    with pytest.raises(RecipeError) as refused:
+def test_recipes_of_sentences_with_parts_for_examples_are_refused(setting, key, made):
+    with pytest.raises(RecipeError, match=key):
         load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
-    assert words in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "key"),
     [
-        ("model=attention_lstm", "model.name: 'attention_lstm' cannot read data"),
-        ("batch_size={tokens: 100}", "batch_size: {tokens: N} is for a corpus"),
-        ("decoding.beam=4", "decoding: is for a corpus"),
-        ("selection.by=validation_bleu", "'validation_bleu' is for a corpus"),
-        ("batch_size={words: 3}", "batch_size: must be a number of examples"),
+        ("model=attention_lstm", "model.name"),
+        ("batch_size={tokens: 100}", "batch_size"),
+        ("decoding.beam=4", "decoding"),
+        ("selection.by=validation_bleu", "validation_bleu"),
     ],
 )
-def test_recipes_of_rows_with_parts_for_sentences_are_refused(setting, words):
-    with pytest.raises(RecipeError) as refused:
+def test_recipes_of_examples_with_parts_for_sentences_are_refused(setting, key):
+    with pytest.raises(RecipeError, match=key):
         load_recipe("digits-mlp", settings=[setting])
-    assert words in str(refused.value)
-
-
-def test_shared_embeddings_need_a_shared_vocabulary(made):
-    refuse(
-        "train",
-        "lcsts",
-        "--data",
-        str(made / "corpus"),
-        "--out",
-        "run",
-        has=["model.shared_embeddings", "--shared-vocabulary"],
-    )
 
 
 def test_tied_output_needs_an_output_of_the_same_shape(made):
-    setting = ["--objective", "adaptive_labels:label_dimension=7", "--set", "model.tied_output=true"]
-    refuse("train", "translation-lstm", "--data", str(made / "corpus"), *setting, has=["model.tied_output"])
+    words = ["--objective", "adaptive_labels:label_dimension=7", "--set", "model.tied_output=true"]
+    assert "model.tied_output" in call("train", "translation-lstm", "--data", str(made / "corpus"), *words).err
