@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import torch
 
 import labelembed
 from labelembed.lab.runs.results import best_run
-from tests.made_cli import call
+from tests.made_cli import call, succeed
 from tests.made_in_process import make_runs_here
 from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.made_texts import reviews, write_csv
@@ -80,16 +79,12 @@ def test_best_run_of_a_comparison_is_that_of_the_lowest_validation_error(folder)
 
 def test_trained_run_predicts_as_saved_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    called = call(
-        "train", "digits-mlp", "--set", "epochs=1", "--set", "data.train_examples=200", "--out", "run", "--quiet"
-    )
-    assert called.code == 0, called.err
+    succeed("train", "digits-mlp", "--epochs", 1, "--set", "data.train_examples=200", "--out", "run", "--quiet")
     run = labelembed.Run.load("run")
     inputs = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    expected = labelembed.SavedRun.load("run").predict(inputs, ["a", "b", "c"])
-    assert run.predict(inputs, ["a", "b", "c"]) == expected
+    rows = run.predict(inputs, ["a", "b", "c"])
+    assert rows == labelembed.SavedRun.load("run").predict(inputs, ["a", "b", "c"])
     assert [row["input"] for row in run.predict(inputs)] == ["0", "1", "2"]
-    assert run.saved.probabilities(inputs).tolist() == [list(row["probabilities"].values()) for row in expected]
     assert run.labels.names == run.saved.names
     assert run.table()["validation_error"].tolist() == [run.result["validation"]["error"]]
     assert "test_error" not in run.table()  # measured once, not after each epoch
@@ -136,27 +131,20 @@ def test_compare_does_what_the_subcommand_does(here):
     words = ["--objectives", ",".join(objectives), "--seeds", 2, "--out", "other", "--quiet", "--json"]
     words += [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     rows = call("compare", "digits-mlp", *words).json
-    for row, ours in zip(rows, made.rows(), strict=True):
-        assert row.keys() == ours.keys()
-        for column in ("variant", "n", "test_error_mean", "nll_sd", "difference", "difference_n"):
-            assert row[column] == ours[column]
-    assert made.path == Path("one")
-    assert made.table()["variant"].tolist() == ["one_hot", "label_smoothing smoothing=0.2"]
+    columns = ("variant", "n", "test_error_mean", "nll_sd", "difference", "difference_n")
+    assert [[row[name] for name in columns] for row in rows] == [[row[name] for name in columns] for row in made.rows()]
     assert made.verdict() == labelembed.Comparison.load("one").verdict()
-    for file in ("comparison.csv", "runs.csv", "report.html"):
-        assert Path("one", file).is_file()
     assert made.report("page.html").read_text() == Path("one/report.html").read_text()
     more = labelembed.compare("digits-mlp", objectives=["one_hot"], seeds=[5], settings=SHORT, out="one", quiet=True)
     assert more.variants == made.variants
     assert sorted(more.read.variants[0].runs) == [0, 1, 5]
 
 
-def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsys):
+def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here):
     write_csv(here / "reviews.csv", reviews(60), "review", "stars")
     settings = {"epochs": 1, "batch_size": 10}
     made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
     assert made.path == Path("comparisons/reviews-text-bag-small")
-    assert capsys.readouterr().err.startswith("60 texts, ")
     run = made.run("label_embedding", 0)
     texts = [text for text, _ in reviews(3)]
     rows = run.predict(texts)
@@ -182,14 +170,9 @@ def test_compare_takes_a_data_frame(here):
 
 
 def test_compare_of_runs_that_all_fail_raises(here):
+    settings = SHORT | {"optimizer.learning_rate": 1e30}
     with pytest.raises(labelembed.TrainingError, match=r"one_hot seed 0: .*the loss is not finite"):
-        labelembed.compare(
-            "digits-mlp",
-            objectives=["one_hot"],
-            seeds=1,
-            settings=SHORT | {"optimizer.learning_rate": 1e30},
-            quiet=True,
-        )
+        labelembed.compare("digits-mlp", objectives=["one_hot"], seeds=1, settings=settings, quiet=True)
 
 
 def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_path):
@@ -212,16 +195,11 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
         "runpy.run_path('script.py', run_name='__main__')\n"
     )
     stopped = subprocess.run([sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True)
-    assert stopped.returncode not in (0, 2), stopped.stderr
     assert "KeyboardInterrupt" in stopped.stderr
-    assert "stopped; finished runs are kept. To go on, call the same again" in stopped.stderr
+    assert "call the same again" in stopped.stderr
     assert list(tmp_path.rglob("checkpoints/step-*"))
-    began = time.perf_counter()
     ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "begun\n['one_hot'] [0, 1]\n"
-    assert "[2/2]" in ran.stderr
-    assert time.perf_counter() - began < 120
+    assert (ran.returncode, ran.stdout) == (0, "begun\n['one_hot'] [0, 1]\n"), ran.stderr
 
 
 # -------------------------------------------------------------------------------------------------- a notebook
@@ -241,6 +219,3 @@ def test_the_notebook_of_the_docs_runs(tmp_path):
     assert any("<progress value='1.0000'" in html for html in shown)  # the bar is full
     assert any("<svg" in html and "label smoothing" in html for html in shown)
     assert any("<table" in html and "validation_error" in html for html in shown)
-    errors = "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
-    assert "%|" not in errors
-    assert "[1/" not in errors  # where there is a bar there are no lines

@@ -51,29 +51,20 @@ def test_finished_runs_stay_those_of_their_data_and_of_no_other(words, here):
 
 
 def test_default_folders_carry_the_name_of_the_data(here):
-    succeed("compare", "--data", "first.csv", *ONE_RUN, *SHORT)
     succeed("compare", "--data", "second.jsonl", *ONE_RUN, *SHORT)
     succeed("train", "--data", "second.jsonl", "--objective", "one_hot", *SHORT)
-    assert {path.name for path in Path("comparisons").iterdir()} == {"first-text-bag-small", "second-text-bag-small"}
+    assert [path.name for path in Path("comparisons").iterdir()] == ["second-text-bag-small"]
     assert Path("runs/second-text-bag-small/one_hot/seed-0/result.json").is_file()
-    write_idx_folder(here / "mnist")
-    succeed("train", "mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL)
-    assert Path("runs/mnist-mlp/one_hot/seed-0/result.json").is_file()  # the recipe names them already
 
 
 # ------------------------------------------------------------------------------------------ one run
 
 
-@pytest.fixture
-def mnist(tmp_path, monkeypatch):
-    """The words that train on 20 pictures with 2 steps an epoch."""
+def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
-    return ["mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL, "--set", "optimizer.name=sgd"]
-
-
-def test_run_that_patience_ended_goes_on_where_it_stopped(mnist):
-    words = [*mnist, "--lr", 5, "--set", "selection.by=validation_nll"]
+    words = ["mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL, "--set", "optimizer.name=sgd"]
+    words += ["--lr", 5, "--set", "selection.by=validation_nll"]
     ended = succeed("train", *words, "--epochs", 8, "--set", "selection.patience=2", "--out", "run", "--json").json
     assert ended["epochs"] == ended["selected_epoch"] + 2 < 8
     assert succeed("resume", "run", "--epochs", 7, "--quiet", "--json").json["epochs"] > ended["epochs"]
@@ -100,11 +91,9 @@ def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
     ("given", "said"),
     [
         ({"track": "wanbd"}, "wandb"),
-        ({"track": ["tensorboard", "comet"]}, "comet"),
         ({"trials": 5}, "trials"),
         ({"space": ["objective.smoothing=0.05:0.6"]}, "space"),
         ({"device": "cuda:9"}, "cuda:9"),
-        ({"device": "gpu"}, "gpu"),
     ],
 )
 def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):

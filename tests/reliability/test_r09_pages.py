@@ -36,28 +36,20 @@ LABELS = ("cat", "dog", "car", "ship")
 def write_comparison(place: Path) -> Path:
     """Writes a comparison in which everything stands that a page shows."""
     path = place / "comparison"
-    names = ("one_hot", "label_embedding")
-    make_comparison(
-        path,
-        {"one_hot": {0: 0.2, 1: 0.25, 2: 0.2}, "label_embedding": {0: 0.1, 1: 0.15}},
-        geometry={"label_embedding": {seed: embedding_geometry(LABELS, seed=seed) for seed in (0, 1)}},
-    )
+    errors = {"one_hot": {0: 0.2, 1: 0.25, 2: 0.2}, "label_embedding": {0: 0.1, 1: 0.15}}
+    geometry = {"label_embedding": {seed: embedding_geometry(LABELS, seed=seed) for seed in (0, 1)}}
+    make_comparison(path, errors, geometry=geometry)
     fail_run(run_path(path, "label_embedding", 2), "diverged: the loss is nan", seed=2)
-    for name in names:
+    for name in errors:
         for seed in (0, 1):
             leave_errors(run_path(path, name, seed), [(0, 1, 3), (2, 3, 1)], labels=4)
     about = json.loads((path / "comparison.json").read_text())
-    tuned = {
-        "name": "label_embedding", "space": {"objective.tau": "0.1 to 4"}, "trials": 8, "without_score": 1,
-        "arguments": {"objective.tau": 2.0}, "first_score": 0.2, "score": 0.1,
-    }  # fmt: skip
-    about |= {
-        "published": [{"objective": "one_hot", "metric": "test error", "value": 0.19, "source": "a paper"}],
-        "tuning": {"format": 1, "metric": "validation error", "variants": [tuned]},
-        "failed": [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}],
-    }
+    tuned = {"name": "label_embedding", "space": {"objective.tau": "0.1 to 4"}, "trials": 8, "without_score": 1}
+    tuned |= {"arguments": {"objective.tau": 2.0}, "first_score": 0.2, "score": 0.1}
+    about["published"] = [{"objective": "one_hot", "metric": "test error", "value": 0.19, "source": "a paper"}]
+    about["tuning"] = {"format": 1, "metric": "validation error", "variants": [tuned]}
+    about["failed"] = [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}]
     (path / "comparison.json").write_text(json.dumps(about))
-    (path / "runs.csv").write_text("variant,seed,error\none_hot,0,0.2\n")
     return path
 
 
@@ -82,16 +74,13 @@ def marked(value: Any, chance: random.Random) -> Any:
 
 
 def marked_file(file: Path, chance: random.Random) -> bytes:
-    match file.suffix:
-        case ".json":
-            return json_text(marked(json.loads(file.read_bytes()), chance))
-        case ".yaml":
-            return yaml.safe_dump(marked(yaml.safe_load(file.read_bytes()), chance)).encode()
-        case ".jsonl":
-            return b"".join(
-                json_text(marked(json.loads(line), chance)) + b"\n" for line in file.read_bytes().splitlines()
-            )
-    return file.read_bytes().replace(b"cat", b"<b>")  # a name of a label, in a header of the same length
+    content = file.read_bytes()
+    if file.suffix in (".json", ".jsonl"):
+        lines = content.splitlines() if file.suffix == ".jsonl" else [content]
+        return b"".join(json_text(marked(json.loads(line), chance)) + b"\n" for line in lines)
+    if file.suffix == ".yaml":
+        return yaml.safe_dump(marked(yaml.safe_load(content), chance)).encode()
+    return content.replace(b"cat", b"<b>")  # a name of a label, in a header of the same length
 
 
 def damaged(folder: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
@@ -101,11 +90,10 @@ def damaged(folder: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
     if (to / "comparison.json").exists() and chance.random() < 0.3:
         files[0] = Path("comparison.json")
     for name in dict.fromkeys(files):
-        content = (to / name).read_bytes()
-        marked = chance.random() < 0.4
-        (to / name).write_bytes(
-            marked_file(to / name, chance) if marked else mutated_file(name.name, content or b" ", chance, bomb)
-        )
+        content = (to / name).read_bytes() or b" "
+        is_marked = chance.random() < 0.4
+        changed = marked_file(to / name, chance) if is_marked else mutated_file(name.name, content, chance, bomb)
+        (to / name).write_bytes(changed)
     return ", ".join(map(str, files))
 
 
@@ -195,5 +183,6 @@ def test_number_of_hundreds_of_digits_is_no_measure(folders, tmp_path, figure):
             changed = json.loads(json.dumps(result))
             (changed[place[0]] if len(place) == 2 else changed)[place[-1]] = 10**400
             (run / "result.json").write_text(json.dumps(changed))
+            (tmp_path / "page").unlink(missing_ok=True)
             assert written_or_refused(verb, run, tmp_path / "page") == []
     figure.count("numbers too large for a metric told or left out", 1, 1)

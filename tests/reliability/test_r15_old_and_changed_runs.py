@@ -15,7 +15,6 @@ from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import write_manifest
 from tests.made_cli import call, listing, succeed
-from tests.made_hostile import vouch_for
 from tests.made_training import small_recipe, stop_after, train
 
 RELEASED = sorted((Path(__file__).parent / "released").iterdir())
@@ -89,8 +88,7 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     history = half.history()
     assert [line["epoch"] for line in history] == [1, 2, 3, 4, 5]
     # cosine over 25 steps, the last of an epoch 9, 14, ...: the schedule is that of the new number of epochs
-    cosine = SCHEDULES["cosine"]
-    rates = [0.5 * cosine()(step, 5, 25) for step in (9, 14, 19, 24)]
+    rates = [0.5 * SCHEDULES["cosine"]()(step, 5, 25) for step in (9, 14, 19, 24)]
     assert [line["learning_rate"] for line in history[1:]] == pytest.approx(rates, rel=1e-12)
     assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
     assert "epochs: 3" in (half.path / "recipe.1.yaml").read_text()
@@ -112,8 +110,7 @@ def test_finished_run_goes_on_with_more_epochs(tmp_path, monkeypatch, figure):
     here, there = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert here.keys() == there.keys()
     figure.count(FORCED, int(all(bool((here[name] == there[name]).all()) for name in there)), 1)
-    again = call("resume", "run", "--set", "epochs=6", "--quiet")
-    assert again.code == 0, again.err
+    succeed("resume", "run", "--set", "epochs=6", "--quiet")
     assert len(RunFolder("run").environment()["changes"]) == 2
     assert (tmp_path / "run" / "recipe.2.yaml").is_file()
 
@@ -151,18 +148,13 @@ def test_what_cannot_go_on_is_refused(setting, said, half, figure):
 
 def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figure):
     monkeypatch.chdir(tmp_path)
-    recipe = small_recipe()
-    stop_after(recipe, tmp_path / "run", 7)
-    train(recipe, tmp_path / "done")
+    stop_after(small_recipe(), tmp_path / "run", 7)
+    train(small_recipe(), tmp_path / "done")
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
-    vouch_for(newest)
-    manifest = json.loads((newest / "manifest.json").read_text())
-    write_manifest(newest, manifest | {"format": 2})
-    result = RunFolder("done").result()
-    Path("done/result.json").write_text(json.dumps(result | {"format": 2}))
-    table = load_file("done/label_geometry.safetensors")
+    write_manifest(newest, json.loads((newest / "manifest.json").read_text()) | {"format": 2})
+    RunFolder("done").write("result.json", RunFolder("done").result() | {"format": 2})
     about = {"format": "labelembed.label_geometry", "version": "2", "names": json.dumps(list("0123456789"))}
-    save_file(table, "newer.safetensors", metadata=about)
+    save_file(load_file("done/label_geometry.safetensors"), "newer.safetensors", metadata=about)
     Path("c").mkdir()
     Path("c/comparison.json").write_text(json.dumps({"format": 2}))
     calls = {
