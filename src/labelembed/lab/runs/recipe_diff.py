@@ -19,8 +19,8 @@ from labelembed.lab.training.run_folder import RunFolder
 Differences = dict[str, tuple[Any, Any]]
 # With another of these the run would be neither the old one nor the new one. Class weights stand in the checkpoint,
 # which would put the old ones back.
-_FIXED = ("data.", "model.name", "objective.name", "objective.weight")
-_FIXED += ("optimizer.name", "batch_size", "seed", "selection.by")
+_FIXED: tuple[str, ...] = ("data.", "model.name", "objective.name", "objective.weight", "optimizer.name")
+_FIXED += ("batch_size", "seed", "selection.by")
 
 
 def differences(recipe: Recipe, folder: RunFolder) -> Differences:

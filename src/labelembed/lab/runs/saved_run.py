@@ -172,9 +172,10 @@ class SavedRun:
         task, block = self.classification, self.recipe.data
         if path is not None and "path" not in block:
             raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
-        data: Any
+        data: LabelledData
         if path is None or _absolute(path) == _absolute(block["path"]):
-            data = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
+            own: Any = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
+            data = own
             theirs, ours = (one.label_values or one.names for one in (data, task))
             if (theirs, data.names) != (ours, task.names):
                 what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"

@@ -202,7 +202,7 @@ def build_task(
     if recipe.of_sentences:
         return Sentences(recipe, about.source_tokenizer, about.target_tokenizer, data)
     names = ("names", "input_shape", "input_range", "encoder", "label_column", "label_values")
-    return Classification(recipe, *(getattr(about, name) for name in names), data)
+    return Classification(recipe, **{name: getattr(about, name) for name in names}, data=data)
 
 
 def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
