@@ -9,9 +9,6 @@ import torch
 
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import DATA, DigitsReader, RawData
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.run import seconds_of_a_run
 from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]
@@ -53,9 +50,3 @@ def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp
     called = call(verb, "digits-mlp", *words, "--set", "epochs=2", "--set", "data.train_examples=100")
     assert (called.code, "objective.store_every" in called.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
-    settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_examples=100"]
-    recipe, _ = load_recipe("digits-mlp", settings=settings)
-    assert seconds_of_a_run(recipe, build_data(recipe)) > 0

@@ -173,16 +173,3 @@ def test_markup_of_a_folder_would_be_seen(folders):
     assert markup_in("---\na: b\n---\n" + MARK, "card")
     text = json.dumps(marked(json.loads((folders[0] / "comparison.json").read_text()), random.Random(1)))
     assert "onerror" in text
-
-
-def test_number_of_hundreds_of_digits_is_no_measure(folders, tmp_path, figure):
-    run = shutil.copytree(folders[1][1], tmp_path / "run")
-    result = json.loads((run / "result.json").read_text())
-    for verb in ("report", "card"):
-        for place in (("test", "error"), ("seconds",), ("temperature",)):
-            changed = json.loads(json.dumps(result))
-            (changed[place[0]] if len(place) == 2 else changed)[place[-1]] = 10**400
-            (run / "result.json").write_text(json.dumps(changed))
-            (tmp_path / "page").unlink(missing_ok=True)
-            assert written_or_refused(verb, run, tmp_path / "page") == []
-    figure.count("numbers too large for a metric told or left out", 1, 1)

@@ -42,15 +42,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
-    Args:
-        recipe: What to run.
-        out: The run folder.
-        options: What this machine adds.
-        reporter: Who watches, and may ask to stop.
-        data: The recipe's data where they are in memory already.
-
-    Returns:
-        What stands in ``result.json``.
+    Data may be in memory already. Returns what stands in ``result.json``.
 
     Raises:
         RunFolderError: When another process trains the run, or the folder holds the run of another recipe or of other

@@ -157,17 +157,11 @@ class SavedRun:
         return inputs, new.names, [*new.notes, *notes]
 
     def read_data(self, path: str | None = None) -> LabelledData:
-        """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
+        """Reads the data the run was trained on, or at another path data of the same kind for the run to evaluate.
 
-        Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
-        for training and test do, they have the same parts here. Otherwise every example is in the test set and the
-        training set is empty.
-
-        Args:
-            path: File or folder; None, or the recipe's own path: the data the run was trained on.
-
-        Raises:
-            DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
+        Those are read with the run's columns, encoding and labels. Where they name parts, they have the same parts
+        here; otherwise every example is in the test set. Raises DataError when they cannot be used, have other inputs,
+        or labels that the run does not know.
         """
         task, block = self.classification, self.recipe.data
         if path is not None and "path" not in block:
@@ -266,13 +260,8 @@ class SavedRun:
     ) -> Iterator[TranslatedLine]:
         """Yields each line with its translations, in order, some hundred lines at a time.
 
-        Args:
-            lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
-            decoding: How they are found; None: as the recipe says.
-            n_best: Translations of each line.
-
-        Raises:
-            ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
+        What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` they are found as
+        the recipe says. Raises ValueError when an argument is out of its range, or a line too long for the network.
         """
         decoding = self.decoding if decoding is None else decoding
         decoding.search(n_best=n_best)  # says what is wrong before any line is read
@@ -300,11 +289,7 @@ def _network(folder: RunFolder, task: Task) -> Network:
         network = task.build_network(folder.path)
         require_header(folder.model_file)
         with safe_open(folder.model_file, framework="pt") as file:
-            names = set(file.keys())
-            unknown = sorted(names - network.state_dict().keys())
-            if unknown:  # before any of thousands is made
-                raise RuntimeError(f"unknown weights {', '.join(unknown[:3])}")
-            network.load_prediction_state({name: file.get_tensor(name) for name in names})
+            network.load_prediction_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
         if wrong is not None:
             raise RuntimeError(f"{wrong} holds a value that is not finite")

@@ -54,37 +54,33 @@ def attach_teacher_logits(recipe: Recipe, folder: RunFolder, data: TrainingData,
 
 def read_table(path: Path, data: TrainingData) -> Tensor:
     """Returns the logits [R, C] of a table; refuses a damaged one, and one of other examples."""
-    if _about(path).get("data") != data.fingerprint():
+    about, logits = _read(path)
+    if about.get("data") != data.fingerprint():
         way_out = "name the teacher's run folder, and they are computed again"
         raise RecipeError([f"objective.teacher: {path} holds logits of other training examples; {way_out}"])
-    try:
-        with safe_open(path, framework="pt") as file:
-            logits: Tensor = file.get_tensor("logits")
-        if list(logits.shape) != [len(data.train), data.num_labels] or logits.dtype != torch.float32:
-            raise ValueError(f"{logits.dtype} {list(logits.shape)}")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged table of a teacher's logits ({error})") from error
+    if list(logits.shape) != [len(data.train), data.num_labels]:
+        raise DataError(f"{path}: damaged table of a teacher's logits, {list(logits.shape)}")
     return logits
 
 
 def teacher_identity(given: Path) -> str | None:
     """Returns the SHA-256 of the teacher's weights; None where they are gone."""
     if given.is_file():
-        return str(_about(given).get("model"))
+        return str(_read(given)[0].get("model"))
     file = RunFolder(_run(given)).model_file
     return sha256(file) if file.is_file() else None
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], Tensor]:
     try:
         require_header(path)
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        raise DataError(f"{path}: a safetensors file, but no table of a teacher's logits")
-    return about
+            about, logits = json.loads((file.metadata() or {})["about"]), file.get_tensor("logits")
+        if about["format"] != _FORMAT or logits.dtype != torch.float32:
+            raise ValueError(f"of another format, {logits.dtype}")
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: damaged, or no table of a teacher's logits ({error})") from error
+    return about, logits
 
 
 def _run(given: Path) -> Path:
