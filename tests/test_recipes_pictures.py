@@ -73,7 +73,7 @@ def test_small_recipes_of_cifar_train_an_epoch(name, labels, tmp_path):
     settings = ["data.validation={examples: 4}", "batch_size=8", "model.channels=[2, 2, 4]"]
     line, saved = run(name, data, tmp_path / "run", *settings)
     assert len(saved.names) == labels
-    assert saved.input_shape == (3, 32, 32)
+    assert saved.classification.input_shape == (3, 32, 32)
     assert 0 <= line["validation"]["error"] <= 1
 
 
@@ -86,7 +86,7 @@ def folder(tmp_path):
 def test_pictures_trains_a_head_and_predicts_of_raw_pictures_as_in_training(folder, tmp_path):
     _, saved = run("pictures", folder, tmp_path / "run", "batch_size=8", "data.image_size=64")
     data = saved.read_data()
-    assert saved.input_shape == data.input_shape == (1280,)
+    assert saved.classification.input_shape == data.input_shape == (1280,)
     file = folder / "cat" / "005.png"
     inputs, names, notes = saved.read_inputs(file)
     assert (names, notes) == (["005.png"], [])
@@ -145,7 +145,7 @@ def test_a_folder_of_pictures_is_for_the_recipe_pictures(folder):
 
 def test_images_resnet_trains_on_a_folder(folder, tmp_path):
     line, saved = run("images-resnet", folder, tmp_path / "run", "batch_size=8", "model.channels=[2, 2, 4]")
-    assert saved.input_shape == (3, 20, 20)
+    assert saved.classification.input_shape == (3, 20, 20)
     assert 0 <= line["validation"]["error"] <= 1
 
 

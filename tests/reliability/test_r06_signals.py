@@ -147,7 +147,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 
 
 BEFORE_TRAINING = {
-    "train": (["train"], "labelembed.lab.runs.task.build_data"),
+    "train": (["train"], "labelembed.lab.runs.build.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.comparison.build_data"),
     "train, building the network": (["train"], "labelembed.lab.runs.run._network"),
     "train, before the first step": (["train"], "labelembed.lab.training.trainer.to_device_if_fits"),

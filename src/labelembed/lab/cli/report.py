@@ -58,7 +58,8 @@ def export(
 
         typer.echo(str(write_card(run, out)))
         return
-    from labelembed.lab.runs.export import export_run
+    from labelembed.lab.runs.saved_run import SavedRun
 
-    path, difference = export_run(run, out, probabilities=True)
+    path = out or run / "model.onnx"
+    difference = SavedRun.load(run).export(path, probabilities=True)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")
