@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from labelembed.lab.data.array_files import read_idx
-from labelembed.lab.data.arrays import VectorReader, read_inputs
+from labelembed.lab.data.arrays import VectorReader, read_idx, read_inputs
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
@@ -24,9 +23,8 @@ from labelembed.lab.data.data_notes import Reference, comparison_notes, referenc
 from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
 from labelembed.lab.data.detect import Detected, detect
 from labelembed.lab.data.encoder import Encoded, Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
-from labelembed.lab.data.image_features import ImageFeatures
+from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import Fit, Images
-from labelembed.lab.data.image_pixels import ImagePixels
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
 from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,26 @@ def files_stamp(place: Path) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
+
+
+def cached_file(file: Path, make: Callable[[], Array]) -> Array:
+    """Returns the small array kept in a ``.npy`` file of the cache, or makes and keeps it; damage counts for nothing.
+
+    For arrays by the thousand, each found by its name; what cannot be written costs only time.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        kept: Array = np.load(file)
+        return kept
+    array = make()
+    new_file = file.with_name(f".{file.stem}-{os.getpid()}-{threading.get_ident()}.npy")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.save(new_file, array, allow_pickle=False)
+            os.replace(new_file, file)
+        finally:
+            new_file.unlink(missing_ok=True)
+    return array
 
 
 def cached_array(cache_key: Mapping[str, Any], make: Callable[[], Array]) -> Array:

@@ -116,10 +116,10 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
         labels = raw.names or tuple(map(str, sorted(set(raw.train.labels.tolist()))))
         return _found("vectors", raw.parts, what, labels)._replace(shape=shape)
     if path.is_dir() and any(map(is_idx_name, names)):
-        raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()
+        raw = MnistReader(path=str(path)).read()
         return _found("mnist", raw.parts, "pictures of idx files", raw.names)
     if names & {"data_batch_1", "meta"}:
-        version = find_cifar(path)[1]
+        version = find_cifar(path)
         return Detected(
             "cifar", f"{version.title}, {version.classes} classes", 50_000, tuple(map(str, range(version.classes)))
         )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentErrors, nearest
-from labelembed.lab.pretrained_images import NETWORK, PACKAGED, create_network, hidden_size_of, import_timm
+from labelembed.lab.pretrained_images import NETWORK, PACKAGED, create_network, import_timm
 
 
 class Backbone(nn.Module):
@@ -56,8 +56,8 @@ class Backbone(nn.Module):
         size = (height * self.factor, width * self.factor)
         colours = 3 if channels == 1 else channels
         self.repeats = colours // channels
-        self.layers: nn.Module = create_network(backbone, weights=weights, size=size, colours=colours)
-        self.hidden_size = hidden_size_of(self.layers, backbone, size=size, colours=colours)
+        self.layers: nn.Module
+        self.layers, self.hidden_size = create_network(backbone, weights=weights, size=size, colours=colours)
         self.layers.train()
         self.dropout = nn.Dropout(dropout)
 
