@@ -67,19 +67,6 @@ def test_default_networks_have_the_sizes_of_the_paper():
         assert sum(parameter.numel() for parameter in model(input_shape=(1, 28, 28)).parameters()) == expected
 
 
-@pytest.mark.parametrize("input_shape", [(1, 4, 4), (3, 9, 13)])
-def test_cnn_equals_relu_before_pooling(input_shape):
-    model = CNN(input_shape=input_shape, channels=(4, 6), dense_size=5).double()
-    first, second = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
-    (dense,) = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
-    inputs = torch.randn(3, *input_shape, dtype=torch.float64)
-    features = inputs
-    for layer in (first, second):
-        features = F.max_pool2d(F.relu(F.conv2d(features, layer.weight, layer.bias, padding=2)), 2)
-    expected = F.relu(F.linear(features.flatten(1), dense.weight, dense.bias))
-    torch.testing.assert_close(model(inputs), expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("make", [MLP, CNN])
 def test_paper_start_is_a_normal_cut_at_two_deviations(make):
     with seeded(0):

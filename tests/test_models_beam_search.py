@@ -33,7 +33,6 @@ class MadeModel:
         self.end, self.grain, self.attention = end, grain, attention
         self.table = 1.5 * torch.randn(4093, labels, generator=torch.Generator().manual_seed(seed))
         self.rows = {}
-        self.calls = []
 
     def row(self, sentence, prefix):
         key = sentence, tuple(prefix)
@@ -50,7 +49,6 @@ class MadeModel:
         return lambda prefix: self.row(sentence, prefix).tolist()
 
     def step(self, tokens, state):
-        self.calls.append(len(tokens))
         rows = tuple((*row, token) for row, token in zip(state.rows, tokens.tolist(), strict=True))
         found = torch.stack([self.row(row[0], row[2:]) for row in rows])
         weights = None

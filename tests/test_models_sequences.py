@@ -44,19 +44,6 @@ def test_target_at_once_equals_token_by_token(shape):
     assert bool((attention[~padding] > 0).all())
 
 
-@every_shape
-def test_sentence_reads_the_same_alone_and_in_a_padded_batch(shape):
-    model = lstm(**shape, dropout=0.0)
-    source, target = made_pairs()
-    together = model((source, target))
-    for row, length in enumerate(LENGTHS):
-        for size in (length, 9):
-            one = torch.full((1, size), PAD)
-            one[0, :length] = source[row, :length]
-            alone = model((one, target[row : row + 1]))
-            torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("shared", [False, True])
 def test_every_parameter_has_a_gradient(shared):
     model = lstm(**({"source_vocabulary_size": 13} if shared else {}), shared_embeddings=shared)
