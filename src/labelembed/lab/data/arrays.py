@@ -108,13 +108,8 @@ def raw_data(
 ) -> RawData:
     """Returns the data set of arrays named as by `read_named_arrays`; what is wrong names array, row and value.
 
-    Args:
-        source: What messages call the data.
-        arrays: Inputs and labels of the training set and, if there are such, the others; names of the labels.
-        test_fraction: See `assigned`, as of `purpose` and `to_evaluate`.
-        purpose: Of the random order.
-        byte_range: Smallest and largest value of inputs of bytes; the encoder learns that of others.
-        to_evaluate: Labels without names are numbered as the run's.
+    `source` is what messages call the data, `byte_range` holds the smallest and largest value of inputs of bytes (the
+    encoder learns that of others); for the other arguments see `assigned`.
     """
     names = _names(arrays["names"], f"{source}: names") if "names" in arrays else ()
     count = len(names)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.checks import counted, printable
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 #: How a picture of other proportions becomes a square: its middle; all of it, stretched; all of it, with black borders.
 Fit = Literal["crop", "stretch", "pad"]
@@ -111,17 +108,17 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cu
     return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _in_mode(image: Image, mode: str) -> Image:
+def _in_mode(image: Any, mode: str) -> Any:
     """Returns an image as `L` or `RGB`, on white paper where parts of it are transparent."""
-    from PIL import Image as ImageModule
+    from PIL import Image
 
     if image.mode in ("I", "F"):
         raise DataError("has 32 bits a pixel; save the picture with 8, or give a .npy array")
     if image.mode.startswith("I;16"):  # Pillow's own conversion would cut values off
-        image = ImageModule.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = ImageModule.alpha_composite(ImageModule.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
 
 
@@ -184,7 +181,7 @@ class Images:
         return digests
 
     def headers(self) -> tuple[int, bool]:
-        """Returns the median of the shorter sides, and whether all are grey; raises DataError where noneis read."""
+        """Returns the median of the shorter sides, and whether all are grey; raises DataError where none is read."""
 
         def header(content: bytes) -> tuple[int, bool]:
             with opened(content) as image:
@@ -208,12 +205,14 @@ class Images:
         """
         reasons: dict[int, str] = {}
 
-        def one(index: int) -> Any:
-            try:
-                return work(self.content(index))
-            except DataError as error:
-                reasons[index] = str(error)
-                return None
+        def some_of(indices: Sequence[int]) -> dict[int, Any]:
+            results = {}
+            for index in indices:
+                try:
+                    results[index] = work(self.content(index))
+                except DataError as error:
+                    reasons[index] = str(error)
+            return results
 
         # Processes that need the same pictures begin at different ones, and find what the others have kept.
         first = os.getpid() * 7919 % max(1, len(self))
@@ -224,8 +223,8 @@ class Images:
             with decoding(), ThreadPoolExecutor(_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 for begin in range(0, len(order), AT_ONCE):
                     some = order[begin : begin + AT_ONCE]
-                    for index, result in zip(some, pool.map(one, some), strict=True):
-                        if index not in reasons:
+                    for results in pool.map(some_of, [some[place : place + 4] for place in range(0, len(some), 4)]):
+                        for index, result in results.items():
                             keep(index, result)
         finally:
             torch.set_num_threads(before)
