@@ -125,15 +125,8 @@ def test_pictures_in_parquet_files(tmp_path):
     np.testing.assert_array_equal(data.train.inputs.numpy(), colours[:6].transpose(0, 3, 1, 2))
     assert data.train.labels.tolist() == [0, 1] * 3
     assert data.test.inputs.shape == (2, 3, 16, 16)
-
-
-def test_parquet_files_that_cannot_be_used_are_named(tmp_path):
-    parquet(tmp_path / "a" / "train.parquet", made_colours(6))
-    write_parquet(tmp_path / "a" / "test.parquet", label=[0, 1], img=[3, 4])
-    assert "test.parquet" in refusal(tmp_path / "a")
-    pictures = [picture_bytes(picture) for picture in made_colours(6)]
-    write_parquet(tmp_path / "b" / "train.parquet", label=[0, 1] * 3, img=[*pictures[:4], b"", b"x"])
-    assert "picture" in refusal(tmp_path / "b")
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", label=[0, 1], img=[3, 4])
+    assert "test-00000" in refusal(tmp_path)
 
 
 def test_folders_that_cannot_be_used_say_what_they_hold_or_which_class_is_wrong(tmp_path):
@@ -168,20 +161,13 @@ def kinds() -> dict[str, tuple[bytes, np.ndarray]]:
     white[0, 0] = 255
     exif = Image.Exif()
     exif[0x0112] = 6
-    palette = Image.fromarray(colours).quantize(16)
-    cmyk = Image.fromarray(np.full((8, 8, 3), (255, 0, 0), np.uint8)).convert("CMYK")
     other = Image.fromarray(made_colours(1, size=8, seed=1)[0])
     return {
         "plain": (picture_bytes(colours), colours),
         "grey": (picture_bytes(grey), rgb),
         "16 bits": (picture_bytes(grey.astype(np.uint16) * 257), rgb),
         "palette": (picture_bytes(colours, mode="P"), np.asarray(Image.fromarray(colours).convert("P").convert("RGB"))),
-        "GIF": (picture_bytes(np.asarray(palette.convert("RGB")), "GIF"), None),
         "transparent": (picture_bytes(alpha), white),
-        "CMYK": (
-            picture_bytes(np.full((8, 8, 3), (255, 0, 0), np.uint8), "TIFF", "CMYK"),
-            np.asarray(cmyk.convert("RGB")),
-        ),
         "turned": (picture_bytes(colours, exif=exif), np.rot90(colours, -1)),
         "film": (picture_bytes(colours, save_all=True, append_images=[other]), colours),
     }
@@ -192,8 +178,7 @@ def test_pictures_of_every_kind_become_colours():
         for kind, (content, expected) in kinds().items():
             found = decode(content, channels=3, size=(8, 8), fit="crop")
             assert (found.dtype, found.shape) == (np.uint8, (3, 8, 8)), kind
-            if expected is not None:
-                np.testing.assert_array_equal(found.transpose(1, 2, 0), expected, err_msg=kind)
+            np.testing.assert_array_equal(found.transpose(1, 2, 0), expected, err_msg=kind)
 
 
 def test_a_gif_a_cmyk_jpeg_a_very_thin_picture_and_a_class_of_one_lie_among_photographs(tmp_path):
@@ -261,29 +246,7 @@ def test_unreadable_pictures_are_listed_together_or_left_out(tmp_path):
     assert any("unreadable" in note and "cat/000.jpg" in note for note in data.notes)
 
 
-def test_decompression_bombs_are_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with decoding(), pytest.raises(DataError, match="limit"):
-        decode(picture_bytes(made_colours(1, size=12)[0]), channels=3, size=(8, 8), fit="crop")
-
-
 # ---- the cache
-
-
-def test_decoded_once_and_found_by_content(tmp_path, monkeypatch):
-    write_classes(tmp_path / "a", {"cat": 6, "dog": 6})
-    raw = read(tmp_path / "a")
-    calls = []
-    original = image_encoder.decode
-    monkeypatch.setattr(image_encoder, "decode", lambda *a, **b: (calls.append(1), original(*a, **b))[1])
-    first = prepare(raw, validation=None)
-    assert len(calls) == 12
-    (tmp_path / "a").rename(tmp_path / "moved")
-    again = data_of(tmp_path / "moved")
-    assert len(calls) == 12  # the names say nothing
-    assert torch.equal(first.train.inputs, again.train.inputs)
-    write_image(tmp_path / "moved" / "cat" / "000.png", made_colours(1, size=12, seed=77)[0])
-    assert not torch.equal(data_of(tmp_path / "moved").train.inputs, first.train.inputs)
 
 
 def test_many_pictures_lie_in_a_file_and_without_room_it_is_said(tmp_path, monkeypatch, cache_place):

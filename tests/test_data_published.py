@@ -32,21 +32,16 @@ def test_an_idx_file_is_read_whatever_it_is_called(tmp_path, shape, zipped):
     "content",
     [
         b"",
-        b"\x00\x00",
-        b"\x89PNG\r\n",
         b"\x00\x00\x0a\x01" + bytes(8),
-        b"\x00\x00\x08\x00" + bytes(8),
         b"\x00\x00\x08\xff" + bytes(2000),
         idx_bytes(SMALL)[:8],
-        idx_bytes(SMALL)[:9],
         idx_bytes(SMALL)[:-1],
         idx_bytes(SMALL) + b"\n",
         idx_bytes(SMALL.astype(np.float32)),
-        gzip.compress(idx_bytes(SMALL) + b"\n", mtime=0),
         gzip.compress(idx_bytes(made_images(20)), mtime=0)[:-200],
         gzip.compress(b"no idx file", mtime=0),
     ],
-    ids=range(14),
+    ids=range(9),
 )
 def test_a_damaged_idx_file_is_named(tmp_path, content):
     path = tmp_path / "images-idx3-ubyte"
