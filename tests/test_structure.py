@@ -75,7 +75,6 @@ BUDGETS = {
 STILL_LARGE = {
     "root",
     "lab/data",
-    "lab/models",
     "lab/training",
     "lab/runs",
     "lab/report",
