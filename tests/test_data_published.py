@@ -89,7 +89,7 @@ def test_names_are_those_of_the_user_or_of_fashion_mnist(tmp_path):
         ({"test_labels": np.array([1, 2, 3, 77, 4, 5, 6, 7, 8, 9], np.uint8)}, "77"),
         ({"train_labels": np.zeros(30, np.float32)}, "no idx file"),
         ({"test_images": np.zeros((10, 5, 4), np.uint8)}, "shape"),
-        ({"train_images": np.zeros((30, 0, 5), np.uint8)}, "30 x 0 x 5"),
+        ({"train_images": np.zeros((30, 20), np.uint8)}, "30 x 20"),
     ],
 )
 def test_idx_files_that_do_not_go_together_are_refused(tmp_path, changes, expected):

@@ -14,7 +14,7 @@ import numpy as np
 
 from labelembed.errors import DataError
 from labelembed.lab.data.arrays import ArrayReader, raw_data, read_idx
-from labelembed.lab.data.checks import content_of, few
+from labelembed.lab.data.checks import content_of, few, sizes
 from labelembed.lab.data.columns import numbered
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
@@ -56,7 +56,12 @@ class MnistReader(ArrayReader):
         folder = Path(self.path).expanduser()
         files = _idx_files(folder)
         arrays = {name: read_idx(file) for name, file in files.items()}
-        values = {part: list(map(str, arrays[f"{part}_labels"].ravel().tolist())) for part in ("train", "test")}
+        for part in ("train", "test"):
+            images, labels = arrays[f"{part}_inputs"], arrays[f"{part}_labels"]
+            if images.ndim != 3 or labels.shape != images.shape[:1]:
+                found = f"found {sizes(images.shape)} and {sizes(labels.shape)}"
+                raise DataError(f"{folder}: {part} files: expected pictures and a label for each, {found}")
+        values = {part: list(map(str, arrays[f"{part}_labels"].tolist())) for part in ("train", "test")}
         names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
         # torchvision keeps the files in FashionMNIST/raw
         where = [*folder.absolute().parts[-2:], *(file.name for file in files.values())]
