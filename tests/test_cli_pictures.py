@@ -83,15 +83,3 @@ def test_a_run_on_features_is_exported_with_its_network(folder, tmp_path):
     plain = write_image(tmp_path / "plain.png", np.full((32, 32, 3), 40, np.uint8))
     expected = succeed("predict", run, plain, "--json").lines[0]["probabilities"]
     np.testing.assert_allclose(found[0], [expected[name] for name in ("cat", "dog", "emu")], atol=1e-4)
-
-
-def test_errors_of_a_folder_are_one_message(folder, tmp_path):
-    for number in range(12):
-        (folder / "dog" / f"bad{number:02}.png").write_bytes(b"x")
-    called = call("train", "images-resnet", "--data", folder, *FAST, "--out", tmp_path / "run")
-    assert (called.code, called.out) == (2, "")
-    assert "pictures cannot be read" in called.err
-    assert len(called.err.splitlines()) <= 13
-    assert not (tmp_path / "run").exists()
-    called = succeed("check", "images-resnet", "--data", folder, *FAST, "--set", "data.skip_unreadable=true")
-    assert "pictures left out: 12" in called.out

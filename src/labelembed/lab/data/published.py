@@ -57,9 +57,9 @@ class MnistReader(ArrayReader):
         files = _idx_files(folder)
         arrays = {name: read_idx(file) for name, file in files.items()}
         for part in ("train", "test"):
-            images, labels = arrays[f"{part}_inputs"], arrays[f"{part}_labels"]
-            if images.ndim != 3 or labels.shape != images.shape[:1]:
-                found = f"found {sizes(images.shape)} and {sizes(labels.shape)}"
+            images, of_images = arrays[f"{part}_inputs"], arrays[f"{part}_labels"]
+            if images.ndim != 3 or of_images.shape != images.shape[:1]:
+                found = f"found {sizes(images.shape)} and {sizes(of_images.shape)}"
                 raise DataError(f"{folder}: {part} files: expected pictures and a label for each, {found}")
         values = {part: list(map(str, arrays[f"{part}_labels"].tolist())) for part in ("train", "test")}
         names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
@@ -141,12 +141,12 @@ class CifarReader(ArrayReader):
         try:
             pixels = [np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches]
             labels = [np.asarray(batch.get("fine_labels", batch.get("labels")), dtype=np.int64) for batch in batches]
-            names = np.array([_text(name) for name in meta.get("fine_label_names", meta.get("label_names"))])
+            names = np.array([_text(name) for name in meta.get("fine_label_names") or meta["label_names"]])
             arrays = {"train_inputs": np.concatenate(pixels[:-1]), "train_labels": np.concatenate(labels[:-1])}
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise DataError(f"{folder}: a file does not hold what those of CIFAR do ({error})") from None
-        arrays |= {"test_inputs": pixels[-1], "test_labels": labels[-1], "names": names}
-        return raw_data(f"{version.title} in {folder}", arrays, to_evaluate=to_evaluate)
+        tests: dict[str, Any] = {"test_inputs": pixels[-1], "test_labels": labels[-1], "names": names}
+        return raw_data(f"{version.title} in {folder}", arrays | tests, to_evaluate=to_evaluate)
 
 
 # What makes an array in a pickle, of any version of NumPy and Python.
