@@ -118,9 +118,9 @@ class ImageReader:
                 there = "is one picture" if path.exists() else "does not exist"
                 raise DataError(f"{path}: {there}; expected a folder of pictures, class/name.jpg, or a list of them")
             files = files_below(path)
-            hold_tables = any(is_readable(file) or file.suffix == ".arrow" for file in files)
-            if path.is_dir() and (any(map(is_image, files)) or not hold_tables):
-                return _of_folder(path, files, to_evaluate)
+        hold_tables = any(is_readable(file) or file.suffix == ".arrow" for file in files)
+        if path.is_dir() and (any(map(is_image, files)) or not hold_tables):
+            return _of_folder(path, files, to_evaluate)
         tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
         return self._of_tables(tables, path, to_evaluate)
 

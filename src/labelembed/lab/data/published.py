@@ -142,11 +142,11 @@ class CifarReader(ArrayReader):
             pixels = [np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches]
             labels = [np.asarray(batch.get("fine_labels", batch.get("labels")), dtype=np.int64) for batch in batches]
             names = np.array([_text(name) for name in meta.get("fine_label_names") or meta["label_names"]])
-            arrays = {"train_inputs": np.concatenate(pixels[:-1]), "train_labels": np.concatenate(labels[:-1])}
+            arrays: dict[str, Any] = {"test_inputs": pixels.pop(), "test_labels": labels.pop(), "names": names}
+            arrays |= {"train_inputs": np.concatenate(pixels), "train_labels": np.concatenate(labels)}
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise DataError(f"{folder}: a file does not hold what those of CIFAR do ({error})") from None
-        tests: dict[str, Any] = {"test_inputs": pixels[-1], "test_labels": labels[-1], "names": names}
-        return raw_data(f"{version.title} in {folder}", arrays | tests, to_evaluate=to_evaluate)
+        return raw_data(f"{version.title} in {folder}", arrays, to_evaluate=to_evaluate)
 
 
 # What makes an array in a pickle, of any version of NumPy and Python.
