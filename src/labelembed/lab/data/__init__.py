@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from labelembed.lab.data.array_files import read_idx
-from labelembed.lab.data.arrays import VectorReader, read_inputs
+from labelembed.lab.data.arrays import VectorReader, read_idx, read_inputs
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
@@ -24,7 +23,7 @@ from labelembed.lab.data.data_notes import comparison_notes, reference_errors
 from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
 from labelembed.lab.data.detect import detect
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
-from labelembed.lab.data.image_features import ImageFeatures
+from labelembed.lab.data.image_encoder import ImageFeatures
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
 from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader

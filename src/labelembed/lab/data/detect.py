@@ -82,7 +82,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
         what = f"arrays of {sizes(tuple(raw.train.inputs.shape[1:]))} numbers"
         return Detected(f"{sum(map(len, raw.parts.values())):,} {what}", RECIPES["vectors"])
     if path.is_dir() and any(map(is_idx_name, names)):
-        raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()
+        raw = MnistReader(path=str(path)).read()
         return Detected(_described(raw, "pictures of idx files"), RECIPES["mnist"])
     if names & {"data_batch_1", "meta"}:
         classes = 10 if "data_batch_1" in names else 100

@@ -26,20 +26,12 @@ State = TypeVar("State", bound=SearchState)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One sequence that a search found.
+    """One sequence that a search found."""
 
-    Attributes:
-        tokens: The tokens, neither BEGIN nor END among them.
-        score: What hypotheses are ordered by: the log-probability over the length penalty.
-        log_probability: Sum of the log-probabilities of the tokens and, where it ended, of END.
-        attention: For each token the source position with the highest attention; None when the step function
-            returns no attention.
-    """
-
-    tokens: tuple[int, ...]
-    score: float
-    log_probability: float
-    attention: tuple[int, ...] | None = None
+    tokens: tuple[int, ...]  # neither BEGIN nor END among them
+    score: float  # what hypotheses are ordered by: the log-probability over the length penalty
+    log_probability: float  # the sum of those of the tokens and of END
+    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if there is any
 
 
 @dataclass
@@ -69,19 +61,6 @@ class BeamSearch:
         maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
         minimum_length: Fewest tokens of a hypothesis, END not counted.
         length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
-
-    Raises:
-        ValueError: When an argument is out of range.
-
-    Example:
-        >>> def step(tokens, state):
-        ...     hidden, state, attention = model.step(tokens, state)
-        ...     return objective.logits(hidden).float().log_softmax(-1), state, attention
-        >>> hypotheses = BeamSearch(beam=10).search(
-        ...     step, model.encode(source), batch_size=len(source), source_lengths=lengths
-        ... )  # doctest: +SKIP
-        >>> hypotheses[0][0].tokens  # doctest: +SKIP
-        (17, 5, 211, 8)
     """
 
     def __init__(
@@ -104,11 +83,8 @@ class BeamSearch:
         finite = abs(length_penalty) < float("inf")
         errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
         errors.raise_if_any()
-        self.beam = beam
-        self.n_best = n_best
-        self.maximum_length = maximum_length
-        self.minimum_length = minimum_length
-        self.length_penalty = length_penalty
+        self.beam, self.n_best = beam, n_best
+        self.maximum_length, self.minimum_length, self.length_penalty = maximum_length, minimum_length, length_penalty
 
     @torch.no_grad()
     def search(
