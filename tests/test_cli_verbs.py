@@ -343,16 +343,6 @@ def test_resume_goes_on_with_a_failed_run(run):
     assert result_of(run)["status"] == "finished"
 
 
-def test_resume_needs_what_the_run_began_with(run):
-    Path("run/result.json").unlink()
-    for content in ("{}", '{"data": {}}', '{"data": {}, "threads": "x"}', '{"data": [], "threads": 1}'):
-        Path("run/environment.json").write_text(content)
-        called = call("resume", run)
-        assert called.code == 2
-        message = "run/environment.json: missing or damaged, it does not say what the run began with"
-        assert called.err == f"error: {message}\n"
-
-
 def test_loss_that_is_not_finite_exits_with_1(made):
     words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "optimizer.learning_rate=1e30", "--out", "wild"]
     called = call("train", *words)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli.app import app
+from labelembed.lab.cli.app import OLD, app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
 # Each adds its subcommands, in the order of the help.
@@ -30,6 +30,8 @@ def main() -> None:
 
 def _exit_code() -> int:
     """Calls the subcommand; returns the exit code, once what is wrong has been said."""
+    if (name := "".join(sys.argv[1:2])) in OLD:
+        return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
     try:
         with stop_at_once():
             return int(app(prog_name="labelembed", standalone_mode=False) or 0)

@@ -93,27 +93,13 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Continue a run that was stopped, or train a finished one further with a changed recipe."""
-    import torch
-
-    from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
     from labelembed.lab.runs.options import RunOptions
-    from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
     from labelembed.lab.training.run_folder import RunFolder
 
-    options, folder = RunOptions(device=use_device(device)), RunFolder(run)
-    typed = recipe_settings(settings, epochs=epochs)
+    folder, typed = RunFolder(run), recipe_settings(settings, epochs=epochs)
+    options = RunOptions(device=use_device(device), change=bool(typed))
     recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
-    check_same_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
-    if folder.state() != "finished" or differences(recipe, folder):
-        # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
-        about = folder.environment()
-        threads = about.get("threads")
-        if not isinstance(about.get("data"), dict) or not (isinstance(threads, int) and threads > 0):
-            what = "missing or damaged, it does not say what the run began with"
-            raise RunFolderError(f"{run / 'environment.json'}: {what}")
-        torch.set_num_threads(threads)
-        options = RunOptions(device=options.device, change=bool(typed))
     _run(recipe, run, options, quiet=quiet, as_json=as_json)
 
 

@@ -63,6 +63,9 @@ def run_recipe(
                 check_same_data(recipe, folder, data=data, reporter=reporter)
                 reporter.warn(f"{folder.path}: finished already, nothing to do")
                 return folder.result()
+            if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
+                threads = folder.environment().get("threads")
+                torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
             task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
             if has_begun:
                 check_same_data(recipe, folder, data=task.data, reporter=reporter)
