@@ -90,10 +90,8 @@ class BagOfWordsEncoder(Encoder):
         try:
             counts = counter.fit_transform(examples)
         except ValueError:  # none is left
-            raise DataError(
-                f"{examples.source}: no word occurs in {self._minimum_texts} training texts or more; lower it with "
-                "--set data.minimum_texts=1"
-            ) from None
+            least = f"no word occurs in {self._minimum_texts} training texts or more"
+            raise DataError(f"{examples.source}: {least}; lower it with --set data.minimum_texts=1") from None
         features = counter.get_feature_names_out().tolist()  # by their letters
         texts_with = np.bincount(counts.indices, minlength=len(features))
         words = np.array([feature.count(" ") for feature in features])
@@ -140,17 +138,12 @@ class BagOfWordsEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> BagOfWordsEncoder:
-        """Reads what `files` returned from a run folder.
-
-        Raises:
-            DataError: A file is missing or damaged.
-        """
-        file = folder / VOCABULARY_FILE
+        """Reads what `files` returned from a run folder; raises DataError where a file is missing or damaged."""
+        file, settings = folder / VOCABULARY_FILE, read_settings(folder / SETTINGS_FILE, _Settings)
         try:
             features = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        settings = read_settings(folder / SETTINGS_FILE, _Settings)
         if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
             raise DataError(f"{file}: damaged, a line is empty or occurs twice")
         longest = max(feature.count(" ") + 1 for feature in features)
