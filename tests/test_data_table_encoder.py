@@ -95,13 +95,6 @@ def test_columns_are_told_by_their_values(tmp_path, name, values, kind, reason):
     assert (found, why[: len(reason)]) == (kind, reason)
 
 
-def test_numbers_with_commas_are_read_with_the_key(tmp_path):
-    rows = [(f"1.{n:03},5", n % 2) for n in range(40)]
-    file = str(write_csv(tmp_path / "t.csv", rows, "price", "class", delimiter=";"))
-    (column,) = prepare(TableReader(path=file, decimal=",").read(), validation=None).encoder.numeric
-    assert 1_000 < column.median < 1_040
-
-
 def test_what_is_used_and_left_out_is_told(tmp_path):
     rows = [(n, age, city, "the same", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
@@ -176,8 +169,3 @@ def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
     encoder = fitted_on(made_table(tmp_path, [(n,) for n in range(10)], "x"), range(10), asked={"x": "numeric"})
     far = encoder.transform(made_table(tmp_path, [("1e300",), ("-1e300",)], "x"))
     assert torch.equal(far.inputs, torch.tensor([[20.0], [-20.0]]))
-
-
-def test_the_labels_may_be_named_among_what_is_left_out(tmp_path):
-    file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
-    assert prepare(TableReader(path=str(file), leave_out=["class"]).read(), validation=None).names == ("no", "yes")

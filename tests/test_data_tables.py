@@ -198,14 +198,6 @@ def test_columns_are_found_by_name_or_by_what_they_hold(tmp_path, heading, row, 
     assert (raw.label_column, len(raw.names)) == (heading[label], 2)
 
 
-def test_unclear_columns_are_listed_with_the_option_to_type(tmp_path):
-    rows = [(f"one {text}", f"the other {text}", label) for text, label in reviews(60)]
-    with pytest.raises(DataError, match=r"the texts is unclear; name it: --set data\.text_column=NAME\n  premise \("):
-        read(write_csv(tmp_path / "r.csv", rows, "premise", "hypothesis", "label"))
-    with pytest.raises(DataError, match=r"labels is unclear; name it: --set data.label_column=NAME"):
-        read(write_csv(tmp_path / "r.csv", [(row[0], n % 2, n % 3) for n, row in enumerate(rows)], "text", "u", "v"))
-
-
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "saved"])
 def test_texts_of_several_columns_are_joined_in_the_order_of_the_list(tmp_path, kind):
     path = tmp_path / f"rows.{kind}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -126,14 +125,6 @@ def test_long_texts_take_the_memory_of_their_own_words_alone():
     assert batch.inputs.nbytes < 1_000_000
     hidden = BagOfWords(input_shape=inputs.shape[1:], vocabulary_size=inputs.width, embedding_size=2)(batch.inputs)
     assert hidden.shape == (1_000, 2)
-
-
-def test_the_note_on_truncated_texts_names_share_limit_and_the_way_out():
-    truncation = Truncation(count=3, of=40, setting="maximum_tokens", limit=128, most=512)
-    assert "3 of 40 texts (7.5%)" in truncation.note
-    assert truncation.note.endswith("--set data.maximum_tokens=256 keeps more")
-    assert replace(truncation, limit=300).note.endswith("--set data.maximum_tokens=512 keeps more")
-    assert replace(truncation, limit=512).note.endswith("the most that the encoder reads")
 
 
 @pytest.mark.parametrize(("words", "count"), [(2, 40), (3, 11), (5, 11), (6, 0)])

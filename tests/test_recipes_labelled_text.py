@@ -10,7 +10,6 @@ import torch
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.sparse_rows import SparseRows
 from tests.made_cli import call, succeed
@@ -50,31 +49,6 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows_without_its_data(
     assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
 
 
-def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
-    few, more = (write_csv(tmp_path / f"{n}.csv", reviews(n), "text", "label") for n in (100, 400))
-    words = ["--set", "epochs.steps=48", "--set", "batch_size=20", "--set", "data.validation.fraction=0.25"]
-    # 60 and 240 training texts: 3 and 12 steps an epoch
-    for file, epochs in ((few, 16), (more, 4)):
-        assert succeed("check", "text-bag", "--data", file, *words, "--json").json["epochs"] == epochs
-    succeed("train", "text-bag", "--data", few, "--out", "run", "--quiet", *words)
-    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 16
-    # a number takes the place of the steps, and a run that stands behind it does not go on
-    assert succeed("check", "text-bag", "--data", few, *words, "--set", "epochs=2", "--json").json["epochs"] == 2
-    refused = call("resume", "run", "--set", "epochs.steps=30", "--quiet")
-    assert refused.code == 2
-    assert "epochs: must be 16 or more" in refused.err
-
-
-def test_words_behind_many_plain_ones_are_read_and_those_beyond_the_limit_noted(learned, tmp_path):
-    saved = SavedRun.load(learned)
-    plain = " ".join(PLAIN * 3)
-    inputs, notes = saved.encode_texts([f"{plain} {' '.join(BAD)}", f"{plain} {' '.join(GOOD)}", "dull"])
-    assert notes == []
-    assert [row["label"] for row in saved.predict(inputs, ["a", "b", "c"])] == ["neg", "pos", "neg"]
-    too_long = write_csv(tmp_path / "long.csv", [(" ".join(GOOD * 130),), ("dull",)], "Kommentar")
-    assert "1 text is longer than 1,000 words (of 2)" in succeed("predict", learned, too_long).err
-
-
 def test_a_training_text_becomes_the_same_inputs_again(learned, tmp_path):
     saved = SavedRun.load(learned)
     data = saved.read_data()
@@ -108,26 +82,6 @@ def test_a_file_that_is_not_there_is_no_text(learned, word):
     assert "does not exist; expected a .csv" in refused.err
 
 
-def test_a_heading_that_is_not_the_runs_is_no_heading(learned, tmp_path):
-    refused = call("predict", learned, write_csv(tmp_path / "new.csv", [("lovely great",), ("dull",)]))
-    assert refused.code == 2
-    assert "no column 'Kommentar'; there are: lovely great" in refused.err
-
-
-def test_a_report_shows_the_worst_texts_and_nothing_of_them_is_markup(tmp_path):
-    # texts that say nothing of their label are got wrong
-    rows = [(f"the <b>plot</b> & {'very ' * 100}long", ("pos", "neg")[n % 2]) for n in range(40)]
-    file = write_csv(tmp_path / "r.csv", rows, "text", "label")
-    succeed("train", "text-bag", "--data", file, "--out", "run", *QUICK)
-    worst = json.loads((tmp_path / "run" / "diagnostics" / "errors.json").read_text())["worst"]
-    assert worst
-    assert all(len(one["text"]) <= 302 for one in worst)
-    succeed("report", "run")
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count('<q dir="auto">the &lt;b&gt;plot&lt;/b&gt; &amp; very very') == len(worst)
-    assert "<b>plot" not in page
-
-
 def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_training(learned, tmp_path):
     write_csv(tmp_path / "train.csv", reviews(20, seed=3), "Kommentar", "Urteil")
     # words that were never seen in training get no place
@@ -155,17 +109,6 @@ def test_a_file_is_evaluated_whole(learned, tmp_path):
     assert succeed("evaluate", learned, "--data", one, "--json").json["examples"] == 1
     # the run's own file is still evaluated by the part that was held out
     assert succeed("evaluate", learned, "--data", learned.parent / "reviews.csv", "--json").json["examples"] == 40
-
-
-def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
-    recipe, _ = load_recipe("text-bag", data=str(write_reviews(tmp_path)), settings=["epochs=2", "batch_size=20"])
-    run_recipe(recipe, tmp_path / "whole")
-    begun = trained(tmp_path, out="begun")
-    for name in ("result.json", "model.safetensors"):
-        (begun / name).unlink()
-    succeed("resume", begun, "--quiet")
-    one, other = (SavedRun.load(tmp_path / name).network.state_dict() for name in ("whole", "begun"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize(

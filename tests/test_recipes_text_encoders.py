@@ -114,25 +114,6 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3  # of the training, validation and test texts
 
 
-@pytest.mark.parametrize(
-    ("name", "spoil", "word"),
-    [
-        ("text-features", "config.json", "no transformers model (no config.json in it)"),
-        ("text-finetune", "tokenizer.json", "has no tokenizer"),
-        ("text-finetune", "model.safetensors", "has no model.safetensors"),
-    ],
-)
-def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, word, encoder, tmp_path):
-    (encoder / spoil).unlink()
-    file = write_csv(tmp_path / "reviews.csv", reviews(100), "Kommentar", "Urteil")
-    words = [word for setting in (*ENCODED, "data.encoder=encoder") for word in ("--set", setting)]
-    refused = call("train", name, "--data", file, "--out", tmp_path / "run", *words)
-    assert refused.code == 2
-    assert word in refused.err
-    assert refused.err.strip().splitlines()[-1].startswith("error: ")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
 def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])

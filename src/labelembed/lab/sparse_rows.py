@@ -28,6 +28,7 @@ class SparseRows:
     offsets: Tensor
     width: int
     ndim = 2
+    dtype = torch.int32
 
     def __len__(self) -> int:
         return self.offsets.shape[0] - 1
@@ -36,11 +37,6 @@ class SparseRows:
     def shape(self) -> tuple[int, int]:
         """(N, width)."""
         return len(self), self.width
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the ids."""
-        return self.ids.dtype
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +75,7 @@ class SparseRows:
 
     def padded(self) -> Tensor:
         """Returns the ids [N, most features of an example], int32, filled up with 0: what an exported network takes."""
-        rows = self.ids.split(self.offsets.diff().tolist())
+        rows = torch.split(self.ids, self.offsets.diff().tolist())
         return pad_sequence([*rows, self.ids.new_zeros(1)], batch_first=True)[:-1]  # a column at least
 
     @classmethod

@@ -51,7 +51,7 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
 
 def find_texts(table: Table, texts: Sequence[str], *, label: str | None = None) -> tuple[str, ...]:
     """Returns the columns of texts: those given, or the one found; raises DataError as `find_columns`."""
-    found = texts or [likely_text(table, label=label or likely_label(table))]
+    found: Sequence[str | None] = texts or [likely_text(table, label=label or likely_label(table))]
     return tuple(_require(table, name, "texts", "text_column") for name in found)
 
 

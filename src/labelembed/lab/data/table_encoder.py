@@ -86,7 +86,7 @@ class CategoricalColumn:
         import pandas as pd
 
         codes = pd.Index(self.categories, dtype=object).get_indexer(texts.fillna(""))
-        inputs = np.eye(len(self.categories) + 1)[codes]  # -1, the last, of a text that is none of them
+        inputs: Numbers = np.eye(len(self.categories) + 1)[codes]  # -1, the last, of a text that is none of them
         return inputs if self.others else inputs[:, :-1]
 
 
@@ -159,7 +159,8 @@ class TableEncoder(Encoder):
         Raises:
             DataError: A column is missing, or a value is no number.
         """
-        missing = [column.name for column in (*self.numeric, *self.categorical) if column.name not in examples.names]
+        names = [column.name for column in self.numeric] + [column.name for column in self.categorical]
+        missing = [name for name in names if name not in examples.names]
         if missing:
             had = f"has no column {missing[0]!r}, which the training examples had; it has {examples.listed()}"
             raise DataError(f"{examples.source}: {had}")

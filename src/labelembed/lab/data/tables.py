@@ -100,12 +100,9 @@ def _by_column(table: Table, column: str | None, to_evaluate: bool) -> Parts:
     def splits_of(name: str) -> list[str | None]:
         return [PARTS.get(str(value).strip().lower()) for value in table.values(name)]
 
-    def says_splits(name: str) -> bool:
-        return name.strip().lower() in _SPLIT_WORDS and ("train" in splits_of(name) or None not in splits_of(name))
-
+    likely = [name for name in table.names if name.strip().lower() in _SPLIT_WORDS and "train" in splits_of(name)]
+    column = next(iter(likely), None) if column is None else column
     if column is None or (to_evaluate and column not in table.names):
-        column = next(filter(says_splits, table.names), None)
-    if column is None:
         return {"train": table}
     if column not in table.names:
         raise DataError(table.missing_column("split", column))
@@ -118,8 +115,5 @@ def _by_column(table: Table, column: str | None, to_evaluate: bool) -> Parts:
             return {"train": table}
         raise DataError(f"{table.source}: has no training example in column {column!r}")
     rest = table.without((column,))  # it says what an example is for, and is nothing to learn from
-    return {
-        part: rest.select([row for row, split in enumerate(splits) if split == part])
-        for part in ("train", "validation", "test")
-        if part in splits
-    }
+    found = dict.fromkeys(split for split in ("train", "validation", "test") if split in splits)
+    return {part: rest.select([row for row, split in enumerate(splits) if split == part]) for part in found}

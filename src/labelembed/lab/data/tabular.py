@@ -185,9 +185,9 @@ class TextReader(TabularReader):
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
         raw = super().read(to_evaluate=to_evaluate, progress=progress)
         (column,) = raw.train.inputs.names
-        about = {"column": column if len(self.text_columns) < 2 else None, "source": raw.source}
-        texts = {name: Texts(part.inputs.values(column), **about) for name, part in raw.parts.items()}
-        raw = replace(raw, parts={name: Examples(texts[name], part.labels) for name, part in raw.parts.items()})
+        own = column if len(self.text_columns) < 2 else None
+        texts = {part: Texts(of.inputs.values(column), column=own, source=raw.source) for part, of in raw.parts.items()}
+        raw = replace(raw, parts={part: Examples(texts[part], of.labels) for part, of in raw.parts.items()})
         return raw if to_evaluate else raw.renamed(self.names)
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
