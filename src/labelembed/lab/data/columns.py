@@ -34,9 +34,7 @@ _WORDS_OF_TEXTS, _TIMES_LONGER = 4.0, 3.0
 def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
     """Returns the columns of texts and that of labels: those given, and otherwise those found.
 
-    Raises:
-        DataError: A column that is given is not there, or one cannot be found; names the columns, what they hold, and
-            the settings to type.
+    Raises DataError where one is not there or cannot be found; names the columns, what they hold, and what to type.
     """
     found = find_label(table, label, without=texts)
     if found in texts:
@@ -143,9 +141,8 @@ def labelled(
     Labels that differ by case or spaces are one label where `merge` says so, and refused where it is None. In data
     `to_evaluate` a label may be one of any split, and spellings are left to the run (see `dataset.renumbered`).
 
-    Raises:
-        DataError: The column is missing, labels differ by case or spaces only, there is one label, there are about as
-            many as examples, or one stands in another split only; names the column, and the setting that goes on.
+    Raises DataError where the column is missing, there is one label or about as many as examples, or one stands in
+    another split only; names the column, and the setting that goes on.
     """
     notes: list[str] = []
     kept: Parts = {}

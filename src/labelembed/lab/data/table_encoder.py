@@ -20,7 +20,7 @@ from labelembed.lab.data.encoder import Encoded, Encoder, read_settings
 from labelembed.lab.data.table_files import Table
 
 COLUMNS_FILE = "columns.json"
-#: Values that stand for nothing, in lower case.
+# Values that stand for nothing, in lower case.
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>", "?", "-"})
 # Scaled numbers are clipped here: a value that far from the training examples would drive a network out of its range.
 _FARTHEST = 20.0
@@ -99,12 +99,9 @@ class _Columns:
 
 
 class TableEncoder(Encoder):
-    """How columns become numbers, to the same numbers as scikit-learn's scalers and encoders.
+    """How columns become numbers, to the same numbers as scikit-learn's scalers and encoders; see `TableReader`.
 
-    Args:
-        asked: What the user says that columns are, None: to be left out; other columns are looked at.
-        most_categories: Inputs of a column of categories at most.
-        decimal: What stands before the fraction of a number.
+    `asked` has what the user says that columns are, None: to be left out; other columns are looked at.
     """
 
     numeric: tuple[NumericColumn, ...] = ()
@@ -130,11 +127,7 @@ class TableEncoder(Encoder):
         )
 
     def fit_transform(self, examples: Table) -> Encoded:
-        """Learns what the columns are and how they become numbers.
-
-        Raises:
-            DataError: No column can be used, or a column of numbers has a value that is none.
-        """
+        """Learns what the columns are and how they become numbers; raises DataError where no column can be used."""
         numeric, categorical, left_out = [], [], dict(examples.left_aside)
         for name in examples.names:
             kind, why = self._asked.get(name), "as asked"
@@ -154,11 +147,7 @@ class TableEncoder(Encoder):
         return self.transform(examples)
 
     def transform(self, examples: Table) -> Encoded:
-        """Returns the inputs [N, F], float32: numbers, then categories, in the order of the columns.
-
-        Raises:
-            DataError: A column is missing, or a value is no number.
-        """
+        """Returns the inputs [N, F], float32: numbers, then categories; raises DataError where a value is no number."""
         names = [column.name for column in self.numeric] + [column.name for column in self.categorical]
         missing = [name for name in names if name not in examples.names]
         if missing:

@@ -48,7 +48,7 @@ class Reading:
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with it."""
         errors = ArgumentErrors()
-        known = self.delimiter is None or (len(self.delimiter.encode()) == 1 and self.delimiter not in '\r\n"')
+        known = len((self.delimiter or ",").encode()) == 1 and self.delimiter not in ("\r", "\n", '"')
         errors.require(known, "delimiter", self.delimiter, 'must be one ASCII character (a tab: "\\t")')
         try:
             "".encode(self.encoding or "utf-8")
@@ -147,11 +147,7 @@ def _kind_of(file: Path) -> str | None:
 
 
 def read_file(*files: Path, reading: Reading) -> Table:
-    """Returns the examples of a file, or of several of parquet.
-
-    Raises:
-        DataError: It cannot be read; names the row.
-    """
+    """Returns the examples of a file, or of several of parquet; raises DataError where it cannot be read."""
     file, kind = files[0], _kind_of(files[0])
     require_file(file, ACCEPTED)
     if kind is None:
@@ -163,11 +159,7 @@ def read_file(*files: Path, reading: Reading) -> Table:
 
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
-    """Returns bytes as text, in the encoding named or in UTF-8, or what a byte order mark says.
-
-    Raises:
-        DataError: They are empty, or not written so; names the line.
-    """
+    """Returns bytes as text, in the encoding named or in UTF-8, or what a byte order mark says; raises DataError."""
     if not content.strip():
         raise DataError(f"{source}: is empty")
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -274,11 +266,7 @@ def damage_named(file: Path) -> Iterator[None]:
 
 
 def read_columns(file: Path, names: Sequence[str] | None) -> Any:
-    """Returns a ``pyarrow.Table`` of some columns of a parquet or arrow file; None: of all of them, without examples.
-
-    Raises:
-        DataError: The file is damaged or would not fit into memory, or pyarrow is missing.
-    """
+    """Returns a ``pyarrow.Table`` of some columns of a parquet or arrow file; None: of all, without examples."""
     with damage_named(file):
         import pyarrow
         import pyarrow.parquet as parquet

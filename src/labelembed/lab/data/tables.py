@@ -27,13 +27,10 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
     Args:
         path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind (parquet may be in several,
             ``train-00000-of-00002.parquet``, or in folders ``train`` and ``test``) or with one file alone; or a data
-            set that the `datasets` library saved (`save_to_disk`).
+            set that the `datasets` library saved.
         reading: How files are read.
         split: Column that says what each example is for; None: one named `split` or the like.
         to_evaluate: A file without such a column, or without training examples in it, is one split.
-
-    Raises:
-        DataError: Nothing there can be read; names file and row.
     """
     try:
         files = _files_by_split(path) if path.is_dir() else {"train": [path]}
