@@ -131,7 +131,7 @@ def test_pictures_in_parquet_files(tmp_path):
 
 def test_parquet_files_that_cannot_be_used_are_named(tmp_path):
     parquet(tmp_path / "a" / "train.parquet", made_colours(6))
-    write_parquet(tmp_path / "a" / "test.parquet", label=[0, 1], img=[3, 4])
+    write_parquet(tmp_path / "a" / "test.parquet", label=[0, 1], img=[3, 4], class_names={"label": ["cat", "dog"]})
     assert "test.parquet" in refusal(tmp_path / "a")
     write_parquet(tmp_path / "b" / "train.parquet", label=[0, 1] * 3, vector=[[0.5, 1.0]] * 6)
     assert ".npz" in refusal(tmp_path / "b")  # vectors are read from elsewhere
