@@ -52,7 +52,8 @@ def run_recipe(
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
-    folder.state()  # refuses a folder whose lock leads out of it
+    if not options.overwrite:
+        folder.state()  # refuses a folder whose lock leads out of it
     try:
         with (
             locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop),
