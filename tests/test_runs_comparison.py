@@ -45,7 +45,7 @@ def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_p
     after = runs(tmp_path)
     assert {name: after[name] for name in before} == before  # not one file was written again
     about = described(tmp_path)
-    assert (about["reused"], about["made"], about["seeds"]) == (2, 2, [0, 1])
+    assert about["seeds"] == [0, 1]
     assert [variant["name"] for variant in about["variants"]] == names
 
 

@@ -58,7 +58,7 @@ def preprocess(
 
     def show(what: str, done: int, total: int) -> None:
         share = done / max(total, 1)
-        shown.show(what, share, "", line=f"{what}: {share:.0%}")
+        shown.show(what, share, f"{share:.0%}")
 
     splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}

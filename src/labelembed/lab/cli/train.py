@@ -123,7 +123,7 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
     from labelembed.lab.runs.display import RunDisplay, duration, metrics_text
     from labelembed.lab.runs.run import run_recipe
 
-    display = RunDisplay(recipe.data["name"], quiet=quiet)
+    display = RunDisplay(quiet=quiet)
     with display.watching():
         result = run_recipe(recipe, out, options=options, reporter=display)
     try:

@@ -68,7 +68,7 @@ def translate(
                 _write(target, number, line, n_best=n_best)
                 done += 1
                 unknown_lines += bool(line.translations) and not line.known
-                shown.show("", 0.0, text := f"translated {done:,} lines", line=text)
+                shown.show("", 0.0, f"translated {done:,} lines")
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:

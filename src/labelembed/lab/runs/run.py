@@ -81,7 +81,7 @@ def run_recipe(
         check_same_data(recipe, folder, data=data, reporter=reporter)
         reporter.warn(f"{folder.path}: finished already, nothing to do")
         return folder.result()
-    with locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop):
+    with locked(folder.path, patience=options.lock_seconds):
         try:
             with lost_processes_named(folder.path):
                 return _run(recipe, folder, options, reporter, data)
