@@ -231,8 +231,8 @@ def _last_lines(folder: Path) -> str:
     except OSError:
         return ""
     lines = ["".join(filter(str.isprintable, line)).strip()[:100] for line in text.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), -3)
-    return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[first:][:3])}" if lines else ""
+    first = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), -4)
+    return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[first:][:4])}" if lines else ""
 
 
 # ---- the workers of a dask scheduler

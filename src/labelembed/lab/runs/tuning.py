@@ -260,7 +260,7 @@ class Tuning:
             jobs = [trials.job(number) for trials in tuned for number in numbers]
             lost = make_runs([job for job in jobs if not _has_ended(job)])
             if still_open := [job.name for job in jobs if not _has_ended(job)]:  # what comes next depends on them
-                heading = f"{len(still_open)} trials could not be made; the same command tries again"
+                heading = "these trials could not be made; the same command tries again"
                 raise TrainingError("\n".join([heading, *(f"{name}: {lost.get(name)}" for name in still_open)]))
             for trials in tuned:
                 for number in numbers:
