@@ -12,16 +12,16 @@ from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
 from labelembed.lab.recipes.components import keys_of, resolve
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
+from labelembed.lab.runs import tuning
 from labelembed.lab.runs.comparison import compare
-from labelembed.lab.runs.tuning import SEARCH_SPACES, Tuning, distribution, search_spaces
+from labelembed.lab.runs.tuning import SEARCH_SPACES, Tuning, search_space
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
 from tests.made_cli import call, succeed
 from tests.made_in_process import HerePool, make_runs_here
 from tests.made_training import train
 
-distributions = pytest.importorskip("optuna", reason="optuna is not installed (extra `lab`)").distributions
-Values, Range = distributions.CategoricalDistribution, distributions.FloatDistribution
+pytest.importorskip("optuna", reason="optuna is not installed (extra `lab`)")
 
 SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200"]
 RATE = "optimizer.learning_rate"
@@ -30,68 +30,19 @@ RATE = "optimizer.learning_rate"
 # ------------------------------------------------------------------------------------------ what there is to tune
 
 
-def space(objective, *typed, settings=()):
-    recipe, _ = load_recipe("digits-mlp", settings=settings)
-    return search_spaces(recipe, variants_of(recipe, objective), typed)[0]
-
-
 def test_every_objective_but_one_hot_has_something_to_tune():
     assert SEARCH_SPACES.keys() == OBJECTIVES.keys()
     assert {name for name, space in SEARCH_SPACES.items() if not space} == {"one_hot"}
 
 
 @pytest.mark.parametrize("name", SEARCH_SPACES)
-def test_every_value_of_a_space_is_one_that_the_objective_takes(name):
+@pytest.mark.parametrize("end", [0, 1])
+def test_every_value_of_a_space_is_one_that_the_objective_takes(name, end):
     needed = {key: "somewhere" for key, field in keys_of(OBJECTIVES[name]).items() if field.is_required()}
-    parts = {key: distribution(text) for key, text in SEARCH_SPACES[name].items()}
-    for end in range(2):
-        ends = {key: part.choices if isinstance(part, Values) else (part.low, part.high) for key, part in parts.items()}
-        chosen = {key: values[end] for key, values in ends.items()}
-        if end == 0 and name == "label_embedding":
-            chosen["output_weight"] = 0.001  # some part has to learn
-        assert resolve("objective", OBJECTIVES, {"name": name, **needed, **chosen})[1] == {}
-
-
-def test_typed_spaces_are_ranges_logarithms_and_values():
-    assert distribution("0.05:0.6") == Range(0.05, 0.6)
-    assert distribution("1e-4:1e-1:log") == Range(1e-4, 0.1, log=True)
-    assert distribution("0,0.1,paper,true,null").choices == (0, 0.1, "paper", True, None)
-
-
-@pytest.mark.parametrize(
-    ("objective", "typed", "said"),
-    [
-        ("label_smoothing", "smoothing=0:1", "smoothing: cannot be tuned"),
-        ("label_smoothing", "data.validation=1,2", "data.validation: cannot be tuned"),
-        ("label_smoothing", "objective.smothing=0:1", "did you mean 'objective.smoothing'"),
-        *(
-            ("label_smoothing", f"objective.smoothing={text}", "objective.smoothing: ")
-            for text in ("0.6:0.1", "0:inf", "0:0.6:log", "0.1:0.6:lin", "low:high", "0.05:1.6", "", "a")
-        ),
-        ("one_hot", f"{RATE}=-1:1", f"{RATE}: must be > 0, got -1"),
-        ("label_embedding", "objective.rank=1.5,8", "a whole number"),
-    ],
-)
-def test_a_space_that_cannot_be_used_is_refused_with_its_key(objective, typed, said):
-    with pytest.raises(RecipeError, match="--space") as refused:
-        space(objective, typed)
-    assert said in str(refused.value)
-
-
-def test_all_errors_of_spaces_are_said_at_once():
-    with pytest.raises(RecipeError) as refused:
-        space("label_smoothing", "objective.smoothing=2:1", "epochs=1:3", "objective.a=1:2")
-    assert len(refused.value.errors) == 3
-
-
-def test_a_typed_key_takes_the_place_of_the_objectives_own_and_goes_to_the_variants_that_have_it():
-    found = space("label_embedding", "objective.temperature=2:3", "objective.rank=8,16", "objective")
-    assert found["objective.temperature"] == Range(2, 3)
-    assert found["objective.rank"].choices == (8, 16)
-    assert found.keys() == {*(f"objective.{key}" for key in SEARCH_SPACES["label_embedding"]), "objective.rank"}
-    recipe, _ = load_recipe("digits-mlp")
-    variants = variants_of(recipe, "one_hot,label_smoothing")
-    assert search_spaces(recipe, variants, ["objective.smoothing=0.1:0.2", "objective"])[0] == {}
+    chosen = {key: part[end] for key, part in SEARCH_SPACES[name].items()}
+    if end == 0 and name == "label_embedding":
+        chosen["output_weight"] = 0.001  # some part has to learn
+    assert resolve("objective", OBJECTIVES, {"name": name, **needed, **chosen})[1] == {}
 
 
 @pytest.mark.parametrize(
@@ -103,11 +54,12 @@ def test_a_typed_key_takes_the_place_of_the_objectives_own_and_goes_to_the_varia
     ],
 )
 def test_learning_rate_and_weight_decay_of_every_objective_are_tuned(optimizer, learning_rate, weight_decay):
-    settings = [f"optimizer={optimizer}"]
-    wanted = {RATE: Range(*learning_rate, log=True), "optimizer.weight_decay": Range(*weight_decay, log=True)}
-    assert space("one_hot", settings=settings) == wanted  # cross entropy has nothing else
-    assert space("label_smoothing", settings=settings) == wanted | {"objective.smoothing": Range(0.02, 0.9)}
-    assert space("one_hot", f"{RATE}=1e-4:1e-3", settings=settings)[RATE] == Range(1e-4, 1e-3)
+    recipe, _ = load_recipe("digits-mlp", settings=[f"optimizer={optimizer}"])
+    one_hot, smoothing = (search_space(variant, recipe) for variant in variants_of(recipe, "one_hot,label_smoothing"))
+    assert one_hot.keys() == {RATE, "optimizer.weight_decay"}  # cross entropy has nothing else
+    assert one_hot[RATE] == (*map(pytest.approx, learning_rate), "log")
+    assert one_hot["optimizer.weight_decay"] == (*map(pytest.approx, weight_decay), "log")
+    assert smoothing == one_hot | {"objective.smoothing": (0.02, 0.9)}
 
 
 # -------------------------------------------------------------------------------------------- what is proposed
@@ -148,7 +100,7 @@ def tried(plan):
 
 
 def test_trials_move_to_where_scores_were_good(tmp_path):
-    plan = plan_of(tmp_path, count=16, space=["objective"])
+    plan = plan_of(tmp_path, count=16)
     plan.make(Fake(distance(0.8)))
     smoothing = [one for one, _ in tried(plan)[0]]
     assert smoothing[0] == 0.1  # the objective as it was typed
@@ -199,8 +151,6 @@ def test_every_objective_gets_the_same_number_of_trials_of_a_seed_the_comparison
     assert [one["trials"] for one in about["variants"]] == [5, 5, 5]
     assert len(fake.folders) == plan.number_of_runs == 15
     assert {one["score"] for one in about["variants"]} == {1001}
-    _, about = plan_of(tmp_path / "own", "one_hot,label_smoothing", count=5, space=["objective"]).make(fake)
-    assert [one["trials"] for one in about["variants"]] == [0, 5]
 
 
 def test_variants_that_differ_only_in_what_is_tuned_are_tuned_once(tmp_path):
@@ -247,7 +197,7 @@ def test_the_first_trial_is_the_objective_as_it_was_typed(tmp_path):
     assert variant.objective["smoothing"] == 0
 
 
-def test_a_trial_without_a_score_is_never_chosen(tmp_path):
+def test_a_trial_without_a_score_is_never_chosen(tmp_path, monkeypatch):
     # A learning rate that no network survives.
     def really(todo):
         for job in todo:
@@ -257,7 +207,9 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path):
                 assert job.recipe.optimizer["learning_rate"] == 1e30
         return {}
 
-    _, about = plan_of(tmp_path / "some", "one_hot", count=3, space=[f"{RATE}=1.0e+30,1.0e+30"]).make(really)
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "search_space", lambda *_: {RATE: [1e30]})
+        _, about = plan_of(tmp_path / "some", "one_hot", count=3).make(really)
     assert about["variants"][0]["arguments"] == {}
     with pytest.raises(TrainingError, match=r"no trial has a score\none_hot: "):
         plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]).make(really)
@@ -268,9 +220,9 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path):
 
 def test_trials_of_another_tuning_are_refused_with_the_difference(tmp_path):
     plan_of(tmp_path, count=3).make(Fake(lambda recipe: 0.1))
-    for change, key in (({"settings": ["epochs=2"]}, "epochs"), ({"space": [f"{RATE}=0.1:0.2"]}, RATE)):
-        with pytest.raises(RunFolderError, match=rf"another tuning[\s\S]*  {key}: here "):
-            plan_of(tmp_path, count=3, **change).make(Fake(lambda recipe: 0.1))
+    for setting in ("epochs=2", f"{RATE}=0.1"):
+        with pytest.raises(RunFolderError, match=rf"another tuning[\s\S]*  {setting.partition('=')[0]}: here "):
+            plan_of(tmp_path, count=3, settings=[setting]).make(Fake(lambda recipe: 0.1))
 
 
 def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path):

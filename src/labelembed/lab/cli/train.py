@@ -183,15 +183,6 @@ def compare(
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
     ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--space",
-            metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
-            help="With --tuned: tune this key too, or over this range, e.g. optimizer.learning_rate=1e-4:1e-1:log; may "
-            "be repeated. `objective` tunes the objectives' own arguments only.",
-        ),
-    ] = None,
     epochs: EpochsOption = None,
     settings: SetOption = None,
     out: Annotated[
@@ -229,14 +220,13 @@ def compare(
         baseline=baseline,
         tuned=tuned,
         trials=trials,
-        space=space or [],
         settings=recipe_settings(settings, epochs=epochs),
         out=out,
         overwrite=overwrite,
         jobs=jobs,
         cluster=cluster,
         track=track or "",
-        device=device,
+        device=use_device(device),
         quiet=quiet,
     )
     if as_json:

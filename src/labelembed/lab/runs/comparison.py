@@ -58,7 +58,6 @@ def compare(
     out: str | Path | None = None,
     tuned: bool = False,
     trials: int | None = None,
-    space: Sequence[str] = (),
     jobs: int | None = None,
     cluster: str | None = None,
     device: str | None = None,
@@ -69,7 +68,7 @@ def compare(
     """Trains several objectives with several seeds and returns the comparison; `labelembed compare` calls it.
 
     A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. Interrupted
-    (Ctrl-C, or the notebook's stop button) it keeps what is done, and the same call goes on.
+    it keeps what is done, and the same call goes on.
 
     Args:
         recipe: A recipe that ships, or a YAML file; None: the one that fits `data`.
@@ -83,10 +82,9 @@ def compare(
         out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
         tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
         trials: With `tuned`: how many each objective gets; None: 10.
-        space: With `tuned`: what else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
         jobs: Runs at once, one thread each; None: one a GPU, else one a core.
         cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; None: what there is.
+        device: `cpu`; None: what there is. ``CUDA_VISIBLE_DEVICES`` chooses GPUs.
         track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
         overwrite: Start over: remove the comparison that is in the folder.
         quiet: Show no progress.
@@ -95,21 +93,20 @@ def compare(
         The comparison; its `failed` names the runs that failed, which the same call tries again.
 
     Raises:
-        LabelEmbedError: With every error of recipe, variants and spaces; for data, a folder, a device or a tracker that
-            cannot be used; when another process makes the comparison; when every run failed.
+        LabelEmbedError: For what cannot be used; when another process makes the comparison; when every run failed.
 
     Example:
         >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
         >>> comparison.table()
     """
-    if not tuned and (space or trials is not None):
-        raise RecipeError(["goes with --tuned (in Python tuned=True)"], source="--space" if space else "--trials")
+    if trials is not None and not tuned:
+        raise RecipeError(["goes with --tuned (in Python tuned=True)"], source="--trials")
     if cluster is not None and jobs is not None:
-        raise RecipeError(
-            ["goes with one machine; with --cluster each worker makes one run at a time"], source="--jobs"
-        )
-    pools.visible_gpus(device)  # refuses one that is not there
-    machines, trackers = {"jobs": jobs, "cluster": cluster, "device": device}, tracker_names(track)
+        raise RecipeError(["goes with one machine; a worker of --cluster makes one run at a time"], source="--jobs")
+    if device not in (None, "auto", "cpu"):
+        raise RecipeError([f"must be auto or cpu, got {device!r}; CUDA_VISIBLE_DEVICES chooses GPUs"], source="device")
+    device, trackers = "cpu" if device == "cpu" else None, tracker_names(track)
+    machines = {"jobs": jobs, "cluster": cluster, "device": device}
     named = {"optimizer.learning_rate": lr, "batch_size": batch_size}
     typed = [*_settings(settings), *_settings({key: value for key, value in named.items() if value is not None})]
     path = _written_frame(data, out) if hasattr(data, "to_csv") else None if data is None else str(data)
@@ -124,7 +121,7 @@ def compare(
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
         making = _Making(chosen, name, folder, variants, seeds_of(chosen, seeds), before, machines, trackers, quiet)
         making.choose_baseline(baseline)
-        made = making.make((10 if trials is None else trials) if tuned else None, space, overwrite=overwrite)
+        made = making.make((10 if trials is None else trials) if tuned else None, overwrite=overwrite)
         comparison = Comparison(report.write_comparison(folder, redraw=made))
     if comparison.failed and not any(variant.runs for variant in comparison.read.variants):
         raise failure_of(comparison)
@@ -223,7 +220,7 @@ class _Making:
         source = "comparison.baseline" if asked is None else "--baseline"
         self.baseline = baseline_among(here, own if asked is None else asked, source=source)
 
-    def make(self, trials: int | None, space: Sequence[str], *, overwrite: bool) -> bool:
+    def make(self, trials: int | None, *, overwrite: bool) -> bool:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any.
 
         What is wrong is said once, here, before anything is written.
@@ -232,8 +229,8 @@ class _Making:
             self._check_alike(self.before, trials)
         tuning = None
         if trials is not None:
-            how: dict[str, Any] = {"trials": trials, "taken_seeds": self.seeds, "space": space}
-            tuning = Tuning(self.recipe, self.out / TUNING_FOLDER, self.variants, **how)
+            folder = self.out / TUNING_FOLDER
+            tuning = Tuning(self.recipe, folder, self.variants, trials=trials, taken_seeds=self.seeds)
         elif not overwrite:
             self._check_recipes()
         is_done = tuning is None and not overwrite and all(map(_is_finished, self.runs))
@@ -305,8 +302,8 @@ class _Making:
         about.published = [figure.model_dump() for figure in self.recipe.published or ()]
         if missing:
             about.notes = notes_of(self.recipe, self.data)
-            for note in about.notes:
-                say(f"note: {note}")
+            for note in self.data.notes:
+                say(f"data: {note}")
         make_writable_folder(self.out)
         about.write(self.out)
         failed = self._run(missing, len(self.runs))
@@ -328,8 +325,8 @@ class _Making:
         pool, device = pools.opened_pool(**self.machines, most=len(todo)), self.machines["device"]
         try:
             for job in todo:
-                whole = replace(job, recipe=with_whole_paths(job.recipe), folder=job.folder.absolute())
-                pool.submit(replace(whole, device="cpu" if device == "cpu" else None))
+                recipe, folder = with_whole_paths(job.recipe), job.folder.absolute()
+                pool.submit(replace(job, recipe=recipe, folder=folder, device=device))
             with Shown(quiet=self.quiet).watching() as shown:
                 while running:
                     at = {name: epoch for name, folder in running.items() if (epoch := _epochs_made(folder))}

@@ -61,7 +61,7 @@ class Shown:
         text = TextColumn("{task.fields[text]}", markup=False, table_column=cut)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TimeRemainingColumn(), text)
         rate: Any = {"speed_estimate_period": 1e9, "get_time": time.monotonic}  # of all the time since the beginning
-        self._progress = Progress(*columns, console=Console(stderr=True), expand=True, **rate)
+        self._progress: Any = Progress(*columns, console=Console(stderr=True), expand=True, **rate)
         self._quiet, self._at = quiet, time.monotonic()
 
     @contextmanager

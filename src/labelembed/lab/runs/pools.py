@@ -53,22 +53,12 @@ class Job:
 
 
 def visible_gpus(device: str | None) -> list[str]:
-    """Returns the GPUs that runs on a device may use, as `CUDA_VISIBLE_DEVICES` names them.
-
-    Raises:
-        LabelEmbedError: When there is no such device.
-    """
+    """Returns the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them; of the device `cpu` none."""
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     named = [name.strip() for name in os.environ.get(_VISIBLE_GPUS, "").split(",") if name.strip()]
-    gpus = named[:count] or [str(number) for number in range(count)]
-    here = {"auto": gpus, "cpu": []} | ({"cuda": gpus} if gpus else {})
-    here |= {f"cuda:{number}": [gpu] for number, gpu in enumerate(gpus)}
-    here |= {"mps": []} if torch.backends.mps.is_available() else {}
-    if (device or "auto") not in here:
-        raise LabelEmbedError(f"--device: must be {', '.join(here)}, got {device!r}")
-    return here[device or "auto"]
+    return named[:count] or [str(number) for number in range(count)]
 
 
 def default_jobs(device: str | None) -> int:
@@ -129,13 +119,10 @@ def start_fork_server() -> None:
 
 
 class LocalPool:
-    """Processes of this machine, one a run, each of one thread.
+    """Processes of this machine, so many at once, one a run, each of one thread.
 
-    A run whose process dies is begun again once (it goes on from its checkpoint), then given up as failed.
-
-    Args:
-        processes: How many at once.
-        gpus: As `CUDA_VISIBLE_DEVICES` names them; each process sees one only, the one that the fewest others see.
+    A run whose process dies is begun again once (it goes on from its checkpoint), then given up as failed. Where there
+    are GPUs each process sees one, the one that the fewest others see.
     """
 
     def __init__(self, processes: int, *, gpus: Sequence[str] = ()) -> None:

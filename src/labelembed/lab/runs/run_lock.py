@@ -40,7 +40,7 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
     if process_index() > 0:
         yield  # the first of the processes has it
         return
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    is_new = not folder.exists()
     lock = filelock.FileLock(folder / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,21 +50,14 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         owner = f"process {text}" if re.fullmatch(r"\d+ on \S+", text) else "another process"
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
-        _remove_where_empty(made)
         raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); {elsewhere(folder)}") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
-        _remove_where_empty(made)  # while the lock is held: nobody else can have it then
-        lock.release()
-
-
-def _remove_where_empty(made: list[Path]) -> None:
-    """Removes the folders that were made, the innermost first, where nothing but the lock has come into them."""
-    with contextlib.suppress(OSError):  # not there
-        if made and {entry.name for entry in made[0].iterdir()} <= {LOCK}:
-            (made[0] / LOCK).unlink(missing_ok=True)
-            for folder in made:
+        with contextlib.suppress(OSError):  # while the lock is held: nobody else can have it then
+            if is_new and [entry.name for entry in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
                 folder.rmdir()
+        lock.release()

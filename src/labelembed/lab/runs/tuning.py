@@ -13,43 +13,38 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError, TrainingError
-from labelembed.lab.recipes.components import keys_of, shown
-from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.recipes.variants import Variant, variant_folder
 from labelembed.lab.runs.pools import Job
 from labelembed.lab.runs.recipe_diff import check_same_recipe
-from labelembed.lab.training.files import plain_values
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.seeds import derived_seed
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-#: What is tuned of each objective: a range ``low:high`` or ``low:high:log``, or values, as `--space` takes them.
-SEARCH_SPACES: dict[str, dict[str, str]] = {
+#: What is tuned of a variant, by key of the recipe: a range (low, high), one on a log scale, or a list of values.
+Space = dict[str, tuple[float, float] | tuple[float, float, str] | list[str]]
+#: Of each objective's arguments.
+SEARCH_SPACES: dict[str, Space] = {
     "one_hot": {},
-    "label_smoothing": {"smoothing": "0.02:0.9"},
+    "label_smoothing": {"smoothing": (0.02, 0.9)},
     "label_embedding": {
-        "temperature": "1:8:log",
-        "output_weight": "0:1",
-        "target_weight": "0:1",
-        "uniform_weight": "0:1",
-        "embedding_learning_rate": "0.3:10:log",
+        "temperature": (1, 8, "log"),
+        "output_weight": (0, 1),
+        "target_weight": (0, 1),
+        "uniform_weight": (0, 1),
+        "embedding_learning_rate": (0.3, 10, "log"),
     },
-    "adaptive_labels": {"preset": "published_code,paper", "repel_weight": "0:10"},
-    "retrospection": {"final_weight": "0.1:0.95", "temperature": "1:10:log"},
-    "online_label_smoothing": {"similarity_weight": "0:0.6", "uniform_weight": "0:0.4"},
-    "confidence_penalty": {"penalty_weight": "0.01:2:log"},
-    "teacher_free": {"teacher_weight": "0.05:0.95", "temperature": "1:40:log"},
-    "distillation": {"teacher_weight": "0.1:1", "temperature": "1:10:log"},
-    "static_labels": {"delta": "0.1:3:log"},
+    "adaptive_labels": {"preset": ["published_code", "paper"], "repel_weight": (0, 10)},
+    "retrospection": {"final_weight": (0.1, 0.95), "temperature": (1, 10, "log")},
+    "online_label_smoothing": {"similarity_weight": (0, 0.6), "uniform_weight": (0, 0.4)},
+    "confidence_penalty": {"penalty_weight": (0.01, 2, "log")},
+    "teacher_free": {"teacher_weight": (0.05, 0.95), "temperature": (1, 40, "log")},
+    "distillation": {"teacher_weight": (0.1, 1), "temperature": (1, 10, "log")},
+    "static_labels": {"delta": (0.1, 3, "log")},
 }
-# What may be tuned: the rest is either the data, on which all are compared, or what a run costs.
-_BLOCKS = ("objective", "optimizer", "schedule")
-_FORM = "must be key=low:high, key=low:high:log or key=value,value,..., for instance objective.smoothing=0.05:0.6"
 #: Of a comparison's folder: the trials of its variants.
 TUNING_FOLDER = "tuning"
 # Trials of a variant that are proposed together, to keep several cores at work. Those of the first round are the recipe
@@ -58,75 +53,38 @@ _ROUND = 4
 # Seeds from here on are nobody's first choice for a comparison.
 _FIRST_SEED = 1_000
 
-Space = dict[str, "BaseDistribution"]
 
+def search_space(variant: Variant, recipe: Recipe) -> Space:
+    """Returns what is tuned of a variant: its own arguments, and learning rate and weight decay.
 
-def search_spaces(recipe: Recipe, variants: Sequence[Variant], typed: Sequence[str] = ()) -> list[Space]:
-    """Returns what is tuned of each variant, by key of the recipe; empty where there is nothing.
-
-    Args:
-        recipe: Whose learning rate and weight decay are tuned too, from a tenth of its value to ten times as much.
-        variants: Of the objective.
-        typed: What takes the place of the space that there is, key by key; with ``objective`` the objectives' own
-            arguments only are tuned.
-
-    Raises:
-        RecipeError: With every key that cannot be tuned and every value that the recipe does not take.
+    Those from a tenth of the recipe's value to ten times as much. Where the recipe has no weight decay, from 1e-4 to 1
+    with AdamW, which takes the decay times the learning rate from each weight, otherwise from 1e-6 to 1e-2.
     """
-    given = {key.strip(): values.strip() for key, _, values in (text.partition("=") for text in typed)}
-    # AdamW takes the weight decay times the learning rate from each weight.
-    without = "1e-4:1:log" if recipe.optimizer["name"] == "adamw" else "1e-6:1e-2:log"
-    rates = {key: recipe.optimizer[key] for key in ("learning_rate", "weight_decay") if key in recipe.optimizer}
-    common = {f"optimizer.{key}": f"{x / 10:.6g}:{x * 10:.6g}:log" if x else without for key, x in rates.items()}
-    common = {} if given.pop("objective", None) is not None else common
-    errors: dict[str, None] = {}
-    known: set[str] = set()
-    spaces: list[Space] = []
-    for variant in variants:
-        blocks = {block: getattr(recipe, block) for block in _BLOCKS} | {"objective": variant.objective}
-        keys = {f"{block}.{key}" for block, one in blocks.items() for key in keys_of(TABLES[block][one["name"]])}
-        known |= keys
-        texts = {f"objective.{key}": text for key, text in SEARCH_SPACES[variant.objective["name"]].items()}
-        space: Space = {}
-        for key, text in (texts | common | {key: given[key] for key in given if key in keys}).items():
-            try:
-                space[key] = distribution(text)
-                for value in _ends(space[key]) if key in given else ():
-                    recipe_with(recipe, variant, {key: value})
-            except RecipeError as error:
-                errors |= dict.fromkeys(error.errors)
-            except ValueError as error:
-                errors[f"{key}: {shown(text)}: {error}"] = None
-        spaces.append(space)
-    unknown = [f"{key}: cannot be tuned{nearest(key, known)}; {_FORM}" for key in given if key not in known]
-    if errors or unknown:
-        raise RecipeError([*unknown, *errors], source="--space")
-    return spaces
-
-
-def distribution(text: str) -> BaseDistribution:
-    """Returns the optuna distribution of a range or of values; raises ValueError for anything else."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    if ":" not in text:
-        return CategoricalDistribution([plain_values(part) for part in text.split(",")])
-    try:
-        return FloatDistribution(*map(float, text.removesuffix(":log").split(":")), log=text.endswith(":log"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{_FORM} ({error})") from None
-
-
-def _ends(part: Any) -> Sequence[Any]:
-    return part.choices if hasattr(part, "choices") else (part.low, part.high)
+    space: Space = {f"objective.{key}": part for key, part in SEARCH_SPACES[variant.objective["name"]].items()}
+    for key in {"learning_rate", "weight_decay"} & recipe.optimizer.keys():
+        value, without = recipe.optimizer[key], (1e-4, 1) if recipe.optimizer["name"] == "adamw" else (1e-6, 1e-2)
+        low, high = (value / 10, value * 10) if value else without
+        space[f"optimizer.{key}"] = (low, high, "log")
+    return dict(sorted(space.items()))
 
 
 def recipe_with(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) -> Recipe:
-    """Returns a variant's recipe with other values of some keys; raises RecipeError when it does not take them."""
-    blocks = {block: dict(getattr(recipe, block)) for block in _BLOCKS} | {"objective": dict(variant.objective)}
+    """Returns a variant's recipe with other values of some keys."""
+    blocks = {"optimizer": dict(recipe.optimizer), "objective": dict(variant.objective)}
     for key, value in arguments.items():
         block, _, name = key.partition(".")
         blocks[block][name] = value
     return parse_recipe(recipe.of_one_run() | blocks, source=variant.name)
+
+
+def _distribution(part: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return (
+        CategoricalDistribution(part)
+        if isinstance(part, list)
+        else FloatDistribution(*part[:2], log=part[2:] == ("log",))
+    )
 
 
 class _Trials:
@@ -153,7 +111,7 @@ class _Trials:
         if number:  # a sampler of its own for each trial: it draws what it would have drawn without a stop
             own_seed = derived_seed(tuning.recipe.seed, "tuning", self.variant.folder, number) % 2**32
             self._study.sampler = TPESampler(seed=own_seed, n_startup_trials=_ROUND - 1)
-            self._asked[number] = self._study.ask(self.space)
+            self._asked[number] = self._study.ask({key: _distribution(part) for key, part in self.space.items()})
         recipe = recipe_with(tuning.recipe, self.variant, self.arguments(number))
         recipe = recipe.model_copy(update={"seed": tuning.seed, "comparison": None, "published": None})
         if folder.state() != "empty":
@@ -180,14 +138,14 @@ class _Trials:
     def chosen(self) -> tuple[Variant, dict[str, Any]]:
         """Returns the variant with the arguments of its best trial, and what ``comparison.json`` says of it."""
         name = f"{self.variant.name} tuned" if self.space else self.variant.name
-        entry = {"name": name, "was": self.variant.name, "space": {key: str(one) for key, one in self.space.items()}}
+        entry = {"name": name, "was": self.variant.name, "space": self.space}
         if not self.space:
             return self.variant, entry | {"arguments": {}, "trials": 0}
         best = (max if self._tuning.metric == "bleu" else min)(self.scores, key=lambda number: self.scores[number])
         arguments, recipe = self.arguments(best), recipe_with(self._tuning.recipe, self.variant, self.arguments(best))
         folder = variant_folder({"name": self.variant.folder} | arguments)
-        blocks = {block: getattr(recipe, block) for block in _BLOCKS[1:]}
-        tuned = replace(self.variant, name=name, folder=folder, objective=recipe.objective, settings=blocks)
+        blocks = {"objective": recipe.objective, "settings": {"optimizer": recipe.optimizer}}
+        tuned = replace(self.variant, name=name, folder=folder, **blocks)
         scores = {"score": self.scores[best], "first_score": self.scores.get(0), "trials": self._tuning.trials}
         return tuned, entry | {"arguments": arguments} | scores
 
@@ -201,7 +159,6 @@ class Tuning:
         variants: Those that differ only in what is tuned from an earlier one, which is named, are `left_out`.
         trials: How many each variant gets that has something to tune.
         taken_seeds: Those of the comparison, which must not be chosen by.
-        space: See `search_space`.
 
     Raises:
         RecipeError: With every error found.
@@ -215,7 +172,6 @@ class Tuning:
         *,
         trials: int,
         taken_seeds: Sequence[int] = (),
-        space: Sequence[str] = (),
     ) -> None:
         import optuna
 
@@ -232,7 +188,8 @@ class Tuning:
         self.left_out: dict[str, str] = {}
         self.variants: list[_Trials] = []
         first: dict[str, Variant] = {}
-        for variant, own in zip(variants, search_spaces(recipe, variants, space), strict=True):
+        for variant in variants:
+            own = search_space(variant, recipe)
             fixed = {key: value for key, value in variant.objective.items() if f"objective.{key}" not in own}
             if first.setdefault(repr(fixed), variant) is variant:
                 self.variants.append(_Trials(variant, own, self))
