@@ -198,6 +198,11 @@ class _Making:
             for one in self.variants
         ]
 
+    @property
+    def missing(self) -> list[Job]:
+        """The runs that are not finished."""
+        return [run for run in self.runs if RunFolder(run.folder).state() != "finished"]
+
     def _folder(self, variant: Variant | VariantEntry, seed: int) -> Path:
         return self.out / "runs" / variant.folder / f"seed-{seed}"
 
@@ -225,15 +230,14 @@ class _Making:
 
         What is wrong is said once, here, before anything is written.
         """
+        folder, tuning = self.out / TUNING_FOLDER, None
         if self.before is not None:
             self._check_alike(self.before, trials)
-        tuning = None
         if trials is not None:
-            folder = self.out / TUNING_FOLDER
             tuning = Tuning(self.recipe, folder, self.variants, trials=trials, taken_seeds=self.seeds)
         elif not overwrite:
             self._check_recipes()
-        is_done = tuning is None and not overwrite and all(map(_is_finished, self.runs))
+        is_done = tuning is None and not overwrite and not self.missing
         if not is_done and self.machines["cluster"] is None:
             pools.start_fork_server()  # it imports while this process reads the data
         patterns = () if overwrite else ("runs/*/seed-*", f"{TUNING_FOLDER}/*/trial-*")
@@ -279,7 +283,7 @@ class _Making:
         """Puts the variants that the trials choose in the place of those that were asked for."""
         for name, other in tuning.left_out.items():
             say(f"note: {name} is left out: it differs from {other} only in what is tuned")
-        self.variants, self.tuning = tuning.make(lambda todo: self._run(todo, tuning.number_of_runs))
+        self.variants, self.tuning = tuning.make(self._run)
         names = {entry["was"]: entry["name"] for entry in self.tuning["variants"]}
         asked = tuning.left_out.get(self.baseline, self.baseline)
         self.baseline = names.get(asked, asked)
@@ -288,7 +292,7 @@ class _Making:
         self._check_recipes()
 
     def _make_runs(self) -> bool:
-        missing, before = [run for run in self.runs if not _is_finished(run)], self.before
+        missing, before = self.missing, self.before
         entries = [VariantEntry(name=one.name, folder=one.folder, objective=one.objective) for one in self.variants]
         if len(missing) < len(self.runs) and not self.quiet:
             say(f"{len(self.runs) - len(missing)} of {len(self.runs)} runs reused")
@@ -306,7 +310,7 @@ class _Making:
                 say(f"data: {note}")
         make_writable_folder(self.out)
         about.write(self.out)
-        failed = self._run(missing, len(self.runs))
+        failed = self._run(missing, len(self.runs) - len(missing), len(self.runs))
         for run in missing:
             if run.name in failed and RunFolder(run.folder).state() != "failed":  # it could not write why
                 variant = run.name.rpartition(" seed ")[0]
@@ -315,12 +319,12 @@ class _Making:
             about.write(self.out)
         return bool(missing)
 
-    def _run(self, todo: Sequence[Job], total: int) -> dict[str, str]:
-        """Makes runs, the last ones of so many, with progress shown; returns why runs failed, by their name."""
+    def _run(self, todo: Sequence[Job], done: int, total: int) -> dict[str, str]:
+        """Makes runs and shows how many of all are done; returns why runs failed, by their name."""
         failed: dict[str, str] = {}
         if not todo:
             return failed
-        done, epochs = total - len(todo), todo[0].recipe.number_of_epochs(self.data)
+        epochs = todo[0].recipe.number_of_epochs(self.data)
         running = {job.name: RunFolder(job.folder) for job in todo}
         pool, device = pools.opened_pool(**self.machines, most=len(todo)), self.machines["device"]
         try:
@@ -336,15 +340,11 @@ class _Making:
                         done, folder = done + 1, running.pop(job.name)
                         # Nothing of the test set before the end: nobody is to choose by it, not even by watching.
                         reached = "FAILED: " + error if error else metrics_text(folder.result() | {"test": None})
-                        shown.say(f"[{done}/{total}] {job.name}: {reached.splitlines()[0]}")
+                        shown.say(f"[{done}/{total}] {job.name}: {reached}".splitlines()[0])
                         failed |= {job.name: error} if error else {}
         finally:
             pool.stop()
         return failed
-
-
-def _is_finished(run: Job) -> bool:
-    return RunFolder(run.folder).state() == "finished"
 
 
 def _epochs_made(folder: RunFolder) -> int:

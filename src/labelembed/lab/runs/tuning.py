@@ -80,11 +80,9 @@ def recipe_with(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) 
 def _distribution(part: Any) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    return (
-        CategoricalDistribution(part)
-        if isinstance(part, list)
-        else FloatDistribution(*part[:2], log=part[2:] == ("log",))
-    )
+    if isinstance(part, list):
+        return CategoricalDistribution(part)
+    return FloatDistribution(*part[:2], log="log" in part)
 
 
 class _Trials:
@@ -137,17 +135,13 @@ class _Trials:
 
     def chosen(self) -> tuple[Variant, dict[str, Any]]:
         """Returns the variant with the arguments of its best trial, and what ``comparison.json`` says of it."""
-        name = f"{self.variant.name} tuned" if self.space else self.variant.name
-        entry = {"name": name, "was": self.variant.name, "space": self.space}
-        if not self.space:
-            return self.variant, entry | {"arguments": {}, "trials": 0}
         best = (max if self._tuning.metric == "bleu" else min)(self.scores, key=lambda number: self.scores[number])
-        arguments, recipe = self.arguments(best), recipe_with(self._tuning.recipe, self.variant, self.arguments(best))
-        folder = variant_folder({"name": self.variant.folder} | arguments)
-        blocks = {"objective": recipe.objective, "settings": {"optimizer": recipe.optimizer}}
-        tuned = replace(self.variant, name=name, folder=folder, **blocks)
-        scores = {"score": self.scores[best], "first_score": self.scores.get(0), "trials": self._tuning.trials}
-        return tuned, entry | {"arguments": arguments} | scores
+        arguments, name = self.arguments(best), f"{self.variant.name} tuned"
+        recipe, folder = recipe_with(self._tuning.recipe, self.variant, arguments), {"name": self.variant.folder}
+        blocks: Any = {"objective": recipe.objective, "settings": {"optimizer": recipe.optimizer}}
+        entry = {"name": name, "was": self.variant.name, "space": self.space, "trials": self._tuning.trials}
+        entry |= {"arguments": arguments, "score": self.scores[best], "first_score": self.scores.get(0)}
+        return replace(self.variant, name=name, folder=variant_folder(folder | arguments), **blocks), entry
 
 
 class Tuning:
@@ -157,7 +151,7 @@ class Tuning:
         recipe: Everything but objective and seed.
         out: Where the trials go.
         variants: Those that differ only in what is tuned from an earlier one, which is named, are `left_out`.
-        trials: How many each variant gets that has something to tune.
+        trials: How many each variant gets.
         taken_seeds: Those of the comparison, which must not be chosen by.
 
     Raises:
@@ -165,13 +159,7 @@ class Tuning:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        out: Path,
-        variants: Sequence[Variant],
-        *,
-        trials: int,
-        taken_seeds: Sequence[int] = (),
+        self, recipe: Recipe, out: Path, variants: Sequence[Variant], *, trials: int, taken_seeds: Sequence[int] = ()
     ) -> None:
         import optuna
 
@@ -196,33 +184,30 @@ class Tuning:
             else:
                 self.left_out[variant.name] = first[repr(fixed)].name
 
-    @property
-    def number_of_runs(self) -> int:
-        """Of all trials of all variants."""
-        return self.trials * sum(bool(trials.space) for trials in self.variants)
-
-    def make(self, make_runs: Callable[[Sequence[Job]], dict[str, str]]) -> tuple[list[Variant], dict[str, Any]]:
+    def make(
+        self, make_runs: Callable[[Sequence[Job], int, int], dict[str, str]]
+    ) -> tuple[list[Variant], dict[str, Any]]:
         """Makes the trials that are not finished; returns the variants with what was chosen, and how, for the report.
 
         Args:
-            make_runs: Makes runs; returns why some were lost, by their name.
+            make_runs: Makes runs, with how many are done of how many; returns why some were lost, by their name.
 
         Raises:
             RunFolderError: When a folder holds a trial of another tuning, or is damaged.
             TrainingError: When runs were lost, which the same command tries again, or no trial has a score.
         """
-        tuned = [trials for trials in self.variants if trials.space]
         for begin in range(0, self.trials, _ROUND):
             numbers = range(begin, min(begin + _ROUND, self.trials))
-            jobs = [trials.job(number) for trials in tuned for number in numbers]
-            lost = make_runs([job for job in jobs if not _has_ended(job)])
+            jobs = [trials.job(number) for trials in self.variants for number in numbers]
+            todo, total = [job for job in jobs if not _has_ended(job)], self.trials * len(self.variants)
+            lost = make_runs(todo, begin * len(self.variants) + len(jobs) - len(todo), total)
             if still_open := [job.name for job in jobs if not _has_ended(job)]:  # what comes next depends on them
                 heading = "these trials could not be made; the same command tries again"
                 raise TrainingError("\n".join([heading, *(f"{name}: {lost.get(name)}" for name in still_open)]))
-            for trials in tuned:
+            for trials in self.variants:
                 for number in numbers:
                     trials.tell(number)
-        if lacking := [trials for trials in tuned if not trials.scores]:
+        if lacking := [trials for trials in self.variants if not trials.scores]:
             reasons = [f"{one.variant.name}: {one.folder(0).result().get('message')}" for one in lacking]
             raise TrainingError("\n".join(["no trial has a score", *reasons]))
         chosen = [trials.chosen() for trials in self.variants]
