@@ -13,7 +13,6 @@ import labelembed
 from labelembed.lab.errors import ClusterError
 from labelembed.lab.runs import pools
 from labelembed.lab.runs.pools import DaskPool, Job
-from tests.made_cli import call
 from tests.made_failing_jobs import HARMS
 from tests.made_training import fork_server
 
@@ -85,11 +84,6 @@ def test_scheduler_that_does_not_answer_is_refused_with_its_address(address, tmp
     with pytest.raises(ClusterError, match=f"tcp://HOST:PORT of a dask scheduler.*got '{address}'"):
         compare(tmp_path / "out", cluster=address)
     assert not (tmp_path / "out/runs").exists()
-
-
-def test_cluster_and_jobs_together_are_refused():
-    called = call("compare", "digits-mlp", "--cluster", "tcp://127.0.0.1:1", "--jobs", 2)
-    assert (called.code, "--jobs" in called.err) == (2, True)
 
 
 def test_workers_with_several_threads_are_refused(tmp_path):

@@ -135,15 +135,6 @@ def test_a_tuning_that_was_killed_anywhere_and_repeated_ends_as_one_that_was_not
     assert len({*stopped.folders, *again.folders}) == len([*stopped.folders, *again.folders]) == 10  # each once
 
 
-def test_more_trials_go_on_where_fewer_ended(tmp_path):
-    whole, fake = plan_of(tmp_path / "whole", count=6), Fake(distance(0.6))
-    whole.make(fake)
-    for count in (4, 6):
-        plan_of(tmp_path / "parts", count=count).make(fake)
-    assert tried(plan_of(tmp_path / "parts", count=6)) == tried(whole)
-    assert len(fake.folders) == 12
-
-
 def test_every_objective_gets_the_same_number_of_trials_of_a_seed_the_comparison_lacks(tmp_path):
     fake = Fake(lambda recipe: recipe["seed"])
     plan = plan_of(tmp_path, "one_hot,label_smoothing,label_embedding", count=5, taken_seeds=[0, 1000])

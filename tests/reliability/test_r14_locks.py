@@ -14,7 +14,6 @@ from pathlib import Path
 import filelock
 import pytest
 
-import labelembed
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
@@ -26,7 +25,6 @@ from tests.made_training import (
     after_steps,
     fork_server,
     small_recipe,
-    stop_after,
     train,
     wait_until,
 )
@@ -108,7 +106,7 @@ def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
     assert again.code() == 143, again.output()
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "12", "\xff\n\n"])
+@pytest.mark.parametrize("text", ["", "12", "\xff\n\n"])
 def test_lock_that_names_nobody_is_a_lock_all_the_same(text, tmp_path):
     with locked(tmp_path):
         (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
@@ -152,24 +150,6 @@ def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_pa
         succeed("export", str(folder), "--format", "card", "-o", str(tmp_path / "card.md"))
         succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
         assert listing(folder) == before
-
-
-def test_lock_is_let_go_however_a_run_ends(tmp_path):
-    recipe = small_recipe()
-    stop_after(recipe, tmp_path, 3)
-    with locked(tmp_path):
-        pass
-    with pytest.raises(RunFolderError, match="another recipe"):
-        train(small_recipe(epochs=5), tmp_path)
-    train(recipe, tmp_path)
-    with locked(tmp_path):
-        pass
-
-
-def test_comparison_from_python_is_locked(tmp_path):
-    with locked(tmp_path), pytest.raises(RunFolderError, match="is being made by process"):
-        labelembed.compare("digits-mlp", settings=SMALL, objectives="one_hot", seeds=1, out=tmp_path, device="cpu")
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_run_of_a_comparison_waits_for_the_process_that_made_it_before(tmp_path):

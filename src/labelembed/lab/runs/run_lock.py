@@ -50,6 +50,8 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         owner = f"process {text}" if re.fullmatch(r"\d+ on \S+", text) else "another process"
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            folder.rmdir()
         raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); {elsewhere(folder)}") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
