@@ -40,7 +40,7 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
     if process_index() > 0:
         yield  # the first of the processes has it
         return
-    is_new = not folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     lock = filelock.FileLock(folder / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,16 +50,21 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         owner = f"process {text}" if re.fullmatch(r"\d+ on \S+", text) else "another process"
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
-        with contextlib.suppress(OSError):  # it is not there, or not empty
-            folder.rmdir()
+        _remove_where_empty(made)
         raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); {elsewhere(folder)}") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
-        with contextlib.suppress(OSError):  # while the lock is held: nobody else can have it then
-            if is_new and [entry.name for entry in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                folder.rmdir()
+        _remove_where_empty(made)  # while the lock is held: nobody else can have it then
         lock.release()
+
+
+def _remove_where_empty(made: list[Path]) -> None:
+    """Removes the folders that were made, the innermost first, where nothing but the lock has come into them."""
+    with contextlib.suppress(OSError):  # not there, or not empty
+        if made and {entry.name for entry in made[0].iterdir()} <= {LOCK}:
+            (made[0] / LOCK).unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
