@@ -230,11 +230,11 @@ class _Making:
 
         What is wrong is said once, here, before anything is written.
         """
-        folder, tuning = self.out / TUNING_FOLDER, None
+        trials_folder, tuning = self.out / TUNING_FOLDER, None
         if self.before is not None:
             self._check_alike(self.before, trials)
         if trials is not None:
-            tuning = Tuning(self.recipe, folder, self.variants, trials=trials, taken_seeds=self.seeds)
+            tuning = Tuning(self.recipe, trials_folder, self.variants, trials=trials, taken_seeds=self.seeds)
         elif not overwrite:
             self._check_recipes()
         is_done = tuning is None and not overwrite and not self.missing
@@ -267,9 +267,8 @@ class _Making:
         own = {"seed", *(key for one in tuned for key in one["arguments"])}
         runs = (RunFolder(self._folder(entry, seed)) for entry in self.kept for seed in entry.seeds)
         if folder := next((run for run in runs if run.state() != "empty"), None):
-            differing = differences(self.recipe, folder).items()
-            differing = {key: two for key, two in differing if key not in own and not key.startswith("objective.")}
-            if differing:
+            every = differences(self.recipe, folder).items()
+            if differing := {key: two for key, two in every if not (key in own or key.startswith("objective."))}:
                 what = f"holds a comparison of another recipe; {_WAY_OUT}. {listed(differing)}"
                 raise RunFolderError(f"{self.out}: {what}")
 
@@ -329,8 +328,8 @@ class _Making:
         pool, device = pools.opened_pool(**self.machines, most=len(todo)), self.machines["device"]
         try:
             for job in todo:
-                recipe, folder = with_whole_paths(job.recipe), job.folder.absolute()
-                pool.submit(replace(job, recipe=recipe, folder=folder, device=device))
+                recipe, where = with_whole_paths(job.recipe), job.folder.absolute()
+                pool.submit(replace(job, recipe=recipe, folder=where, device=device))
             with Shown(quiet=self.quiet).watching() as shown:
                 while running:
                     at = {name: epoch for name, folder in running.items() if (epoch := _epochs_made(folder))}
