@@ -72,15 +72,15 @@ def check(
     from labelembed.lab.data import LabelledData, comparison_notes, reference_errors
     from labelembed.lab.pretrained_images import RANDOM
     from labelembed.lab.recipes.choosing import choose_recipe
+    from labelembed.lab.recipes.variants import seeds_of, variants_of
     from labelembed.lab.runs.build import build_data
-    from labelembed.lab.runs.comparison import Plan, plan_comparison
     from labelembed.lab.runs.display import RunDisplay, duration, say
     from labelembed.lab.runs.pools import default_jobs
     from labelembed.lab.runs.run import seconds_of_a_run, try_network
 
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
-    plan = plan_comparison(Plan(chosen, name, Path("comparisons") / f".check-{name}"))
-    with RunDisplay(chosen.data["name"], quiet=as_json).watching() as display:
+    variants, numbers = variants_of(chosen, None), seeds_of(chosen, None)
+    with RunDisplay(quiet=as_json).watching() as display:
         read = build_data(chosen, progress=display.reading, dry_run=True)
     network = try_network(chosen, read)
     seconds = seconds_of_a_run(chosen, read)
@@ -101,7 +101,7 @@ def check(
         "steps_per_epoch": read.train.number_of_batches(chosen.step_size(read.num_labels)),
         "epochs": chosen.number_of_epochs(read),
         "objective": chosen.objective["name"],
-        "comparison": [variant.name for variant in plan.variants],
+        "comparison": [variant.name for variant in variants],
         "seconds": round(seconds, 3),
     }
     facts |= {} if features is None else {"features_seconds": round(features[1], 1)}
@@ -115,8 +115,8 @@ def check(
     lines["network"] = f"{facts['parameters']:,} parameters, objective {facts['objective']}"
     lines["training"] = f"{facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps"
     lines["one run"] = f"about {duration(seconds)} on one thread"
-    jobs, runs = default_jobs(None), len(plan.runs)
-    together = f"{len(plan.seeds)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"
+    jobs, runs = default_jobs(None), len(numbers) * len(variants)
+    together = f"{len(numbers)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"
     lines["comparison"] = f"{', '.join(facts['comparison'])}; {together}"
     if reference is not None:
         errors = {"validation": reference.validation_error, "test": reference.test_error}

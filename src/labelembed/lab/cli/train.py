@@ -108,7 +108,7 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
     from labelembed.lab.runs.display import RunDisplay, duration, metrics_text
     from labelembed.lab.runs.run import run_recipe
 
-    display = RunDisplay(recipe.data["name"], quiet=quiet)
+    display = RunDisplay(quiet=quiet)
     with display.watching():
         result = run_recipe(recipe, out, options=options, reporter=display)
     if process_index() > 0:  # all have to say the same
@@ -162,15 +162,6 @@ def compare(
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
     ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--space",
-            metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
-            help="With --tuned: tune this key too, or over this range, e.g. optimizer.learning_rate=1e-4:1e-1:log; may "
-            "be repeated. `objective` tunes the objectives' own arguments only.",
-        ),
-    ] = None,
     epochs: EpochsOption = None,
     lr: LearningRateOption = None,
     batch_size: BatchSizeOption = None,
@@ -188,6 +179,7 @@ def compare(
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of a dask scheduler, tcp://HOST:PORT."),
     ] = None,
+    track: TrackOption = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -209,13 +201,13 @@ def compare(
         baseline=baseline,
         tuned=tuned,
         trials=trials,
-        space=space or [],
         settings=recipe_settings(settings, epochs=epochs, lr=lr, batch_size=batch_size),
         out=out,
         overwrite=overwrite,
         jobs=jobs,
         cluster=cluster,
-        device=device,
+        track=track or "",
+        device=use_device(device),
         quiet=quiet,
     )
     if as_json:

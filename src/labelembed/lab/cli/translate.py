@@ -64,7 +64,7 @@ def translate(
                     print(f"{number} ||| {one.text} ||| {one.score:.4f}", file=out, flush=True)
                 done += 1
                 unknown_lines += bool(line.translations) and not line.known
-                shown.show("", 0.0, text := f"translated {done:,} lines", line=text)
+                shown.show("", 0.0, f"translated {done:,} lines")
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:

@@ -59,7 +59,7 @@ def run_recipe(
         return folder.result()
     try:
         with (
-            locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop),
+            locked(folder.path, patience=options.lock_seconds),
             lost_processes_named(folder.path),
         ):
             has_begun, is_changed = _find(recipe, folder, options)

@@ -46,7 +46,7 @@ class FailedRun(BaseModel):
 class ComparisonFile(BaseModel):
     """What ``comparison.json`` says; `tuning` tells how the variants' arguments were found, empty where they were not.
 
-    `reused` and `made` count the runs of the last command.
+    `notes` says what speaks against the comparison, and what a linear classifier reaches.
     """
 
     format: int = FORMAT_VERSION
@@ -57,8 +57,7 @@ class ComparisonFile(BaseModel):
     published: list[Any] = []
     tuning: dict[str, Any] = {}
     failed: list[FailedRun] = []
-    reused: int = 0
-    made: int = 0
+    notes: list[str] = []
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
