@@ -163,7 +163,8 @@ def notes_of(recipe: Recipe, data: TrainingData) -> list[str]:
     if isinstance(data, LabelledData):
         from_scratch = data.images is not None and recipe.model.get("weights", RANDOM) == RANDOM
         notes += comparison_notes(data, random_weights=from_scratch)
-        if (reference := reference_errors(data)) is not None:
+        # a dry run has stand-ins for features
+        if data.encoder.left_to_do is None and (reference := reference_errors(data)) is not None:
             errors = {"validation": reference.validation_error, "test": reference.test_error}
             shown = ", ".join(f"{split} error {error:.2%}" for split, error in errors.items() if error is not None)
             notes.append(f"{reference.name} on the same inputs: {shown}")
