@@ -160,7 +160,7 @@ def _tau_b(result: AgreementResult) -> dict[str, Any]:
 
 
 def _export(geometries: dict[str, LabelGeometry], folder: Path, groups: str | None) -> list[Path]:
-    from labelembed.lab.report.label_figures import export_geometry, groups_for
+    from labelembed.lab.report.labels import export_geometry, groups_for
 
     first, *others = geometries.values()
     coloured = groups_for(first.names, groups)

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from labelembed.metrics import PairedComparison, holm
+from labelembed.metrics import PairedComparison
 from labelembed.metrics.joint_interval import variance_of_mean
 from labelembed.metrics.statistics import detectable_shift
 
@@ -38,12 +38,17 @@ def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bo
     if math.isnan(found.interval_low):
         return "no interval"
     better = 1 if more_is_better else -1
-    largest_gain = max(better * end for end in (*found[2:4], *(found.joint[:2] if found.joint else ())))
     if shown_sign(found) == -better:
         return "worse"
-    if largest_gain < smallest_gain:
+    if largest_gain(found, more_is_better=more_is_better) < smallest_gain:
         return "small gain"
     return "better" if shown_sign(found) == better else "open"
+
+
+def largest_gain(found: PairedComparison, *, more_is_better: bool = False) -> float:
+    """Returns the largest gain that any of the intervals leaves possible."""
+    ends = (*found[2:4], *(found.joint[:2] if found.joint else ()))
+    return max(ends) if more_is_better else -min(ends)
 
 
 def shown_sign(found: PairedComparison) -> int:
@@ -52,10 +57,13 @@ def shown_sign(found: PairedComparison) -> int:
     Both intervals exclude zero, and the p after Holm's correction, where there is one, is at most 5 %. Without a joint
     interval the one over seeds decides, with fewer than six seeds the intervals alone.
     """
+    return 0 if contradicted_by_p(found) else sign_of_intervals(found)
+
+
+def sign_of_intervals(found: PairedComparison) -> int:
+    """Returns the sign of a difference of which both intervals exclude zero, else 0."""
     sign = sign_of(found.interval_low, found.interval_high)
-    if found.joint is not None and sign_of(*found.joint[:2]) != sign:
-        return 0
-    return 0 if contradicted_by_p(found) else sign
+    return 0 if found.joint is not None and sign_of(*found.joint[:2]) != sign else sign
 
 
 def sign_of(low: float, high: float) -> int:
@@ -63,22 +71,10 @@ def sign_of(low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def corrected_p(found: PairedComparison) -> float | None:
-    """Returns the p after Holm's correction, or before it where nothing was corrected."""
-    return found.p_value if found.p_holm is None else found.p_holm
-
-
 def contradicted_by_p(found: PairedComparison) -> bool:
-    """Returns whether there is a p, and it is above 5 %."""
-    p_value = corrected_p(found)
+    """Returns whether there is a p, corrected where it was, and it is above 5 %."""
+    p_value = found.p_value if found.p_holm is None else found.p_holm
     return p_value is not None and p_value > LEVEL
-
-
-def smallest_corrected_p(tested: Sequence[PairedComparison]) -> float | None:
-    """Returns the smallest p that Holm's correction over these can leave, however the runs turn out; None without p."""
-    # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
-    smallest = holm([None if found.p_value is None else 2.0 ** (1 - found.n) for found in tested])
-    return min((p_value for p_value in smallest if p_value is not None), default=None)
 
 
 def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
@@ -116,8 +112,8 @@ def needed(found: PairedComparison) -> Needed | None:
 
 def _first(counts: range, is_enough: Callable[[int], bool]) -> int:
     """Returns the first count from which on all are enough, or 0."""
-    place = bisect_left(counts, True, key=is_enough)
-    return counts[place] if place < len(counts) else 0
+    index = bisect_left(counts, True, key=is_enough)
+    return counts[index] if index < len(counts) else 0
 
 
 def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:

@@ -22,22 +22,13 @@ INK = "#1a1b1c"
 #: used again, with another line style.
 SERIES = ("#4d4d4d", "#0067a5", "#c04c00", "#00795a", "#a04a86", "#8a6200", "#4a54b8")
 _LINE_STYLES = ("-", (0, (5, 1.6)), (0, (7, 1.5, 1.4, 1.5)), (0, (1.4, 1)), (0, (9, 2)), (0, (3, 1.2, 1.2, 1.2)))
-# What most viewers' letters lack, in the order in which they are tried.
-_LETTERS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans", "Noto Emoji")
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # letters that a reader can mark and search
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 9,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize", "ytick.labelsize"), 9),
     "xtick.labelsize": 8.5,
-    "ytick.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "text.parse_math", "image.composite_image"), False),
     "axes.linewidth": 0.6,
-    "text.parse_math": False,
-    "image.composite_image": False,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 
@@ -49,8 +40,7 @@ class Figure:
     Attributes:
         key: Begins every id in the SVG and names the file; unique in the page.
         size: Width and height in inches, with letters of 9 points.
-        title: What the figure is.
-        description: What it shows, for those who do not see it.
+        title, description: What it is, and what it shows for those who do not see it.
         draw: Draws it into an empty matplotlib figure.
         caption: What a reader must know to read it.
     """
@@ -65,8 +55,8 @@ class Figure:
     def inline_svg(self) -> str:
         """Returns markup whose colours and letters follow the page."""
         svg = self._svg().replace(INK, "currentColor")
-        for position, colour in enumerate(SERIES):
-            svg = svg.replace(colour, f"var(--series-{position}, {colour})")
+        for index, colour in enumerate(SERIES):
+            svg = svg.replace(colour, f"var(--series-{index}, {colour})")
         # The page's own letters; matplotlib's font is hardly anywhere installed.
         svg = svg.replace("'DejaVu Sans'", "var(--letters, sans-serif)")
         return re.sub(r'\s(width|height)="[^"]*pt"', "", svg, count=2)
@@ -80,15 +70,11 @@ class Figure:
     def save(self, folder: Path) -> list[Path]:
         """Writes the figure into a folder as SVG and PDF; raises RunFolderError where it cannot be written."""
         # Without the day on which it was made: the same runs give the same file.
-        pdf = self._drawn("pdf", metadata={"Title": self.title, "CreationDate": None})
-        return [
-            write_text(folder / f"{self.key}.svg", self.svg()),
-            write_text(folder / f"{self.key}.pdf", pdf),
-        ]
+        pdf = self._drawn("pdf", Title=self.title, CreationDate=None)
+        return [write_text(folder / f"{self.key}.{kind}", of) for kind, of in (("svg", self.svg()), ("pdf", pdf))]
 
-    def _drawn(self, kind: str, *, metadata: dict[str, Any]) -> bytes:
+    def _drawn(self, kind: str, **metadata: str | None) -> bytes:
         import matplotlib
-        from matplotlib import font_manager
         from matplotlib.figure import Figure as Canvas
 
         written = io.BytesIO()
@@ -96,23 +82,18 @@ class Figure:
         with matplotlib.rc_context(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_SETTINGS)
-            matplotlib.rcParams["svg.hashsalt"] = self.key
-            there = {font.name for font in font_manager.fontManager.ttflist}
-            # The letters of an SVG are the viewer's; that matplotlib's font lacks one changes a width, no more.
-            letters = _LETTERS[:1] if kind == "svg" else _LETTERS
-            matplotlib.rcParams["font.family"] = [font for font in letters if font in there]
+            matplotlib.rcParams.update(_SETTINGS | {"svg.hashsalt": self.key})
             canvas = Canvas(figsize=self.size, layout="constrained")
             self.draw(canvas)
             canvas.savefig(written, format=kind, transparent=kind == "svg", metadata=metadata)
         return written.getvalue()
 
     def _svg(self) -> str:
-        key, svg = self.key, self._drawn("svg", metadata={"Date": None}).decode()
+        key, svg = self.key, self._drawn("svg", Date=None).decode()
         svg = svg[svg.index("<svg") :]
-        svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-        # Its only rule, for everything in the page, would not stay inside the figure.
-        svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
+        # The rule in its style, for everything in the page, would not stay inside the figure.
+        unwanted = r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*|<defs>\s*<style.*?</style>\s*</defs>\s*"
+        svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', svg)
         svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", svg)
         # Hundredths of a point are seen by nobody, and half of the size.
@@ -123,11 +104,11 @@ class Figure:
         return f'{opening}<desc id="{key}-description">{escape(self.description)}</desc>{rest.strip()}'
 
 
-def series_colour(position: int) -> str:
-    """Returns the colour of the series at a position; 0 is the baseline's grey."""
-    return SERIES[position if position < len(SERIES) else 1 + (position - len(SERIES)) % (len(SERIES) - 1)]
+def series_colour(index: int) -> str:
+    """Returns the colour of a series; 0 is the baseline's grey."""
+    return SERIES[index if index < len(SERIES) else 1 + (index - len(SERIES)) % (len(SERIES) - 1)]
 
 
-def line_style(position: int) -> Any:
-    """Returns the line style of the series at a position; it changes where the colours begin again."""
-    return _LINE_STYLES[(position + position // len(SERIES)) % len(_LINE_STYLES)]
+def line_style(index: int) -> Any:
+    """Returns the line style of a series; it changes where the colours begin again."""
+    return _LINE_STYLES[(index + index // len(SERIES)) % len(_LINE_STYLES)]

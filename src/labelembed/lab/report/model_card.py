@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in
+from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in, readable
 from labelembed.lab.report.formatting import shortened, templates, without_folders
 from labelembed.lab.report.labels import label_similarities
 from labelembed.lab.report.table import comparison_rows, write_text
@@ -46,8 +46,7 @@ def model_card(run: str | Path) -> str:
         raise RunFolderError("a model card needs the package huggingface_hub: pip install 'labelembed[hub]'") from error
     folder = Path(run)
     if (folder / "comparison.json").is_file():
-        example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
-        raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
+        raise RunFolderError(f"{folder}: is a comparison; a card is of one run, {folder}/runs/VARIANT/seed-N")
     if RunFolder(folder).geometry_file.exists():
         RunFolder(folder).label_geometry()  # raises where it has changed since the run
     single = load_comparison(folder)
@@ -55,10 +54,13 @@ def model_card(run: str | Path) -> str:
     blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
     names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
     task, title = _task(record, names[0]), f"{' '.join(names)}, seed {record.seed}"
-    measured = {name: record.metric(split, name) for name in ("error", "bleu", "chrf", "nll", "calibration_error")}
+    measured = {
+        name: record.metrics.get(f"{split}_{name}") for name in ("error", "bleu", "chrf", "nll", "calibration_error")
+    }
     values = {"accuracy": 1 - (measured.pop("error") or 0.0)} | measured
+    data = shortened(single.data_name, 200)
     results = [
-        EvalResult(task, names[0], shortened(single.data_name, 200), name, round(value, 4), dataset_split=split)
+        EvalResult(task, names[0], data, name, round(value, 4), dataset_split=split)
         for name, value in values.items()
         if value is not None
     ]
@@ -66,9 +68,10 @@ def model_card(run: str | Path) -> str:
     header = ModelCardData(
         library_name="labelembed", pipeline_tag=task, tags=tags, model_name=title, eval_results=results
     )
-    changes = record.environment.get("changes")
     rows, learned = comparison_rows(single), label_similarities(variant)
-    labels, notes = record.data.get("names"), record.data.get("notes")
+    tables = [*report_tables(single, rows).values(), *([learned.table(_LISTED_LABELS)] if learned else [])]
+    parent = folder.resolve().parents[1:3]
+    whole = readable(lambda: verdict(load_comparison(parent[1]))) if parent and parent[0].name == "runs" else None
     text = (
         templates()
         .get_template("card.md")
@@ -79,21 +82,22 @@ def model_card(run: str | Path) -> str:
             statement=verdict(single)[0],
             data=single.data_name,
             about=record.data,
-            labels=[*map(str, labels[:_LISTED_LABELS])] if isinstance(labels, list) else [],
-            notes=[without_folders(str(note)) for note in notes] if isinstance(notes, list) else [],
-            tables=[table.markdown() for table in report_tables(single, rows).values()],
-            why=shortened(str(record.result.get("calibration")), 200),
+            labels=[str(name) for name in _list(record.data.get("names"))],
+            notes=[without_folders(str(note)) for note in _list(record.data.get("notes"))],
+            tables=[table.markdown() for table in tables],
             temperature=number_in(record.result.get("temperature")),
-            nearest=learned.rows()[:_LISTED_LABELS] if learned else [],
-            measure=learned.measure if learned else "",
             cost=cost_line(variant, single, rows),
-            changes=[without_folders(str(change)) for change in changes] if isinstance(changes, list) else [],
-            comparison=_of_comparison(folder),
+            changes=[without_folders(str(change)) for change in _list(record.environment.get("changes"))],
+            comparison=whole or [],
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
             recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
         )
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _task(run: RunRecord, data: str) -> str:
@@ -103,12 +107,3 @@ def _task(run: RunRecord, data: str) -> str:
     if "text" in data:
         return "text-classification"
     return "image-classification" if len(shape) == 3 else "tabular-classification"
-
-
-def _of_comparison(folder: Path) -> list[str]:
-    """Returns the verdict of the comparison that the run is one of; nothing where it is none of any."""
-    whole = folder.resolve()
-    try:
-        return verdict(load_comparison(whole.parents[2])) if whole.parent.parent.name == "runs" else []
-    except RunFolderError:
-        return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,23 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, VariantRuns, load_comparison
+from labelembed.lab.report.comparison import Comparison, load_comparison, load_several
 from labelembed.lab.report.drawing import Figure
-from labelembed.lab.report.error_analysis import (
-    ErrorAnalysis,
-    HighLossExample,
-    confused_table,
-    error_analysis,
-    error_lines,
-    sentence_pairs,
-)
+from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
-from labelembed.lab.report.formatting import TEMPLATES, seeds_text, shortened, templates
-from labelembed.lab.report.label_figures import Panel, groups_for, label_figure, make_folder
-from labelembed.lab.report.labels import LabelSimilarities, label_similarities
+from labelembed.lab.report.formatting import TEMPLATES, shortened, templates
+from labelembed.lab.report.labels import LabelSimilarities, groups_for, label_figure, label_similarities
 from labelembed.lab.report.ranking import best_method, by_weight
 from labelembed.lab.report.settings import Settings, describe_settings
-from labelembed.lab.report.several import load_several
 from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
 from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
 from labelembed.lab.report.verdict import Verdict, full_verdict
@@ -47,18 +37,8 @@ class LabelSection(NamedTuple):
 
     variant: str
     learned: LabelSimilarities
+    nearest: Table
     figure: Figure
-
-
-class ErrorSection(NamedTuple):
-    """What a variant gets wrong: sentences, the most frequent confusions, and the examples with the highest loss."""
-
-    variant: str
-    seed: int
-    lines: list[str]
-    confused: Table
-    names: list[str]
-    examples: list[HighLossExample]
 
 
 @dataclass(frozen=True)
@@ -71,10 +51,11 @@ class Page:
     cost: str
     forest: list[Figure]
     failures: list[str]
-    tables: Mapping[str, Table]
+    tables: dict[str, Table]
     calibration: Figure | None
     labels: LabelSection | None
-    errors: list[ErrorSection]
+    errors: dict[str, ErrorAnalysis]
+    names: list[str]
     sentences: dict[str, Any] | None
     curves: Figure | None
     settings: Settings
@@ -85,13 +66,12 @@ class Page:
         # No other script runs in the page, whatever a label is called.
         digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii")
         page = templates().get_template("page.html")
-        return page.render(page=self, style=style, script=script, script_hash=digest)
+        return page.render(vars(self), style=style, script=script, script_hash=digest)
 
     def save_figures(self, folder: Path) -> None:
         """Writes each figure into a folder, which is made, as SVG and PDF."""
-        make_folder(folder)
-        shown = [*self.forest[:1], self.calibration, self.labels.figure if self.labels else None, self.curves]
-        for figure in shown:
+        labels = self.labels.figure if self.labels else None
+        for figure in (*self.forest[:1], self.calibration, labels, self.curves):
             if figure is not None:
                 figure.save(folder)
 
@@ -102,7 +82,6 @@ def write_report(
     format: str = "html",
     figures: str | Path | None = None,
     baseline: str | None = None,
-    groups: str | Path | None = None,
 ) -> Path:
     """Writes one page of a comparison, of a run, or of several of both; or its tables alone.
 
@@ -110,14 +89,13 @@ def write_report(
     again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `several.load_several` for several.
+        paths: Run and comparison folders; see `load_several` for several.
         out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
             ``report.csv``, ``report.md`` or ``report.tex``.
         format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
             every number in full precision.
         figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
         baseline: The variant the others are compared with; None: as the comparison says.
-        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships.
 
     Returns:
         The file.
@@ -125,7 +103,6 @@ def write_report(
     Raises:
         RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
             unknown, or a file cannot be written.
-        DataError: When `groups` cannot be read.
         ValueError: Without a path.
     """
     if not paths:
@@ -138,7 +115,7 @@ def write_report(
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
     if format == "html" or figures is not None:
-        page = make_page(comparison, groups)
+        page = make_page(comparison)
         if figures is not None:
             page.save_figures(Path(figures))
         if format == "html":
@@ -169,7 +146,7 @@ def write_comparison(out: Path, *, redraw: bool) -> Comparison:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Prints the verdict, one table, and where the page is; plain text where the output is no terminal."""
+    """Prints the verdict, one table, and where the page is, in twelve lines; plain text where it is no terminal."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -179,9 +156,9 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    for line in (found.headline, found.worse, found.step):
-        if line:
-            console.print(Text(line), soft_wrap=True)
+    lines = [line for line in (found.headline, found.worse, found.step, " ".join(found.notes)) if line]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
     table = RichTable(box=None, pad_edge=False, header_style="bold")
@@ -193,8 +170,7 @@ def print_comparison(comparison: Comparison) -> None:
             table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
     console.print(table)
     more = f"{len(comparison.variants) - len(shown)} more variants, " if len(comparison.variants) > len(shown) else ""
-    page = comparison.path / "report.html"
-    console.print(Text(f"{more}figures, labels and errors: {page}"), soft_wrap=True)
+    console.print(Text(f"{more}figures, labels and errors: {comparison.path / 'report.html'}"), soft_wrap=True)
 
 
 def notebook_html(comparison: Comparison) -> str:
@@ -205,70 +181,62 @@ def notebook_html(comparison: Comparison) -> str:
     return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
 
 
-def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
-    """Returns all that the page shows of a comparison; for `groups` see `write_report`."""
+def make_page(comparison: Comparison) -> Page:
+    """Returns all that the page shows of a comparison."""
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
     reference = found.contrast.reference if found.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
     forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
-    labels = _labels(comparison, errors, groups)
+    labels = _labels(comparison, errors)
+    held = [one for one in (method, reference) if one is not None and one.name in errors]
     return Page(
         comparison,
         rows,
         found,
         cost_line(method, comparison, rows) if method else "",
         [figure for figure in forest if figure is not None],
-        _failures(comparison),
+        _failures(comparison, rows),
         report_tables(comparison, rows),
         calibration_figure(comparison, errors),
         labels,
-        [
-            _errors(one, errors[one.name], labels)
-            for one in (method, reference)
-            if one is not None and one.name in errors
-        ],
+        {one.title: errors[one.name] for one in held},
+        _names(comparison, labels, errors[held[0].name].first.labels) if held else [],
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
         describe_settings(comparison),
     )
 
 
-def _failures(comparison: Comparison) -> list[str]:
+def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
     """Returns a line for each folder, run and variant without a result."""
     lines = [f"{path}: {why}" for path, why in comparison.left_out.items()]
     for one in comparison.variants:
-        lines += [
-            f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in sorted(one.failed.items())
-        ]
+        failed = sorted(one.failed.items())
+        lines += [f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in failed]
         if one.missing:
-            lines.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
-    return lines
+            seeds = ", ".join(map(str, sorted(one.missing)))
+            lines.append(f"Not finished: {one.title}, seeds {seeds}; run the comparison again.")
+    unpaired = zip(comparison.variants, rows["unpaired_seeds"], strict=True)
+    return lines + [f"Not in the differences: {one.title}, seeds {seeds}" for one, seeds in unpaired if seeds]
 
 
-def _labels(
-    comparison: Comparison, errors: Mapping[str, ErrorAnalysis], groups: str | Path | None
-) -> LabelSection | None:
+def _labels(comparison: Comparison, errors: dict[str, ErrorAnalysis]) -> LabelSection | None:
     """Returns the labels of the first variant that learned any."""
     for variant in by_weight(comparison)[:_MOST_VARIANTS]:
         learned, analysis = label_similarities(variant), errors.get(variant.name)
         if learned is None:
             continue
-        count = len(learned.similarity)
-        panels = [Panel(learned.measure, learned.relative)]
+        squares = {learned.measure: learned.relative}
         if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
-            panels.append(Panel("confusion matrix", analysis.counts(count)))
-        figure = label_figure(learned.names, learned.distances, panels, groups=groups_for(learned.names, groups))
-        return LabelSection(variant.title, learned, figure)
+            squares["confusion matrix"] = analysis.counts(len(learned.distances))
+        figure = label_figure(learned.names, learned.distances, squares, groups=groups_for(learned.names))
+        return LabelSection(variant.title, learned, learned.table(), figure)
     return None
 
 
-def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | None) -> ErrorSection:
-    learned = labels.learned if labels is not None and labels.variant == variant.title else None
-    known = next(iter(variant.runs.values())).data.get("names")
-    names = [str(name) for name in known] if isinstance(known, list) else []
-    names = list(labels.learned.names) if labels is not None else names
-    if len(names) != errors.first.labels:
-        names = [str(label) for label in range(errors.first.labels)]
-    names = [shortened(name, 40) for name in names]
-    examples, lines = errors.first.worst[:_MOST_VARIANTS], error_lines(errors, learned)
-    return ErrorSection(variant.title, errors.seed, lines, confused_table(errors, names), names, examples)
+def _names(comparison: Comparison, labels: LabelSection | None, count: int) -> list[str]:
+    """Returns the names of labels: those of the label section, else those of a run, else numbers."""
+    names: Any = labels.learned.names if labels else comparison.runs[0].data.get("names")
+    if not isinstance(names, tuple | list) or len(names) != count:
+        names = range(count)
+    return [shortened(str(name), 40) for name in names]

@@ -51,27 +51,18 @@ def method_candidates(comparison: Comparison) -> list[VariantRuns]:
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:
-    """Returns all variants: the verdict's, the baseline, and the others.
-
-    Of a few the others stay in the order in which they were asked for; of more than `MOST_NAMED` the best come first.
-    """
+    """Returns all variants: the verdict's, the baseline, the other finished ones, the best first, and the rest."""
     first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
-    many = len(comparison.variants) > MOST_NAMED
-    others = ranked(comparison.finished, comparison)[0] if many and comparison.finished else []
-    return list({one.name: one for one in [*first, *others, *comparison.variants]}.values())
+    order = [*first, *(ranked(comparison.finished, comparison)[0]), *comparison.variants]
+    return list({one.name: one for one in order}.values())
 
 
-def series_positions(comparison: Comparison) -> dict[str, int]:
-    """Returns the colour and style of each variant by its name: 0, the grey one, for the baseline.
+def drawn_variants(comparison: Comparison) -> dict[str, int]:
+    """Returns the variants that figures draw each for itself, in the comparison's order, with the place of its colour.
 
-    The colours of the variants that are drawn all differ, in their line's style at least.
+    The baseline has 0, the grey one; the others count from 1.
     """
-    order = by_weight(comparison) if len(comparison.variants) > MOST_NAMED else comparison.variants
-    others = [variant.name for variant in order if variant.name != comparison.baseline]
-    return {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
-
-
-def drawn_variants(comparison: Comparison) -> list[VariantRuns]:
-    """Returns the variants that a figure draws each for itself, in the comparison's order."""
     names = {variant.name for variant in by_weight(comparison)[:MOST_NAMED]}
-    return [variant for variant in comparison.variants if variant.name in names]
+    others = [one.name for one in comparison.variants if one.name in names and one.name != comparison.baseline]
+    places = {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
+    return {one.name: places[one.name] for one in comparison.variants if one.name in names}

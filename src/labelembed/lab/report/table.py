@@ -34,16 +34,14 @@ class Metric(NamedTuple):
     scale: float = 1
     decimals: int = 3
 
-    @property
-    def heading_and_unit(self) -> str:
-        """The heading with the unit in brackets."""
-        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+def _per_cent(heading: str, decimals: int = 2) -> Metric:
+    return Metric(heading, "%", 100, decimals)
 
 
-_ECE = Metric("ECE", "%", 100, 1)
 #: Measured on the examples that the comparison is about, by their names in ``result.json``.
 RESULT_METRICS = {
-    "error": Metric("error", "%", 100, 2),
+    "error": _per_cent("error"),
     "bleu": Metric("BLEU", "", 100, 2),
     "brevity_penalty": Metric("brevity penalty"),
     "length_ratio": Metric("length ratio"),
@@ -52,21 +50,19 @@ RESULT_METRICS = {
     "rouge2": Metric("ROUGE-2", "", 100, 2),
     "rougeL": Metric("ROUGE-L", "", 100, 2),
     "perplexity": Metric("perplexity", "", 1, 2),
-    "top5_error": Metric("top-5 error", "%", 100, 2),
-    "top2_error": Metric("top-2 error", "%", 100, 2),
+    "top5_error": _per_cent("top-5 error"),
+    "top2_error": _per_cent("top-2 error"),
     "nll": Metric("NLL", "nats"),
-    "calibration_error": _ECE,
+    "calibration_error": _per_cent("ECE", 1),
     "brier": Metric("Brier score"),
-    "macro_f1": Metric("macro-F1", "%", 100, 2),
-    "balanced_accuracy": Metric("balanced accuracy", "%", 100, 2),
-    "aurc": Metric("AURC", "%", 100, 2),
-    "error_at_80_coverage": Metric("error at 80 % coverage", "%", 100, 2),
-    "error_at_90_coverage": Metric("error at 90 % coverage", "%", 100, 2),
-    "error_at_95_coverage": Metric("error at 95 % coverage", "%", 100, 2),
+    "macro_f1": _per_cent("macro-F1"),
+    "balanced_accuracy": _per_cent("balanced accuracy"),
+    "aurc": _per_cent("AURC"),
+    **{f"error_at_{share}_coverage": _per_cent(f"error at {share} % coverage") for share in (80, 90, 95)},
 }
 CALIBRATED_METRICS = {
     "calibrated_nll": Metric("NLL after temperature scaling", "nats"),
-    "calibrated_calibration_error": _ECE._replace(heading="ECE after temperature scaling"),
+    "calibrated_calibration_error": _per_cent("ECE after temperature scaling", 1),
     "temperature": Metric("temperature", "", 1, 2),
 }
 COST_METRICS = {
@@ -77,10 +73,10 @@ COST_METRICS = {
     "process_memory": Metric("peak memory of the process", "MiB", 2.0**-20, 0),
     "parameters": Metric("trainable parameters", "", 1, 0),
 }
-_ERRORS = {f"{split}_error": Metric(f"{split} error", "%", 100, 2) for split in SPLITS}
+_ERRORS = {f"{split}_error": _per_cent(f"{split} error") for split in SPLITS}
 METRICS = RESULT_METRICS | _ERRORS | CALIBRATED_METRICS | COST_METRICS
 #: Metrics whose differences to the baseline are tested, each a family of its own for Holm's correction.
-DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll")
+DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll", "calibration_error")
 Differences = dict[str, PairedComparison]
 
 
@@ -89,12 +85,17 @@ def runs_table(comparison: Comparison) -> DataFrame:
 
     Metrics are those of the selected epoch; `calibrated` ones with the logits divided by the temperature.
     """
-    timed = timed_against(comparison)
-    return _frame(
-        {"variant": variant.name, "seed": seed} | _run_cells(variant, seed, timed)
-        for variant in comparison.variants
-        for seed in sorted(variant.seeds)
+    frame = _frame(
+        {"variant": one.name, "seed": seed} | _run_cells(one, seed)
+        for one in comparison.variants
+        for seed in sorted(one.seeds)
     )
+    timed = timed_against(comparison)
+    if timed is not None:
+        own = frame["variant"] == timed.name
+        times = frame["epoch_seconds"] / frame["seed"].map(frame[own].set_index("seed")["epoch_seconds"])
+        frame["time_ratio"] = times.mask(own)
+    return frame
 
 
 def _frame(lines: Any) -> DataFrame:
@@ -107,32 +108,26 @@ def _frame(lines: Any) -> DataFrame:
     return frame.astype(dict.fromkeys(whole, "Int64") | numbers)
 
 
-def _run_cells(variant: VariantRuns, seed: int, timed: VariantRuns | None) -> dict[str, Any]:
+def _run_cells(variant: VariantRuns, seed: int) -> dict[str, Any]:
     run = variant.runs.get(seed)
     if run is None:
         return {"status": "failed" if seed in variant.failed else "missing", "message": variant.failed.get(seed)}
     cells: dict[str, Any] = {"status": "finished", "message": None}
     cells |= {key: run.result.get(key) for key in ("epochs", "selected_epoch", "selected_by", "parameters")}
-    cells |= {"seconds": number_in(run.result.get("seconds")), "epoch_seconds": _epoch_seconds(run), "time_ratio": None}
-    other = timed.runs.get(seed) if timed is not None and timed.name != variant.name else None
-    if other is not None and (theirs := _epoch_seconds(other)) and (ours := _epoch_seconds(run)):
-        cells["time_ratio"] = ours / theirs
+    cells |= {"seconds": number_in(run.result.get("seconds")), "epoch_seconds": _epoch_seconds(run)}
     peak = run.result.get("peak_memory")
     peak = peak if isinstance(peak, dict) else {}
     for kind in ("gpu", "process"):
         cells[f"{kind}_memory"] = number_in(peak.get("bytes")) if peak.get("of") == kind else None
-    for split in SPLITS:
-        cells |= {f"{split}_{name}": run.metric(split, name) for name in RESULT_METRICS}
-        for name in ("nll", "calibration_error"):
-            cells[f"{split}_calibrated_{name}"] = run.metric(split, name, calibrated=True)
+    names = (*RESULT_METRICS, "calibrated_nll", "calibrated_calibration_error")
+    cells |= {(key := f"{split}_{name}"): run.metrics.get(key) for split in SPLITS for name in names}
     return cells | {"temperature": number_in(run.result.get("temperature"))}
 
 
 def _epoch_seconds(run: RunRecord) -> float | None:
     """Returns the median seconds of training in an epoch, without evaluation where that is known."""
     seconds = [number_in(entry.get("training_seconds", entry.get("seconds"))) for entry in run.history]
-    known = [value for value in seconds if value]
-    return median(known) if known else None
+    return median(known) if (known := [value for value in seconds if value]) else None
 
 
 def timed_against(comparison: Comparison) -> VariantRuns | None:
@@ -143,17 +138,15 @@ def timed_against(comparison: Comparison) -> VariantRuns | None:
 
 
 def compare_variants(variant: VariantRuns, reference: VariantRuns, split: str) -> Differences:
-    """Returns the paired differences of two variants by metric: `DIFFERENCES` and `calibration_error`.
+    """Returns the paired differences of two variants by metric.
 
     Each has the interval over seeds, and where all runs keep the outcomes of the same examples, the joint one.
     """
     joint = _joint_intervals(variant, reference, split)
     shared = len(variant.runs.keys() & reference.runs.keys())
     differences: Differences = {}
-    for metric in (*DIFFERENCES, "calibration_error"):
-        calibrated, name = metric.startswith("calibrated_"), metric.removeprefix("calibrated_")
-        both = (one.metrics(split, name, calibrated=calibrated) for one in (variant, reference))
-        ours, theirs, _ = paired_by_seed(*both)
+    for metric in DIFFERENCES:
+        ours, theirs, _ = paired_by_seed(variant.metrics(split, metric), reference.metrics(split, metric))
         if ours:
             interval = joint.get(metric) if len(ours) == shared else None
             differences[metric] = paired_comparison(ours, theirs)._replace(joint=interval)
@@ -163,16 +156,16 @@ def compare_variants(variant: VariantRuns, reference: VariantRuns, split: str) -
 def _joint_intervals(variant: VariantRuns, reference: VariantRuns, split: str) -> dict[str, JointInterval]:
     """Returns the intervals over common seeds and all examples of `error`, `nll` and `calibrated_nll`."""
     seeds = sorted(variant.runs.keys() & reference.runs.keys())
-    runs = [[one.runs[seed] for seed in seeds] for one in (variant, reference)]
-    if len(seeds) < 2 or not all(isinstance(run.data.get("fingerprint"), str) for side in runs for run in side):
+    runs = [one.runs[seed] for one in (variant, reference) for seed in seeds]
+    if len(seeds) < 2 or not all(isinstance(run.data.get("fingerprint"), str) for run in runs):
         return {}
-    losses = [[loss for run in side if (loss := run.losses(split))] for side in runs]
-    every = [loss for side in losses for loss in side]
-    if len(every) < 2 * len(seeds) or len({len(loss["error"]) for loss in every}) > 1:
+    losses = [run.losses(split) for run in runs]
+    if not all(losses) or len({len(loss["error"]) for loss in losses}) > 1:
         return {}
+    pairs = list(zip(losses[: len(seeds)], losses[len(seeds) :], strict=True))
     intervals = {
-        metric: joint_interval([ours[metric] - theirs[metric] for ours, theirs in zip(*losses, strict=True)])
-        for metric in sorted(set.intersection(*(set(loss) for loss in every)))
+        metric: joint_interval([ours[metric] - theirs[metric] for ours, theirs in pairs])
+        for metric in sorted(set.intersection(*(set(loss) for loss in losses)))
     }
     return {metric: one for metric, one in intervals.items() if one is not None}
 
@@ -180,7 +173,7 @@ def _joint_intervals(variant: VariantRuns, reference: VariantRuns, split: str) -
 def corrected(differences: Mapping[str, Differences]) -> dict[str, Differences]:
     """Returns the differences of several variants with `p_holm`: each metric a family over all variants."""
     changed = {name: dict(of) for name, of in differences.items()}
-    for metric in (*DIFFERENCES, "calibration_error"):
+    for metric in DIFFERENCES:
         names = [name for name, of in changed.items() if metric in of]
         for name, p_value in zip(names, holm([changed[name][metric].p_value for name in names]), strict=True):
             changed[name][metric] = changed[name][metric]._replace(p_holm=p_value)
@@ -200,12 +193,18 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
     Metrics without a split in their name, and the differences, are of the split `measured_on`. `interval_low` and
     `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds and test examples.
     """
+    import pandas as pd
+
     runs, split = runs_table(comparison), comparison.split
     sources = {name: f"{split}_{name}" if f"{split}_{name}" in runs else name for name in METRICS if name != "error"}
+    values = pd.DataFrame({name: runs.get(source) for name, source in sources.items()}, runs.index, dtype="float64")
+    statistics = values.groupby(runs["variant"]).agg(["mean", "std", "count"])
+    statistics = statistics.rename(columns={"std": "sd", "count": "n"})
+    statistics.columns = statistics.columns.map("_".join)
     differences, baseline, lines = differences_to_baseline(comparison), comparison.baseline_runs, []
     for variant in comparison.variants:
-        own = runs[(runs["variant"] == variant.name) & (runs["status"] == "finished")]
-        unpaired = variant.runs.keys() ^ baseline.runs.keys() if baseline else set()
+        seeds = {"": variant.runs, "failed_": variant.failed, "missing_": variant.missing}
+        seeds["unpaired_"] = variant.runs.keys() ^ baseline.runs.keys() if baseline else set()
         line: dict[str, Any] = {
             "variant": variant.name,
             "is_baseline": variant.name == comparison.baseline,
@@ -213,21 +212,11 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
             "selected_by": "; ".join(sorted({str(run.result.get("selected_by")) for run in variant.runs.values()})),
             "n": len(variant.runs),
         }
-        seeds: dict[str, Any] = {
-            "": variant.runs,
-            "failed_": variant.failed,
-            "missing_": variant.missing,
-            "unpaired_": unpaired,
-        }
         line |= {f"{name}seeds": " ".join(map(str, sorted(of))) for name, of in seeds.items()}
-        for name, source in sources.items():
-            values = own[source].dropna().astype(float) if source in own else own["seed"][:0]
-            known, spread = len(values), values.std(ddof=1) if len(values) > 1 else None
-            line |= {f"{name}_mean": values.mean() if known else None, f"{name}_sd": spread, f"{name}_n": known}
         for name in DIFFERENCES:
             line |= _difference_cells(differences.get(variant.name, {}).get(name), name)
         lines.append(line)
-    return _frame(lines)
+    return _frame(lines).join(statistics, on="variant")
 
 
 def _difference_cells(one: PairedComparison | None, metric: str) -> dict[str, float | None]:
@@ -247,7 +236,7 @@ def write_csv(frame: DataFrame, path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str | bytes) -> Path:
-    """Writes a whole file under a temporary name and renames it.
+    """Writes a whole file under a temporary name and renames it; its folder is made.
 
     Raises:
         RunFolderError: When it cannot be written; nothing half written is left.
@@ -255,6 +244,7 @@ def write_text(path: str | Path, text: str | bytes) -> Path:
     # A label may hold what is no text at all (half a surrogate pair); the page must still be written.
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(Path(path), content, durable=False)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The columns that are shown at once: the first four of these that there are, and the time. All others are folded.
 _FIRST = (
-    *("calibrated_nll", "calibrated_calibration_error", "error_at_80_coverage", "top5_error", "nll"),
+    *("error", "calibrated_nll", "calibrated_calibration_error", "error_at_80_coverage", "top5_error", "nll"),
     *("calibration_error", "top2_error", "macro_f1"),
 )
 _LATEX_SIGNS = {"\u00b1": r"$\pm$", "\u2248": r"$\approx$", "\u00d7": r"$\times$", "\u2212": "$-$"}
@@ -58,7 +58,7 @@ class Table:
         return re.sub("|".join(_LATEX_SIGNS), lambda sign: _LATEX_SIGNS[sign.group()], str(text))
 
 
-def make_table(key: str, title: str, lines: Sequence[dict[str, str]]) -> Table:
+def make_table(key: str, title: str, lines: Sequence[Mapping[str, str]]) -> Table:
     """Returns a table of lines of equal keys."""
     import pandas as pd
 
@@ -77,30 +77,29 @@ def report_tables(comparison: Comparison, rows: DataFrame) -> dict[str, Table]:
 
 def metrics_table(comparison: Comparison, rows: DataFrame) -> Table:
     """Returns the five metrics that matter most, the ratio of times among them."""
-    error = f"{comparison.split}_error"
-    wanted = ["bleu", "length_ratio", "chrf", error] if comparison.headline == "bleu" else [error, *_FIRST]
+    wanted = ("bleu", "length_ratio", "chrf", "error") if comparison.headline == "bleu" else _FIRST
+    wanted = [f"{comparison.split}_error" if name == "error" else name for name in wanted]
     known = [name for name in wanted if rows[f"{name}_n"].sum()]
     known = [name for name in known if f"calibrated_{name}" not in known]
     return _of("metrics", "Metrics", [*known[:4], "time_ratio"], comparison, rows)
 
 
-def _of(key: str, title: str, names: Any, comparison: Comparison, rows: DataFrame) -> Table:
+def _of(key: str, title: str, names: Iterable[str], comparison: Comparison, rows: DataFrame) -> Table:
     shown, lines = [name for name in names if rows[f"{name}_n"].sum()], []
     for variant, row in zip(comparison.variants, rows.to_dict("records"), strict=True):
         n, of = len(variant.runs), len(variant.seeds)
-        line = {"variant": variant.title + ("" if n == of else f" ({n} of {of} seeds)")}
-        for name in shown:
-            line[_heading(name, comparison)] = metric_text(row, name)
-        lines.append(line)
+        cells = {_heading(name, comparison): metric_text(row, name) for name in shown}
+        lines.append({"variant": variant.title + ("" if n == of else f" ({n} of {of} seeds)")} | cells)
     return make_table(key, title, lines)
 
 
 def _heading(name: str, comparison: Comparison) -> str:
-    heading = METRICS[name].heading_and_unit
+    form = METRICS[name]
+    heading = f"{form.heading} ({form.unit})" if form.unit else form.heading
     return heading.replace("error", "token error") if comparison.headline == "bleu" else heading
 
 
-def metric_text(row: dict[str, Any], name: str, *, spread: bool = True) -> str:
+def metric_text(row: Mapping[Any, Any], name: str, *, spread: bool = True) -> str:
     """Returns ``mean ± standard deviation`` of a line of `comparison_rows`, the mean alone for one run, or a dash."""
     mean, n, form = row[f"{name}_mean"], row[f"{name}_n"], METRICS[name]
     if not n:
@@ -119,7 +118,7 @@ def _differences(comparison: Comparison) -> Table:
     differences = differences_to_baseline(comparison)
     titles = {variant.name: variant.title for variant in comparison.variants}
     lines = []
-    for metric in dict.fromkeys(name for of in differences.values() for name in of if name != "calibration_error"):
+    for metric in dict.fromkeys(name for of in differences.values() for name in of):
         shown, unit = METRICS[metric], "nats" if "nll" in metric else "points"
         form: dict[str, Any] = {"decimals": shown.decimals, "scale": shown.scale}
         for name, one in ((name, of[metric]) for name, of in differences.items() if metric in of):
@@ -135,7 +134,7 @@ def _differences(comparison: Comparison) -> Table:
 
 def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> str:
     """Returns in a sentence what a method costs; empty where nothing was measured."""
-    row = next(one for one in rows.to_dict("records") if one["variant"] == method.name)
+    row = rows.set_index("variant").loc[method.name].to_dict()
     timed = timed_against(comparison)
     forms = {
         "time_ratio": f"{{}} times the time per epoch of {timed.title if timed else ''}",

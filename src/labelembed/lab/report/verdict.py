@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns, number_in
 from labelembed.lab.report.decision import (
     FEWEST_SEEDS,
-    LEVEL,
     contradicted_by_p,
+    largest_gain,
     needed,
     outcome,
     shown_sign,
     sign_of,
-    smallest_corrected_p,
+    sign_of_intervals,
     still_improving,
 )
 from labelembed.lab.report.error_analysis import most_frequent_label
@@ -35,6 +35,7 @@ _UNTRAINED_BLEU = 0.01
 _COSTS = ("calibrated_nll", "nll", "calibration_error")
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
+_VALUE = r"[ =]('[^']*'|\S+)"
 
 
 class Contrast(NamedTuple):
@@ -47,21 +48,20 @@ class Contrast(NamedTuple):
     reference: VariantRuns
     differences: Differences
     found: PairedComparison | None
-    tested: list[PairedComparison]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison shows.
+    """What a comparison shows; a text is empty where there is nothing to say.
 
     Attributes:
-        answer: Whether to use the method; empty where nothing is compared.
+        answer: Whether to use the method.
         headline: The answer as a person would say it.
         details: The differences with their intervals: first to what decides, then to cross entropy and the baseline.
-        worse: What got worse, in a sentence; empty where nothing did.
-        next_step: What to do next.
-        command: The command that does it; empty where none does.
+        worse: What got worse.
+        next_step, command: What to do next, and the command that does it.
         caveats: What was chosen and by what, what was not tuned, what the p says.
+        notes: What the comparison noted about its runs.
         contrast: The method and what it is held against; None where nothing is compared.
     """
 
@@ -71,18 +71,19 @@ class Verdict:
     worse: str
     next_step: str
     command: str
-    caveats: list[str] = field(default_factory=list)
+    caveats: list[str]
+    notes: list[str] = field(default_factory=list)
     contrast: Contrast | None = None
 
     @property
     def step(self) -> str:
         """The answer, the next step and its command in one line."""
-        answer = f"{self.answer}. " if self.answer else ""
-        return f"{answer}{self.next_step} {self.command}".strip()
+        return f"{f'{self.answer}. ' if self.answer else ''}{self.next_step} {self.command}".strip()
 
     def lines(self) -> list[str]:
         """Returns all of it, the most important first."""
-        return [line for line in (self.headline, *self.details, self.worse, self.step, *self.caveats) if line]
+        lines = (self.headline, *self.details, self.worse, self.step, *self.notes, *self.caveats)
+        return [line for line in lines if line]
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -100,73 +101,62 @@ def full_verdict(comparison: Comparison) -> Verdict:
     with fewer than five seeds and where every run still improves at its last epoch nobody can tell.
     """
     nothing, chance = _nothing_learned(comparison)
-    facts = {
-        "comparison": comparison,
-        "nothing_learned": nothing,
-        "chance": chance,
-        "untrained": _untrained(comparison),
-    }
+    facts = {"comparison": comparison, "nothing_learned": nothing, "chance": chance}
+    facts["what"] = "BLEU" if comparison.headline == "bleu" else "error"
     baseline, candidates = comparison.baseline_runs, method_candidates(comparison)
     if baseline is None:
         run = comparison.runs[0]
-        too_short = still_improving([run.result])
-        reached = {split: run.metric(split, comparison.headline) for split in SPLITS}
-        facts |= {"case": "single run", "result": run.result, "too_short": too_short, "reached": reached}
-        return _written("", facts, "" if too_short or nothing else _command(comparison))
+        reached = {
+            split: value for split in SPLITS if (value := run.metrics.get(f"{split}_{comparison.headline}")) is not None
+        }
+        facts |= {"result": run.result, "too_short": still_improving([run.result]), "reached": reached}
+        return _written("", "single run", facts, "" if facts["too_short"] or nothing else _command(comparison))
     if not candidates:
-        alone = listed([one.title for one in comparison.finished])
-        return _written("", facts | {"case": "alone", "alone": alone}, _command(comparison))
+        facts["alone"] = listed([one.title for one in comparison.finished])
+        return _written("", "alone", facts, _command(comparison))
     (method, *_), chosen_on = ranked(candidates, comparison)
-    references = _references(method, baseline, comparison)
-    contrasts = [_contrast(method, reference, comparison, candidates) for reference in references]
+    contrasts = [_contrast(method, one, comparison, candidates) for one in _references(method, baseline, comparison)]
     first = contrasts[0]
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
-    is_tuned = len(smoothings) > 1 or any(
-        entry.get("space") and entry.get("name") in {one.name for one in smoothings}
-        for entry in tuning_entries(comparison)
-    )
+    tuned = {entry.get("name") for entry in tuning_entries(comparison) if entry.get("space")}
+    is_tuned = len(smoothings) > 1 or any(one.name in tuned for one in smoothings)
     nll = first.differences.get("calibrated_nll")
     facts |= {
         "contrasts": contrasts,
         "method": method.title,
         "reference": "tuned label smoothing" if first.reference in smoothings and is_tuned else first.reference.title,
         "found": first.found,
-        "what": "BLEU" if comparison.headline == "bleu" else "error",
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
         "time": _time_ratio(first),
-        "is_open_by_p": bool(first.found and _agree(first.found) and contradicted_by_p(first.found)),
-        "smallest_p": smallest_corrected_p(first.tested) or 0.0,
-        "level": LEVEL,
+        "is_open_by_p": bool(first.found and sign_of(*first.found[2:4]) and contradicted_by_p(first.found)),
         "candidates": len(candidates),
         "chosen_on": chosen_on,
         "smoothings": len(smoothings),
-        "smoothing_chosen_on": ranked(smoothings, comparison)[1] if smoothings else "",
+        "smoothing_chosen_on": ranked(smoothings, comparison)[1],
         "is_tuned": is_tuned,
         "tuning": tuning_statement(comparison),
     }
-    if nothing == "all":
-        return _written("Cannot tell yet", facts | {"case": "nothing learned"}, _longer(comparison), first)
-    answer, decided, command = _decide(first, comparison)
+    answer, case, more, command = _decide(first, comparison, nothing)
     if answer == "Use it" and method.objective_name != SMOOTHING and not is_tuned:
-        answer, decided = "Cannot tell yet", {"case": "better than untuned"}
+        answer, case = "Cannot tell yet", "better than untuned"
         command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
-    return _written(answer, facts | decided, command, first)
+    return _written(answer, case, facts | more, command, first)
 
 
-def _written(answer: Answer, facts: dict[str, Any], command: str, contrast: Contrast | None = None) -> Verdict:
+def _written(
+    answer: Answer, case: str, facts: dict[str, Any], command: str, contrast: Contrast | None = None
+) -> Verdict:
     """Returns the verdict with the sentences that the template makes of the facts."""
     parts: dict[str, list[str]] = {"headline": [], "detail": [], "worse": [], "next": [], "caveat": []}
-    for line in templates().get_template("verdict.txt").render(facts).splitlines():
+    for line in templates().get_template("verdict.txt").render(facts, case=case).splitlines():
         part, mark, sentence = line.partition("|")
         if mark:
             parts[part.strip()].append(" ".join(sentence.split()))
     headline, worse, step = (" ".join(parts[part]) for part in ("headline", "worse", "next"))
-    return Verdict(answer, headline, parts["detail"], worse, step, command, parts["caveat"], contrast)
-
-
-# ------------------------------------------------------------------------------------------------ what is held against
+    notes = facts["comparison"].notes
+    return Verdict(answer, headline, parts["detail"], worse, step, command, parts["caveat"], notes, contrast)
 
 
 def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparison) -> list[VariantRuns]:
@@ -187,87 +177,62 @@ def _contrast(
     differences = corrected(
         {one.name: compare_variants(one, reference, comparison.split) for one in others if one.name != reference.name}
     )
-    tested = [of[comparison.headline] for of in differences.values() if comparison.headline in of]
     own = differences[method.name]
-    return Contrast(method, reference, own, own.get(comparison.headline), tested)
+    return Contrast(method, reference, own, own.get(comparison.headline))
 
 
-def _decide(one: Contrast, comparison: Comparison) -> tuple[Answer, dict[str, Any], str]:
-    """Returns whether to use the method, the facts of the case, and the command that goes on from there."""
-    found, keep = one.found, _train(comparison, one.reference)
+def _decide(one: Contrast, comparison: Comparison, nothing: str) -> tuple[Answer, str, dict[str, Any], str]:
+    """Returns whether to use the method, the case, what its sentences need, and the command that goes on from there."""
+    found, keep, is_bleu = one.found, _train(comparison, one.reference), comparison.headline == "bleu"
+    if nothing == "all":
+        return "Cannot tell yet", "nothing learned", {}, _longer(comparison)
     if found is None or found.n < FEWEST_SEEDS:
-        return "Cannot tell yet", {"case": "too few seeds" if found else "no common seed"}, _seeds(comparison, 8)
+        return "Cannot tell yet", "too few seeds" if found else "no common seed", {}, _seeds(comparison, 8)
     if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
-        return "Cannot tell yet", {"case": "too short"}, _longer(comparison)
+        return "Cannot tell yet", "too short", {}, _longer(comparison)
     reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
-    is_bleu = comparison.headline == "bleu"
     shown = outcome(found, smallest_gain=_SMALL[comparison.headline] * reference, more_is_better=is_bleu)
     if shown == "better":
-        return "Use it", {"case": shown}, _train(comparison, one.method)
-    if shown == "worse":
-        return "Do not use it", {"case": shown}, keep
-    if shown == "small gain":
-        ends = [*found[2:4], *(found.joint[:2] if found.joint else ())]
-        return "Do not use it", {"case": shown, "most": max(0.0, *(ends if is_bleu else (-end for end in ends)))}, keep
+        return "Use it", shown, {}, _train(comparison, one.method)
+    if shown in ("worse", "small gain"):
+        most = max(0.0, largest_gain(found, more_is_better=is_bleu))
+        return "Do not use it", shown, {"most": most}, keep
     if shown == "no interval":
-        return "Cannot tell yet", {"case": shown}, _seeds(comparison, 2 * found.n)
-    agree, more = _agree(found), needed(found)
-    facts: dict[str, Any] = {
-        "case": shown,
-        "agree": agree,
-        "needed": more.of if more else "",
-        "number": more.number if more else 0,
-    }
-    if agree and (found.joint is None or sign_of(*found.joint[:2])):  # it is the p alone that leaves it open
-        return "Cannot tell yet", facts | {"needed": "p"}, _seeds(comparison, 2 * found.n)
+        return "Cannot tell yet", shown, {}, _seeds(comparison, 2 * found.n)
+    agree, more = bool(sign_of(*found[2:4])), needed(found)
+    if sign_of_intervals(found):  # it is the p alone that leaves it open
+        return "Cannot tell yet", shown, {"needed": "p"}, _seeds(comparison, 2 * found.n)
+    facts: dict[str, Any] = {"agree": agree, "needed": more.of if more else ""}
     if more is None:
-        return "Cannot tell yet", facts, keep
+        return "Cannot tell yet", shown, facts, keep
     # A minimum detectable difference above all errors is one that nobody can use.
     facts["detectable"] = found.detectable if not agree and found.detectable < reference else 0.0
     if more.of == "seeds" or found.joint is None:
-        return "Cannot tell yet", facts, _seeds(comparison, more.number)
+        return "Cannot tell yet", shown, facts | {"number": more.number}, _seeds(comparison, more.number)
     facts["number"] = max(int(float(f"{more.number:.2g}")), found.joint.examples + 1)
-    return "Cannot tell yet", facts, ""
-
-
-def _agree(found: PairedComparison) -> bool:
-    """Returns whether the interval over seeds excludes zero."""
-    return bool(sign_of(found.interval_low, found.interval_high))
+    return "Cannot tell yet", shown, facts, ""
 
 
 def _time_ratio(one: Contrast) -> float:
     """Returns how many times as long training takes as with the reference; 0 where it is no longer, or not known."""
-    ratios = [
-        ours / theirs
-        for seed, run in one.method.runs.items()
-        if seed in one.reference.runs
-        if (ours := number_in(run.result.get("seconds")))
-        if (theirs := number_in(one.reference.runs[seed].result.get("seconds")))
-    ]
-    return fmean(ratios) if ratios and fmean(ratios) > _SLOWER else 0.0
-
-
-def _untrained(comparison: Comparison) -> str:
-    """Returns which networks write nothing that is like a translation."""
-    bleus = {variant.title: variant.metrics(comparison.split, "bleu").values() for variant in comparison.variants}
-    return listed([name for name, values in bleus.items() if values and fmean(values) < _UNTRAINED_BLEU])
+    seconds = [[number_in(run.result.get("seconds")) or 0.0 for run in side.runs.values()] for side in one[:2]]
+    ours, theirs = (fmean(of) if of else 0.0 for of in seconds)
+    return ours / theirs if theirs and ours / theirs > _SLOWER else 0.0
 
 
 def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
-    """Returns which variants, or `all`, are no better than giving the most frequent label, and the error of that."""
+    """Returns which variants, or `all`, learned nothing, and the error of the most frequent label (0 of BLEU)."""
     shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
     share = next((share for share in shares if share is not None), None)
-    if share is None or comparison.headline != "error":
-        return "", 0.0
-    errors = {one.title: one.metrics(comparison.split, "error").values() for one in comparison.finished}
-    # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
-    nothing = [name for name, values in errors.items() if values and fmean(values) >= 1 - share - 1e-9]
-    return "all" if len(nothing) == len(errors) else listed(nothing), 1 - share
-
-
-# ---------------------------------------------------------------------------------------------------- the next command
-
-_VALUE = r"[ =]('[^']*'|\S+)"
+    values = {one.title: one.metrics(comparison.split, comparison.headline).values() for one in comparison.finished}
+    means = {title: fmean(of) for title, of in values.items() if of}
+    if comparison.headline == "bleu":
+        nothing, chance = [title for title, mean in means.items() if mean < _UNTRAINED_BLEU], 0.0
+    else:
+        chance = 1 - share if share is not None else 2.0
+        # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
+        nothing = [title for title, mean in means.items() if mean >= chance - 1e-9]
+    return "all" if nothing and len(nothing) == len(values) else listed(nothing), chance
 
 
 def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
