@@ -42,11 +42,14 @@ class RunRecord:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All metrics of the selected epoch that are a number, as ``test_nll`` and ``test_calibrated_nll``."""
-        calibrated = self.result.get("calibrated") or {}
-        found = {f"{split}_{name}": value for split in SPLITS for name, value in (self.result.get(split) or {}).items()}
-        for split in SPLITS:
-            found |= {f"{split}_calibrated_{name}": value for name, value in (calibrated.get(split) or {}).items()}
-        return {name: number for name, value in found.items() if (number := number_in(value)) is not None}
+        both = {"": self.result, "calibrated_": self.result.get("calibrated") or {}}
+        return {
+            f"{split}_{prefix}{name}": number
+            for prefix, metrics in both.items()
+            for split in SPLITS
+            for name, value in (metrics.get(split) or {}).items()
+            if (number := number_in(value)) is not None
+        }
 
     def curve(self, split: str, name: str) -> NDArray[np.float64]:
         """Returns a number of each epoch [epochs], of `train`, `validation` or `test`; nan where there is none."""
@@ -134,16 +137,9 @@ class VariantRuns:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variants of an objective, each trained with the same seeds.
+    """Variants of an objective, each trained with the same seeds; of a single run there is no baseline.
 
-    Attributes:
-        path: The folder.
-        recipe: The recipe's name.
-        baseline: The variant the others are compared with; None for a single run.
-        variants: In the order in which they were given.
-        seeds: The seeds of the comparison.
-        left_out: Folders that were given with others and cannot be shown, and why.
-        tuning, notes: As in ``comparison.json``.
+    `tuning` and `notes` are those of ``comparison.json``.
     """
 
     path: Path
@@ -151,7 +147,6 @@ class Comparison:
     baseline: str | None
     variants: list[VariantRuns]
     seeds: list[int]
-    left_out: dict[str, str] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -192,58 +187,38 @@ def load_comparison(path: str | Path) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
     Raises:
-        RunFolderError: When the folder is neither, ``comparison.json`` is damaged, the single run has not finished, or
-            runs of a comparison are of different data. A damaged run inside a comparison raises nothing; it is in
-            `failed`.
+        RunFolderError: When it is neither, ``comparison.json`` is damaged, the single run has not finished, or runs are
+            of different data. A damaged run inside a comparison raises nothing; it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
         return _load_comparison(path)
     if (path / "recipe.yaml").is_file():
         return _load_single_run(RunFolder(path))
-    if not path.exists():
-        raise RunFolderError(f"{path}: no such folder; a comparison or a run leaves one")
+    what = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
     hint = "" if path.is_dir() else "; it is a file"
-    raise RunFolderError(
-        f"{path}: neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml){hint}"
-    )
+    raise RunFolderError(f"{path}: {what + hint if path.exists() else 'no such folder'}")
 
 
 def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) -> Comparison:
     """Reads runs and comparisons as one comparison; runs that differ by nothing but the seed are one variant.
 
-    Args:
-        paths: Run and comparison folders. One that is damaged or has not finished is left out, with the reason, as
-            long as another can be shown.
-        baseline: The variant, or the objective, the others are compared with; None: that of the first comparison,
-            else one-hot, else the first.
+    The baseline, a variant or an objective, is by default that of the first comparison, else one-hot, else the first.
 
     Raises:
-        RunFolderError: When a folder is not there or is neither, none can be shown, two are of different data, or
-            `baseline` is none of the variants.
+        RunFolderError: As `load_comparison`; and when two are of different data, or `baseline` is none of the variants.
     """
-    read: list[Comparison] = []
-    left_out: dict[str, str] = {}
-    for path in dict.fromkeys(Path(path) for path in paths):
-        try:
-            read.append(load_comparison(path))
-        except RunFolderError as error:
-            if len(paths) == 1 or not any((path / name).is_file() for name in ("recipe.yaml", "comparison.json")):
-                raise
-            left_out[str(path)] = shortened(str(error).removeprefix(f"{path}: "), 300)
-    if not read:
-        raise RunFolderError("\n".join(f"{path}: {why}" for path, why in left_out.items()))
-    whole = replace(read[0] if len(read) == 1 else _merged(read), left_out=left_out)
+    read = [load_comparison(path) for path in dict.fromkeys(Path(path) for path in paths)]
+    whole = read[0] if len(read) == 1 else _merged(read)
     if baseline is None:
         return whole
     names = [variant.name for variant in whole.variants]
-    chosen = [
-        one.name for one in whole.variants if baseline in ([one.name] if baseline in names else [one.objective_name])
+    chosen = [name for name in names if name == baseline] or [
+        one.name for one in whole.variants if one.objective_name == baseline
     ]
     if len(chosen) != 1:
         what = "stands for more than one of" if chosen else "is none of"
-        hint = "" if chosen else nearest(baseline, names)
-        raise RunFolderError(f"--baseline: {baseline!r} {what} the variants{hint}: {', '.join(names)}")
+        raise RunFolderError(f"--baseline: {baseline!r} {what} {', '.join(names)}{nearest(baseline, names)}")
     return replace(whole, baseline=chosen[0])
 
 

@@ -1,12 +1,14 @@
-"""What paired differences allow to be said, and what would be needed to say more: numbers only, no sentences."""
+"""Which variant the verdict is about, what its differences allow to be said, and what would be needed to say more."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from labelembed.lab.report.comparison import Comparison, Split, VariantRuns
 from labelembed.metrics import PairedComparison
 from labelembed.metrics.joint_interval import variance_of_mean
 from labelembed.metrics.statistics import detectable_shift
@@ -16,6 +18,11 @@ LEVEL = 0.05
 FEWEST_SEEDS = 5
 # Nobody waits for more seeds or examples than these.
 _MOST_SEEDS, _MOST_TIMES_EXAMPLES = 100, 100
+#: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
+MOST_DRAWN = 7
+SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
+# They treat all wrong classes alike: nothing about the labels is learned or given.
+_ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
 Outcome = Literal["too few seeds", "no interval", "better", "worse", "small gain", "open"]
 
@@ -101,19 +108,16 @@ def needed(found: PairedComparison) -> Needed | None:
     None where neither alone is enough, or more than anybody would wait for.
     """
     gain, examples = abs(found.difference), found.joint.examples if found.joint else 0
-    seeds = range(found.n + 1, _MOST_SEEDS + 1)
-    more_seeds = _first(seeds, lambda count: detectable(found, count, examples) <= gain)
-    more = range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1)
-    more_examples = _first(more, lambda count: detectable(found, found.n, count) <= gain)
+    counts = (range(found.n + 1, _MOST_SEEDS + 1), range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1))
+    # The first count from which on all are enough.
+    seeds = bisect_left(counts[0], True, key=lambda count: detectable(found, count, examples) <= gain)
+    more = bisect_left(counts[1], True, key=lambda count: detectable(found, found.n, count) <= gain)
+    more_seeds, more_examples = (
+        of[index] if index < len(of) else 0 for of, index in zip(counts, (seeds, more), strict=True)
+    )
     if more_examples and (sign_of(found.interval_low, found.interval_high) or not more_seeds):
         return Needed("examples", more_examples)
     return Needed("seeds", more_seeds) if more_seeds else None
-
-
-def _first(counts: range, is_enough: Callable[[int], bool]) -> int:
-    """Returns the first count from which on all are enough, or 0."""
-    index = bisect_left(counts, True, key=is_enough)
-    return counts[index] if index < len(counts) else 0
 
 
 def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
@@ -122,3 +126,56 @@ def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
         run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch"
         for run in results
     )
+
+
+def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
+    """Returns variants by their mean on validation examples, the best first, and in words what they were ranked by.
+
+    By test examples only where one of them has no validation examples. A variant without a number comes last.
+    """
+    metric = comparison.headline
+    validated = all(variant.metrics("validation", metric) for variant in variants)
+    chosen_on: Split = "validation" if validated else comparison.split
+
+    def loss(variant: VariantRuns) -> float:
+        values = variant.metrics(chosen_on, metric).values()
+        return (-fmean(values) if metric == "bleu" else fmean(values)) if values else math.inf
+
+    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
+    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if metric == 'bleu' else 'error'}{flattered}"
+
+
+def best_method(comparison: Comparison) -> VariantRuns | None:
+    """Returns the best of `method_candidates`, which the verdict is about; None where no run has finished."""
+    candidates = method_candidates(comparison) or comparison.finished
+    return ranked(candidates, comparison)[0][0] if candidates else None
+
+
+def method_candidates(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the finished variants that the verdict's method is chosen among; the baseline is none of them.
+
+    The learned methods, those that use how labels relate; where there are none the other methods, then label smoothing,
+    then cross entropy.
+    """
+    others = [variant for variant in comparison.finished if variant.name != comparison.baseline]
+    learned = [variant for variant in others if variant.objective_name not in _ALL_LABELS_ALIKE]
+    methods = learned or [variant for variant in others if variant.objective_name not in (SMOOTHING, ONE_HOT)]
+    return methods or [variant for variant in others if variant.objective_name == SMOOTHING] or others
+
+
+def by_weight(comparison: Comparison) -> list[VariantRuns]:
+    """Returns all variants: the verdict's, the baseline, the other finished ones, the best first, and the rest."""
+    first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
+    order = [*first, *(ranked(comparison.finished, comparison)[0]), *comparison.variants]
+    return list({one.name: one for one in order}.values())
+
+
+def drawn_variants(comparison: Comparison) -> dict[str, int]:
+    """Returns the variants that figures draw each for itself, in the comparison's order, with the place of its colour.
+
+    The baseline has 0, the grey one; the others count from 1.
+    """
+    names = {variant.name for variant in by_weight(comparison)[:MOST_DRAWN]}
+    others = [one.name for one in comparison.variants if one.name in names and one.name != comparison.baseline]
+    places = {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
+    return {one.name: places[one.name] for one in comparison.variants if one.name in names}

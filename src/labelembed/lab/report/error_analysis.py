@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from labelembed.lab.report.comparison import RunRecord, VariantRuns, readable
 from labelembed.lab.report.formatting import counted, number
-from labelembed.lab.report.labels import LabelSimilarities
 from labelembed.lab.report.tables import Table, make_table
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -31,11 +30,6 @@ class _Bins(_Strict):
     count: list[Count] = OfBins
     confidence: list[Share | None] = OfBins
     accuracy: list[Share | None] = OfBins
-
-
-class _Reliability(_Strict):
-    before: _Bins
-    calibrated: _Bins | None = None
 
 
 class HighLossExample(_Strict):
@@ -57,7 +51,7 @@ class ErrorDiagnostics(_Strict):
     labels: int = Field(ge=1, lt=2**53)
     confusions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
     of_label: list[Count] | None = None
-    reliability: _Reliability
+    reliability: dict[Literal["before", "calibrated"], _Bins | None]
     worst: list[HighLossExample]
 
     @model_validator(mode="after")
@@ -117,7 +111,7 @@ class ErrorAnalysis:
     seed: int
     runs: int
     pairs: Counter[tuple[int, int]]
-    reliability: NDArray[np.float64]
+    reliability: NDArray[np.float64] | None
     calibrated: NDArray[np.float64] | None
     wrong: NDArray[np.bool_] | None
 
@@ -129,19 +123,19 @@ class ErrorAnalysis:
                 table[true, predicted] = times
         return table
 
-    def lines(self, learned: LabelSimilarities | None) -> list[str]:
+    def lines(self, nearest: NDArray[np.int64] | None) -> list[str]:
         """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
         lines, runs = [], counted(self.runs, "run")
         if self.wrong is not None:
             ever, always = int(self.wrong.any(axis=0).sum()), int(self.wrong.all(axis=0).sum())
             examples = f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples"
             lines.append(f"{examples} are wrong in at least one of {runs}, {always:,} in every one.")
-        if learned is not None and len(learned.names) == self.first.labels and len(learned.distances) > 2:
-            confused = self.counts(len(learned.distances))
-            nearest = confused[np.arange(len(confused)), learned.nearest].sum() / max(confused.sum(), 1)
+        if nearest is not None and 2 < len(nearest) <= self.first.labels:
+            confused = self.counts(len(nearest))
+            near = confused[np.arange(len(nearest)), nearest].sum() / max(confused.sum(), 1)
+            chance = 1 / (len(nearest) - 1)
             lines.append(
-                f"In {nearest:.0%} of the mistakes the predicted class is the label nearest to the true one; by chance "
-                f"it would be {1 / (len(confused) - 1):.0%}."
+                f"In {near:.0%} of the mistakes the label nearest to the true one is predicted; by chance {chance:.0%}."
             )
         return lines
 
@@ -169,13 +163,13 @@ def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     for one in alike.values():
         for true, predicted, count in one.confusions:
             pairs[true, predicted] += count
-    bins = [one.reliability for one in alike.values()]
-    after = [one.calibrated for one in bins if one.calibrated is not None]
+    before, calibrated = (
+        _added([one.reliability.get(when) for one in alike.values()]) for when in ("before", "calibrated")
+    )
     losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split))]
     whole = len(losses) == len(alike) and len({len(loss) for loss in losses}) == 1
-    calibrated = _added(after) if len(after) == len(alike) else None
     wrong = np.array(losses, dtype=bool) if whole else None
-    return ErrorAnalysis(first, seed, len(alike), pairs, _added([one.before for one in bins]), calibrated, wrong)
+    return ErrorAnalysis(first, seed, len(alike), pairs, before, calibrated, wrong)
 
 
 def most_frequent_label(run: RunRecord, split: str) -> float | None:
@@ -186,7 +180,10 @@ def most_frequent_label(run: RunRecord, split: str) -> float | None:
     return max(errors.of_label) / sum(errors.of_label)
 
 
-def _added(bins: list[_Bins]) -> NDArray[np.float64]:
+def _added(every: list[_Bins | None]) -> NDArray[np.float64] | None:
+    bins = [one for one in every if one is not None]
+    if len(bins) < len(every):
+        return None
     counts = np.array([one.count for one in bins], dtype=np.float64)
     values = np.array([[one.confidence for one in bins], [one.accuracy for one in bins]], dtype=np.float64)
     total = counts.sum(axis=0)

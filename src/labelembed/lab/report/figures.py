@@ -1,9 +1,15 @@
-"""The figures of numbers: the forest plot, calibration and risk against coverage, and curves over the epochs."""
+"""Figures, inline in the page or as files for a paper: the forest plot, calibration, and curves over the epochs."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.lab.report.comparison import Comparison, VariantRuns
-from labelembed.lab.report.drawing import INK, Figure, line_style, series_colour
+from labelembed.lab.report.decision import best_method, drawn_variants
 from labelembed.lab.report.error_analysis import ErrorAnalysis
 from labelembed.lab.report.formatting import listed, number, shortened
-from labelembed.lab.report.ranking import best_method, drawn_variants
-from labelembed.lab.report.table import METRICS, compare_variants
+from labelembed.lab.report.tables import METRICS, compare_variants, write_text
 from labelembed.metrics import PairedComparison
 
 if TYPE_CHECKING:
@@ -23,10 +28,89 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from pandas import DataFrame
 
-# The accuracy of fewer examples is mostly chance; of more lines, or points of lines, a figure is a grey fog.
-_FEWEST_IN_BIN, _MOST_LINES, _MOST_POINTS = 10, 7, 6_000
+#: Letters and axes.
+INK = "#1a1b1c"
+#: Told apart by colour-blind readers; the first is the baseline's grey.
+SERIES = ("#4d4d4d", "#0067a5", "#c04c00", "#00795a", "#a04a86", "#8a6200", "#4a54b8")
+_STYLES = ("-", (0, (5, 1.6)), (0, (7, 1.5, 1.4, 1.5)), (0, (1.4, 1)), (0, (9, 2)), (0, (3, 1.2, 1.2, 1.2)), "--")
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # letters that a reader can mark and search
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize", "ytick.labelsize"), 9),
+    "xtick.labelsize": 8.5,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "text.parse_math", "image.composite_image"), False),
+    "axes.linewidth": 0.6,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+# The accuracy of fewer examples is mostly chance; more lines of single runs are a grey fog.
+_FEWEST_IN_BIN, _MOST_LIGHT = 10, 20
 _WIDE, _LOW = 11.8, 3.1  # inches
 _COVERAGES = {80: "error_at_80_coverage", 90: "error_at_90_coverage", 95: "error_at_95_coverage", 100: "error"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """All that is needed to draw one figure, for the page or for a file.
+
+    Attributes:
+        key: Begins every id in the SVG and names the file; unique in the page.
+        size: Width and height in inches, with letters of 9 points.
+        title, description: What it is, and what it shows for those who do not see it.
+        draw: Draws it into an empty matplotlib figure.
+        caption: What a reader must know to read it.
+    """
+
+    key: str
+    size: tuple[float, float]
+    title: str
+    description: str
+    draw: Callable[[Canvas], None]
+    caption: str = ""
+
+    def svg(self, *, inline: bool = False) -> str:
+        """Returns an SVG of its own, dark on white; or `inline`, as wide as the page lets it be and with its letters."""
+        opening, rest = self._svg().split(">", 1)
+        if inline:
+            opening = re.sub(r'\s(width|height)="[^"]*pt"', "", opening)
+            return f"{opening}>{rest}".replace("'DejaVu Sans'", "var(--letters, sans-serif)")
+        letters = "'DejaVu Sans', Verdana, Arial, sans-serif"
+        return f'{opening}><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'.replace("'DejaVu Sans'", letters)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Writes the figure into a folder as SVG and PDF; raises RunFolderError where it cannot be written."""
+        # Without the day on which it was made: the same runs give the same file.
+        pdf = self._drawn("pdf", Title=self.title, CreationDate=None)
+        return [write_text(folder / f"{self.key}.{kind}", of) for kind, of in (("svg", self.svg()), ("pdf", pdf))]
+
+    def _drawn(self, kind: str, **metadata: str | None) -> bytes:
+        import matplotlib
+        from matplotlib.figure import Figure as Canvas
+
+        written = io.BytesIO()
+        # From the defaults, not from what the user has set: the same runs give the same file everywhere.
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_SETTINGS | {"svg.hashsalt": self.key})
+            canvas = Canvas(figsize=self.size, layout="constrained")
+            self.draw(canvas)
+            canvas.savefig(written, format=kind, transparent=kind == "svg", metadata=metadata)
+        return written.getvalue()
+
+    def _svg(self) -> str:
+        key, svg = self.key, self._drawn("svg", Date=None).decode()
+        svg = svg[svg.index("<svg") :]
+        # The rule in its style, for everything in the page, would not stay inside the figure.
+        unwanted = r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*|<defs>\s*<style.*?</style>\s*</defs>\s*"
+        svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
+        svg = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', svg)
+        svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", svg)
+        # Hundredths of a point are seen by nobody, and half of the size.
+        svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), svg)
+        opening, rest = svg.split(">", 1)
+        opening += f' role="img" stroke-linejoin="round" aria-labelledby="{key}-title {key}-description">'
+        opening += f'<title id="{key}-title">{escape(self.title)}</title>'
+        return f'{opening}<desc id="{key}-description">{escape(self.description)}</desc>{rest.strip()}'
 
 
 def _name(variant: VariantRuns, width: int = 34) -> str:
@@ -35,8 +119,8 @@ def _name(variant: VariantRuns, width: int = 34) -> str:
 
 def _line(variant: VariantRuns, drawn: Mapping[str, int], **more: Any) -> dict[str, Any]:
     """Returns how the line of a variant is drawn, with its name for the legend."""
-    place = drawn[variant.name]
-    return {"color": series_colour(place), "ls": line_style(place), "label": _name(variant), **more}
+    index = drawn[variant.name]
+    return {"color": SERIES[index], "ls": _STYLES[index], "label": _name(variant), **more}
 
 
 def _add_legend(canvas: Canvas) -> None:
@@ -49,11 +133,7 @@ def forest_figure(
 ) -> Figure | None:
     """Returns each variant against the one that decides, in error and calibrated NLL; None where nothing is compared.
 
-    Args:
-        comparison: What is drawn.
-        rows: Its `comparison_rows`.
-        reference: What the verdict's method is held against.
-        narrow: For a phone: one panel below the other.
+    With `narrow`, for a phone, one panel is below the other.
     """
     if reference is None:
         return None
@@ -92,7 +172,7 @@ def forest_figure(
                 ours = one.metrics(split, metric)
                 own = [form.scale * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
                 found = differences.get(one.name, {}).get(metric)
-                _draw_line(axes, found, own, form.scale, y, series_colour(drawn.get(one.name, 0)))
+                _draw_line(axes, found, own, form.scale, y, SERIES[drawn.get(one.name, 0)])
             column = means[f"{split}_error_mean" if metric == "error" else f"{metric}_mean"]
             columns = [["mean", *(number(column[one.name], form.decimals, scale=form.scale) for one in shown)]]
             columns += [["time", *times]] if axes is grid[-1] and len(set(times)) > 1 else []
@@ -107,15 +187,11 @@ def forest_figure(
     )
     if len(shown) < len(comparison.finished):
         caption += f" {len(shown)} of {len(comparison.finished)} variants are drawn; all are in the tables."
-    metric, label = next(iter(panels.items()))
-    spoken = [
-        f"{one.title} {number(of[metric].difference, METRICS[metric].decimals, scale=METRICS[metric].scale)}"
-        for one in shown
-        if metric in (of := differences.get(one.name, {}))
-    ]
     size = (4.4, len(panels) * (0.72 + 0.42 * len(shown))) if narrow else (_WIDE, 0.72 + 0.34 * len(shown))
     key, title = f"forest{'-narrow' if narrow else ''}", f"Each variant against {reference.title}"
-    return Figure(key, size, title, f"{label}: {listed(spoken)}.", draw, caption)
+    return Figure(
+        key, size, title, f"{listed([*panels.values()])}, of {listed([one.title for one in shown])}.", draw, caption
+    )
 
 
 def _draw_line(
@@ -139,12 +215,13 @@ def _draw_line(
 def calibration_figure(comparison: Comparison, errors: Mapping[str, ErrorAnalysis]) -> Figure | None:
     """Returns accuracy against confidence before and after temperature scaling, and error against coverage."""
     drawn, split = drawn_variants(comparison), comparison.split
-    chosen = [one for one in comparison.finished if one.name in drawn and one.name in errors][:_MOST_LINES]
+    chosen = [one for one in comparison.finished if one.name in drawn and one.name in errors]
     if not chosen:
         return None
-    panels = {"before temperature scaling": {one.name: errors[one.name].reliability for one in chosen}}
+    before = {one.name: bins for one in chosen if (bins := errors[one.name].reliability) is not None}
     after = {one.name: bins for one in chosen if (bins := errors[one.name].calibrated) is not None}
-    panels |= {"after temperature scaling": after} if len(after) == len(chosen) else {}
+    panels = {"before temperature scaling": before, "after temperature scaling": after}
+    panels = {heading: bins for heading, bins in panels.items() if len(bins) == len(chosen)}
     risks = {one.name: [[*one.metrics(split, name).values()] for name in _COVERAGES.values()] for one in chosen}
     covered = all(all(of) for of in risks.values())
 
@@ -197,7 +274,6 @@ def curve_figure(comparison: Comparison) -> Figure | None:
             panels[heading] = known
     if not panels:
         return None
-    light = sum(len(curve) for known in panels.values() for of in known.values() for curve in of) <= _MOST_POINTS
 
     def draw(canvas: Canvas) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -207,8 +283,8 @@ def curve_figure(comparison: Comparison) -> Figure | None:
         ):
             for one in shown:
                 curves = known[one.name]
-                for curve in curves if light and len(curves) > 1 else []:
-                    axes.plot(range(1, len(curve) + 1), curve, color=series_colour(drawn[one.name]), alpha=0.28, lw=0.7)
+                for curve in curves[:_MOST_LIGHT] if len(curves) > 1 else []:
+                    axes.plot(range(1, len(curve) + 1), curve, color=SERIES[drawn[one.name]], alpha=0.28, lw=0.7)
                 if curves:  # a run that ended earlier does not bend the mean
                     mean = np.mean([curve[: min(map(len, curves))] for curve in curves], axis=0)
                     marker = "o" if len(mean) == 1 else None

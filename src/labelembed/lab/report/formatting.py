@@ -45,9 +45,7 @@ def interval(ends: Sequence[float] | None, decimals: int, *, scale: float = 1.0)
 
 def p_text(p_value: float | None) -> str:
     """Returns a p value with two significant digits, or a dash."""
-    if p_value is None:
-        return NOTHING
-    return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
+    return NOTHING if p_value is None else f"{p_value:.2g}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -68,13 +66,6 @@ def shortened(text: str, limit: int) -> str:
     # Control characters and halves of surrogate pairs are no text, in XML not even allowed.
     shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
-
-
-def short_label(name: str, length: int = 28) -> str:
-    """Returns a name with its end kept: names that differ at their ends only must still be told apart."""
-    line = shortened(name, 10_000)
-    end = min(10, length // 2)
-    return line if len(line) <= length else f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
 
 
 def isolated(name: str) -> str:

@@ -16,10 +16,9 @@ from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
-from labelembed.lab.report.drawing import INK, SERIES, Figure, series_colour
-from labelembed.lab.report.formatting import isolated, short_label
-from labelembed.lab.report.table import write_csv
-from labelembed.lab.report.tables import Table, make_table
+from labelembed.lab.report.figures import INK, SERIES, Figure
+from labelembed.lab.report.formatting import isolated, shortened
+from labelembed.lab.report.tables import Table, make_table, write_csv
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -37,14 +36,10 @@ _COLOURS = {"lift": (0.14, 0.48, 0.75), "relative distance": (0.12, 0.55, 0.36),
 
 @dataclass(frozen=True)
 class LabelSimilarities:
-    """How similar labels are, the mean over runs.
+    """How similar labels are: of the first `MOST_LABELS` in each run [runs, L, L], in row y to y; and the distances.
 
-    Attributes:
-        names: The names of all labels.
-        is_share: Whether a similarity is the share of a label's soft target that another gets; else minus a distance.
-        each: The similarity in each run [runs, L, L], of the first `MOST_LABELS`: row y how similar each label is to y.
-        distances: [L, L], symmetric.
-        left_out: Why a run is not in the mean, by seed.
+    A similarity is the share of a label's soft target that another gets where `is_share`, else minus a distance.
+    `left_out` says by seed why a run takes no part.
     """
 
     names: tuple[str, ...]
@@ -159,10 +154,9 @@ def _nearest(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[str, ...] | None:
-    """Returns the group of each label; None where nobody gives any and none ship for these labels.
+    """Returns the group of each label by a hierarchy, or by one that ships; None where none does for these labels.
 
-    Raises:
-        DataError: When `source`, a hierarchy as `geometry.read_hierarchy` takes it, cannot be read.
+    Raises as `geometry.read_hierarchy`, which takes the source.
     """
     hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
     return None if hierarchy is None else tuple(path[-1] for path in hierarchy.paths)
@@ -176,14 +170,10 @@ def label_figure(
     groups: Sequence[str] | None = None,
     key: str = "labels",
 ) -> Figure:
-    """Returns the tree of labels, a label a line, and beside it squares in the order of the tree.
+    """Returns the tree of the first `MOST_DRAWN` labels, a label a line, and beside it squares in the tree's order.
 
-    Args:
-        names: The labels, in the order of their indices; the first `MOST_DRAWN` are drawn.
-        distances: [L, L].
-        squares: [L, L] by what they show: `lift`, `relative distance` or `confusion matrix`; none: the tree alone.
-        groups: The group of each label, which colours it, and the branches whose labels are all of one group.
-        key: Begins every id in the SVG.
+    The squares [L, L] are by what they show: `lift`, `relative distance` or `confusion matrix`. A label has the colour
+    of its group, and so have the branches whose labels are all of one.
     """
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
@@ -191,7 +181,7 @@ def label_figure(
     count = min(len(names), MOST_DRAWN)
     joined = hierarchy.linkage(squareform(distances[:count, :count], checks=False), "average")
     order = hierarchy.leaves_list(joined).tolist()
-    shown = [short_label(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
+    shown = [shortened(names[label], 24) + (f" ({groups[label]})" if groups else "") for label in order]
     named = shown if count <= _NAMED_COLUMNS else []  # below the columns
     letters, row = (9.0, 0.23) if count <= 20 else (7.5, 0.16) if named else (6.5, 0.125)
     widest = 0.009 * letters * max(map(len, shown)) + 0.15
@@ -199,7 +189,7 @@ def label_figure(
     side = min(height, 5.0)
     width, total = tree + widest + len(squares) * (side + 0.3) + 0.15, height + below + 0.3
     numbers = {group: 1 + index % 6 for index, group in enumerate(dict.fromkeys(groups or ()))}
-    colours = [series_colour(numbers[groups[label]]) if groups else SERIES[1] for label in range(count)]
+    colours = [SERIES[numbers[groups[label]]] if groups else SERIES[1] for label in range(count)]
     for one, other in joined[:, :2].astype(int).tolist():
         colours.append(colours[one] if colours[one] == colours[other] else SERIES[0])
 
@@ -254,11 +244,6 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
 
 def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
     """Writes the tree, the tree beside the matrix (both as SVG and PDF) and distances.csv; returns their paths.
-
-    Args:
-        geometry: Two labels or more; the first `MOST_DRAWN` are drawn.
-        folder: Made where it is not there.
-        groups: The group of each label, which colours the tree.
 
     Raises:
         ValueError: When the geometry is too large.

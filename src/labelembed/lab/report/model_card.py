@@ -13,8 +13,7 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in, readable
 from labelembed.lab.report.formatting import shortened, templates, without_folders
 from labelembed.lab.report.labels import label_similarities
-from labelembed.lab.report.table import comparison_rows, write_text
-from labelembed.lab.report.tables import cost_line, report_tables
+from labelembed.lab.report.tables import comparison_rows, cost_line, report_tables, write_text
 from labelembed.lab.report.verdict import verdict
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -70,8 +69,10 @@ def model_card(run: str | Path) -> str:
     )
     rows, learned = comparison_rows(single), label_similarities(variant)
     tables = [*report_tables(single, rows).values(), *([learned.table(_LISTED_LABELS)] if learned else [])]
-    parent = folder.resolve().parents[1:3]
-    whole = readable(lambda: verdict(load_comparison(parent[1]))) if parent and parent[0].name == "runs" else None
+    above = folder.resolve().parents[2:3]
+    whole = (
+        readable(lambda: verdict(load_comparison(*above))) if above and (above[0] / "comparison.json").is_file() else []
+    )
     text = (
         templates()
         .get_template("card.md")
@@ -82,22 +83,15 @@ def model_card(run: str | Path) -> str:
             statement=verdict(single)[0],
             data=single.data_name,
             about=record.data,
-            labels=[str(name) for name in _list(record.data.get("names"))],
-            notes=[without_folders(str(note)) for note in _list(record.data.get("notes"))],
             tables=[table.markdown() for table in tables],
             temperature=number_in(record.result.get("temperature")),
             cost=cost_line(variant, single, rows),
-            changes=[without_folders(str(change)) for change in _list(record.environment.get("changes"))],
             comparison=whole or [],
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
             recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
         )
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def _task(run: RunRecord, data: str) -> str:

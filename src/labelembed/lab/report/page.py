@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import Comparison, load_comparison, load_several
-from labelembed.lab.report.drawing import Figure
+from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
-from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
+from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
 from labelembed.lab.report.formatting import TEMPLATES, shortened, templates
 from labelembed.lab.report.labels import LabelSimilarities, groups_for, label_figure, label_similarities
-from labelembed.lab.report.ranking import best_method, by_weight
 from labelembed.lab.report.settings import Settings, describe_settings
-from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
-from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
+from labelembed.lab.report.tables import (
+    Table,
+    comparison_rows,
+    cost_line,
+    metrics_table,
+    report_tables,
+    runs_table,
+    write_csv,
+    write_text,
+)
 from labelembed.lab.report.verdict import Verdict, full_verdict
 
 if TYPE_CHECKING:
@@ -83,22 +90,18 @@ def write_report(
     figures: str | Path | None = None,
     baseline: str | None = None,
 ) -> Path:
-    """Writes one page of a comparison, of a run, or of several of both; or its tables alone.
+    """Writes one page of a comparison, of a run, or of several of both, or its tables alone; returns the file.
 
     The page loads nothing from anywhere, can be read with scripts off, and is the same to the byte when it is made
     again from the same runs.
 
     Args:
         paths: Run and comparison folders; see `load_several` for several.
-        out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
-            ``report.csv``, ``report.md`` or ``report.tex``.
+        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder, of several in the current one.
         format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
             every number in full precision.
         figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
         baseline: The variant the others are compared with; None: as the comparison says.
-
-    Returns:
-        The file.
 
     Raises:
         RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
@@ -129,12 +132,7 @@ def write_report(
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
-    """Writes the tables and the page of a comparison beside its runs, and returns it.
-
-    Args:
-        out: The comparison folder.
-        redraw: Write the page even where the tables have not changed: drawing takes seconds.
-    """
+    """Writes the tables of a comparison beside its runs, and the page where they have changed or `redraw` says so."""
     comparison = load_comparison(out)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
@@ -156,20 +154,19 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    lines = [line for line in (found.headline, found.worse, found.step, " ".join(found.notes)) if line]
-    for line in lines:
+    for line in filter(None, (found.headline, found.worse, found.step, " ".join(found.notes))):
         console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
     table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(frame):
-        heading = column.replace(" after temperature scaling", "")
-        table.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
+    for column in frame:
+        side: Any = "right" if len(table.columns) else "left"
+        table.add_column(Text(column.replace(" after temperature scaling", "")), justify=side, overflow="fold")
     for variant, cells in zip(comparison.variants, frame.itertuples(index=False), strict=True):
         if variant.name in shown:
             table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
     console.print(table)
-    more = f"{len(comparison.variants) - len(shown)} more variants, " if len(comparison.variants) > len(shown) else ""
+    more = f"{len(frame) - len(shown)} more variants, " if len(frame) > len(shown) else ""
     console.print(Text(f"{more}figures, labels and errors: {comparison.path / 'report.html'}"), soft_wrap=True)
 
 
@@ -188,6 +185,9 @@ def make_page(comparison: Comparison) -> Page:
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
     forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
     labels = _labels(comparison, errors)
+    count = max((one.first.labels for one in errors.values()), default=0)
+    known = labels is not None and len(labels.learned.names) == count
+    names = [shortened(name, 40) for name in (labels.learned.names if labels and known else map(str, range(count)))]
     held = [one for one in (method, reference) if one is not None and one.name in errors]
     return Page(
         comparison,
@@ -200,7 +200,7 @@ def make_page(comparison: Comparison) -> Page:
         calibration_figure(comparison, errors),
         labels,
         {one.title: errors[one.name] for one in held},
-        _names(comparison, labels, errors[held[0].name].first.labels) if held else [],
+        names,
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
         describe_settings(comparison),
@@ -208,8 +208,8 @@ def make_page(comparison: Comparison) -> Page:
 
 
 def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
-    """Returns a line for each folder, run and variant without a result."""
-    lines = [f"{path}: {why}" for path, why in comparison.left_out.items()]
+    """Returns a line for each run and variant without a result."""
+    lines = []
     for one in comparison.variants:
         failed = sorted(one.failed.items())
         lines += [f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in failed]
@@ -232,11 +232,3 @@ def _labels(comparison: Comparison, errors: dict[str, ErrorAnalysis]) -> LabelSe
         figure = label_figure(learned.names, learned.distances, squares, groups=groups_for(learned.names))
         return LabelSection(variant.title, learned, learned.table(), figure)
     return None
-
-
-def _names(comparison: Comparison, labels: LabelSection | None, count: int) -> list[str]:
-    """Returns the names of labels: those of the label section, else those of a run, else numbers."""
-    names: Any = labels.learned.names if labels else comparison.runs[0].data.get("names")
-    if not isinstance(names, tuple | list) or len(names) != count:
-        names = range(count)
-    return [shortened(str(name), 40) for name in names]

@@ -15,14 +15,7 @@ _NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
 
 
 class Settings(NamedTuple):
-    """What is needed to make the runs again.
-
-    Attributes:
-        table: Each variant's objective, and other settings that are not the same in all variants.
-        recipe: The recipe of the first finished run of the baseline.
-        command: What made the runs.
-        environment: What that run ran on.
-    """
+    """What differs between the variants; and recipe, command and environment of the first run of the baseline."""
 
     table: Table
     recipe: str

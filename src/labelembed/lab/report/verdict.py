@@ -12,10 +12,14 @@ from typing import Any, Literal, NamedTuple
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns, number_in
 from labelembed.lab.report.decision import (
     FEWEST_SEEDS,
+    ONE_HOT,
+    SMOOTHING,
     contradicted_by_p,
     largest_gain,
+    method_candidates,
     needed,
     outcome,
+    ranked,
     shown_sign,
     sign_of,
     sign_of_intervals,
@@ -23,15 +27,15 @@ from labelembed.lab.report.decision import (
 )
 from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import listed, templates
-from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
 from labelembed.lab.report.settings import tuning_entries, tuning_statement
-from labelembed.lab.report.table import Differences, compare_variants, corrected
+from labelembed.lab.report.tables import Differences, compare_variants, corrected
 from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
 _UNTRAINED_BLEU = 0.01
+_ANSWERS: dict[str, Answer] = {"better": "Use it", "worse": "Do not use it", "small gain": "Do not use it"}
 _COSTS = ("calibrated_nll", "nll", "calibration_error")
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
@@ -120,17 +124,26 @@ def full_verdict(comparison: Comparison) -> Verdict:
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
     tuned = {entry.get("name") for entry in tuning_entries(comparison) if entry.get("space")}
     is_tuned = len(smoothings) > 1 or any(one.name in tuned for one in smoothings)
-    nll = first.differences.get("calibrated_nll")
+    found, nll = first.found, first.differences.get("calibrated_nll")
+    case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
+    values = first.reference.metrics(comparison.split, comparison.headline).values()
+    seconds = [[number_in(run.result.get("seconds")) or 0.0 for run in side.runs.values()] for side in first[:2]]
+    time = fmean(seconds[0]) / fmean(seconds[1]) if all(map(any, seconds)) else 0.0
     facts |= {
         "contrasts": contrasts,
         "method": method.title,
         "reference": "tuned label smoothing" if first.reference in smoothings and is_tuned else first.reference.title,
-        "found": first.found,
+        "found": found,
+        "number": count,
+        "most": max(0.0, largest_gain(found, more_is_better=comparison.headline == "bleu")) if found else 0.0,
+        "seeds_agree": bool(found and sign_of(*found[2:4])),
+        # A minimum detectable difference above all errors is one that nobody can use.
+        "detectable": found.detectable if found and values and found.detectable < fmean(values) else 0.0,
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
-        "time": _time_ratio(first),
-        "is_open_by_p": bool(first.found and sign_of(*first.found[2:4]) and contradicted_by_p(first.found)),
+        "time": time if time > _SLOWER else 0.0,
+        "is_open_by_p": bool(found and sign_of(*found[2:4]) and contradicted_by_p(found)),
         "candidates": len(candidates),
         "chosen_on": chosen_on,
         "smoothings": len(smoothings),
@@ -138,11 +151,39 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "is_tuned": is_tuned,
         "tuning": tuning_statement(comparison),
     }
-    answer, case, more, command = _decide(first, comparison, nothing)
-    if answer == "Use it" and method.objective_name != SMOOTHING and not is_tuned:
-        answer, case = "Cannot tell yet", "better than untuned"
+    if case == "better":
+        command = _train(comparison, method)
+    elif case == "better than untuned":
         command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
-    return _written(answer, case, facts | more, command, first)
+    elif case in ("nothing learned", "too short"):
+        command = _longer(comparison)
+    elif case == "needs examples":
+        command = ""
+    else:
+        command = _seeds(comparison, count) if count else _train(comparison, first.reference)
+    return _written(_ANSWERS.get(case, "Cannot tell yet"), case, facts, command, first)
+
+
+def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) -> tuple[str, int]:
+    """Returns which case a contrast is, as the template calls it, and how many seeds or examples to take next."""
+    found = one.found
+    if nothing:
+        return "nothing learned", 0
+    if found is None or found.n < FEWEST_SEEDS:
+        return "too few seeds" if found else "no common seed", 8
+    if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
+        return "too short", 0
+    small = _SMALL[comparison.headline] * fmean(one.reference.metrics(comparison.split, comparison.headline).values())
+    shown = outcome(found, smallest_gain=small, more_is_better=comparison.headline == "bleu")
+    if shown != "open":
+        untuned = shown == "better" and not is_tuned
+        return "better than untuned" if untuned else shown, 2 * found.n if shown == "no interval" else 0
+    if sign_of_intervals(found):  # it is the p alone that leaves it open
+        return "open by p", 2 * found.n
+    more = needed(found)
+    if more is None or more.of == "seeds" or found.joint is None:
+        return ("needs seeds", more.number) if more else ("too small", 0)
+    return "needs examples", max(int(float(f"{more.number:.2g}")), found.joint.examples + 1)
 
 
 def _written(
@@ -179,45 +220,6 @@ def _contrast(
     )
     own = differences[method.name]
     return Contrast(method, reference, own, own.get(comparison.headline))
-
-
-def _decide(one: Contrast, comparison: Comparison, nothing: str) -> tuple[Answer, str, dict[str, Any], str]:
-    """Returns whether to use the method, the case, what its sentences need, and the command that goes on from there."""
-    found, keep, is_bleu = one.found, _train(comparison, one.reference), comparison.headline == "bleu"
-    if nothing == "all":
-        return "Cannot tell yet", "nothing learned", {}, _longer(comparison)
-    if found is None or found.n < FEWEST_SEEDS:
-        return "Cannot tell yet", "too few seeds" if found else "no common seed", {}, _seeds(comparison, 8)
-    if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
-        return "Cannot tell yet", "too short", {}, _longer(comparison)
-    reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
-    shown = outcome(found, smallest_gain=_SMALL[comparison.headline] * reference, more_is_better=is_bleu)
-    if shown == "better":
-        return "Use it", shown, {}, _train(comparison, one.method)
-    if shown in ("worse", "small gain"):
-        most = max(0.0, largest_gain(found, more_is_better=is_bleu))
-        return "Do not use it", shown, {"most": most}, keep
-    if shown == "no interval":
-        return "Cannot tell yet", shown, {}, _seeds(comparison, 2 * found.n)
-    agree, more = bool(sign_of(*found[2:4])), needed(found)
-    if sign_of_intervals(found):  # it is the p alone that leaves it open
-        return "Cannot tell yet", shown, {"needed": "p"}, _seeds(comparison, 2 * found.n)
-    facts: dict[str, Any] = {"agree": agree, "needed": more.of if more else ""}
-    if more is None:
-        return "Cannot tell yet", shown, facts, keep
-    # A minimum detectable difference above all errors is one that nobody can use.
-    facts["detectable"] = found.detectable if not agree and found.detectable < reference else 0.0
-    if more.of == "seeds" or found.joint is None:
-        return "Cannot tell yet", shown, facts | {"number": more.number}, _seeds(comparison, more.number)
-    facts["number"] = max(int(float(f"{more.number:.2g}")), found.joint.examples + 1)
-    return "Cannot tell yet", shown, facts, ""
-
-
-def _time_ratio(one: Contrast) -> float:
-    """Returns how many times as long training takes as with the reference; 0 where it is no longer, or not known."""
-    seconds = [[number_in(run.result.get("seconds")) or 0.0 for run in side.runs.values()] for side in one[:2]]
-    ours, theirs = (fmean(of) if of else 0.0 for of in seconds)
-    return ours / theirs if theirs and ours / theirs > _SLOWER else 0.0
 
 
 def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
