@@ -38,7 +38,7 @@ def history_lines(
             "epoch": epoch,
             "seconds": 2.0,
             "learning_rate": 0.001,
-            "train": {"total": 1.0 / epoch, "output": 0.5 / epoch},
+            "train": {"total": 1.0 / epoch},
             "validation": None if validation is None else {"error": validation, "nll": 3 * validation},
             "test": None if test is None else {"error": test, "nll": 3 * test},
         }
@@ -122,31 +122,6 @@ def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
     folder.write("result.json", {"format": 1, "status": "failed", "message": message, "epochs": 0})
 
 
-def describe_comparison(
-    path: Path,
-    variants: Sequence[tuple[str, Mapping[str, Any]]],
-    *,
-    seeds: Sequence[int],
-    baseline: str | None = None,
-    recipe: str = "digits-mlp",
-) -> None:
-    """Writes ``comparison.json`` for variants given as (name, objective)."""
-    path.mkdir(parents=True, exist_ok=True)
-    about = {
-        "format": 1,
-        "recipe": recipe,
-        "baseline": baseline if baseline is not None else variants[0][0],
-        "seeds": list(seeds),
-        "variants": [
-            {"name": name, "folder": run_folder_name(name), "objective": dict(objective)}
-            for name, objective in variants
-        ],
-        "reused": 0,
-        "made": len(variants) * len(seeds),
-    }
-    (path / "comparison.json").write_text(json.dumps(about), encoding="utf-8")
-
-
 def run_folder_name(variant: str) -> str:
     """Returns the name of a variant's folder."""
     return variant.replace(" ", "-").replace("/", "_")
@@ -177,7 +152,10 @@ def make_comparison(
     """
     objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
-    describe_comparison(path, [(name, objectives[name]) for name in errors], seeds=seeds, baseline=baseline)
+    folders = [{"name": name, "folder": run_folder_name(name), "objective": dict(objectives[name])} for name in errors]
+    about = {"format": 1, "recipe": "digits-mlp", "baseline": baseline or next(iter(errors)), "seeds": seeds}
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "comparison.json").write_text(json.dumps(about | {"variants": folders}), encoding="utf-8")
     for name, by_seed in errors.items():
         for seed, error in by_seed.items():
             curve = (curves or {}).get(name, {}).get(seed, [min(1.0, 4 * error), min(1.0, 2 * error), error])

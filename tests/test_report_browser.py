@@ -1,4 +1,4 @@
-"""The page in a real browser: no request, readable without scripts, in the dark, on a phone and printed."""
+"""The page in a real browser: no request, readable without scripts, on a phone, in the dark and printed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from tests.made_evidence import leave_errors
 from tests.made_runs import embedding_geometry, make_comparison, run_path
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install playwright")
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 NAMES = [f"label {number}" for number in range(30)]
 EMBEDDING = "label_embedding preset=paper"
@@ -38,47 +36,30 @@ def browser():
         started.close()
 
 
-def opened(browser, address, **settings):
-    """Returns the page, and what it asked for and complained of."""
-    page, noted = browser.new_context(**settings).new_page(), []
-    page.on("request", lambda request: noted.append(request.url))
-    page.on("console", lambda message: noted.append(message.text))
-    page.on("pageerror", lambda error: noted.append(str(error)))
-    page.goto(address)
-    return page, noted
-
-
 @pytest.mark.parametrize("scripts", [True, False])
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_the_page_asks_for_nothing_and_fits_with_and_without_scripts(width, height, scripts, browser, address):
     size = {"width": width, "height": height}
-    page, noted = opened(browser, address, viewport=size, java_script_enabled=scripts)
+    page, noted = browser.new_context(viewport=size, java_script_enabled=scripts).new_page(), []
+    page.on("request", lambda request: noted.append(request.url))
+    page.on("console", lambda message: noted.append(message.text))
+    page.on("pageerror", lambda error: noted.append(str(error)))
+    page.goto(address)
     assert noted == [address]
     assert page.locator("body").bounding_box()["width"] == width
     assert page.locator("#figure-forest" if width > 1000 else "#figure-forest-narrow").is_visible()
     if width > 1000:  # nothing important lies below the first screen
         assert page.locator(".next").bounding_box()["y"] + page.locator(".next").bounding_box()["height"] <= height
-    assert page.locator("#theme").is_visible() == page.locator("#label-query").is_visible() == scripts
+    assert page.locator("#label-query").is_visible() == scripts
 
 
-def test_search_sorting_and_colours_work(browser, address):
-    page, noted = opened(browser, address, color_scheme="dark")
-    background = "getComputedStyle(document.body).backgroundColor"
-    dark = page.evaluate(background)
-    page.click("#theme")
-    assert page.evaluate(background) == "rgb(255, 255, 255)" != dark
+def test_names_are_searched_dark_is_dark_and_what_is_folded_is_printed(browser, address):
+    page = browser.new_context(color_scheme="dark").new_page()
+    page.goto(address)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 26)"
     page.fill("#label-query", "label 29")
     assert page.locator("[data-table=nearest] tbody tr:visible").all_inner_texts()[0].startswith("label 29")
     assert page.locator("[data-table=nearest] tbody tr:visible").count() == 1
-    first = page.locator("[data-table=metrics] tbody tr:first-child td:first-child")
-    for expected in ("label smoothing 0.4", "cross entropy"):
-        page.click("[data-table=metrics] thead th:nth-child(2) button")
-        assert first.inner_text() == expected
-    assert len(noted) == 1
-
-
-def test_what_is_folded_is_printed(browser, address):
-    page, _ = opened(browser, address)
     folded = page.locator("[data-table=differences]")
     assert not folded.is_visible()
     page.emulate_media(media="print")

@@ -66,7 +66,7 @@ def test_seeds_needed_are_the_fewest_with_the_power(seeds, times, wanted):
     assert needed(found) == ("seeds", wanted)
     effect = found.difference / naive_standard_deviation(differences)
     assert naive_power(effect, wanted - 1) < 0.8 <= naive_power(effect, wanted)
-    assert needed(found._replace(difference=found.detectable / 40)) is None  # more than anybody would run
+    assert needed(found._replace(difference=found.detectable / 40)) == ("", 0)  # more than anybody would run
     assert detectable(found, seeds, 0) == pytest.approx(found.detectable, rel=1e-12)
 
 
@@ -77,8 +77,9 @@ def test_where_the_seeds_agree_a_number_of_examples_would_tell(seeds):
     found = compared(one)
     assert found.interval_low > 0 > found.joint.low
     # All but the seeds' part of the variance falls with the number of examples: 2.8 standard errors of 1 / sqrt(N).
-    assert needed(found).of == "examples"
-    assert needed(found).number == pytest.approx((2.8 / 0.1) ** 2 * one.mean(axis=0).var(), rel=0.1)
+    what, number = needed(found)
+    assert what == "examples"
+    assert number == pytest.approx((2.8 / 0.1) ** 2 * one.mean(axis=0).var(), rel=0.1)
 
 
 @pytest.mark.parametrize(("seeds", "examples", "effects"), [(5, 300, (0.05, 1.0, 0.5)), (8, 100, (0.1, 0.5, 1.0))])

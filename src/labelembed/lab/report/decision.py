@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from labelembed.lab.report.comparison import Comparison, Split, VariantRuns
 from labelembed.metrics import PairedComparison
@@ -24,18 +24,9 @@ SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
 # They treat all wrong classes alike: nothing about the labels is learned or given.
 _ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
-Outcome = Literal["too few seeds", "no interval", "better", "worse", "small gain", "open"]
 
-
-class Needed(NamedTuple):
-    """How many seeds or test examples would show a difference as large as the observed one."""
-
-    of: Literal["seeds", "examples"]
-    number: int
-
-
-def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> Outcome:
-    """Returns what a method's difference to its reference shows.
+def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> str:
+    """Returns what a difference shows: too few seeds, no interval, better, worse, small gain or open.
 
     "better" and "worse" have the same standard, see `shown_sign`. "small gain": the upper ends of both intervals are
     below the smallest gain that is worth anything.
@@ -101,11 +92,11 @@ def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
     return float((squares / (seeds * examples)) ** 0.5)
 
 
-def needed(found: PairedComparison) -> Needed | None:
+def needed(found: PairedComparison) -> tuple[str, int]:
     """Returns what would show a difference as large as the observed one with a probability of 80 %.
 
-    More seeds with these examples, or more examples with these seeds: first examples where the seeds agree already.
-    None where neither alone is enough, or more than anybody would wait for.
+    It is ``seeds`` with these examples, or ``examples`` with these seeds, which come first where the seeds agree
+    already; and how many. Nothing, and 0, where neither alone is enough, or more than anybody would wait for.
     """
     gain, examples = abs(found.difference), found.joint.examples if found.joint else 0
     counts = (range(found.n + 1, _MOST_SEEDS + 1), range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1))
@@ -116,8 +107,8 @@ def needed(found: PairedComparison) -> Needed | None:
         of[index] if index < len(of) else 0 for of, index in zip(counts, (seeds, more), strict=True)
     )
     if more_examples and (sign_of(found.interval_low, found.interval_high) or not more_seeds):
-        return Needed("examples", more_examples)
-    return Needed("seeds", more_seeds) if more_seeds else None
+        return "examples", more_examples
+    return "seeds" if more_seeds else "", more_seeds
 
 
 def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:

@@ -99,7 +99,6 @@ class ErrorAnalysis:
 
     Attributes:
         first: What the first run left: its split, labels and examples with the highest loss.
-        seed: Of that run.
         runs: How many runs are added up.
         pairs: How often label `a` is predicted as `b`, for `(a, b)`, over all runs.
         reliability, calibrated: Count, mean confidence and accuracy [3, bins] of the examples, nan where a bin is
@@ -108,7 +107,6 @@ class ErrorAnalysis:
     """
 
     first: ErrorDiagnostics
-    seed: int
     runs: int
     pairs: Counter[tuple[int, int]]
     reliability: NDArray[np.float64] | None
@@ -157,7 +155,7 @@ def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     }
     if not read:
         return None
-    seed, first = next(iter(read.items()))
+    first = next(iter(read.values()))
     alike = {seed: one for seed, one in read.items() if (one.labels, one.split) == (first.labels, first.split)}
     pairs: Counter[tuple[int, int]] = Counter()
     for one in alike.values():
@@ -169,7 +167,7 @@ def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split))]
     whole = len(losses) == len(alike) and len({len(loss) for loss in losses}) == 1
     wrong = np.array(losses, dtype=bool) if whole else None
-    return ErrorAnalysis(first, seed, len(alike), pairs, before, calibrated, wrong)
+    return ErrorAnalysis(first, len(alike), pairs, before, calibrated, wrong)
 
 
 def most_frequent_label(run: RunRecord, split: str) -> float | None:

@@ -55,31 +55,42 @@ class Figure:
     Attributes:
         key: Begins every id in the SVG and names the file; unique in the page.
         size: Width and height in inches, with letters of 9 points.
-        title, description: What it is, and what it shows for those who do not see it.
+        description: What it shows, for those who do not see it.
         draw: Draws it into an empty matplotlib figure.
         caption: What a reader must know to read it.
     """
 
     key: str
     size: tuple[float, float]
-    title: str
     description: str
     draw: Callable[[Canvas], None]
     caption: str = ""
 
     def svg(self, *, inline: bool = False) -> str:
-        """Returns an SVG of its own, dark on white; or `inline`, as wide as the page lets it be and with its letters."""
-        opening, rest = self._svg().split(">", 1)
+        """Returns an SVG of its own, dark on white; or `inline`, with the width and the letters that the page gives."""
+        svg = self._drawn("svg", Date=None).decode()
+        # The rule in its style, for everything in the page, would not stay inside the figure.
+        unwanted = r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*|<defs>\s*<style.*?</style>\s*</defs>\s*"
+        svg = re.sub(unwanted, "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.key}-\1"', svg)
+        svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{self.key}-", svg)
+        # Hundredths of a point are seen by nobody, and half of the size.
+        svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), svg)
+        opening, rest = svg.split(">", 1)
+        opening += f' role="img" stroke-linejoin="round" aria-label="{escape(self.description)}">'
         if inline:
-            opening = re.sub(r'\s(width|height)="[^"]*pt"', "", opening)
-            return f"{opening}>{rest}".replace("'DejaVu Sans'", "var(--letters, sans-serif)")
-        letters = "'DejaVu Sans', Verdana, Arial, sans-serif"
-        return f'{opening}><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'.replace("'DejaVu Sans'", letters)
+            opening, letters = re.sub(r'\s(width|height)="[^"]*pt"', "", opening), "var(--letters, sans-serif)"
+        else:
+            opening, letters = (
+                opening + '<rect width="100%" height="100%" fill="#ffffff"/>',
+                "'DejaVu Sans', sans-serif",
+            )
+        return f"{opening}{rest.strip()}\n".replace("'DejaVu Sans'", letters)
 
     def save(self, folder: Path) -> list[Path]:
         """Writes the figure into a folder as SVG and PDF; raises RunFolderError where it cannot be written."""
         # Without the day on which it was made: the same runs give the same file.
-        pdf = self._drawn("pdf", Title=self.title, CreationDate=None)
+        pdf = self._drawn("pdf", CreationDate=None)
         return [write_text(folder / f"{self.key}.{kind}", of) for kind, of in (("svg", self.svg()), ("pdf", pdf))]
 
     def _drawn(self, kind: str, **metadata: str | None) -> bytes:
@@ -96,21 +107,6 @@ class Figure:
             self.draw(canvas)
             canvas.savefig(written, format=kind, transparent=kind == "svg", metadata=metadata)
         return written.getvalue()
-
-    def _svg(self) -> str:
-        key, svg = self.key, self._drawn("svg", Date=None).decode()
-        svg = svg[svg.index("<svg") :]
-        # The rule in its style, for everything in the page, would not stay inside the figure.
-        unwanted = r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*|<defs>\s*<style.*?</style>\s*</defs>\s*"
-        svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
-        svg = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', svg)
-        svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", svg)
-        # Hundredths of a point are seen by nobody, and half of the size.
-        svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), svg)
-        opening, rest = svg.split(">", 1)
-        opening += f' role="img" stroke-linejoin="round" aria-labelledby="{key}-title {key}-description">'
-        opening += f'<title id="{key}-title">{escape(self.title)}</title>'
-        return f'{opening}<desc id="{key}-description">{escape(self.description)}</desc>{rest.strip()}'
 
 
 def _name(variant: VariantRuns, width: int = 34) -> str:
@@ -188,10 +184,8 @@ def forest_figure(
     if len(shown) < len(comparison.finished):
         caption += f" {len(shown)} of {len(comparison.finished)} variants are drawn; all are in the tables."
     size = (4.4, len(panels) * (0.72 + 0.42 * len(shown))) if narrow else (_WIDE, 0.72 + 0.34 * len(shown))
-    key, title = f"forest{'-narrow' if narrow else ''}", f"Each variant against {reference.title}"
-    return Figure(
-        key, size, title, f"{listed([*panels.values()])}, of {listed([one.title for one in shown])}.", draw, caption
-    )
+    description = f"{listed([*panels.values()])}, of {listed([one.title for one in shown])}."
+    return Figure("forest-narrow" if narrow else "forest", size, description, draw, caption)
 
 
 def _draw_line(
@@ -251,7 +245,7 @@ def calibration_figure(comparison: Comparison, errors: Mapping[str, ErrorAnalysi
     if covered:
         caption += " Right: the error that remains where the least confident examples are left to a person."
     description = f"Accuracy over confidence, and error over coverage, of {listed([one.title for one in chosen])}."
-    return Figure("calibration", (_WIDE, _LOW), "Calibration", description, draw, caption)
+    return Figure("calibration", (_WIDE, _LOW), description, draw, caption)
 
 
 def curve_figure(comparison: Comparison) -> Figure | None:
@@ -290,8 +284,9 @@ def curve_figure(comparison: Comparison) -> Figure | None:
                     marker = "o" if len(mean) == 1 else None
                     axes.plot(range(1, len(mean) + 1), mean, **_line(one, drawn, lw=1.9, marker=marker))
             later = np.concatenate([curve[len(curve) // 5 :] for of in known.values() for curve in of])
-            if np.nanmax(later) < axes.get_ylim()[1] / 2:  # the first epochs are far worse than all that matters
-                axes.set_ylim(top=1.06 * np.nanmax(later))
+            highest = later[np.isfinite(later)].max(initial=-np.inf)
+            if 0 < highest < axes.get_ylim()[1] / 2:  # the first epochs are far worse than all that matters
+                axes.set_ylim(top=1.06 * highest)
             axes.set_title(heading, loc="left")
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -301,4 +296,4 @@ def curve_figure(comparison: Comparison) -> Figure | None:
 
     caption = "Each run light, their mean, up to where the shortest ends, dark." if len(comparison.runs) > 1 else ""
     description = f"Lines of {listed(list(panels))} over the epochs, of {listed([one.title for one in shown])}."
-    return Figure("curves", (_WIDE, _LOW), "Curves over the epochs", description, draw, caption)
+    return Figure("curves", (_WIDE, _LOW), description, draw, caption)

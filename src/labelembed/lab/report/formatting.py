@@ -68,12 +68,6 @@ def shortened(text: str, limit: int) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
 
 
-def isolated(name: str) -> str:
-    """Returns a name in one line, whose direction of writing changes nothing around it."""
-    line = shortened(name, 40)
-    return line if line.isascii() else f"\u2068{line}\u2069"
-
-
 def markdown_text(value: object) -> str:
     """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
     return _MARKDOWN_SIGNS.sub(r"\\\1", shortened(str(value), 1_000))

@@ -17,7 +17,7 @@ from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
 from labelembed.lab.report.figures import INK, SERIES, Figure
-from labelembed.lab.report.formatting import isolated, shortened
+from labelembed.lab.report.formatting import shortened
 from labelembed.lab.report.tables import Table, make_table, write_csv
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from labelembed.lab.training.run_folder import RunFolder
@@ -42,6 +42,7 @@ class LabelSimilarities:
     `left_out` says by seed why a run takes no part.
     """
 
+    variant: str
     names: tuple[str, ...]
     is_share: bool
     each: NDArray[np.float64]
@@ -88,8 +89,10 @@ class LabelSimilarities:
         order = np.argsort(np.where(np.isnan(relative), np.inf, -self.similarity), axis=1, kind="stable")
         columns = (f"nearest ({self.measure})", "second", "third", "fourth", "fifth")[: len(order) - 1]
         for label, others in enumerate(order[:most].tolist()):
-            near = [f"{isolated(self.names[one])} {relative[label, one]:.2f}{sign}" for one in others[: len(columns)]]
-            line = {"label": isolated(self.names[label])} | dict(zip(columns, near, strict=True))
+            near = [
+                f"{shortened(self.names[one], 40)} {relative[label, one]:.2f}{sign}" for one in others[: len(columns)]
+            ]
+            line = {"label": shortened(self.names[label], 40)} | dict(zip(columns, near, strict=True))
             lines.append(line | ({"stable": f"{agreed[label]} of {len(self.each)}"} if len(self.each) > 1 else {}))
         return make_table("nearest", "Nearest labels", lines)
 
@@ -127,25 +130,20 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
             geometries.append(geometry)
     if not geometries:
         return None
+    from scipy.special import softmax
+
     names, is_share = geometries[0].names, geometries[0].similarities is not None
     drawn = [one if len(one) <= MOST_LABELS else one.select(names[:MOST_LABELS]) for one in geometries]
     if not is_share:
         apart = np.array([one.distances().numpy() for one in drawn], dtype=np.float64)
-        return LabelSimilarities(names, is_share, -apart, apart.mean(axis=0), left_out)
+        return LabelSimilarities(variant.title, names, is_share, -apart, apart.mean(axis=0), left_out)
     # Of similarities the distances are those of the mean, which is decomposed once.
     mean = torch.stack([one.similarities.double() for one in drawn if one.similarities is not None]).mean(dim=0)
     distances = LabelGeometry(drawn[0].names, similarities=mean).distances().numpy()
-    each = np.array([_shares(one) for one in geometries])
-    return LabelSimilarities(names, is_share, each, np.asarray(distances), left_out)
-
-
-def _shares(geometry: LabelGeometry) -> NDArray[np.float64]:
-    """Returns the softmax of the similarities of the first labels over all [L, L]."""
-    assert geometry.similarities is not None
-    # By numpy: torch wakes all its threads, which for ten labels takes far longer than the work.
-    logits = geometry.similarities[:MOST_LABELS].numpy().astype(np.float64)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray((shares / shares.sum(axis=1, keepdims=True))[:, : len(shares)])
+    # By scipy: torch wakes all its threads, which for ten labels takes far longer than the work.
+    logits = [one.similarities[:MOST_LABELS].double().numpy() for one in geometries if one.similarities is not None]
+    each = softmax(np.array(logits), axis=-1)[..., :MOST_LABELS]
+    return LabelSimilarities(variant.title, names, is_share, each, np.asarray(distances), left_out)
 
 
 def _nearest(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -219,7 +217,7 @@ def label_figure(
             axes.spines[:].set(visible=True, linewidth=0.4, alpha=0.4)
 
     description = f"Tree of {count} labels, from the top: {', '.join(shown[:10])}{', ...' if count > 10 else ''}."
-    return Figure(key, (width, total), f"Which of {count} labels are similar", description, draw)
+    return Figure(key, (width, total), description, draw)
 
 
 def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:

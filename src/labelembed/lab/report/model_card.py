@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in, readable
+from labelembed.lab.report.comparison import load_comparison, number_in, readable
 from labelembed.lab.report.formatting import shortened, templates, without_folders
 from labelembed.lab.report.labels import label_similarities
 from labelembed.lab.report.tables import comparison_rows, cost_line, report_tables, write_text
@@ -52,7 +52,9 @@ def model_card(run: str | Path) -> str:
     (record,), (variant,), split = single.runs, single.variants, single.split
     blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
     names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
-    task, title = _task(record, names[0]), f"{' '.join(names)}, seed {record.seed}"
+    shape, title = record.data.get("input_shape") or [], f"{' '.join(names)}, seed {record.seed}"
+    task = "translation" if not shape else "image-classification" if len(shape) == 3 else "tabular-classification"
+    task = "text-classification" if shape and "text" in names[0] else task
     measured = {
         name: record.metrics.get(f"{split}_{name}") for name in ("error", "bleu", "chrf", "nll", "calibration_error")
     }
@@ -92,12 +94,3 @@ def model_card(run: str | Path) -> str:
         )
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))
-
-
-def _task(run: RunRecord, data: str) -> str:
-    shape = run.data.get("input_shape")
-    if not shape or not isinstance(shape, list):
-        return "translation"
-    if "text" in data:
-        return "text-classification"
-    return "image-classification" if len(shape) == 3 else "tabular-classification"

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
@@ -39,15 +39,6 @@ _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
 
 
-class LabelSection(NamedTuple):
-    """What one variant, named by `variant`, learned about the labels."""
-
-    variant: str
-    learned: LabelSimilarities
-    nearest: Table
-    figure: Figure
-
-
 @dataclass(frozen=True)
 class Page:
     """All that the page shows; the templates have the sentences. The forest plot is there twice, once for a phone."""
@@ -60,7 +51,8 @@ class Page:
     failures: list[str]
     tables: dict[str, Table]
     calibration: Figure | None
-    labels: LabelSection | None
+    labels: LabelSimilarities | None
+    tree: Figure | None
     errors: dict[str, ErrorAnalysis]
     names: list[str]
     sentences: dict[str, Any] | None
@@ -77,8 +69,7 @@ class Page:
 
     def save_figures(self, folder: Path) -> None:
         """Writes each figure into a folder, which is made, as SVG and PDF."""
-        labels = self.labels.figure if self.labels else None
-        for figure in (*self.forest[:1], self.calibration, labels, self.curves):
+        for figure in (*self.forest[:1], self.calibration, self.tree, self.curves):
             if figure is not None:
                 figure.save(folder)
 
@@ -104,12 +95,8 @@ def write_report(
         baseline: The variant the others are compared with; None: as the comparison says.
 
     Raises:
-        RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
-            unknown, or a file cannot be written.
-        ValueError: Without a path.
+        RunFolderError: As `load_several`; and when the format is unknown or a file cannot be written.
     """
-    if not paths:
-        raise ValueError("give one run or comparison folder or more")
     if format not in _ENDINGS:
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
     comparison = load_several(paths, baseline=baseline)
@@ -183,12 +170,12 @@ def make_page(comparison: Comparison) -> Page:
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
     reference = found.contrast.reference if found.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
+    titled = {one.title: errors[one.name] for one in comparison.variants if one.name in errors}
     forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
-    labels = _labels(comparison, errors)
+    learned = (label_similarities(one) for one in by_weight(comparison)[:_MOST_VARIANTS])
+    labels = next((one for one in learned if one is not None), None)
     count = max((one.first.labels for one in errors.values()), default=0)
-    known = labels is not None and len(labels.learned.names) == count
-    names = [shortened(name, 40) for name in (labels.learned.names if labels and known else map(str, range(count)))]
-    held = [one for one in (method, reference) if one is not None and one.name in errors]
+    known = labels.names if labels is not None and len(labels.names) == count else map(str, range(count))
     return Page(
         comparison,
         rows,
@@ -199,8 +186,9 @@ def make_page(comparison: Comparison) -> Page:
         report_tables(comparison, rows),
         calibration_figure(comparison, errors),
         labels,
-        {one.title: errors[one.name] for one in held},
-        names,
+        _tree(labels, titled) if labels else None,
+        {one.title: titled[one.title] for one in (method, reference) if one is not None and one.title in titled},
+        [shortened(name, 40) for name in known],
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
         describe_settings(comparison),
@@ -220,15 +208,9 @@ def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
     return lines + [f"Not in the differences: {one.title}, seeds {seeds}" for one, seeds in unpaired if seeds]
 
 
-def _labels(comparison: Comparison, errors: dict[str, ErrorAnalysis]) -> LabelSection | None:
-    """Returns the labels of the first variant that learned any."""
-    for variant in by_weight(comparison)[:_MOST_VARIANTS]:
-        learned, analysis = label_similarities(variant), errors.get(variant.name)
-        if learned is None:
-            continue
-        squares = {learned.measure: learned.relative}
-        if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
-            squares["confusion matrix"] = analysis.counts(len(learned.distances))
-        figure = label_figure(learned.names, learned.distances, squares, groups=groups_for(learned.names))
-        return LabelSection(variant.title, learned, learned.table(), figure)
-    return None
+def _tree(labels: LabelSimilarities, errors: dict[str, ErrorAnalysis]) -> Figure:
+    """Returns the figure of the labels, with the confusions of the variant that learned them."""
+    squares, errors_of = {labels.measure: labels.relative}, errors.get(labels.variant)
+    if errors_of is not None and len(labels.names) == errors_of.first.labels and errors_of.pairs:
+        squares["confusion matrix"] = errors_of.counts(len(labels.distances))
+    return label_figure(labels.names, labels.distances, squares, groups=groups_for(labels.names))

@@ -177,21 +177,21 @@ def _joint_intervals(variant: VariantRuns, reference: VariantRuns, split: str) -
     return {metric: one for metric, one in intervals.items() if one is not None}
 
 
-def corrected(differences: Mapping[str, Differences]) -> dict[str, Differences]:
-    """Returns the differences of several variants with `p_holm`: each metric a family over all variants."""
-    changed = {name: dict(of) for name, of in differences.items()}
+def differences_to(reference: VariantRuns, variants: Iterable[VariantRuns], split: str) -> dict[str, Differences]:
+    """Returns the differences of all others to one, with `p_holm`: each metric a family over all of them."""
+    others = [one for one in variants if one.name != reference.name]
+    differences = {one.name: compare_variants(one, reference, split) for one in others}
     for metric in DIFFERENCES:
-        names = [name for name, of in changed.items() if metric in of]
-        for name, p_value in zip(names, holm([changed[name][metric].p_value for name in names]), strict=True):
-            changed[name][metric] = changed[name][metric]._replace(p_holm=p_value)
-    return changed
+        found = {name: of[metric] for name, of in differences.items() if metric in of}
+        for name, p_value in zip(found, holm([one.p_value for one in found.values()]), strict=True):
+            differences[name][metric] = found[name]._replace(p_holm=p_value)
+    return differences
 
 
 def differences_to_baseline(comparison: Comparison) -> dict[str, Differences]:
-    """Returns each other variant's differences to the baseline, corrected over all variants; none for a single run."""
+    """Returns each other variant's differences to the baseline; none for a single run."""
     baseline = comparison.baseline_runs
-    others = [variant for variant in comparison.variants if baseline is not None and variant.name != baseline.name]
-    return corrected({one.name: compare_variants(one, baseline, comparison.split) for one in others if baseline})
+    return differences_to(baseline, comparison.variants, comparison.split) if baseline else {}
 
 
 def comparison_rows(comparison: Comparison) -> DataFrame:

@@ -28,7 +28,7 @@ from labelembed.lab.report.decision import (
 from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import listed, templates
 from labelembed.lab.report.settings import tuning_entries, tuning_statement
-from labelembed.lab.report.tables import Differences, compare_variants, corrected
+from labelembed.lab.report.tables import Differences, differences_to
 from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
@@ -159,8 +159,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
         command = _longer(comparison)
     elif case == "needs examples":
         command = ""
+    elif count:
+        command = _command(comparison, f" --seeds {count}", without="--seeds")
     else:
-        command = _seeds(comparison, count) if count else _train(comparison, first.reference)
+        command = _train(comparison, first.reference)
     return _written(_ANSWERS.get(case, "Cannot tell yet"), case, facts, command, first)
 
 
@@ -180,10 +182,10 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
         return "better than untuned" if untuned else shown, 2 * found.n if shown == "no interval" else 0
     if sign_of_intervals(found):  # it is the p alone that leaves it open
         return "open by p", 2 * found.n
-    more = needed(found)
-    if more is None or more.of == "seeds" or found.joint is None:
-        return ("needs seeds", more.number) if more else ("too small", 0)
-    return "needs examples", max(int(float(f"{more.number:.2g}")), found.joint.examples + 1)
+    what, count = needed(found)
+    if what == "examples" and found.joint:
+        count = max(int(float(f"{count:.2g}")), found.joint.examples + 1)
+    return f"needs {what}" if what else "too small", count
 
 
 def _written(
@@ -215,10 +217,7 @@ def _contrast(
 ) -> Contrast:
     # With the baseline all variants are compared; with another reference those that the method was chosen from.
     others = comparison.variants if reference.name == comparison.baseline else candidates
-    differences = corrected(
-        {one.name: compare_variants(one, reference, comparison.split) for one in others if one.name != reference.name}
-    )
-    own = differences[method.name]
+    own = differences_to(reference, others, comparison.split)[method.name]
     return Contrast(method, reference, own, own.get(comparison.headline))
 
 
@@ -243,10 +242,6 @@ def _command(comparison: Comparison, more: str = "", *, without: str = "never") 
     if not made.startswith("labelembed compare"):
         made = f"labelembed compare{_recipe_and_data(comparison)}"
     return re.sub(rf" ({without}){_VALUE}", "", made) + more
-
-
-def _seeds(comparison: Comparison, seeds: int) -> str:
-    return _command(comparison, f" --seeds {seeds}", without="--seeds")
 
 
 def _longer(comparison: Comparison) -> str:

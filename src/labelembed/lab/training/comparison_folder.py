@@ -57,6 +57,7 @@ class ComparisonFile(BaseModel):
     published: list[Any] = []
     tuning: dict[str, Any] = {}
     failed: list[FailedRun] = []
+    notes: list[str] = []
     reused: int = 0
     made: int = 0
 
