@@ -84,13 +84,6 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
     assert "distillation:teacher=teacher:temperature=3" in made
 
 
-def test_without_a_test_set_the_validation_set_speaks(tmp_path):
-    card = model_card(made_run(tmp_path / "run", test=None, calibrated=None).path)
-    assert "No temperature was fitted" in card
-    result = header_of(card)
-    assert (result["metrics"][0]["value"], result["dataset"]["split"]) == (0.9, "validation")
-
-
 def test_the_card_of_a_comparisons_run_has_what_the_comparison_shows(tmp_path):
     make_comparison(tmp_path / "c", {"one_hot": {0: 0.20, 1: 0.22}, "label_smoothing": {0: 0.19, 1: 0.20}})
     run = run_path(tmp_path / "c", "label_smoothing", 1)

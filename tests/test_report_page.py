@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -17,11 +16,9 @@ from labelembed.lab.report import full_verdict, load_comparison, write_report
 from labelembed.lab.report.decision import MOST_DRAWN, best_method, by_weight, drawn_variants
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
-from tests.made_evidence import leave_errors, leave_sentences
+from tests.made_evidence import leave_errors
 from tests.made_runs import (
-    ENVIRONMENT,
     embedding_geometry,
-    fail_run,
     history_lines,
     make_comparison,
     make_run,
@@ -29,6 +26,7 @@ from tests.made_runs import (
     run_path,
 )
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EMBEDDING = "label_embedding preset=paper"
 ERRORS = {
     "one_hot": {seed: 0.0200 + 0.0003 * seed for seed in range(6)},
@@ -109,26 +107,6 @@ def test_the_answer_stands_first_under_the_name_of_the_data_and_labels_are_no_ma
     assert "\x07" not in page.text
 
 
-def test_strange_names_of_variants_data_and_sentences_are_shown_as_they_are(tmp_path):
-    folder = make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, EMBEDDING: {0: 0.1}})
-    about = json.loads((folder / "comparison.json").read_text())
-    about["variants"][1]["name"] = "<img src=x onerror=alert(1)> قطة 犬"
-    (folder / "comparison.json").write_text(json.dumps(about))
-    fail_run(run_path(folder, "one_hot", 1), "<b>nan</b>", seed=1)
-    for name in ("one_hot", EMBEDDING):
-        run = RunFolder(run_path(folder, name, 0))
-        data = ENVIRONMENT["data"] | {"source": "<title> in /home/me/my/reviews.csv"}
-        run.write("environment.json", ENVIRONMENT | {"data": data})
-        leave_errors(run.path, [(0, 1, 3)], labels=2)
-        leave_sentences(run.path, [(word, 0.1 * place) for place, word in enumerate(NAMES)])
-    page = page_of(folder)
-    assert not {"b", "i"} & set(page.tags)
-    assert page.tags.count("title") == 1
-    for shown in (about["variants"][1]["name"], "seed 1: <b>nan</b>", "<title> in reviews.csv", *NAMES[:4]):
-        assert shown in page.text
-    assert all(link.startswith(("#", "data:image/png")) for link in page.links)
-
-
 def test_making_it_again_gives_the_same_bytes_wherever_the_folder_is(usual, tmp_path):
     folder, page = usual
     shutil.copytree(folder, tmp_path / "there")
@@ -146,15 +124,6 @@ def test_a_page_of_three_objectives_and_eight_seeds_is_below_400_kilobytes(tmp_p
     geometry = {EMBEDDING: {seed: embedding_geometry(names, seed=seed) for seed in range(8)}}
     path = write_report(make_comparison(tmp_path, errors, curves=curves, geometry=geometry))
     assert path.stat().st_size < 400_000
-
-
-def test_a_comparison_without_any_finished_run_is_still_a_page(tmp_path):
-    make_comparison(tmp_path, {"one_hot": {0: 0.1}, EMBEDDING: {0: 0.1}})
-    for name in ("one_hot", EMBEDDING):
-        fail_run(run_path(tmp_path, name, 0), "nan")
-    text = page_of(tmp_path).text
-    assert "No run has finished" in text
-    assert "Failed: label embedding (paper), seed 0: nan" in text
 
 
 @pytest.mark.parametrize("values", [[0.5, float("nan"), 0.3], [0.5], [float("nan")] * 2, [0.5] + [float("nan")] * 9])
@@ -233,3 +202,48 @@ def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_pat
 def test_a_run_adds_little_to_the_page(tmp_path):
     sizes = [write_report(many(tmp_path / str(count), count)).stat().st_size for count in (14, 30)]
     assert (sizes[1] - sizes[0]) / 16 < 4_000
+
+
+# ---------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        if CHROMIUM is None:
+            pytest.skip("no Chromium here: apt-get install chromium")
+        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_page_asks_for_nothing_and_fits_with_and_without_scripts(width, height, scripts, browser, usual):
+    size = {"width": width, "height": height}
+    page, noted = browser.new_context(viewport=size, java_script_enabled=scripts).new_page(), []
+    page.on("request", lambda request: noted.append(request.url))
+    page.on("console", lambda message: noted.append(message.text))
+    page.on("pageerror", lambda error: noted.append(str(error)))
+    page.goto((usual[0] / "report.html").as_uri())
+    assert noted == [(usual[0] / "report.html").as_uri()]
+    assert page.locator("body").bounding_box()["width"] == width
+    assert page.locator("#figure-forest" if width > 1000 else "#figure-forest-narrow").is_visible()
+    if width > 1000:  # nothing important lies below the first screen
+        assert page.locator(".next").bounding_box()["y"] + page.locator(".next").bounding_box()["height"] <= height
+    assert page.locator("#label-query").is_visible() == scripts
+
+
+def test_names_are_searched_dark_is_dark_and_what_is_folded_is_printed(browser, usual):
+    page = browser.new_context(color_scheme="dark").new_page()
+    page.goto((usual[0] / "report.html").as_uri())
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 26)"
+    page.fill("#label-query", "X &")
+    (row,) = page.locator("[data-table=nearest] tbody tr:visible").all_inner_texts()
+    assert row.startswith("x & y")
+    folded = page.locator("[data-table=differences]")
+    assert not folded.is_visible()
+    page.emulate_media(media="print")
+    assert folded.is_visible()
+    assert not page.locator("nav").is_visible()

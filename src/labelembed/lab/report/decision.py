@@ -46,7 +46,7 @@ def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bo
 def largest_gain(found: PairedComparison, *, more_is_better: bool = False) -> float:
     """Returns the largest gain that any of the intervals leaves possible."""
     ends = (*found[2:4], *(found.joint[:2] if found.joint else ()))
-    return max(ends) if more_is_better else -min(ends)
+    return float(max(ends) if more_is_better else -min(ends))
 
 
 def shown_sign(found: PairedComparison) -> int:
@@ -76,10 +76,7 @@ def contradicted_by_p(found: PairedComparison) -> bool:
 
 
 def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
-    """Returns the true difference that so many seeds and test examples would show with a probability of 80 %.
-
-    Both intervals have to exclude zero. With `found.n` seeds and no joint interval it is `found.detectable`.
-    """
+    """Returns the true difference that so many seeds and examples would show, by both intervals, with 80 % power."""
     if found.joint is None:
         deviation = found.detectable * found.n**0.5 / detectable_shift(found.n - 1)
         return float(detectable_shift(seeds - 1) * deviation / seeds**0.5)
@@ -93,10 +90,9 @@ def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
 
 
 def needed(found: PairedComparison) -> tuple[str, int]:
-    """Returns what would show a difference as large as the observed one with a probability of 80 %.
+    """Returns how many ``seeds`` or ``examples`` would show the observed difference with 80 % power, or nothing and 0.
 
-    It is ``seeds`` with these examples, or ``examples`` with these seeds, which come first where the seeds agree
-    already; and how many. Nothing, and 0, where neither alone is enough, or more than anybody would wait for.
+    Examples come first where the seeds agree already, and neither where it is more than anybody would wait for.
     """
     gain, examples = abs(found.difference), found.joint.examples if found.joint else 0
     counts = (range(found.n + 1, _MOST_SEEDS + 1), range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1))
@@ -120,9 +116,9 @@ def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
-    """Returns variants by their mean on validation examples, the best first, and in words what they were ranked by.
+    """Returns variants by their mean on validation examples, the best first, and what they were ranked by in words.
 
-    By test examples only where one of them has no validation examples. A variant without a number comes last.
+    It is by test examples only where one has no validation examples. A variant without a number comes last.
     """
     metric = comparison.headline
     validated = all(variant.metrics("validation", metric) for variant in variants)
@@ -145,8 +141,7 @@ def best_method(comparison: Comparison) -> VariantRuns | None:
 def method_candidates(comparison: Comparison) -> list[VariantRuns]:
     """Returns the finished variants that the verdict's method is chosen among; the baseline is none of them.
 
-    The learned methods, those that use how labels relate; where there are none the other methods, then label smoothing,
-    then cross entropy.
+    The learned methods; where there are none the others, then label smoothing, then cross entropy.
     """
     others = [variant for variant in comparison.finished if variant.name != comparison.baseline]
     learned = [variant for variant in others if variant.objective_name not in _ALL_LABELS_ALIKE]
@@ -162,10 +157,7 @@ def by_weight(comparison: Comparison) -> list[VariantRuns]:
 
 
 def drawn_variants(comparison: Comparison) -> dict[str, int]:
-    """Returns the variants that figures draw each for itself, in the comparison's order, with the place of its colour.
-
-    The baseline has 0, the grey one; the others count from 1.
-    """
+    """Returns the variants that figures draw, in the comparison's order, and for each the index of its colour."""
     names = {variant.name for variant in by_weight(comparison)[:MOST_DRAWN]}
     others = [one.name for one in comparison.variants if one.name in names and one.name != comparison.baseline]
     places = {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}

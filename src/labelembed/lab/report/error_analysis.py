@@ -95,14 +95,12 @@ def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | None
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Errors of a variant's runs, added up.
+    """Errors of a variant's runs, added up; `first` is what the first run left.
 
     Attributes:
-        first: What the first run left: its split, labels and examples with the highest loss.
-        runs: How many runs are added up.
         pairs: How often label `a` is predicted as `b`, for `(a, b)`, over all runs.
-        reliability, calibrated: Count, mean confidence and accuracy [3, bins] of the examples, nan where a bin is
-            empty, before and after temperature scaling; None where any run has no temperature.
+        reliability, calibrated: Count, mean confidence and accuracy [3, bins], nan in empty bins, before and
+            after temperature scaling.
         wrong: Which examples each run gets wrong [runs, N]; None where any run keeps no outcomes.
     """
 
@@ -189,10 +187,7 @@ def _added(every: list[_Bins | None]) -> NDArray[np.float64] | None:
 
 
 def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
-    """Returns a sample of sentences of a method and what it is held against, of one seed; None without any.
-
-    The best for the method come first, those worst for it last, with chrF as fractions.
-    """
+    """Returns a sample of sentences of one seed, the best for the method first and the worst last; None without any."""
     for seed, run in method.runs.items():
         ours = read_diagnostics(run, "sentences", SentenceDiagnostics)
         other = reference.runs.get(seed) if reference is not None else None

@@ -50,14 +50,9 @@ _COVERAGES = {80: "error_at_80_coverage", 90: "error_at_90_coverage", 95: "error
 
 @dataclass(frozen=True)
 class Figure:
-    """All that is needed to draw one figure, for the page or for a file.
+    """All that is needed to draw one figure, in so many inches, for the page or for a file.
 
-    Attributes:
-        key: Begins every id in the SVG and names the file; unique in the page.
-        size: Width and height in inches, with letters of 9 points.
-        description: What it shows, for those who do not see it.
-        draw: Draws it into an empty matplotlib figure.
-        caption: What a reader must know to read it.
+    Its key begins every id in the SVG and names the file; its description is for those who do not see it.
     """
 
     key: str
@@ -138,7 +133,7 @@ def forest_figure(
     shown = [*sorted(others, key=lambda one: method is None or one.name != method.name), reference]
     differences = {one.name: compare_variants(one, reference, split) for one in shown[:-1]}
     minus, better = f"minus that of {shortened(reference.title, 40)}, points", "lower is better"
-    panels = {comparison.headline: f"{split} error {minus} ({better})"}
+    panels: dict[str, str] = {comparison.headline: f"{split} error {minus} ({better})"}
     if comparison.headline == "bleu":
         panels = {"bleu": f"{split} BLEU {minus} (higher is better)"}
     scaled = bool(rows["calibrated_nll_n"].sum())
@@ -198,8 +193,8 @@ def _draw_line(
     reach = 3 * max(np.ptp([0.0, *dots]), 1e-9)
     both = found.joint[:2] if found.joint else (math.nan, math.nan)
     for ends, thick, alpha in ((both, 1.1, 1.0), (found[2:4], 6, 0.4)):
-        ends = np.clip(scale * np.array(ends), min(dots) - reach, max(dots) + reach)
-        axes.plot(ends, [y, y], color=colour, lw=thick, alpha=alpha, solid_capstyle="butt")
+        reached = np.clip(scale * np.array(ends), min(dots) - reach, max(dots) + reach)
+        axes.plot(reached, [y, y], color=colour, lw=thick, alpha=alpha, solid_capstyle="butt")
     # Spread by the order of the seeds, never by chance.
     spread = np.linspace(-0.18, 0.18, len(dots)) if len(dots) > 1 else np.zeros(1)
     axes.scatter(dots, y + spread, s=10, color=colour, alpha=0.85, linewidths=0, zorder=5)

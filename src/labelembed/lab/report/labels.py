@@ -73,8 +73,8 @@ class LabelSimilarities:
     def relative(self) -> NDArray[np.float64]:
         """How similar a label is to y, beside the other labels [L, L]; nan on the diagonal.
 
-        Of soft targets the lift: the share that a label gets, over a uniform share of all that y gives away to the
-        other C - 1. Of vectors the relative distance: the distance from y over the mean distance from y.
+        Of soft targets the lift: the share that a label gets, over a uniform share of all that y gives away. Of vectors
+        the distance from y over the mean distance from y.
         """
         table = self.similarity if self.is_share else self.distances.copy()
         given_away = 1.0 - np.diagonal(table)[:, None]
@@ -152,10 +152,7 @@ def _nearest(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[str, ...] | None:
-    """Returns the group of each label by a hierarchy, or by one that ships; None where none does for these labels.
-
-    Raises as `geometry.read_hierarchy`, which takes the source.
-    """
+    """Returns the group of each label by a hierarchy, see `geometry.read_hierarchy`, or by one that ships, if any."""
     hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
     return None if hierarchy is None else tuple(path[-1] for path in hierarchy.paths)
 
@@ -170,8 +167,7 @@ def label_figure(
 ) -> Figure:
     """Returns the tree of the first `MOST_DRAWN` labels, a label a line, and beside it squares in the tree's order.
 
-    The squares [L, L] are by what they show: `lift`, `relative distance` or `confusion matrix`. A label has the colour
-    of its group, and so have the branches whose labels are all of one.
+    The squares [L, L] are by what they show. Labels, and branches whose labels are all of one, have a group's colour.
     """
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
@@ -241,11 +237,9 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
 
 
 def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
-    """Writes the tree, the tree beside the matrix (both as SVG and PDF) and distances.csv; returns their paths.
+    """Writes the tree, and beside the matrix, as SVG and PDF, and distances.csv; returns their paths.
 
-    Raises:
-        ValueError: When the geometry is too large.
-        RunFolderError: When a file cannot be written.
+    Raises ValueError when the geometry is too large, and RunFolderError when a file cannot be written.
     """
     import pandas as pd
 

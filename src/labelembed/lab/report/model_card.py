@@ -21,15 +21,10 @@ _LISTED_LABELS = 20
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
-    """Writes the model card of a finished run; of one of a comparison with what the comparison shows.
-
-    Args:
-        run: The run folder; ``runs/<variant>/seed-<n>`` of a comparison too.
-        path: The file; None: ``README.md`` in the run folder.
+    """Writes the model card of a finished run, by default ``README.md`` in its folder, and returns where it is.
 
     Raises:
-        RunFolderError: There is no finished run, it is damaged, the card cannot be written, or the package
-            huggingface_hub is missing.
+        RunFolderError: No run has finished there, it is damaged, or the card or huggingface_hub cannot be used.
     """
     file = Path(run) / "README.md" if path is None else Path(path)
     if file.is_dir():

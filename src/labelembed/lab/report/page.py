@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shlex
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,13 +17,13 @@ from labelembed.lab.report.comparison import Comparison, load_comparison, load_s
 from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
-from labelembed.lab.report.formatting import TEMPLATES, shortened, templates
+from labelembed.lab.report.formatting import NOTHING, TEMPLATES, shortened, templates
 from labelembed.lab.report.labels import LabelSimilarities, groups_for, label_figure, label_similarities
-from labelembed.lab.report.settings import Settings, describe_settings
 from labelembed.lab.report.tables import (
     Table,
     comparison_rows,
     cost_line,
+    make_table,
     metrics_table,
     report_tables,
     runs_table,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # Of more variants what they learned about labels is not read, and in the terminal they are not printed.
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
+# Not what a run ran on: the command has its own place, and the labels' names fill a page.
+_NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class Page:
     names: list[str]
     sentences: dict[str, Any] | None
     curves: Figure | None
-    settings: Settings
+    settings: Table
+    recipe: str
+    command: str
+    environment: dict[str, str]
 
     def html(self) -> str:
         """Returns the page."""
@@ -83,15 +89,13 @@ def write_report(
 ) -> Path:
     """Writes one page of a comparison, of a run, or of several of both, or its tables alone; returns the file.
 
-    The page loads nothing from anywhere, can be read with scripts off, and is the same to the byte when it is made
-    again from the same runs.
+    The page loads nothing from anywhere and is the same to the byte when it is made again from the same runs.
 
     Args:
         paths: Run and comparison folders; see `load_several` for several.
         out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder, of several in the current one.
-        format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
-            every number in full precision.
-        figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
+        format: `html`; `markdown` or `latex` for the tables of the page; `csv` for every number in full precision.
+        figures: A folder that gets each figure of the page as SVG and PDF.
         baseline: The variant the others are compared with; None: as the comparison says.
 
     Raises:
@@ -170,6 +174,8 @@ def make_page(comparison: Comparison) -> Page:
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
     reference = found.contrast.reference if found.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
+    baseline = comparison.baseline_runs or comparison.variants[0]
+    shown = next(iter([*baseline.runs.values(), *comparison.runs]), None)
     titled = {one.title: errors[one.name] for one in comparison.variants if one.name in errors}
     forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
     learned = (label_similarities(one) for one in by_weight(comparison)[:_MOST_VARIANTS])
@@ -191,7 +197,10 @@ def make_page(comparison: Comparison) -> Page:
         [shortened(name, 40) for name in known],
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
-        describe_settings(comparison),
+        _settings(comparison),
+        (shown.folder / "recipe.yaml").read_text(errors="replace").rstrip() if shown and shown.recipe else "",
+        shlex.join(shown.command) if shown else "",
+        {key: value for key, value in _flat(shown.environment).items() if key not in _NOT_SHOWN} if shown else {},
     )
 
 
@@ -214,3 +223,29 @@ def _tree(labels: LabelSimilarities, errors: dict[str, ErrorAnalysis]) -> Figure
     if errors_of is not None and len(labels.names) == errors_of.first.labels and errors_of.pairs:
         squares["confusion matrix"] = errors_of.counts(len(labels.distances))
     return label_figure(labels.names, labels.distances, squares, groups=groups_for(labels.names))
+
+
+def _settings(comparison: Comparison) -> Table:
+    """Returns each variant's objective, and other settings that are not the same in all variants."""
+    firsts = [next(iter(variant.runs.values()), None) for variant in comparison.variants]
+    recipes = [_flat(run.recipe) if run else {} for run in firsts]
+    keys = dict.fromkeys(key for one in recipes for key in one if key != "seed" and not key.startswith("objective."))
+    differing = [key for key in keys if len({one.get(key, NOTHING) for one in recipes if one}) > 1]
+    lines = []
+    for variant, recipe in zip(comparison.variants, recipes, strict=True):
+        given = [f"{key}={_text(value)}" for key, value in variant.objective.items() if value is not None]
+        line = {"variant": variant.title, "objective": "  ".join(given).removeprefix("name=")}
+        lines.append(line | {key: recipe.get(key, NOTHING) for key in differing})
+    return make_table("settings", "Settings", lines)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": _text(value)}
+    return flat
+
+
+def _text(value: object) -> str:
+    values = value[:50] if isinstance(value, list) else [value]
+    return shortened(", ".join("none" if one is None else str(one) for one in values), 160)

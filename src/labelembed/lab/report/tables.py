@@ -91,10 +91,7 @@ _LATEX_SIGNS = {"\u00b1": r"$\pm$", "\u2248": r"$\approx$", "\u00d7": r"$\times$
 
 
 def runs_table(comparison: Comparison) -> DataFrame:
-    """Returns one line a run, with those that failed or have not finished: fractions, nats, seconds and bytes.
-
-    Metrics are those of the selected epoch; `calibrated` ones with the logits divided by the temperature.
-    """
+    """Returns one line a run, with those that failed or have not finished: fractions, nats, seconds and bytes."""
     frame = _frame(
         {"variant": one.name, "seed": seed} | _run_cells(one, seed)
         for one in comparison.variants
@@ -145,10 +142,7 @@ def timed_against(comparison: Comparison) -> VariantRuns | None:
 
 
 def compare_variants(variant: VariantRuns, reference: VariantRuns, split: str) -> Differences:
-    """Returns the paired differences of two variants by metric.
-
-    Each has the interval over seeds, and where all runs keep the outcomes of the same examples, the joint one.
-    """
+    """Returns the paired differences by metric, with the joint interval where all runs keep the same examples."""
     joint = _joint_intervals(variant, reference, split)
     shared = len(variant.runs.keys() & reference.runs.keys())
     differences: Differences = {}
@@ -210,7 +204,7 @@ def comparison_rows(comparison: Comparison) -> DataFrame:
     statistics.columns = statistics.columns.map("_".join)
     differences, baseline, lines = differences_to_baseline(comparison), comparison.baseline_runs, []
     for variant in comparison.variants:
-        seeds = {"": variant.runs, "failed_": variant.failed, "missing_": variant.missing}
+        seeds: dict[str, Iterable[int]] = {"": variant.runs, "failed_": variant.failed, "missing_": variant.missing}
         seeds["unpaired_"] = variant.runs.keys() ^ baseline.runs.keys() if baseline else set()
         line: dict[str, Any] = {
             "variant": variant.name,
@@ -279,8 +273,8 @@ def report_tables(comparison: Comparison, rows: DataFrame) -> dict[str, Table]:
 def metrics_table(comparison: Comparison, rows: DataFrame) -> Table:
     """Returns the five metrics that matter most, the ratio of times among them."""
     wanted = ("bleu", "length_ratio", "chrf", "error") if comparison.headline == "bleu" else _FIRST
-    wanted = [f"{comparison.split}_error" if name == "error" else name for name in wanted]
-    known = [name for name in wanted if rows[f"{name}_n"].sum()]
+    names = [f"{comparison.split}_error" if name == "error" else name for name in wanted]
+    known = [name for name in names if rows[f"{name}_n"].sum()]
     known = [name for name in known if f"calibrated_{name}" not in known]
     return _of("metrics", "Metrics", [*known[:4], "time_ratio"], comparison, rows)
 
@@ -355,11 +349,7 @@ def write_csv(frame: DataFrame, path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str | bytes) -> Path:
-    """Writes a whole file under a temporary name and renames it; its folder is made.
-
-    Raises:
-        RunFolderError: When it cannot be written; nothing half written is left.
-    """
+    """Writes a whole file, and its folder, or nothing at all and raises RunFolderError."""
     # A label may hold what is no text at all (half a surrogate pair); the page must still be written.
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:

@@ -26,8 +26,7 @@ from labelembed.lab.report.decision import (
     still_improving,
 )
 from labelembed.lab.report.error_analysis import most_frequent_label
-from labelembed.lab.report.formatting import listed, templates
-from labelembed.lab.report.settings import tuning_entries, tuning_statement
+from labelembed.lab.report.formatting import counted, listed, templates
 from labelembed.lab.report.tables import Differences, differences_to
 from labelembed.metrics import PairedComparison
 
@@ -59,11 +58,7 @@ class Verdict:
     """What a comparison shows; a text is empty where there is nothing to say.
 
     Attributes:
-        answer: Whether to use the method.
-        headline: The answer as a person would say it.
         details: The differences with their intervals: first to what decides, then to cross entropy and the baseline.
-        worse: What got worse.
-        next_step, command: What to do next, and the command that does it.
         caveats: What was chosen and by what, what was not tuned, what the p says.
         notes: What the comparison noted about its runs.
         contrast: The method and what it is held against; None where nothing is compared.
@@ -122,7 +117,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
     contrasts = [_contrast(method, one, comparison, candidates) for one in _references(method, baseline, comparison)]
     first = contrasts[0]
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
-    tuned = {entry.get("name") for entry in tuning_entries(comparison) if entry.get("space")}
+    tuned = {entry.get("name") for entry in _tuning_entries(comparison) if entry.get("space")}
     is_tuned = len(smoothings) > 1 or any(one.name in tuned for one in smoothings)
     found, nll = first.found, first.differences.get("calibrated_nll")
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
@@ -149,7 +144,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "smoothings": len(smoothings),
         "smoothing_chosen_on": ranked(smoothings, comparison)[1],
         "is_tuned": is_tuned,
-        "tuning": tuning_statement(comparison),
+        "tuning": _tuning_statement(comparison),
     }
     if case == "better":
         command = _train(comparison, method)
@@ -236,6 +231,27 @@ def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
     return "all" if nothing and len(nothing) == len(values) else listed(nothing), chance
 
 
+def _tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
+    """Returns what ``comparison.json`` says of the tuning of each variant; nothing where it is damaged."""
+    variants = comparison.tuning.get("variants")
+    return [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
+
+
+def _tuning_statement(comparison: Comparison) -> str:
+    """Returns which variants were tuned, by how many trials over what, and which were not; empty where nothing was."""
+    spaces = {str(entry.get("name")): entry.get("space") for entry in _tuning_entries(comparison)}
+    keys = {
+        name: [str(key).rpartition(".")[2] for key in space]
+        for name, space in spaces.items()
+        if isinstance(space, dict)
+    }
+    tuned = [f"{name} ({', '.join(of)})" for name, of in keys.items() if of]
+    untuned = [name for name in spaces if not keys.get(name)]
+    trials = counted(int(number_in(comparison.tuning.get("trials")) or 0), "trial")
+    rest = f" Not tuned: {listed(untuned)}." if untuned else ""
+    return f"Tuned with {trials} each on validation examples: {listed(tuned)}.{rest}" if tuned else ""
+
+
 def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
     """Returns the command of the comparison without some options and with more; of a run one that compares."""
     made = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
@@ -255,7 +271,7 @@ def _longer(comparison: Comparison) -> str:
 def _train(comparison: Comparison, variant: VariantRuns) -> str:
     """Returns the command that trains one run with a variant's objective, and what was tuned beside it."""
     words = ["--objective", ":".join(variant.name.split(" "))]
-    for entry in tuning_entries(comparison):
+    for entry in _tuning_entries(comparison):
         chosen = entry.get("arguments") if entry.get("name") == variant.name else None
         for key, value in chosen.items() if isinstance(chosen, dict) else ():
             words += ["--set", f"{key}={value}"] if not key.startswith("objective.") else []
