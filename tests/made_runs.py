@@ -38,7 +38,7 @@ def history_lines(
             "epoch": epoch,
             "seconds": 2.0,
             "learning_rate": 0.001,
-            "train": {"total": 1.0 / epoch},
+            "train": {"total": 1.0 / epoch, "output": 0.5 / epoch},
             "validation": None if validation is None else {"error": validation, "nll": 3 * validation},
             "test": None if test is None else {"error": test, "nll": 3 * test},
         }

@@ -154,7 +154,7 @@ def test_exported_files_hold_the_geometry(folder):
         ),
         (["made.safetensors", "--groups", "missing.json"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
         (["made.safetensors", "--groups", "missing.json"], "repeated (1): 'cat'"),
-        (["made.safetensors", "--out", "groups.json"], "groups.json: cannot be made"),
+        (["made.safetensors", "--out", "groups.json"], "cannot be written"),
         (["one.safetensors", "--out", "out"], "1 labels"),
         (["many.safetensors", "--groups", "wordnet"], "5,001 labels"),
     ],

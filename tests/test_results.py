@@ -148,7 +148,7 @@ def test_html_shows_the_reports_cells_and_escapes(tmp_path):
 def test_html_of_a_comparison_has_the_figure_of_the_report(folder):
     shown = labelembed.Comparison.load(folder)._repr_html_()
     assert shown.count("<svg") == 1
-    assert "Each variant against cross entropy" in shown
+    assert "error minus that of cross entropy" in shown
     assert "://" not in shown.replace("http://www.w3.org", "")
 
 
