@@ -47,7 +47,6 @@ def history_lines(
 
 
 def metrics(error: float, *, nll: float | None = None) -> dict[str, float]:
-    """Returns the metrics of a selected epoch."""
     nll = 3 * error if nll is None else nll
     return {"error": error, "nll": nll, "calibration_error": error / 2, "brier": 1.5 * error}
 
@@ -115,7 +114,6 @@ def forget_checksums(path: Path) -> None:
 
 
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
-    """Makes the folder of a run that failed."""
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_recipe({"objective": {"name": "one_hot"}, "seed": seed})
@@ -123,12 +121,10 @@ def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
 
 
 def run_folder_name(variant: str) -> str:
-    """Returns the name of a variant's folder."""
     return variant.replace(" ", "-").replace("/", "_")
 
 
 def run_path(path: Path, variant: str, seed: int) -> Path:
-    """Returns where one run of a comparison is."""
     return path / "runs" / run_folder_name(variant) / f"seed-{seed}"
 
 

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, print_comparison, runs_table, write_report
-from labelembed.lab.report.formatting import markdown_text, number, points, typeset
+from labelembed.lab.report.formatting import markdown_text, typeset
 from labelembed.lab.report.tables import differences_to_baseline, report_tables
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_runs import fail_run, make_comparison, run_path
@@ -150,8 +150,3 @@ def test_translations_have_bleu_lengths_and_token_errors(tmp_path):
     frame = tables_of(tmp_path)["metrics"]
     assert list(frame) == ["variant", "BLEU", "length ratio", "chrF", "test token error (%)", "time ratio"]
     assert frame.iloc[0].tolist()[1:4] == ["20.50 ± 0.71", "0.950 ± 0.000", "40.00 ± 0.00"]
-
-
-def test_numbers_are_written_as_people_read_them():
-    assert [number(value, 1) for value in (-0.0001, None, math.nan, 1234.5)] == ["0.0", "-", "-", "1,234.5"]
-    assert points(-0.00004, 0.01) == ["-0.004", "1.000"]

@@ -150,10 +150,13 @@ def method_candidates(comparison: Comparison) -> list[VariantRuns]:
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:
-    """Returns all variants: the verdict's, the baseline, the other finished ones, the best first, and the rest."""
+    """Returns all variants: the verdict's, the baseline, the best of each objective, the others from the best on."""
+    order = ranked(comparison.finished, comparison)[0]
+    best: dict[str, VariantRuns] = {}
+    for one in order:
+        best.setdefault(one.objective_name, one)
     first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
-    order = [*first, *(ranked(comparison.finished, comparison)[0]), *comparison.variants]
-    return list({one.name: one for one in order}.values())
+    return list({one.name: one for one in [*first, *best.values(), *order, *comparison.variants]}.values())
 
 
 def drawn_variants(comparison: Comparison) -> dict[str, int]:
