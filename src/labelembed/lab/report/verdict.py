@@ -238,18 +238,15 @@ def _tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _tuning_statement(comparison: Comparison) -> str:
-    """Returns which variants were tuned, by how many trials over what, and which were not; empty where nothing was."""
+    """Returns which variants were tuned, by how many trials over what; empty where nothing was."""
     spaces = {str(entry.get("name")): entry.get("space") for entry in _tuning_entries(comparison)}
-    keys = {
-        name: [str(key).rpartition(".")[2] for key in space]
+    tuned = [
+        f"{name} ({', '.join(str(key).rpartition('.')[2] for key in space)})"
         for name, space in spaces.items()
-        if isinstance(space, dict)
-    }
-    tuned = [f"{name} ({', '.join(of)})" for name, of in keys.items() if of]
-    untuned = [name for name in spaces if not keys.get(name)]
+        if isinstance(space, dict) and space
+    ]
     trials = counted(int(number_in(comparison.tuning.get("trials")) or 0), "trial")
-    rest = f" Not tuned: {listed(untuned)}." if untuned else ""
-    return f"Tuned with {trials} each on validation examples: {listed(tuned)}.{rest}" if tuned else ""
+    return f"Tuned with {trials} each on validation examples: {listed(tuned)}." if tuned else ""
 
 
 def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
