@@ -127,7 +127,7 @@ def test_exported_files_hold_the_geometry(folder):
         ),
         (["made.safetensors", "--reference", "missing.json"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
         (["made.safetensors", "--reference", "missing.json"], "repeated (1): 'cat'"),
-        (["made.safetensors", "--out", "groups.json"], "groups.json: cannot be made"),
+        (["made.safetensors", "--out", "groups.json"], "cannot be written"),
         (["one.safetensors", "--out", "out"], "1 labels"),
         (["many.safetensors", "--reference", "wordnet"], "5,001 labels"),
     ],

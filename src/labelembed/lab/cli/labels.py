@@ -161,7 +161,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
 
 def _export(geometries: dict[str, LabelGeometry], folder: Path, known: Tensor | Hierarchy | None) -> list[Path]:
     from labelembed.geometry import Hierarchy
-    from labelembed.lab.report.label_figures import export_geometry, groups_for
+    from labelembed.lab.report.labels import export_geometry, groups_for
 
     first, *others = geometries.values()
     groups = tuple(path[-1] for path in known.paths) if isinstance(known, Hierarchy) else groups_for(first.names)
