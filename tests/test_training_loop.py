@@ -54,7 +54,7 @@ def test_history_has_the_keys_and_units_of_the_contract(tmp_path):
     history = RunFolder(tmp_path / "run").history()
     assert [line["epoch"] for line in history] == [1, 2, 3]
     for line in history:
-        assert list(line) == ["epoch", "seconds", "training_seconds", "learning_rate", "train", "validation", "test"]
+        assert line.keys() == {"epoch", "seconds", "training_seconds", "learning_rate", "train", "validation", "test"}
         assert 0 < line["training_seconds"] <= line["seconds"] < 60
         assert line["learning_rate"] == 0.02
         assert list(line["train"]) == terms_of("label_embedding")

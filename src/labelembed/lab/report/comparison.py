@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.formatting import shortened, without_folders
-from labelembed.lab.training.comparison_folder import read_description, seeds_of_variant
+from labelembed.lab.training.comparison_folder import ComparisonFile
 from labelembed.lab.training.run_folder import RunFolder
 
 Split = Literal["test", "validation"]
@@ -221,14 +221,14 @@ def load_comparison(path: str | Path) -> Comparison:
 
 
 def _load_comparison(path: Path) -> Comparison:
-    about = read_description(path)
+    about = ComparisonFile.read(path).model_dump()
     noted = about.get("failed")
     entries = [entry for entry in (noted if isinstance(noted, list) else []) if isinstance(entry, dict)]
     failures = {(entry.get("variant"), entry.get("seed")): str(entry.get("message")) for entry in entries}
     variants = []
     for one in about["variants"]:
         variant = VariantRuns(one["name"], dict(one["objective"]), {}, {}, [])
-        for seed in seeds_of_variant(about, one):
+        for seed in one["seeds"]:
             folder = RunFolder(path / "runs" / one["folder"] / f"seed-{seed}")
             try:
                 state = folder.state()

@@ -19,7 +19,7 @@ from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.references import TEACHER_FILE
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, read_description, seeds_of_variant
+from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, ComparisonFile
 from labelembed.lab.training.evaluation import predicted_logits
 from labelembed.lab.training.files import sha256
 from labelembed.lab.training.network import Network, TrainingData
@@ -38,11 +38,11 @@ def teacher_runs(path: Path) -> list[Path]:
     """
     if not (path / DESCRIPTION_FILE).is_file():
         return [path]
-    about, best, lowest = read_description(path), None, float("inf")
-    for variant in about["variants"]:
-        if variant["objective"].get("name") == "distillation":  # its own students
+    best, lowest = None, float("inf")
+    for variant in ComparisonFile.read(path).variants:
+        if variant.objective.get("name") == "distillation":  # its own students
             continue
-        runs = [path / "runs" / variant["folder"] / f"seed-{seed}" for seed in seeds_of_variant(about, variant)]
+        runs = [path / "runs" / variant.folder / f"seed-{seed}" for seed in variant.seeds]
         finished = [run for run in runs if RunFolder(run).state() == "finished"]
         metrics = [RunFolder(run).result().get("validation") or {} for run in finished]
         if metrics and (error := fmean(one.get("error", float("inf")) for one in metrics)) < lowest:

@@ -116,13 +116,3 @@ def remove_comparison(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for file in (folder / name for name in _WRITTEN):
             file.unlink(missing_ok=True)
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Returns what ``comparison.json`` says as plain values; see `ComparisonFile.read`."""
-    return ComparisonFile.read(folder).model_dump()
-
-
-def seeds_of_variant(about: dict[str, Any], variant: dict[str, Any]) -> list[int]:
-    """Returns the seeds that were asked for of a variant."""
-    return list(variant["seeds"])

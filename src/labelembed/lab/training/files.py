@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.constructor import ConstructorError
 
 from labelembed.lab.errors import RunFolderError, TrainingError
 
@@ -28,13 +27,7 @@ def sha256(path: Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Writes a file under a temporary name, flushes it to the disk and renames it: a kill leaves the old or the new.
-
-    Args:
-        path: The file to write or replace.
-        content: All of it.
-        durable: Wait until the disk has it; a rename alone survives a killed process, not a power cut.
-    """
+    """Writes a file under a temporary name and renames it: a kill leaves the old or the new, `durable` a power cut."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
@@ -50,19 +43,9 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True, indent: int | None = 2) -> None:
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     """Writes JSON as `write_bytes` does; a NaN is refused, for it is no JSON."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode(), durable=durable)
-
-
-def flush_folder(path: Path) -> None:
-    """Waits until the disk knows the names in a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def make_writable_folder(path: Path) -> None:
@@ -84,15 +67,14 @@ def elsewhere(folder: Path) -> str:
 
 @contextmanager
 def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
-    """Turns a failed save into an error that stops the run and says how to go on; none is swallowed.
+    """Turns a failed save into a TrainingError that stops the run and says how to go on; none is swallowed.
+
+    One that names a file outside the folder is raised as it is.
 
     Args:
         folder: The run folder.
         needed_bytes: About how many bytes are written, for the message; None: not known.
         way_on: What to do when it can be saved again; empty: to resume the run.
-
-    Raises:
-        TrainingError: In the place of an OSError that names nothing outside the folder.
     """
     try:
         yield
@@ -101,21 +83,13 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
         if outside or isinstance(error, ConnectionError):  # a file of the data, or a reader of our pipe that has left
             raise
         what = f"cannot save ({error.strerror or error})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            quota = " (your quota of it is used up)" if error.errno == errno.EDQUOT else ""
-            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
-            what = f"the disk is full{quota}: {needed}{_free_bytes(folder)} bytes are free"
-        elif not folder.is_dir():
+        if not folder.is_dir():
             what += ", the folder is not there any more"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
+            what += f": {needed}{shutil.disk_usage(folder).free:,} bytes are free"
         way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
-
-
-def _free_bytes(folder: Path) -> str:
-    for place in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            return f"{shutil.disk_usage(place).free:,}"
-    return "unknown"
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -123,8 +97,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise ConstructorError(None, None, "references are not allowed; write the value out", mark)
+            raise ValueError("references are not allowed; write the value out")
         return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -136,20 +109,6 @@ class _PlainLoader(yaml.SafeLoader):
                 raise ValueError(f"line {line}: the key {key.value[:40]!r} occurs twice; keep one")
             seen.add(key.value)
         return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep=deep)
-        except (yaml.YAMLError, RecursionError):
-            raise
-        except Exception as error:  # a month of 13, `!!bool maybe`, a number of 5,000 digits: each raises its own
-            raise ConstructorError(None, None, f"{str(node.value)[:40]!r} is no value", node.start_mark) from error
-
-    def construct_undefined(self, node: yaml.Node) -> Any:
-        raise ConstructorError(None, None, f"the tag {node.tag!r} is not allowed", node.start_mark)
-
-
-_PlainLoader.add_constructor(None, _PlainLoader.construct_undefined)
 
 
 def plain_values(text: str) -> Any:
@@ -167,3 +126,5 @@ def plain_values(text: str) -> Any:
         raise ValueError(f"{where}no valid YAML ({problem})") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:  # a month of 13, `!!bool maybe`
+        raise ValueError(f"no valid YAML ({type(error).__name__}: {error})") from error

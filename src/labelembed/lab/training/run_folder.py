@@ -68,7 +68,7 @@ class RunFolder:
         self.examples_file = self.diagnostics_folder / "examples.safetensors"
 
     def read(self, name: str) -> dict[str, Any]:
-        """Returns a JSON file of the folder, ``diagnostics/errors.json`` for instance; {} where there is none.
+        """Returns a JSON file of the folder, ``diagnostics/errors.json`` for instance, or a YAML file; {} for none.
 
         Raises:
             RunFolderError: It is damaged.
@@ -77,11 +77,13 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            value = read_json(path)
+            if path.suffix == ".yaml" and path.stat().st_size > _RECIPE_BYTES:
+                raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
+            value = read_json(path) if path.suffix == ".json" else plain_values(path.read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("it holds no mapping")
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise RunFolderError(f"{path}: damaged, holds no mapping")
         return value
 
     def write(self, name: str, content: dict[str, Any] | bytes) -> None:
@@ -93,6 +95,8 @@ class RunFolder:
             write_bytes(path, content)
         else:
             write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
+
+    # ---- its state
 
     def state(self) -> State:
         """Returns how far the run got; `failed` when it stopped by an error of its own."""
@@ -120,10 +124,8 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
         self._check_links()
         if not (self.path / "recipe.yaml").is_file():
-            entries = self.path.iterdir() if self.path.is_dir() else ()
-            inside = sorted(entry.name for entry in entries if not entry.name.startswith("."))[:5]
-            hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
-            raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml (holds {inside}){hint}")
+            hint = "; it is a comparison folder, its runs are below runs/" if (self.path / "runs").is_dir() else ""
+            raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml{hint}")
 
     def require_finished(self) -> None:
         """Raises RunFolderError unless the run has finished."""
@@ -134,6 +136,8 @@ class RunFolder:
         if state == "failed":
             raise RunFolderError(f"{self.path}: the run failed: {self.result().get('message')}")
 
+    # ---- recipe, environment, history, result
+
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
         text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None)
@@ -142,16 +146,7 @@ class RunFolder:
     def recipe(self) -> dict[str, Any]:
         """Returns the resolved recipe as plain values."""
         self.require_run()
-        path = self.path / "recipe.yaml"
-        try:
-            if path.stat().st_size > _RECIPE_BYTES:
-                raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
-            recipe = plain_values(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        if not isinstance(recipe, dict):
-            raise RunFolderError(f"{path}: damaged, holds no recipe")
-        packages = self.environment().get("packages")
+        recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
         made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
         if made_by.startswith(_OLD_EDITIONS):
             what = f"made by labelembed {made_by}, whose runs this version does not read"
@@ -184,22 +179,17 @@ class RunFolder:
         if not path.exists():
             return []
         try:
-            lines = read_bounded(path).split(b"\n")
+            *lines, _ = read_bounded(path).split(b"\n")  # no line break after the last: cut short
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         entries: list[dict[str, Any]] = []
         for number, text in enumerate(lines, start=1):
-            if not text.strip():
-                continue
             try:
-                entry = parse_json(text)
-                if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+                entries.append(parse_json(text))
+                if not isinstance(entries[-1], dict) or type(entries[-1].get("epoch")) is not int:
                     raise ValueError("no epoch in it")
             except ValueError as error:
-                if number == len(lines):  # no line break after it: cut short
-                    break
                 raise RunFolderError(f"{path}: line {number} is damaged ({error})") from error
-            entries.append(entry)
         return entries
 
     def result(self) -> dict[str, Any]:
@@ -215,16 +205,14 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'result.json'}: {what}")
         return result
 
+    # ---- what a finished run has measured and learned
+
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
-        """Writes the outcome of each test example: a bit for right or wrong, two bytes for each NLL."""
+        """Writes the outcome of each test example: a byte for right or wrong, two bytes for each NLL."""
         from safetensors.numpy import save
 
-        tensors: dict[str, NDArray[Any]] = {"right": np.packbits(outcomes.right), "nll": outcomes.nll}
-        if outcomes.nll_calibrated is not None:
-            tensors["nll_calibrated"] = outcomes.nll_calibrated
-        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-        about = {"examples": json.dumps({"format": 1, "split": outcomes.split, "examples": len(outcomes.right)})}
-        self.write("diagnostics/examples.safetensors", save(tensors, metadata=about))
+        tensors = {name: value for name, value in outcomes._asdict().items() if isinstance(value, np.ndarray)}
+        self.write("diagnostics/examples.safetensors", save(tensors, metadata={"split": outcomes.split}))
 
     def examples(self) -> ExampleOutcomes | None:
         """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs.
@@ -232,12 +220,25 @@ class RunFolder:
         Raises:
             RunFolderError: When it is damaged.
         """
+        from safetensors import SafetensorError, safe_open
+
         if not self.examples_file.exists():
             return None
         try:
-            return _read_outcomes(self.examples_file)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({error})") from error
+            require_header(self.examples_file, most=10_000)
+            if self.examples_file.stat().st_size > _OUTCOME_BYTES:
+                raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
+            with safe_open(self.examples_file, framework="numpy") as file:
+                split = (file.metadata() or {}).get("split")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            right, nlls = tensors.pop("right"), tensors.values()
+            fits = all(nll.dtype == np.float16 and nll.shape == right.shape and np.isfinite(nll).all() for nll in nlls)
+            if not fits or right.dtype != np.bool_ or right.ndim != 1 or split not in ("test", "validation"):
+                raise ValueError("it does not hold the outcomes of examples of a split")
+            return ExampleOutcomes(split, right, tensors.pop("nll"), tensors.pop("nll_calibrated", None))
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            what = " ".join(str(error).split())[:300]
+            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({what})") from error
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the run learned about the labels.
@@ -263,27 +264,3 @@ class RunFolder:
                 f"{file}: has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}; "
                 "put the file back from a copy, or train the run again"
             )
-
-
-def _read_outcomes(path: Path) -> ExampleOutcomes:
-    from safetensors import SafetensorError, safe_open
-
-    require_header(path, most=10_000)
-    if path.stat().st_size > _OUTCOME_BYTES:
-        raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = parse_json((file.metadata() or {}).get("examples", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, TypeError) as error:
-        raise ValueError(" ".join(str(error).split())[:300]) from error
-    if not isinstance(about, dict) or about.get("format") != 1 or about.get("split") not in ("test", "validation"):
-        raise ValueError("does not say that it holds outcomes of examples in format 1, and of which split")
-    right, nlls, count = tensors.pop("right", np.empty(0)), list(tensors.values()), about.get("examples")
-    if type(count) is not int or tensors.keys() not in ({"nll"}, {"nll", "nll_calibrated"}):
-        raise ValueError("does not hold the outcomes of examples")
-    fits = all(one.dtype == np.float16 and one.shape == (count,) and np.isfinite(one).all() for one in nlls)
-    if not fits or right.dtype != np.uint8 or right.shape != ((count + 7) // 8,):
-        raise ValueError(f"does not hold the outcomes of {count!r:.40} examples")
-    found = np.unpackbits(right, count=count).astype(bool)
-    return ExampleOutcomes(about["split"], found, tensors["nll"], tensors.get("nll_calibrated"))

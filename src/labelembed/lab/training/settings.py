@@ -24,40 +24,36 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+def _number_or(rule: str, *forms: set[str]) -> pydantic.WrapValidator:
+    """Returns a check for a number, or a mapping of numbers with the keys of one of the forms."""
+
+    def checked(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict) and set(value) not in forms:
+            raise ValueError(f"must be {rule}, got {value}")
+        return {name: check(one) for name, one in value.items()} if isinstance(value, dict) else check(value)
+
+    return pydantic.WrapValidator(checked)
+
+
 Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
-
-
-def _examples_or_another_unit(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
-    if not isinstance(value, dict):
-        return check(value)
-    (unit,) = value if len(value) == 1 else (None,)
-    if unit not in ("per_label", "tokens"):
-        raise ValueError(
-            "must be a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, "
-            f"{{tokens: TOKENS}} for as many sentences as have so many, got {value}"
-        )
-    return {unit: check(value[unit])}
-
-
-def _epochs_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
-    if not isinstance(value, dict):
-        return check(value)
-    if not {"steps"} <= set(value) <= {"steps", "at_least"}:
-        raise ValueError(
-            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with "
-            f"`at_least: EPOCHS` no fewer than these, got {value}"
-        )
-    return {name: check(value[name]) for name in value}
-
-
 if TYPE_CHECKING:
     BatchSize = int | dict[str, int]
     Epochs = int | dict[str, int]
 else:  # checked as a number, so that the message is about a number
     _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
-    BatchSize = Annotated[PositiveInt, pydantic.WrapValidator(_examples_or_another_unit), _AS_GIVEN]
+    _SIZES = (
+        "a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, {tokens: TOKENS} "
+        "for as many sentences as have so many"
+    )
+    _LENGTHS = (
+        "a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with `at_least: EPOCHS` "
+        "no fewer than these"
+    )
+    BatchSize = Annotated[PositiveInt, _number_or(_SIZES, {"per_label"}, {"tokens"}), _AS_GIVEN]
     Epochs = Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000, strict=True)], pydantic.WrapValidator(_epochs_or_steps), _AS_GIVEN
+        Annotated[int, Field(ge=1, le=1_000_000, strict=True)],
+        _number_or(_LENGTHS, {"steps"}, {"steps", "at_least"}),
+        _AS_GIVEN,
     ]
 
 
