@@ -73,11 +73,7 @@ class ComparisonFile(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonFile:
-        """Reads the file of a folder.
-
-        Raises:
-            RunFolderError: When it cannot be read, is damaged, or is of a newer version.
-        """
+        """Reads the file of a folder; RunFolderError: it cannot be read, is damaged, or is of a newer version."""
         file = folder / DESCRIPTION_FILE
         try:
             about = read_json(file)

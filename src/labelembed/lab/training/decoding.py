@@ -55,15 +55,10 @@ class Decoding(Block):
 def decode(
     network: Network, sources: Sequence[Tokens], decoding: Decoding, *, n_best: int = 1
 ) -> list[list[Hypothesis]]:
-    """Returns the hypotheses of each sentence, best first, in the order of the sentences.
+    """Returns the `n_best` hypotheses of each sentence, best first, in the order of the sentences.
 
-    Sentences of like length are decoded together; the log-probabilities are float32 in any precision.
-
-    Args:
-        network: Of a sequence model; in evaluation mode for the time of this, its mode is put back.
-        sources: Tokens of each sentence, without END.
-        decoding: How they are found.
-        n_best: Hypotheses returned for each sentence.
+    The sources are tokens without END. Sentences of like length are decoded together, in evaluation mode; the
+    log-probabilities are float32 in any precision.
     """
     search = decoding.search(n_best=n_best)
     encoder: Any = network.encoder
@@ -96,15 +91,7 @@ def _batches_by_length(lengths: Sequence[int], *, beam: int) -> Iterator[list[in
 def hypothesis_text(
     hypothesis: Hypothesis, source_line: str, source: Tokenizer, target: Tokenizer, *, replace_unknown: bool
 ) -> str:
-    """Returns a hypothesis as text.
-
-    Args:
-        hypothesis: What the search found.
-        source_line: What it is the translation of.
-        source: Tokenizer of the source.
-        target: Tokenizer of the target.
-        replace_unknown: Put the source token with the highest attention in the place of an unknown one.
-    """
+    """Returns a hypothesis as text, the source token with the highest attention in the place of an unknown one."""
     whole = target.level == "subword"  # whose pieces are no words that could stand for one another
     if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
         return target.decode(hypothesis.tokens)

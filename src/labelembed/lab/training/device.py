@@ -15,13 +15,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelembed.lab.errors import InterruptedTraining, LostProcess, RecipeError
+from labelembed.lab.errors import InterruptedTraining, LostProcess
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# Seconds that one process waits for another, half an hour if nothing else is said. A process that dies is noticed at
-# once; one that hangs cannot be told from one that writes a large checkpoint but by its time.
+#: Seconds that one process waits for another, which may hang or write a large checkpoint; half an hour by default.
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
 _OF_A_COLLECTIVE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught")
 
@@ -39,10 +38,9 @@ def process_count() -> int:
 
 
 def make_accelerator(precision: str, *, device: str | None = None) -> Accelerator:
-    """Returns an Accelerator for one run, once all its processes have met; `cpu` keeps off any device there is.
+    """Returns an Accelerator for one run; `cpu` keeps off any device there is.
 
     Raises:
-        RecipeError: For fp16 without a device that has it.
         LostProcess: Of several processes some do not come.
     """
     import torch
@@ -50,8 +48,6 @@ def make_accelerator(precision: str, *, device: str | None = None) -> Accelerato
     from accelerate.state import AcceleratorState
 
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if precision == "fp16" and on_cpu:
-        raise RecipeError(["precision: 'fp16' needs a GPU; here 'bf16' or 'float32' work"])
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
     with lost_processes_named("give the command again"):
@@ -100,7 +96,7 @@ class Received:
 
 @contextmanager
 def stop_after_step() -> Iterator[Received]:
-    """Notes the first signal of the block, which asks for it after every step, saves and leaves by an exception.
+    """Notes the first signal of the block, which looks after every step, saves and leaves by an exception.
 
     One that came after the last step is sent once more when the block has ended.
     """
@@ -134,9 +130,10 @@ def _first_signal(answer: Callable[[int], None]) -> Iterator[Received]:
     SIGHUP is under `nohup`, stays so. Only the main thread may set handlers; in another one all stay as they are.
     """
     received = Received()
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
 
     def first(number: int, _: object) -> None:
         received.number = number

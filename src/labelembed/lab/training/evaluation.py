@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,15 +97,12 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
         return {"temperature": None, "calibration": why if wanted else "off", "calibrated": None}
     logits = predicted_logits(network, data.validation.inputs).numpy()
     temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
-    metrics: dict[str, Any] = {"temperature": temperature, "validation": None, "test": None}
-    for name in data.splits.keys() - {"train"}:
-        metrics[name] = evaluate(network, data.splits[name], temperature=temperature)
+    splits = {name: data.splits.get(name) for name in ("validation", "test")}
+    its = {name: split and evaluate(network, split, temperature=temperature) for name, split in splits.items()}
     how = "fitted on the validation examples"
-    if metrics["validation"]["error"] == 0:
-        how += ", which are all right, with the doubt of one example more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
-    return {"temperature": temperature, "calibration": how, "calibrated": metrics}
+    return {"temperature": temperature, "calibration": how, "calibrated": {"temperature": temperature} | its}
 
 
 @torch.no_grad()
@@ -114,10 +112,6 @@ def class_means(network: Network, split: Examples) -> Tensor:
     It shows which labels the network finds similar, whatever the objective. The outputs are the logits, or what an
     objective compares with its label vectors. Above 4,000 labels the hidden states [C, H] take their place. A label
     without examples gets the mean over all.
-
-    Args:
-        network: Its mode is put back.
-        split: The training examples.
     """
     objective, device = network.objective, next(network.parameters()).device
     of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
@@ -158,28 +152,24 @@ def error_diagnostics(
     if split is None:
         return None, None
     outcomes = _outcomes(network, data.splits[split], temperature or 1.0)
-    labels, classes = outcomes["labels"], network.objective.num_labels
-    right, calibrated = labels == outcomes["predicted"], temperature is not None
+    labels, classes, right = outcomes["label"], network.objective.num_labels, outcomes["right"]
     pairs, counts = np.unique(np.stack([labels, outcomes["predicted"]])[:, ~right].T, axis=0, return_counts=True)
     confusions = np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
+    calibrated = None if temperature is None else _bins(right, outcomes["calibrated_confidence"])
     errors = {
         "split": split,
         "examples": len(right),
         "labels": classes,
         "confusions": confusions[:_MOST_PAIRS].tolist(),
         "of_label": np.bincount(labels, minlength=classes).tolist() if classes <= _MOST_COUNTED else None,
-        "reliability": {
-            "before": _bins(right, outcomes["confidence"]),
-            "calibrated": _bins(right, outcomes["calibrated_confidence"]) if calibrated else None,
-        },
+        "reliability": {"before": _bins(right, outcomes["confidence"]), "calibrated": calibrated},
         "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],
     }
     if not isinstance(data, LabelledData):
         return errors, None
-    # What is above the range of float16 becomes its largest number, not infinity.
-    limit = np.finfo(np.float16).max
-    losses = [np.minimum(outcomes[name], limit).astype(np.float16) for name in ("loss", "calibrated_loss")]
-    return errors, ExampleOutcomes(split, right, losses[0], losses[1] if calibrated else None)
+    limit = np.finfo(np.float16).max  # what is above it becomes this number, not infinity
+    nll, at_temperature = (np.minimum(outcomes[name], limit).astype(np.float16) for name in ("loss", "calibrated_loss"))
+    return errors, ExampleOutcomes(split, right, nll, None if temperature is None else at_temperature)
 
 
 def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
@@ -188,7 +178,8 @@ def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str
     for logits, labels in logits_and_labels(network, split):
         log_p, calibrated = logits.log_softmax(-1), (logits / temperature).log_softmax(-1)
         own, best = log_p.gather(1, labels[:, None])[:, 0], log_p.max(-1)
-        outcomes = {"labels": labels, "predicted": best.indices, "probability": own.exp(), "loss": -own}
+        outcomes = {"label": labels, "predicted": best.indices, "right": labels == best.indices}
+        outcomes |= {"probability": own.exp(), "loss": -own}
         outcomes |= {"confidence": best.values.exp(), "calibrated_confidence": calibrated.amax(-1).exp()}
         outcomes |= {"calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0]}
         batches.append({name: value.cpu() for name, value in outcomes.items()})
@@ -207,17 +198,17 @@ def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[An
     are_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
     if data.texts is None and not are_images:
         return []
-    wrong = np.flatnonzero(outcomes["labels"] != outcomes["predicted"])
+    wrong = np.flatnonzero(~outcomes["right"])
     examples = []
     for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
-        example = {"row": index, "label": int(outcomes["labels"][index])}
-        example |= {"predicted": int(outcomes["predicted"][index]), "share": float(outcomes["probability"][index])}
+        example = {"row": index} | {name: int(outcomes[name][index]) for name in ("label", "predicted")}
+        example |= {"share": float(outcomes["probability"][index])}
         example |= {"predicted_share": float(outcomes["confidence"][index])}
-        if data.texts is not None and data.images is None:
-            line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
-            example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
-        elif data.images is not None:
+        if data.images is not None:
             example["png"] = _png(data.images(split, index), (0.0, 255.0))
+        elif data.texts is not None:
+            line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
+            example["text"] = textwrap.shorten(line, _TEXT_LETTERS, placeholder=" …")
         elif isinstance(inputs, Tensor):
             example["png"] = _png(inputs[index], data.input_range)
         examples.append(example)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,12 +70,7 @@ def elsewhere(folder: Path) -> str:
 def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
     """Turns a failed save into a TrainingError that stops the run and says how to go on; none is swallowed.
 
-    One that names a file outside the folder is raised as it is.
-
-    Args:
-        folder: The run folder.
-        needed_bytes: About how many bytes are written, for the message; None: not known.
-        way_on: What to do when it can be saved again; empty: to resume the run.
+    An error of a file outside the run folder is raised as it is.
     """
     try:
         yield
@@ -100,23 +96,16 @@ class _PlainLoader(yaml.SafeLoader):
             raise ValueError("references are not allowed; write the value out")
         return super().compose_node(parent, index)
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise ValueError(f"line {line}: the key {key.value[:40]!r} occurs twice; keep one")
-            seen.add(key.value)
-        return node
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for name, count in Counter(str(key.value) for key, _ in node.value).items():
+            if count > 1:
+                line = node.start_mark.line + 1
+                raise ValueError(f"the mapping of line {line} has the key {name[:40]!r} twice; keep one")
+        return super().construct_mapping(node, deep)
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds; nothing in it is executed.
-
-    Raises:
-        ValueError: It is no YAML, gives a key twice, has references or is nested too deeply; one line.
-    """
+    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line, where it is none."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except yaml.YAMLError as error:
@@ -124,7 +113,5 @@ def plain_values(text: str) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = (getattr(error, "problem", None) or str(error).splitlines()[0]).removeprefix("but ")
         raise ValueError(f"{where}no valid YAML ({problem})") from error
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:  # a month of 13, `!!bool maybe`
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:  # `!!bool maybe`
         raise ValueError(f"no valid YAML ({type(error).__name__}: {error})") from error

@@ -31,9 +31,6 @@ class Network(nn.Module):
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
         mixing: Mixes the examples of a batch in pairs in training mode; None for none.
-
-    Attributes:
-        autocast: Makes the precision that evaluation computes in; as the weights are, unless a trainer sets it.
     """
 
     def __init__(
@@ -50,6 +47,7 @@ class Network(nn.Module):
         self.mixing = mixing
         self.encoder = encoder
         self.objective = objective
+        # The precision that evaluation computes in: that of the weights, unless a trainer sets it.
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
         # DistributedDataParallel's own attribute: every process computes the same state of an objective, so that
         # nothing of it is sent at every step.
@@ -98,11 +96,7 @@ class Network(nn.Module):
         return {name: value.detach().to("cpu", copy=True) for name, value in state if name not in left_out}
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
-        """Takes what `prediction_state` returned; what only training needs stays as it is.
-
-        Raises:
-            RuntimeError: When a value is missing, is not known, or has another shape.
-        """
+        """Takes what `prediction_state` returned; what only training needs stays as it is."""
         whole = self.state_dict()
         kept = {f"objective.{name}": whole[f"objective.{name}"] for name in self.objective.training_buffers}
         self.load_state_dict({**kept, **state})
@@ -146,15 +140,10 @@ def evaluation_mode(network: Network) -> Iterator[torch.device]:
 
 
 def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes: int) -> list[AnyBatch]:
-    """Cuts a batch into micro-batches, whose sizes differ by one at most; into as many in every process.
+    """Cuts this process's share of a step into micro-batches, whose sizes differ by one at most.
 
-    A small last batch comes in fewer than wanted, so that none is empty where that can be known.
-
-    Args:
-        batch: This process's share of the step.
-        wanted: How many there should be.
-        step_examples: Examples of the step over all processes together; of sentences their tokens.
-        processes: How many share it.
+    Every process makes as many. A small last batch comes in fewer than wanted, so that none is empty where that can be
+    known from the examples (of sentences the tokens) of the step over all processes together.
     """
     count = wanted
     if isinstance(batch, Batch):

@@ -24,7 +24,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "learning_rate": ("must be > 0", lambda rate: rate > 0),
     "momentum": ("must be in [0, 1)", lambda share: 0 <= share < 1),
     "weight_decay": ("must be >= 0", lambda decay: decay >= 0),
-    "head_weight_decay": ("must be >= 0, or None", lambda decay: decay is None or decay >= 0),
     "warmup_fraction": ("must be in [0, 1)", lambda share: 0 <= share < 1),
     "final_fraction": ("must be in [0, 1]", lambda share: 0 <= share <= 1),
     "factor": ("must be in (0, 1]", lambda factor: 0 < factor <= 1),
@@ -44,9 +43,7 @@ def _check(arguments: Mapping[str, Any]) -> None:
     errors.raise_if_any()
 
 
-def parameter_groups(
-    network: Network, *, learning_rate: float, weight_decay: float, head_weight_decay: float | None
-) -> list[dict[str, Any]]:
+def parameter_groups(network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
     """Returns the encoder's groups and those the objective asks for, some with a learning rate of their own.
 
     A weight that both have, as an embedding tied to the output layer, counts as the objective's.
@@ -57,8 +54,7 @@ def parameter_groups(
     for group in of_encoder:
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_objective]
         group["weight_decay"] = weight_decay
-    of_head = weight_decay if head_weight_decay is None else head_weight_decay
-    groups = [group for group in (*of_encoder, *network.objective.parameter_groups(of_head)) if group["params"]]
+    groups = [group for group in (*of_encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
     for group in groups:
         if "learning_rate_factor" in group:
             group["lr"] = learning_rate * group.pop("learning_rate_factor")
@@ -77,7 +73,6 @@ def _documented(make: Made) -> Made:
         momentum: Share of the last step that is taken again.
         nesterov: Nesterov's form of the momentum.
         weight_decay: Pulls the weights to 0; label embeddings are left out of it.
-        head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
         epochs: Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.
         start_epoch: The first epoch, from 1, with a lower rate.
@@ -95,7 +90,6 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
-    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam (Kingma, Ba 2014); weight decay is added to the gradient."""
     return _build(Adam, **locals())
@@ -109,7 +103,6 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
-    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019)."""
     return _build(AdamW, **locals())
@@ -123,7 +116,6 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
-    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Stochastic gradient descent; weight decay is added to the gradient."""
     return _build(SGD, **locals())
@@ -134,12 +126,13 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw,
 
 def _build(kind: Callable[..., Optimizer], network: Network, **arguments: Any) -> Optimizer:
     _check(arguments)
-    shared = {name: arguments.pop(name) for name in ("learning_rate", "weight_decay", "head_weight_decay")}
+    rate, decay = arguments.pop("learning_rate"), arguments.pop("weight_decay")
     if "epsilon" in arguments:
         arguments["eps"] = arguments.pop("epsilon")
     # The fused step saves about a sixth of a small step.
     fused = all(value.is_floating_point() and value.device.type in ("cpu", "cuda") for value in network.parameters())
-    return kind(parameter_groups(network, **shared), lr=shared["learning_rate"], fused=fused or None, **arguments)
+    groups = parameter_groups(network, learning_rate=rate, weight_decay=decay)
+    return kind(groups, lr=rate, fused=fused or None, **arguments)
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

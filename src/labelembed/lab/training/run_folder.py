@@ -36,27 +36,16 @@ State = Literal["empty", "unfinished", "finished", "failed"]
 
 
 class ExampleOutcomes(NamedTuple):
-    """What a network says of each example of a split.
+    """What a network says of each of the N examples of a split."""
 
-    Attributes:
-        split: `test`, or `validation` where there is no test set.
-        right: Whether the predicted class is the true class, bool ``[N]``.
-        nll: Negative log-likelihood in nats, float16 ``[N]``.
-        nll_calibrated: The same with the logits divided by the fitted temperature; None where none was fitted.
-    """
-
-    split: str
-    right: NDArray[np.bool_]
-    nll: NDArray[np.float16]
-    nll_calibrated: NDArray[np.float16] | None
+    split: str  # `test`, or `validation` where there is no test set
+    right: NDArray[np.bool_]  # whether the predicted class is the true class
+    nll: NDArray[np.float16]  # negative log-likelihood in nats
+    nll_calibrated: NDArray[np.float16] | None  # the same at the fitted temperature; None where none was fitted
 
 
 class RunFolder:
-    """Reads and writes one run folder.
-
-    Args:
-        path: The folder; it need not exist yet.
-    """
+    """Reads and writes one run folder, which need not exist yet; what is damaged raises RunFolderError."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -68,11 +57,7 @@ class RunFolder:
         self.examples_file = self.diagnostics_folder / "examples.safetensors"
 
     def read(self, name: str) -> dict[str, Any]:
-        """Returns a JSON file of the folder, ``diagnostics/errors.json`` for instance, or a YAML file; {} for none.
-
-        Raises:
-            RunFolderError: It is damaged.
-        """
+        """Returns a JSON or YAML file of the folder, ``diagnostics/errors.json`` for instance; {} for none."""
         path = self.path / name
         if not path.exists():
             return {}
@@ -114,9 +99,8 @@ class RunFolder:
                 continue  # a run may stand in a folder of other things
             for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
                 if one.is_symlink() and not one.resolve().is_relative_to(own):
-                    raise RunFolderError(
-                        f"{one}: is a link that leads out of the run folder; put the file itself there, or remove it"
-                    )
+                    what = "is a link that leads out of the run folder; put the file itself there, or remove it"
+                    raise RunFolderError(f"{one}: {what}")
 
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
@@ -130,11 +114,9 @@ class RunFolder:
     def require_finished(self) -> None:
         """Raises RunFolderError unless the run has finished."""
         self.require_run()
-        state = self.state()
-        if state == "unfinished":
-            raise RunFolderError(f"{self.path}: the run has not finished; labelembed resume {self.path}")
-        if state == "failed":
-            raise RunFolderError(f"{self.path}: the run failed: {self.result().get('message')}")
+        if (result := self.result()).get("status") != "finished":
+            why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
+            raise RunFolderError(f"{self.path}: {why}; labelembed resume {self.path}")
 
     # ---- recipe, environment, history, result
 
@@ -154,7 +136,7 @@ class RunFolder:
         return recipe
 
     def environment(self) -> dict[str, Any]:
-        """Returns what the run ran on; empty when it was not written yet."""
+        """Returns what the run ran on; empty where it is not written yet."""
         return self.read("environment.json")
 
     def append_history(self, line: dict[str, Any]) -> None:
@@ -171,9 +153,6 @@ class RunFolder:
         """Returns one dictionary an epoch: `epoch` (from 1), `epochs` of the run, `seconds`, `train`, `validation`, ...
 
         `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
-
-        Raises:
-            RunFolderError: When another line is damaged.
         """
         path = self.path / "history.jsonl"
         if not path.exists():
@@ -193,11 +172,7 @@ class RunFolder:
         return entries
 
     def result(self) -> dict[str, Any]:
-        """Returns how the run ended; empty when it has not.
-
-        Raises:
-            RunFolderError: When it is damaged, or of a newer version.
-        """
+        """Returns how the run ended; empty when it has not."""
         result = self.read("result.json")
         version = result.get("format", RESULT_FORMAT)
         if type(version) is int and version > RESULT_FORMAT:
@@ -215,11 +190,7 @@ class RunFolder:
         self.write("diagnostics/examples.safetensors", save(tensors, metadata={"split": outcomes.split}))
 
     def examples(self) -> ExampleOutcomes | None:
-        """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs.
-
-        Raises:
-            RunFolderError: When it is damaged.
-        """
+        """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs."""
         from safetensors import SafetensorError, safe_open
 
         if not self.examples_file.exists():
@@ -241,17 +212,12 @@ class RunFolder:
             raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({what})") from error
 
     def label_geometry(self) -> LabelGeometry:
-        """Returns what the run learned about the labels.
-
-        Raises:
-            DataError: When the file is missing or damaged.
-            RunFolderError: When the file is not the one that the run wrote.
-        """
+        """Returns what the run learned about the labels; DataError: the file is missing or damaged."""
         self.require_unchanged(self.geometry_file)
         return LabelGeometry.load(self.geometry_file)
 
     def class_means(self) -> LabelGeometry:
-        """Returns the mean output over the training examples of each label; raises as `label_geometry` does."""
+        """Returns the mean output over the training examples of each label."""
         self.require_unchanged(self.class_means_file)
         return LabelGeometry.load(self.class_means_file)
 
@@ -260,7 +226,5 @@ class RunFolder:
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
         if expected is not None and file.is_file() and sha256(file) != expected:
-            raise RunFolderError(
-                f"{file}: has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}; "
-                "put the file back from a copy, or train the run again"
-            )
+            what = f"has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}"
+            raise RunFolderError(f"{file}: {what}; put the file back from a copy, or train the run again")

@@ -15,7 +15,6 @@ from labelembed.lab.training.network import TrainingData
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
-Precision = Literal["float32", "bf16", "fp16"]
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -67,9 +66,7 @@ class Selection(Block):
     """Which epoch's weights are kept: of equal errors those with the lowest NLL, of equal epochs the first."""
 
     by: Literal["auto", "validation_error", "validation_nll", "validation_bleu", "last_epoch"] = Field(
-        "auto",
-        description="auto: validation_error (of a corpus validation_bleu) where there is a validation set, "
-        "else last_epoch",
+        "auto", description="auto: validation_error (of a corpus validation_bleu), without a validation set last_epoch"
     )
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
 
@@ -81,9 +78,6 @@ class CheckpointPolicy(Block):
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
-    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
-        2, description="how many are kept; the older one is there if one breaks"
-    )
 
 
 class TrainingSettings(Block):
@@ -101,7 +95,7 @@ class TrainingSettings(Block):
         1, description="gradient accumulation: parts of a batch, one after the other where it does not fit into memory"
     )
     seed: Seed = Field(0, description="of the start, the order of the examples, dropout")
-    precision: Precision = Field("float32", description="bf16 and fp16: mixed precision")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: mixed precision")
     compile: Flag = Field(
         False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
     )

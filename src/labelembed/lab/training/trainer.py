@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.distributed import global_count
@@ -29,8 +30,7 @@ from labelembed.lab.training.run_folder import RESULT_FORMAT, RunFolder
 from labelembed.lab.training.settings import TrainingSettings
 
 _SECONDS_BETWEEN_PROGRESS = 0.2
-# Of fp16's loss: it begins at 65,536 and is halved at every overflow, so a gradient that overflows here is above 1e9.
-_LOWEST_SCALE = 2.0**-14
+_WAY_OUT = "Try a lower optimizer.learning_rate, or precision: float32"
 
 
 class Task(Protocol):
@@ -55,10 +55,7 @@ class Trainer:
 
     Attributes:
         epochs: How many the run has, and in `batches` the optimiser steps of each.
-        position: Where the run stands.
-        best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
         log: Called with the history's line of each epoch, for trackers.
-        signal: The signal that asks to stop, if one has come.
     """
 
     def __init__(
@@ -85,15 +82,13 @@ class Trainer:
         self.selected_by = settings.selected_by(self.data)
         if settings.compile:
             self.network.encoder.compile()
-        optimizer = _component(OPTIMIZERS, settings.optimizer, self.network)
+        self.optimizer: Optimizer = _component(OPTIMIZERS, settings.optimizer, self.network)
         self.schedule = _component(SCHEDULES, settings.schedule)
-        self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        self.model, scaled = self.accelerator.prepare(self.network, optimizer)
-        # Accelerate's own is for fp16's scaler; at every step it looks on the disk for a package that it may need.
-        self.optimizer = optimizer if self.accelerator.scaler is None else scaled
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.model = self.accelerator.prepare(self.network)
         self.weights = list(self.network.parameters())
         self.position = Position()
-        self.best_weights: dict[str, Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}  # of the selected epoch, on the CPU
         self._saved_at, self._shown_at = time.monotonic(), 0.0
 
     @property
@@ -103,46 +98,37 @@ class Trainer:
         return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
 
     def restore(self) -> None:
-        """Goes to where the newest whole checkpoint was saved; without one the run stays at its beginning.
-
-        Raises:
-            RunFolderError: The checkpoint is of another run.
-        """
+        """Goes to where the newest whole checkpoint was saved; RunFolderError: it is of another run."""
         checkpoint, damaged = load_newest(self.folder.checkpoints)
         for line in damaged:
             self.reporter.warn(f"damaged checkpoint skipped: {line}")
-        if checkpoint is None and damaged:
-            self.reporter.warn(f"{self.folder.path}: none of its checkpoints is whole; the run starts over")
+        if checkpoint is None:
+            if damaged:
+                self.reporter.warn(f"{self.folder.path}: none of its checkpoints is whole; the run starts over")
+            return
         try:
-            if checkpoint is not None:
-                self._restore(checkpoint)
+            position = Position.model_validate(checkpoint.values)
+            if position.step != checkpoint.step:
+                raise ValueError(f"it is of step {checkpoint.step} by one number and {position.step} by another")
+            if best := checkpoint.tensors.get("best"):  # through the network, which refuses those of another one
+                self.network.load_prediction_state(best)
+                self.best_weights = self.network.prediction_state()
+            self.network.load_state_dict(checkpoint.tensors["network"])
+            load_state(self.optimizer, checkpoint.tensors.get("optimizer", {}))
+            self.position = position
         except Exception as error:  # what is damaged, or of another run, makes torch raise nearly anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            what = f"the newest checkpoint does not fit this recipe ({reason})"
+            what = f"the checkpoint of step {checkpoint.step} does not fit this recipe ({reason})"
             raise RunFolderError(f"{self.folder.checkpoints}: {what}; train again in another folder") from error
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        position = Position.model_validate(checkpoint.values["position"])
-        if position.step != checkpoint.step:
-            raise ValueError(f"it is of step {checkpoint.step} by one number and {position.step} by another")
-        if best := checkpoint.tensors.get("best"):  # through the network, which refuses those of another one
-            self.network.load_prediction_state(best)
-            self.best_weights = self.network.prediction_state()
-        self.network.load_state_dict(checkpoint.tensors["network"])
-        load_state(self.optimizer, checkpoint.tensors.get("optimizer", {}))
-        if self.accelerator.scaler is not None and checkpoint.values["scaler"]:
-            self.accelerator.scaler.load_state_dict(checkpoint.values["scaler"])
-        self.position = position
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
         self._check_weights()
         if self.accelerator.is_main_process:
             tensors = {"network": self.network.state_dict(), "optimizer": state_tensors(self.optimizer)}
-            scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            values = {"position": self.position.model_dump(), "scaler": scaler}
-            checkpoint = Checkpoint(self.position.step, tensors | {"best": self.best_weights}, values)
-            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+            tensors["best"] = self.best_weights
+            checkpoint = Checkpoint(self.position.step, tensors, self.position.model_dump())
+            save_checkpoint(self.folder.checkpoints, checkpoint)
         self._saved_at = time.monotonic()
 
     def fit(self) -> dict[str, Any]:
@@ -162,7 +148,6 @@ class Trainer:
         if self.best_weights:
             self.network.load_prediction_state(self.best_weights)
         line = position.best_line
-        test = line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one")
         return {
             "format": RESULT_FORMAT,
             "status": "finished",
@@ -175,7 +160,7 @@ class Trainer:
             "batch_size": getattr(self.batch_size, "tokens", self.batch_size),
             "train": line["train"],
             "validation": line["validation"],
-            "test": test,
+            "test": line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one"),
         }
 
     # ---- an epoch
@@ -231,7 +216,8 @@ class Trainer:
         try:
             return self.task.evaluate(self.network, split)
         except ValueError as error:
-            raise _diverged(f"the predictions are not finite after {where}: {error}", self.position.step) from error
+            what = f"the predictions are not finite after {where}: {error}. {_WAY_OUT}"
+            raise DivergedTraining(what, step=self.position.step) from error
 
     # ---- a step
 
@@ -303,44 +289,35 @@ class Trainer:
         Each process's terms [T] are its share, such that their average is the whole. With it every process sees what is
         not finite anywhere, and none waits for another that has stopped.
         """
-        # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step. A fused optimiser
-        # does not tell which ones, so it is the scale that is asked.
-        scaler = self.accelerator.scaler
-        is_checked = scaler is None or scaler.get_scale() < _LOWEST_SCALE
-        gradients = [value.grad for value in self.weights if value.grad is not None and is_checked]
-        sums = torch.cat([terms, get_total_norm(gradients).to(terms)[None]])
+        of_gradients = get_total_norm([value.grad for value in self.weights if value.grad is not None])
+        sums = torch.cat([terms, of_gradients.to(terms)[None]])
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, reduction="mean")
         *means, norm = sums.tolist()
         by_name = dict(zip(names, means, strict=True))
-        if not all(map(math.isfinite, (*means, norm))):
-            self._explain(by_name)
-        return by_name
-
-    def _explain(self, terms: Mapping[str, float]) -> None:
-        """Raises DivergedTraining for the term or gradient that is not finite, with what is behind it.
-
-        The norm of finite gradients may be infinite, for their squares overflow first: then nothing is raised.
-        """
-        wrong = [name for name, value in terms.items() if not math.isfinite(value)]
+        if all(map(math.isfinite, (*means, norm))):
+            return by_name
+        wrong = [name for name, value in by_name.items() if not math.isfinite(value)]
         gradient = _first_not_finite((name, value.grad) for name, value in self.network.named_parameters())
         if wrong:  # the total is wrong whenever a term is; the term says where to look
             term = next((name for name in wrong if name != "total"), "total")
-            what = f"the loss is not finite: term `{term}` is {terms[term]}"
+            what = f"the loss is not finite: term `{term}` is {by_name[term]}"
         elif gradient is not None:
             what = f"the gradient is not finite: that of `{gradient}`"
-        else:
-            return
+        else:  # the squares of finite gradients may overflow
+            return by_name
         position, step, before = self.position, self.position.step + 1, _first_not_finite(_state(self.network))
         what += f" at step {step} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
-        raise _diverged(what if before is None else f"{what}; before it `{before}` is not finite", step)
+        what += "" if before is None else f"; before it `{before}` is not finite"
+        raise DivergedTraining(f"{what}. {_WAY_OUT}", step=step)
 
     def _check_weights(self) -> None:
         """Raises DivergedTraining when a weight or a table is NaN or infinite, with its name."""
-        name = _first_not_finite(_state(self.network))
+        name, position = _first_not_finite(_state(self.network)), self.position
         if name is not None:
-            here = f"step {self.position.step} (epoch {self.position.epoch + 1})"
-            raise _diverged(f"the weights are not finite after {here}: `{name}`", self.position.step)
+            here = f"step {position.step} (epoch {position.epoch + 1})"
+            what = f"the weights are not finite after {here}: `{name}`. {_WAY_OUT}"
+            raise DivergedTraining(what, step=position.step)
 
     # ---- checkpoints, stopping, progress
 
@@ -373,10 +350,6 @@ class Trainer:
 def _component(table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *given: Any) -> Any:
     """Returns what a block of a recipe names, with its arguments."""
     return table[block["name"]](*given, **{key: value for key, value in block.items() if key != "name"})
-
-
-def _diverged(what: str, step: int) -> DivergedTraining:
-    return DivergedTraining(f"{what}. Try a lower optimizer.learning_rate, or precision: float32", step=step)
 
 
 def _state(network: Network) -> Iterator[tuple[str, Tensor]]:
