@@ -97,8 +97,8 @@ class Network(nn.Module):
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
         """Takes what `prediction_state` returned; what only training needs stays as it is."""
-        whole = self.state_dict()
-        kept = {f"objective.{name}": whole[f"objective.{name}"] for name in self.objective.training_buffers}
+        of_training = {f"objective.{name}" for name in self.objective.training_buffers}
+        kept = {name: value for name, value in self.state_dict().items() if name in of_training}
         self.load_state_dict({**kept, **state})
 
     def parameter_count(self) -> int:

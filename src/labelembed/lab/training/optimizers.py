@@ -201,11 +201,10 @@ def halving(*, start_epoch: int = 8, factor: float = 0.5, warmup_fraction: float
 @_documented
 def cosine(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Schedule:
     """The learning rate falls along half a cosine (Loshchilov, Hutter 2017)."""
-
-    def factor(epoch: int, progress: float) -> float:
-        return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
-
-    return _schedule(locals(), factor)
+    return _schedule(
+        locals(),
+        lambda epoch, progress: final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2,
+    )
 
 
 @_documented

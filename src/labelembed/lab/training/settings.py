@@ -78,6 +78,7 @@ class CheckpointPolicy(Block):
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(2, description="how many are kept, if one breaks")
 
 
 class TrainingSettings(Block):

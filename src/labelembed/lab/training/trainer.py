@@ -128,7 +128,7 @@ class Trainer:
             tensors = {"network": self.network.state_dict(), "optimizer": state_tensors(self.optimizer)}
             tensors["best"] = self.best_weights
             checkpoint = Checkpoint(self.position.step, tensors, self.position.model_dump())
-            save_checkpoint(self.folder.checkpoints, checkpoint)
+            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
         self._saved_at = time.monotonic()
 
     def fit(self) -> dict[str, Any]:
