@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -208,7 +207,7 @@ def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[An
             example["png"] = _png(data.images(split, index), (0.0, 255.0))
         elif data.texts is not None:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
-            example["text"] = textwrap.shorten(line, _TEXT_LETTERS, placeholder=" …")
+            example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
         elif isinstance(inputs, Tensor):
             example["png"] = _png(inputs[index], data.input_range)
         examples.append(example)

@@ -17,6 +17,7 @@ from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Term
 TrainingData = LabelledData | TextCorpus
 Examples = Split | SentencePairs
 AnyBatch = Batch | PairBatch
+Inputs = Tensor | SparseRows | PairInputs
 
 #: Examples of a batch of evaluation.
 EVALUATION_EXAMPLES = 1_000
@@ -54,12 +55,7 @@ class Network(nn.Module):
         self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in objective.named_buffers()]
 
     def forward(
-        self,
-        inputs: Tensor | SparseRows | PairInputs,
-        labels: Tensor,
-        indices: Tensor | None = None,
-        *,
-        num_items_in_step: Tensor | None = None,
+        self, inputs: Inputs, labels: Tensor, indices: Tensor | None = None, *, num_items_in_step: Tensor | None = None
     ) -> Terms:
         """Returns the objective's terms for a batch: inputs [N, ...], labels [N], indices [N]; of sentences [B, T].
 
@@ -80,12 +76,12 @@ class Network(nn.Module):
         )
         return terms
 
-    def hidden(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
+    def hidden(self, inputs: Inputs) -> Tensor:
         """Returns hidden states [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
-    def logits(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
+    def logits(self, inputs: Inputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 
