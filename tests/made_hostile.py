@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import random
 import struct
 from pathlib import Path
 from typing import Any
-
-from tests.made_checkpoints import write_manifest
 
 #: Values that stand where another belongs.
 STRANGE: list[Any] = [
@@ -188,13 +185,3 @@ def mutated_file(name: str, content: bytes, chance: random.Random, bomb: bytes) 
     if name.endswith(".json"):
         return mutated_json(content, chance)
     return mutated_lines(content, chance) if name.endswith(".jsonl") else mutated_bytes(content, chance)
-
-
-def vouch_for(checkpoint: Path) -> None:
-    """Writes a manifest that fits whatever the files of a checkpoint now hold."""
-    files = {
-        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
-        for file in checkpoint.iterdir()
-        if file.name != "manifest.json"
-    }
-    write_manifest(checkpoint, {"format": 1, "files": files})

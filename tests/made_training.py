@@ -313,9 +313,7 @@ class CommandLines:
         self._started = 0
         self._context = fork_server()
 
-    def start(
-        self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None
-    ) -> Command:
+    def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
         """Begins one process; see `command_line`."""
         self._started += 1
         output = self._folder / f"output-{self._started}"

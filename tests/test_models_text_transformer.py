@@ -98,7 +98,7 @@ def test_frozen_layers_and_embeddings_stay_as_they_are(deep, frozen):
 def test_encoder_learns_at_its_own_rate_and_frozen_weights_at_none(deep):
     encoder = built(deep, layers_frozen=2, learning_rate_factor=0.25)
     network = Network(torch.nn.Identity(), encoder, OneHot(encoder.hidden_size, 2))
-    first, *others = parameter_groups(network, learning_rate=0.1, weight_decay=0.3, head_weight_decay=None)
+    first, *others = parameter_groups(network, learning_rate=0.1, weight_decay=0.3)
     assert first["lr"] == 0.025
     assert first["weight_decay"] == 0.3
     assert {id(part) for part in first["params"]} == {id(p) for p in encoder.parameters() if p.requires_grad}

@@ -12,7 +12,7 @@ from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_survival import gloo, start_two
-from tests.made_training import CommandLines, assert_same_run, newest, stop_after, train, wait_until
+from tests.made_training import CommandLines, assert_same_run, newest, train, wait_until
 from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")

@@ -13,8 +13,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.runs.comparison import compare
 from labelembed.lab.training.checkpoints import load_newest
-from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_in_process import make_runs_here
 from tests.made_objectives import build
@@ -52,15 +52,10 @@ TABLES = {
 
 @pytest.fixture
 def networks(monkeypatch):
-    """Collects the networks that runs build."""
-    made, build_one = [], Network.__init__
-
-    def kept(network, *arguments, **named):
-        build_one(network, *arguments, **named)
-        made.append(network)
-
-    monkeypatch.setattr(Network, "__init__", kept)
-    return made
+    """Collects the networks that are trained."""
+    trained, fit = [], Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda trainer: (trained.append(trainer.network), fit(trainer))[1])
+    return trained
 
 
 def before_step(hooks, step, act):

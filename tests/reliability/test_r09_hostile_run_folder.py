@@ -21,8 +21,9 @@ from labelembed.lab.report import write_card, write_report
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_checkpoints import vouch_for
 from tests.made_cli import call, listing
-from tests.made_hostile import mutated_file, pickle_bomb, vouch_for
+from tests.made_hostile import mutated_file, pickle_bomb
 from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
 from tests.made_training import no_flush, one_thread, train  # noqa: F401
 from tests.made_watching import watched
@@ -62,12 +63,12 @@ def runs(tmp_path_factory):
 
 
 def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
-    """Copies a run with one file damaged; nine times in ten the manifest of a checkpoint fits the damage."""
+    """Copies a run with one file damaged; nine times in ten the SHA-256 of a checkpoint fits the damage."""
     shutil.copytree(run, to)
     file = to / chance.choice(files_of(run))
     file.write_bytes(mutated_file(file.name, file.read_bytes(), chance, bomb))
-    if file.parent.parent.name == "checkpoints" and file.name != "manifest.json" and chance.random() < 0.9:
-        vouch_for(file.parent)
+    if file.parent.name == "checkpoints" and chance.random() < 0.9:
+        file = vouch_for(file)
     return str(file.relative_to(to))
 
 
@@ -142,8 +143,8 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
         folder = tmp_path / str(number)
         shutil.copytree(run, folder)
         (folder / name).write_bytes(pickle_bomb(tmp_path / "sentinel"))
-        if name.parts[0] == "checkpoints" and name.name != "manifest.json":
-            vouch_for(folder / name.parent)
+        if name.parts[0] == "checkpoints":
+            vouch_for(folder / name)
         card = ["export", folder, "--format", "card"]
         with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
             for words in (["resume", folder], ["evaluate", folder], ["labels", folder], card):
@@ -169,8 +170,8 @@ LINKS = (
     "recipe.yaml", "environment.json", "history.jsonl", "result.json", "model.safetensors",
     "label_geometry.safetensors",
     "class_means.safetensors", "diagnostics", "diagnostics/errors.json",
-    "diagnostics/examples.safetensors", "checkpoints", "checkpoints/step-0000000005",
-    "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations", ".lock",
+    "diagnostics/examples.safetensors", "checkpoints", "checkpoints/step-9999999999",
+    "translations", ".lock",
 )  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path
         outside.mkdir()
         shutil.copy(kept, outside / kept.name)
     else:
-        shutil.copytree(kept if kept.is_dir() else folder / "checkpoints" / "step-0000000007", outside)
+        shutil.copytree(kept if kept.is_dir() else folder / "checkpoints", outside)
     linked(folder, name, outside / kept.name if (outside / kept.name).is_file() else outside)
     before = listing(outside)
     with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:

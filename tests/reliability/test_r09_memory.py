@@ -20,7 +20,7 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.teacher import about_table
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_hostile import vouch_for
+from tests.made_checkpoints import vouch_for
 from tests.made_hostile_runs import read_everything, write_runs
 from tests.made_training import no_flush, one_thread  # noqa: F401
 from tests.made_watching import memory_taken
@@ -86,8 +86,8 @@ def test_huge_weights_take_little_memory(kind, runs, tmp_path, figure):
         "as many tensors as may be": header_of(HEADER_TENSORS * 56),
         "a header that lies": struct.pack("<Q", 99_000_000) + b"{" * 1000,
     }[kind]
-    newest = folder / "checkpoints" / "step-0000000007"
-    places = [folder / "model.safetensors", folder / "label_geometry.safetensors", newest / "network.safetensors"]
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    places = [folder / "model.safetensors", folder / "label_geometry.safetensors", newest]
     places.append(RunFolder(folder).examples_file)
     for file in places:
         file.write_bytes(content)
