@@ -77,17 +77,16 @@ class ComparisonFile(BaseModel):
         file = folder / DESCRIPTION_FILE
         try:
             about = read_json(file)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
-        if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
-            raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
-        try:
+            if isinstance(about, dict) and type(about.get("format")) is int and about["format"] > FORMAT_VERSION:
+                what = f"written by a newer labelembed (format {about['format']}); update labelembed"
+                raise RunFolderError(f"{file}: {what}")
             return cls.model_validate(about, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            what = first["msg"].removeprefix("Value error, ")
-            raise RunFolderError(f"{file}: damaged, {f'`{where}`: ' if where else ''}{what}") from error
+            where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            raise RunFolderError(f"{file}: damaged, `{where or 'comparison'}`: {what}") from error
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
 
     def write(self, folder: Path) -> None:
         """Writes the file into a folder."""

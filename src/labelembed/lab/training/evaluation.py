@@ -142,10 +142,8 @@ def error_diagnostics(
 
     Returns:
         The first has `split`, `examples`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
-        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000);
-        `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width
-        (null where a bin is empty); `worst`, the wrong ones with the highest loss: images as PNG in base64, texts and
-        examples of tables by their beginning.
+        frequent first; `of_label`, how many examples each label has (null above 5,000); `reliability`, `before` and
+        `calibrated`, for bins of equal width (null where one is empty); and `worst`, those of the highest loss.
     """
     split = shown_split(data)
     if split is None:

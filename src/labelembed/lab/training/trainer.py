@@ -45,17 +45,9 @@ class Task(Protocol):
 class Trainer:
     """Trains one network on the data of one task, into one run folder.
 
-    Args:
-        task: Its data are moved to the device where they fit.
-        network: What is trained; moved to the device.
-        settings: How the run goes; a recipe is one.
-        folder: Where history and checkpoints go.
-        reporter: Who watches, and may ask to stop.
-        device: `cpu`, `cuda`, ...; None: what Accelerate finds.
-
-    Attributes:
-        epochs: How many the run has, and in `batches` the optimiser steps of each.
-        log: Called with the history's line of each epoch, for trackers.
+    The network and, where they fit, the data are moved to the device: `cpu`, `cuda`, ...; None: what Accelerate finds.
+    The settings are those of a recipe, and the reporter watches and may ask to stop. `log` is called with the history's
+    line of each epoch, for trackers.
     """
 
     def __init__(
@@ -135,11 +127,7 @@ class Trainer:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
 
         The network then has the weights of that epoch. The test set is measured here, once, unless it was measured
-        after every epoch.
-
-        Raises:
-            TrainingError: When a term is not finite, or a checkpoint cannot be saved.
-            InterruptedTraining: After a signal; the state is saved.
+        after every epoch. InterruptedTraining comes after a signal, when the state is saved.
         """
         position = self.position
         with stop_after_step() as self.signal:
@@ -251,8 +239,12 @@ class Trainer:
 
     def _backward(self, parts: Sequence[AnyBatch]) -> tuple[tuple[str, ...], Tensor]:
         """Backpropagates the loss of every micro-batch; returns this process's terms of the step [T] by name."""
-        items = self._items_in_step(parts) if len(parts) > 1 else None
         sums: list[Tensor] = []
+        items, objective = None, self.network.objective
+        if len(parts) > 1:  # how many labels count, over all processes; with class weights the sum of those
+            labels = torch.cat([part.labels.flatten() for part in parts])
+            weights = 1.0 if objective.weight is None else objective.weight[labels.clamp_min(0)]
+            items = global_count(((labels >= 0) * weights).sum(), group=objective.process_group)
         for number, part in enumerate(parts, start=1):
             # Gradients are sent once, with those of the last micro-batch.
             with self.accelerator.no_sync(self.model) if number < len(parts) else nullcontext():
@@ -261,25 +253,15 @@ class Trainer:
             sums.append(torch.stack([term.detach() for term in terms]))
         return terms._fields, torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
 
-    def _items_in_step(self, parts: Sequence[AnyBatch]) -> Tensor:
-        """Returns how many labels count in the step over all processes; with class weights the sum of those."""
-        objective = self.network.objective
-        labels = torch.cat([part.labels.flatten() for part in parts])
-        mask = labels >= 0
-        weights = mask.float() if objective.weight is None else objective.weight[labels.clamp_min(0)] * mask
-        return global_count(weights.sum(), group=objective.process_group)
-
     def time_steps(self, steps: int) -> list[float]:
         """Makes so many optimiser steps, at most an epoch, and returns the seconds of each; for estimates."""
-        times: list[float] = []
         self.network.train()
         self.network.objective.start_epoch(0, self.epochs, self.batches)
-        batches: Iterator[AnyBatch] = self.data.train.batches(self.batch_size)
-        for batch in itertools.islice(batches, steps):
-            began = time.perf_counter()
+        times = [time.perf_counter()]
+        for batch in itertools.islice(self.data.train.batches(self.batch_size), steps):
             self._step(batch)
-            times.append(time.perf_counter() - began)
-        return times
+            times.append(time.perf_counter())
+        return [after - before for before, after in itertools.pairwise(times)]
 
     # ---- NaN and infinity stop a run before a weight moves, and before anything is saved or selected
 
