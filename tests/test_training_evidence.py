@@ -16,7 +16,7 @@ from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus_runs import sequence_recipe
 
 DIGITS = {
@@ -78,16 +78,6 @@ def test_outcome_of_every_test_example_is_kept(digits):
         assert kept.astype(np.float64).mean() == pytest.approx(measured, rel=1e-3)
     # A byte and two times two bytes an example, and the header.
     assert folder.examples_file.stat().st_size < len(rows) * 5 + 400
-
-
-@pytest.mark.parametrize("has_temperature", [False, True])
-def test_outcomes_are_read_as_they_were_written(has_temperature, tmp_path):
-    nll = np.random.default_rng(0).exponential(size=13).astype(np.float16)
-    outcomes = ExampleOutcomes("validation", nll < 0.5, nll, nll / 2 if has_temperature else None)
-    RunFolder(tmp_path).write_examples(outcomes)
-    found = RunFolder(tmp_path).examples()
-    assert (found.split, found.right.tolist(), found.nll.tolist()) == ("validation", outcomes.right.tolist(), [*nll])
-    assert (found.nll_calibrated is None) == (not has_temperature)
 
 
 def test_sentences_of_a_run_on_a_corpus(tmp_path, monkeypatch):

@@ -10,8 +10,7 @@ import pytest
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.training.device import make_accelerator
 from labelembed.lab.training.reporter import TRACKERS, tracked
-from tests.made_cli import SMALL, call, succeed
-from tests.made_data import write_idx_folder
+from tests.made_cli import call
 from tests.made_runs import history_lines, make_run, metrics
 from tests.made_tracking import expected_of, read_tensorboard
 
@@ -107,11 +106,3 @@ def test_tracker_without_its_package_exits_2_before_anything_is_written(name, tm
     assert called.code == 2
     assert f"--track {name} needs the package {name}" in called.err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.usefixtures("tensorboard")
-def test_train_leaves_the_log(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_idx_folder(tmp_path / "mnist")
-    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run", "--track", "tensorboard")
-    assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")

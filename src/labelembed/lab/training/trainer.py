@@ -258,7 +258,8 @@ class Trainer:
         self.network.train()
         self.network.objective.start_epoch(0, self.epochs, self.batches)
         times = [time.perf_counter()]
-        for batch in itertools.islice(self.data.train.batches(self.batch_size), steps):
+        batches: Iterator[AnyBatch] = self.data.train.batches(self.batch_size)
+        for batch in itertools.islice(batches, steps):
             self._step(batch)
             times.append(time.perf_counter())
         return [after - before for before, after in itertools.pairwise(times)]
