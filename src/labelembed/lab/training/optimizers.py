@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, TypeVar
 
 import torch
@@ -61,24 +62,25 @@ def parameter_groups(network: Network, *, learning_rate: float, weight_decay: fl
     return groups
 
 
-def _documented(make: Made) -> Made:
-    """Adds what the arguments of all optimisers and schedules mean."""
-    make.__doc__ = f"""{make.__doc__}
+_MEANINGS = {
+    "learning_rate": "Step size before the schedule's factor.",
+    "betas": "Decay of the running mean and of the running square of the gradient.",
+    "epsilon": "Added to the root of the running square.",
+    "momentum": "Share of the last step that is taken again.",
+    "nesterov": "Nesterov's form of the momentum.",
+    "weight_decay": "Pulls the weights to 0; label embeddings are left out of it.",
+    "warmup_fraction": "Share of the run over which the rate rises linearly from 0.",
+    "epochs": "Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.",
+    "start_epoch": "The first epoch, from 1, with a lower rate.",
+    "factor": "What the rate is multiplied with each time; 0.2 divides by 5.",
+    "final_fraction": "Share of the learning rate that is left at the end.",
+}
 
-    Args:
-        network: What to optimise.
-        learning_rate: Step size before the schedule's factor.
-        betas: Decay of the running mean and of the running square of the gradient.
-        epsilon: Added to the root of the running square.
-        momentum: Share of the last step that is taken again.
-        nesterov: Nesterov's form of the momentum.
-        weight_decay: Pulls the weights to 0; label embeddings are left out of it.
-        warmup_fraction: Share of the run over which the rate rises linearly from 0.
-        epochs: Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.
-        start_epoch: The first epoch, from 1, with a lower rate.
-        factor: What the rate is multiplied with each time; 0.2 divides by 5.
-        final_fraction: Share of the learning rate that is left at the end.
-    """
+
+def _documented(make: Made) -> Made:
+    """Adds the meaning of its arguments to the docstring of an optimiser or a schedule."""
+    lines = [f"    {name}: {_MEANINGS[name]}" for name in signature(make).parameters if name in _MEANINGS]
+    make.__doc__ = "\n".join([make.__doc__ or "", "", "Args:", *lines])
     return make
 
 
