@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -100,7 +100,7 @@ def stop_after_step() -> Iterator[Received]:
 
     One that came after the last step is sent once more when the block has ended.
     """
-    with _first_signal(lambda number: None) as received:
+    with _first_signal(at_once=False) as received:
         yield received
     if received.number is not None:
         signal.raise_signal(received.number)
@@ -109,11 +109,7 @@ def stop_after_step() -> Iterator[Received]:
 @contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-
-    def end(number: int) -> None:
-        raise Stopped(number)
-
-    with _first_signal(end) as received:
+    with _first_signal(at_once=True) as received:
         try:
             yield
         except Exception as error:
@@ -123,8 +119,8 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _first_signal(answer: Callable[[int], None]) -> Iterator[Received]:
-    """Notes the first signal of the block and calls `answer`; a second one does what it would have done without us.
+def _first_signal(*, at_once: bool) -> Iterator[Received]:
+    """Notes the first signal of the block, or raises `Stopped`; a second one does what it would have done without us.
 
     That loses time and no data, for every file of a run folder is whole at any moment. A signal that is ignored, as
     SIGHUP is under `nohup`, stays so. Only the main thread may set handlers; in another one all stay as they are.
@@ -140,7 +136,8 @@ def _first_signal(answer: Callable[[int], None]) -> Iterator[Received]:
         for other, handler in before.items():
             # A closed terminal sends SIGHUP twice, by its shell and by itself: nobody wants to lose the step by that.
             signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
-        answer(number)
+        if at_once:
+            raise Stopped(number)
 
     for number in before:
         signal.signal(number, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,24 +63,21 @@ class Network(nn.Module):
         With mixing each example counts twice: for its own label by its share, and for its partner's by the rest.
         """
         if self.mixing is None or not self.training:
-            terms: Terms = self.objective(self.hidden(inputs), labels, indices, num_items_in_step=num_items_in_step)
-            return terms
+            hidden = self.hidden(inputs)
+            return cast(Terms, self.objective(hidden, labels, indices, num_items_in_step=num_items_in_step))
         mixed = self.mixing(self.augmentation(self.scaling(inputs)))
         hidden = self.encoder(mixed.inputs)
         share = mixed.share.to(hidden.dtype).expand(len(labels))
-        terms = self.objective(
-            torch.cat([hidden, hidden]),
-            torch.cat([labels, labels[mixed.partners]]),
-            None if indices is None else torch.cat([indices, indices[mixed.partners]]),
-            sample_weight=torch.cat([share, 1 - share]),
-            num_items_in_step=num_items_in_step,
+        twice, labels = torch.cat([hidden, hidden]), torch.cat([labels, labels[mixed.partners]])
+        indices = None if indices is None else torch.cat([indices, indices[mixed.partners]])
+        weight = torch.cat([share, 1 - share])
+        return cast(
+            Terms, self.objective(twice, labels, indices, sample_weight=weight, num_items_in_step=num_items_in_step)
         )
-        return terms
 
     def hidden(self, inputs: Inputs) -> Tensor:
         """Returns hidden states [N, H]."""
-        hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
-        return hidden
+        return cast(Tensor, self.encoder(self.augmentation(self.scaling(inputs))))
 
     def logits(self, inputs: Inputs) -> Tensor:
         """Returns scores [N, C]."""

@@ -40,14 +40,8 @@ if TYPE_CHECKING:
     Epochs = int | dict[str, int]
 else:  # checked as a number, so that the message is about a number
     _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
-    _SIZES = (
-        "a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, {tokens: TOKENS} "
-        "for as many sentences as have so many"
-    )
-    _LENGTHS = (
-        "a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with `at_least: EPOCHS` "
-        "no fewer than these"
-    )
+    _SIZES = "a number of examples, {per_label: EXAMPLES}, or, of a corpus, {tokens: TOKENS}"
+    _LENGTHS = "a number of epochs, {steps: STEPS}, or {steps: STEPS, at_least: EPOCHS}"
     BatchSize = Annotated[PositiveInt, _number_or(_SIZES, {"per_label"}, {"tokens"}), _AS_GIVEN]
     Epochs = Annotated[
         Annotated[int, Field(ge=1, le=1_000_000, strict=True)],
