@@ -34,9 +34,7 @@ class Decoding(Block):
 
     beam: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(1, description="hypotheses kept; 1: greedy")
     length_penalty: Annotated[Number, Field(ge=0)] = Field(
-        1.0,
-        description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose, the more so the "
-        "softer the targets were",
+        1.0, description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose"
     )
     minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
         0, description="tokens before a sentence may end"

@@ -80,28 +80,18 @@ class TrainingSettings(Block):
 
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: Epochs = Field(
-        description="passes over the training set; {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30"
-    )
-    batch_size: BatchSize = Field(
-        description="examples of one optimiser step; {per_label: 50}: 50 times the number of labels"
-    )
-    micro_batches: PositiveInt = Field(
-        1, description="gradient accumulation: parts of a batch, one after the other where it does not fit into memory"
-    )
+    epochs: Epochs = Field(description="or {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30")
+    batch_size: BatchSize = Field(description="examples of a step; {per_label: 50}: 50 times the number of labels")
+    micro_batches: PositiveInt = Field(1, description="parts of a batch, where it does not fit into memory")
     seed: Seed = Field(0, description="of the start, the order of the examples, dropout")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: mixed precision")
-    compile: Flag = Field(
-        False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
-    )
+    compile: Flag = Field(False, description="torch.compile: a minute at the start, then faster steps on a GPU")
     max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
         None, description="scale gradients down to this norm, all parameters together; null: never"
     )
     selection: Selection = Field(Selection(), description="which epoch's weights are kept")
     checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), description="when to save what resuming needs")
-    test_every_epoch: Flag = Field(
-        False, description="evaluate the test set after every epoch, as papers' curves do; false: once, at the end"
-    )
+    test_every_epoch: Flag = Field(False, description="the test set after every epoch; false: once, at the end")
 
     def step_size(self, num_labels: int) -> int | TokenBudget:
         """Returns the batch size in examples, or of a corpus in sentences or tokens, for data with so many labels."""
