@@ -73,7 +73,7 @@ def test_frozen_layers_and_embeddings_stay_and_the_others_learn_at_their_own_rat
     deep = write_encoder(tmp_path, transformers.BertModel(config))
     encoder = built(deep, layers_frozen=frozen, learning_rate_factor=0.25)
     network = Network(torch.nn.Identity(), encoder, OneHot(encoder.hidden_size, 2))
-    first, *others = parameter_groups(network, learning_rate=0.1, weight_decay=0.3, head_weight_decay=None)
+    first, *others = parameter_groups(network, learning_rate=0.1, weight_decay=0.3)
     assert (first["lr"], first["weight_decay"]) == (0.025, 0.3)
     assert all("lr" not in group for group in others)
     before = copy.deepcopy(encoder.state_dict())

@@ -19,7 +19,7 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.teacher import teacher_identity
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_hostile import vouch_for
+from tests.made_checkpoints import vouch_for
 from tests.made_hostile_runs import read_everything, write_runs
 from tests.made_training import no_flush, one_thread  # noqa: F401
 from tests.made_watching import memory_taken
