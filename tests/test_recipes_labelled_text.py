@@ -68,7 +68,7 @@ def test_texts_without_a_heading_are_all_predicted(learned, tmp_path, monkeypatc
     assert [(row["input"], row["label"]) for row in rows] == [("new.txt line 1", "pos"), ("new.txt line 3", "neg")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
     piped = succeed("predict", learned, "-", "--json").lines
-    assert [row["input"] for row in piped] == ["line 1", "line 3"]
+    assert [row["input"] for row in piped] == ["lovely great", 'dull, awful "boring']
     assert [row["probabilities"] for row in piped] == [row["probabilities"] for row in rows]
     for text, label in (("lovely great warm", "pos"), ("dull", "neg"), ("is it awful/dull? " * 40, "neg")):
         (row,) = succeed("predict", learned, text, "--json").lines

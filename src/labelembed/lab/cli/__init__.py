@@ -49,8 +49,8 @@ def _exit_code() -> int:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 0
-    except RecursionError:
-        return _complain("a file is nested too deeply to be read", 2)
+    except UnicodeDecodeError as error:
+        return _complain(f"standard input is no {error.encoding} text ({error.reason})", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", 2)

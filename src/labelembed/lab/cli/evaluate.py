@@ -17,14 +17,6 @@ USE = "Use what was trained"
 _CALIBRATED = ("nll", "calibration_error", "brier")
 # What was evaluated, its metrics, and those after temperature scaling; None where there is no temperature.
 _Evaluated = tuple[dict[str, Any], dict[str, float], dict[str, float] | None]
-_DISPLAY_NAMES = {
-    "nll": "NLL",
-    "macro_f1": "macro-F1",
-    "aurc": "AURC",
-    "excess_aurc": "excess AURC",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-}
 
 
 @subcommand(
@@ -59,8 +51,8 @@ def evaluate(
     typer.echo(f"{about['source']}, {about['split']} set, {about['examples']:,} examples")
     for name, value in before.items():
         calibrated = f"calibrated {_metric_text(name, after[name])}" if after and name in _CALIBRATED else ""
-        display_name = _DISPLAY_NAMES.get(name, name.replace("_", " "))
-        typer.echo(f"  {display_name:<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
+        words = (word.upper() if word in ("nll", "aurc", "bleu") else word for word in name.split("_"))
+        typer.echo(f"  {' '.join(words):<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
     if after:
         typer.echo(f"calibrated: at temperature {temperature:.3g}, which is that of predict")
 

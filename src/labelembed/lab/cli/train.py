@@ -131,10 +131,8 @@ def _calibration_text(result: dict[str, Any]) -> str | None:
     if calibrated is None:
         return None if "corpus" in result["calibration"] else f"no temperature: {result['calibration']}"
     split = "test" if calibrated.get("test") else "validation"
-    before, after = result[split], calibrated[split]
-    nll = f"NLL {before['nll']:.3f} -> {after['nll']:.3f}"
-    error = f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}"
-    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {split} {nll}, {error}"
+    nll = f"{split} NLL {result[split]['nll']:.3f} -> {calibrated[split]['nll']:.3f}"
+    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {nll}"
 
 
 @subcommand(
