@@ -48,7 +48,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(about | before | {"temperature": temperature, "calibrated": after}))
         return
-    typer.echo(f"{about['source']}, {about['split']} set, {about['examples']:,} examples")
+    typer.echo(f"{about['source']}, {about['split']} examples: {about['examples']:,}")
     for name, value in before.items():
         calibrated = f"calibrated {_metric_text(name, after[name])}" if after and name in _CALIBRATED else ""
         words = (word.upper() if word in ("nll", "aurc", "bleu") else word for word in name.split("_"))
@@ -69,7 +69,7 @@ def _evaluate_examples(saved: SavedRun, data: str | None, split: str) -> _Evalua
     for note in read.notes:
         typer.echo(f"data: {note}", err=True)
     before, after = saved.evaluate_both(examples)
-    about = {"split": "whole" if whole else split, "examples": len(examples), "source": read.source}
+    about = {"split": "all" if whole else split, "examples": len(examples), "source": read.source}
     return about, before, after if saved.folder.result().get("temperature") is not None else None
 
 
