@@ -110,6 +110,8 @@ def _row(one: dict[str, Any], columns: dict[str, Any], *, probabilities: bool) -
 def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns: bool) -> Iterator[_Inputs]:
     """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
     for word in words:
+        if word == "-" and not saved.reads_texts:
+            raise DataError("-: only texts are read from standard input; name a file")
         if word == "-" or (saved.reads_texts and is_text(word)):
             texts = list(filter(str.strip, sys.stdin.read().splitlines())) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
