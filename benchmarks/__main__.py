@@ -9,51 +9,25 @@ import platform
 import torch
 
 from benchmarks import (
-    beam,
-    class_means,
-    corpus,
     epoch_share,
-    geometry_scores,
-    gpu,
     import_time,
     integrations,
     losses,
     million_labels,
     parallel_runs,
-    pictures,
-    report_size,
-    saving,
-    similar_words,
-    small_texts,
-    stacked_runs,
     step_time,
     text_bag,
-    text_features,
-    translation,
 )
 
 BENCHMARKS = {
-    "class_means": class_means.run,
-    "geometry_scores": geometry_scores.run,
     "step_time": step_time.run,
-    "text_features": text_features.run,
     "import_time": import_time.run,
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
-    "pictures": pictures.run,
-    "saving": saving.run,
-    "report_size": report_size.run,
-    "beam": beam.run,
-    "corpus": corpus.run,
-    "similar_words": similar_words.run,
-    "small_texts": small_texts.run,
-    "stacked_runs": stacked_runs.run,
     "text_bag": text_bag.run,
-    "translation": translation.run,
     "losses": losses.run,
     "integrations": integrations.run,
     "million_labels": million_labels.run,
-    "gpu": gpu.run,
 }
 
 

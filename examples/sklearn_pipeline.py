@@ -12,7 +12,7 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
 
 # As MLPClassifier, with an objective: any of labelembed.OBJECTIVES, with its hyper-parameters by name.
-classifier = ObjectiveClassifier(hidden_layer_sizes=(100,), max_iter=40, random_state=0)
+classifier = ObjectiveClassifier(hidden_layer_sizes=(100,), max_iter=40, calibrate=True, random_state=0)
 pipeline = make_pipeline(StandardScaler(), classifier)
 grid = [
     {"objectiveclassifier__objective": ["one_hot", "label_embedding"]},

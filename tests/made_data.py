@@ -134,28 +134,6 @@ def made_colours(rows: int, *, size: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
 
 
-def write_picture_folder(folder: Path, *, train=None, test=None, kind: str = "PNG", **options) -> Path:
-    """Writes two training shards and a test file of pictures (7 and 4 unless given) with the labels cat and dog."""
-    train = made_colours(7) if train is None else train
-    test = made_colours(4, seed=1) if test is None else test
-    half = len(train) // 2
-    parts = {
-        "train-00000-of-00002": train[:half],
-        "train-00001-of-00002": train[half:],
-        "test-00000-of-00001": test,
-    }
-    row = 0
-    for name, pictures in parts.items():
-        write_parquet(
-            folder / f"{name}.parquet",
-            img=[picture_bytes(picture, kind, **options) for picture in pictures],
-            label=[(row + place) % 2 for place in range(len(pictures))],
-            class_names={"label": ["cat", "dog"]},
-        )
-        row += len(pictures) if name.startswith("train-00000") else 0
-    return folder
-
-
 def dense(inputs) -> torch.Tensor:
     """Inputs as a tensor; ids of words filled up with 0."""
     return inputs if isinstance(inputs, torch.Tensor) else inputs.padded()

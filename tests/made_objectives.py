@@ -22,69 +22,63 @@ NEEDED: dict[str, Callable[[int], dict[str, Any]]] = {
     "retrospection": lambda num_labels: {"num_examples": EXAMPLES, "store_every": 1},
 }
 
+
+def objective_of(mode: str) -> str:
+    """Returns the name of the objective of a mode."""
+    return mode.partition(",")[0]
+
+
 # A confidence limit that some examples exceed, so that the hinge acts.
 _ACTING = {"confidence_limit": 0.2}
-MODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "one_hot": ("one_hot", {}),
-    "one_hot, chunked": ("one_hot", {"impl": "chunked"}),
-    "label_smoothing": ("label_smoothing", {"smoothing": 0.3}),
-    "label_smoothing, chunked": ("label_smoothing", {"smoothing": 0.3, "impl": "chunked"}),
-    "label_embedding": ("label_embedding", _ACTING),
-    "label_embedding, published": ("label_embedding", _ACTING | {"preset": "published_code"}),
-    "label_embedding, mixture": ("label_embedding", _ACTING | {"preset": "mixture"}),
-    "label_embedding, compressed": ("label_embedding", _ACTING | {"embedding": "compressed", "rank": 3}),
-    "label_embedding, shared": ("label_embedding", {"auxiliary": "shared", "initial_scale": "log"}),
-    "label_embedding, fixed": ("label_embedding", {"embedding": "SAVED"}),
-    "label_embedding, warmup": ("label_embedding", _ACTING | {"target_warmup": 0.5}),
-    "label_embedding, chunked": ("label_embedding", _ACTING | {"impl": "chunked"}),
-    "label_embedding, chunked sum": (
-        "label_embedding",
-        _ACTING | {"preset": "published_code", "uniform_weight": 0.2, "impl": "chunked"},
-    ),
-    "label_embedding, chunked compressed": (
-        "label_embedding",
-        _ACTING | {"embedding": "compressed", "rank": 3, "impl": "chunked"},
-    ),
-    "label_embedding, chunked shared": ("label_embedding", {"auxiliary": "shared", "impl": "chunked"}),
-    "label_embedding, chunked warmup": ("label_embedding", _ACTING | {"target_warmup": 0.5, "impl": "chunked"}),
-    "confidence_penalty": ("confidence_penalty", {"penalty_weight": 0.7}),
-    "teacher_free": ("teacher_free", {"teacher_weight": 0.5}),
-    "distillation": ("distillation", {"temperature": 2.0}),
-    "static_labels": ("static_labels", {"delta": 0.5}),
-    "adaptive_labels": ("adaptive_labels", {}),
-    "adaptive_labels, repel": ("adaptive_labels", {"label_dimension": 12, "repel_weight": 3.0}),
-    "adaptive_labels, paper": ("adaptive_labels", {"preset": "paper", "update_every": 2, "warmup_steps": 1}),
-    "adaptive_labels, last": ("adaptive_labels", {"prediction": "last", "update_every": 2}),
-    "online_label_smoothing": ("online_label_smoothing", {"momentum": 0.8}),
-    "online_label_smoothing, published": ("online_label_smoothing", {"preset": "published"}),
-    "retrospection": ("retrospection", {}),
-    "retrospection, steps": ("retrospection", {"store": "steps"}),
-    "retrospection, progressive": ("retrospection", {"preset": "progressive"}),
+MODES: dict[str, dict[str, Any]] = {
+    "one_hot": {},
+    "one_hot, chunked": {"impl": "chunked"},
+    "label_smoothing": {"smoothing": 0.3},
+    "label_smoothing, chunked": {"smoothing": 0.3, "impl": "chunked"},
+    "label_embedding": _ACTING,
+    "label_embedding, published": _ACTING | {"preset": "published_code"},
+    "label_embedding, mixture": _ACTING | {"preset": "mixture"},
+    "label_embedding, compressed": _ACTING | {"embedding": "compressed", "rank": 3},
+    "label_embedding, shared": {"auxiliary": "shared", "initial_scale": "log"},
+    "label_embedding, fixed": {"embedding": "SAVED"},
+    "label_embedding, warmup": _ACTING | {"target_warmup": 0.5},
+    "label_embedding, chunked": _ACTING | {"impl": "chunked"},
+    "label_embedding, chunked sum": _ACTING | {"preset": "published_code", "uniform_weight": 0.2, "impl": "chunked"},
+    "label_embedding, chunked compressed": _ACTING | {"embedding": "compressed", "rank": 3, "impl": "chunked"},
+    "label_embedding, chunked shared": {"auxiliary": "shared", "impl": "chunked"},
+    "label_embedding, chunked warmup": _ACTING | {"target_warmup": 0.5, "impl": "chunked"},
+    "confidence_penalty": {"penalty_weight": 0.7},
+    "teacher_free": {"teacher_weight": 0.5},
+    "distillation": {"temperature": 2.0},
+    "static_labels": {"delta": 0.5},
+    "adaptive_labels": {},
+    "adaptive_labels, repel": {"label_dimension": 12, "repel_weight": 3.0},
+    "adaptive_labels, paper": {"preset": "paper", "update_every": 2, "warmup_steps": 1},
+    "adaptive_labels, last": {"prediction": "last", "update_every": 2},
+    "online_label_smoothing": {"momentum": 0.8},
+    "online_label_smoothing, published": {"preset": "published"},
+    "retrospection": {},
+    "retrospection, steps": {"store": "steps"},
+    "retrospection, progressive": {"preset": "progressive"},
 }
-assert {name for name, _ in MODES.values()} == set(OBJECTIVES)
+assert {objective_of(mode) for mode in MODES} == set(OBJECTIVES)
 # The same computations with other numbers, for those who compare numbers.
-MORE_MODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "label_smoothing, all": ("label_smoothing", {"smoothing": 1.0}),
-    "label_embedding, summed": ("label_embedding", _ACTING | {"preset": "published_code", "temperature": 0.7}),
-    "label_embedding, shared mixture": ("label_embedding", {"auxiliary": "shared", "preset": "mixture"}),
-    "label_embedding, shared compressed": (
-        "label_embedding",
-        {"auxiliary": "shared", "embedding": "compressed", "rank": 3},
-    ),
-    "label_embedding, fixed uniform": ("label_embedding", {"embedding": "SAVED", "uniform_weight": 0.3}),
-    "label_embedding, chunked fixed": ("label_embedding", {"embedding": "SAVED", "impl": "chunked"}),
-    "teacher_free, sure": ("teacher_free", {"true_probability": 1.0, "teacher_weight": 0.4}),
-    "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
-    "distillation, mixture": ("distillation", {"temperature": 1.0, "teacher_weight": 0.7, "uniform_weight": 0.15}),
-    "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
-    "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
-    "adaptive_labels, narrow": ("adaptive_labels", {"label_dimension": 2, "repel_weight": 0.7}),
-    "adaptive_labels, algorithm 1": ("adaptive_labels", {"preset": "paper", "repel_weight": 3.0}),
-    "online_label_smoothing, soft": (
-        "online_label_smoothing",
-        {"similarity_weight": 0.6, "uniform_weight": 0.4},
-    ),
-    "retrospection, port": ("retrospection", {"preset": "published_port"}),
+MORE_MODES: dict[str, dict[str, Any]] = {
+    "label_smoothing, all": {"smoothing": 1.0},
+    "label_embedding, summed": _ACTING | {"preset": "published_code", "temperature": 0.7},
+    "label_embedding, shared mixture": {"auxiliary": "shared", "preset": "mixture"},
+    "label_embedding, shared compressed": {"auxiliary": "shared", "embedding": "compressed", "rank": 3},
+    "label_embedding, fixed uniform": {"embedding": "SAVED", "uniform_weight": 0.3},
+    "label_embedding, chunked fixed": {"embedding": "SAVED", "impl": "chunked"},
+    "teacher_free, sure": {"true_probability": 1.0, "teacher_weight": 0.4},
+    "teacher_free, sharp": {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0},
+    "distillation, mixture": {"temperature": 1.0, "teacher_weight": 0.7, "uniform_weight": 0.15},
+    "distillation, alone": {"temperature": 7.0, "teacher_weight": 1.0},
+    "static_labels, narrow": {"delta": 0.3, "normalize": False},
+    "adaptive_labels, narrow": {"label_dimension": 2, "repel_weight": 0.7},
+    "adaptive_labels, algorithm 1": {"preset": "paper", "repel_weight": 3.0},
+    "online_label_smoothing, soft": {"similarity_weight": 0.6, "uniform_weight": 0.4},
+    "retrospection, port": {"preset": "published_port"},
 }
 
 
@@ -127,7 +121,7 @@ def made_mode(
     **arguments: Any,
 ) -> Objective:
     """Returns the objective of a mode away from its start: its parameters are noise, so that it is confident."""
-    name, given = (MODES | MORE_MODES)[mode]
+    name, given = objective_of(mode), (MODES | MORE_MODES)[mode]
     with seeded(seed, "objective"):
         objective = build(name, hidden_size, num_labels, **(given | arguments)).to(dtype)
         with torch.no_grad():

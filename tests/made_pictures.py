@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy as np
 from tests.made_data import made_colours, write_image
 
 FINE = [f"fine{number}" for number in range(100)]
-COARSE = [f"coarse{number}" for number in range(20)]
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -67,15 +65,9 @@ def write_cifar_python(folder: Path, classes: int, *, protocol: int | None = Non
     if classes == 10:
         write("batches.meta", {b"label_names": [name.encode() for name in TEN], b"num_vis": 3072})
     else:
-        fine_names, coarse_names = ([name.encode() for name in names] for names in (FINE, COARSE))
-        write("meta", {b"fine_label_names": fine_names, b"coarse_label_names": coarse_names})
+        coarse_names = [b"coarse%d" % number for number in range(20)]
+        write("meta", {b"fine_label_names": [name.encode() for name in FINE], b"coarse_label_names": coarse_names})
     return folder
-
-
-def write_tar(file: Path, folder: Path, mode: str = "w:gz") -> Path:
-    with tarfile.open(file, mode) as archive:
-        archive.add(folder, arcname=folder.name)
-    return file
 
 
 def write_classes(folder: Path, counts: dict[str, int], *, size: int = 12, seed: int = 0, suffix: str = "png") -> Path:

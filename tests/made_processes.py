@@ -16,7 +16,7 @@ from labelembed import distributed
 from labelembed.objectives import OneHot
 from labelembed.seeds import generator, seeded
 
-from .made_objectives import MODES, build
+from .made_objectives import MODES, build, objective_of
 from .made_training import fork_server
 
 INPUTS, HIDDEN, LABELS = 5, 8, 4
@@ -38,7 +38,8 @@ class EncoderAndObjective(nn.Module):
 
     def __init__(self, case: str) -> None:
         super().__init__()
-        name, arguments = MODES[case.partition(";")[0]]
+        mode = case.partition(";")[0]
+        name, arguments = objective_of(mode), MODES[mode]
         with seeded(0, case):
             self.encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
             self.objective = build(name, HIDDEN, LABELS, **arguments, **CASES[case])
@@ -68,15 +69,7 @@ def made_batches(epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def train(case: str, *, rank: int = 0, world: int = 1, micro_batches: int = 1, group: Any = None) -> dict[str, Any]:
-    """Returns state and terms after six steps of two epochs.
-
-    Args:
-        case: Of `CASES`.
-        rank: Of this process.
-        world: How many processes share a step.
-        micro_batches: In how many parts each process takes its examples.
-        group: The processes that share a step; None: all.
-    """
+    """Returns state and terms after six steps of two epochs, which the processes of a group share; None: all."""
     network = EncoderAndObjective(case)
     network.objective.process_group = group
     model = DistributedDataParallel(network, process_group=group) if world > 1 else network
@@ -161,8 +154,7 @@ def train_all(rank: int, world: int, folder: str) -> None:
 
 def results_of(world: int, folder: Path) -> list[dict[str, Any]]:
     """Returns what each of so many processes made; they are started once for all cases."""
-    context = fork_server()
-    processes = [context.Process(target=train_all, args=(rank, world, str(folder))) for rank in range(world)]
+    processes = [fork_server().Process(target=train_all, args=(rank, world, str(folder))) for rank in range(world)]
     for process in processes:
         process.start()
     for process in processes:

@@ -6,14 +6,14 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from labelembed.geometry import LabelGeometry, label_plane
+from labelembed.geometry import LabelGeometry, WordNet, group_agreement, read_hierarchy
 
-from .made_cli import SMALL, call, succeed
-from .made_data import write_idx_folder
-from .made_runs import forget_checksums, make_run, metrics
+from .made_cli import call, succeed
+from .made_runs import make_run, metrics
 from .made_wordnet import write_wordnet
 from .naive.geometry import naive_agreement
 
@@ -38,76 +38,36 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_scores_are_those_of_the_library(folder):
-    found, grouped = (
-        succeed("labels", "made.safetensors", "--groups", against, "--json").json
-        for against in ("wordnet", "groups.json")
-    )
-    from labelembed.geometry import WordNet, group_agreement, read_hierarchy
-
     distances = made_geometry().distances()
-    mean, _ = naive_agreement(distances.tolist(), WordNet().distances(NAMES).tolist())
-    (row,), (of_groups,) = found["scores"], grouped["scores"]
-    assert row["wordnet"]["tau_b"] == pytest.approx(mean, abs=1e-12)
-    assert row["wordnet"]["procrustes_disparity"] == label_plane(distances, WordNet().distances(NAMES)).disparity
-    assert row["wordnet"]["labels"] == len(row["wordnet"]["per_label"])
+    wordnet = WordNet().distances(NAMES)
     groups = group_agreement(distances, read_hierarchy("groups.json", NAMES))
-    assert of_groups["hierarchy"]["same_group"] == groups.same_group
-    assert of_groups["hierarchy"]["tau_b"] == groups.kendall.mean
-    assert set(of_groups["hierarchy"]["left_out"]) == {"food"}
-    assert (found["labels"], row["geometry"], row["source"]) == (6, "learned labels", "made")
-
-
-def test_scores_in_words(folder):
-    for against, said in (("wordnet", "WordNet: tau-b"), ("groups.json", "by chance")):
-        called = succeed("labels", "made.safetensors", "--groups", against)
-        assert said in called.out
-        assert "nearest pairs (in brackets: distance): " in called.out
-    assert "without food" in called.out
+    (row,) = succeed("labels", "made.safetensors", "--reference", "wordnet", "--json").json["scores"]
+    assert row["tau_b"] == pytest.approx(naive_agreement(distances.tolist(), wordnet.tolist())[0], abs=1e-12)
+    assert (row["geometry"], row["source"]) == ("learned labels", "made")
+    called = succeed("labels", "made.safetensors", "--reference", "groups.json", "--json")
+    (row,) = called.json["scores"]
+    assert (row["tau_b"], row["same_group"]) == (groups.kendall.mean, groups.same_group)
+    assert set(row["left_out"]) == {"food"}
+    said = succeed("labels", "made.safetensors", "--reference", "groups.json").out
+    assert "by chance" in said
+    assert "without food" in said
     assert "tau-b" not in succeed("labels", "made.safetensors").out
 
 
-def test_nearest_pairs_are_the_smallest_distances(folder):
-    LabelGeometry("abcd", vectors=torch.tensor([[0.0], [5.0], [5.5], [1.0]])).save("line.safetensors")
-    (scores,) = succeed("labels", "line.safetensors", "--json").json["scores"]
-    assert [(pair["labels"], pair["distance"]) for pair in scores["nearest"][:2]] == [
-        (["b", "c"], 0.5),
-        (["a", "d"], 1),
-    ]
-    assert len(scores["nearest"]) == 5  # of six pairs
+def test_matrix_of_confusions_is_a_reference_in_any_order_of_its_labels(folder):
+    table = pd.DataFrame(torch.rand(6, 6, generator=torch.Generator().manual_seed(1)).numpy(), NAMES, NAMES)
+    order = list(reversed(NAMES))
+    table.loc[order, order].to_csv("people.csv")
+    (row,) = succeed("labels", "made.safetensors", "--reference", "people.csv", "--json").json["scores"]
+    confusions = table.to_numpy()
+    expected = naive_agreement(made_geometry().distances().tolist(), (-confusions - confusions.T).tolist())[0]
+    assert row["tau_b"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_names_that_wordnet_lacks_are_left_out_and_told(folder):
     made_geometry(("dog", "polar_baer", "cat", "lion", "rex")).save("typo.safetensors")
-    called = succeed("labels", "typo.safetensors", "--groups", "wordnet", "--json", "--out", "out")
-    assert "note: " in called.err
-    assert "WordNet lacks 1 of 5 names" in called.err
-    found = called.json
-    assert found["scores"][0]["wordnet"]["left_out"]["polar_baer"] == "not in the reference"
-    made_geometry(("xqa", "xqb", "xqc")).save("none.safetensors")
-    refused = call("labels", "none.safetensors", "--groups", "wordnet")
-    assert (refused.code, "WordNet lacks 3 of 3 names" in refused.err) == (2, True)
-
-
-def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_idx_folder(Path("mnist"))
-    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run")
-    expected = ["learned labels"]
-    if Path("run/class_means.safetensors").exists():
-        expected.append("class means of the outputs")
-    found = succeed("labels", "run", "--json", "--out", "labels").json
-    assert [row["geometry"] for row in found["scores"]] == expected
-    assert {path.name for path in Path("labels").iterdir() if path.is_file()} == FILES
-    forget_checksums(Path("run"))
-    # A run without learned labels of its own, and one whose class means are of other labels.
-    made_geometry([str(number) for number in range(10)]).save("run/class_means.safetensors")
-    found = succeed("labels", "run", "--json", "--out", "labels").json
-    assert len(found["scores"]) == 2
-    assert {path.name for path in Path("labels/class-means").iterdir()} == FILES
-    made_geometry().save("run/class_means.safetensors")
-    refused = call("labels", "run")
-    assert refused.code == 2
-    assert "run/class_means.safetensors: its 6 labels are not the 10" in refused.err
+    called = succeed("labels", "typo.safetensors", "--reference", "wordnet", "--json", "--out", "out")
+    assert called.json["scores"][0]["left_out"]["polar_baer"] == "not in the reference"
 
 
 @pytest.mark.parametrize(
@@ -117,18 +77,21 @@ def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
         ("LabelEmbedding", ["learned labels", "class means of the outputs"]),
     ],
 )
-def test_class_means_are_not_called_learned_labels(source, called, tmp_path):
+def test_a_run_is_scored_by_what_it_learned_and_by_its_class_means(source, called, tmp_path):
     means = made_geometry(seed=1)
+    groups = tmp_path / "groups.json"
+    groups.write_text(GROUPS)
     geometry = LabelGeometry(NAMES, vectors=means.vectors, source=source)
     run = make_run(tmp_path / "run", test=metrics(0.1), geometry=geometry)
     means.save(run.class_means_file)
-    assert [one["geometry"] for one in succeed("labels", run.path, "--json").json["scores"]] == called
-    found = succeed("labels", run.geometry_file, "--out", tmp_path / "out")
-    assert called[0] in found.out
+    out = tmp_path / "out"
+    told = succeed("labels", run.path, "--reference", groups, "--out", out, "--json").json
+    assert [one["geometry"] for one in told["scores"]] == called
+    assert {path.name for path in out.iterdir() if path.is_file()} == FILES
 
 
 def test_exported_files_hold_the_geometry(folder):
-    called = succeed("labels", "made.safetensors", "--groups", "wordnet", "--out", "out/deep")
+    called = succeed("labels", "made.safetensors", "--reference", "wordnet", "--out", "out/deep")
     out = Path("out/deep")
     assert {path.name for path in out.iterdir()} == FILES
     assert "out/deep" in called.out
@@ -142,25 +105,27 @@ def test_exported_files_hold_the_geometry(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["made.safetensors", "--reference", "few.csv"], "few.csv: must hold a row and a column"),
         (["nowhere"], "no such folder"),
         (["nowhere.safetensors"], "no such file"),
         (["groups.json"], "no safetensors file"),
         (["."], "no run folder"),
-        (["made.safetensors", "--groups", "absent.json"], "absent.json: cannot be read as JSON (No such file"),
-        (["made.safetensors", "--groups", "old.yaml"], "old.yaml: cannot be read as JSON"),
+        (["made.safetensors", "--reference", "absent.json"], "absent.json: cannot be read as JSON (No such file"),
+        (["made.safetensors", "--reference", "old.yaml"], "old.yaml: cannot be read as JSON"),
         (
-            ["made.safetensors", "--groups", "cifar100"],
+            ["made.safetensors", "--reference", "cifar100"],
             "cifar100: a hierarchy holds each of the 6 labels once missing (5): 'dog'",
         ),
-        (["made.safetensors", "--groups", "missing.json"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
-        (["made.safetensors", "--groups", "missing.json"], "repeated (1): 'cat'"),
-        (["made.safetensors", "--out", "groups.json"], "groups.json: cannot be made"),
+        (["made.safetensors", "--reference", "missing.json"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
+        (["made.safetensors", "--reference", "missing.json"], "repeated (1): 'cat'"),
+        (["made.safetensors", "--out", "groups.json"], "cannot be written"),
         (["one.safetensors", "--out", "out"], "1 labels"),
-        (["many.safetensors", "--groups", "wordnet"], "5,001 labels"),
+        (["many.safetensors", "--reference", "wordnet"], "5,001 labels"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
     Path("missing.json").write_text('{"a": ["dog", "cat"], "b": ["cat"]}')
+    Path("few.csv").write_text(",dog,cat\ndog,1,0\ncat,0,1\n")
     Path("old.yaml").write_text("a: [dog, cat]")
     LabelGeometry(("a",), vectors=torch.zeros(1, 2)).save("one.safetensors")
     LabelGeometry([str(number) for number in range(5001)], vectors=torch.zeros(5001, 1)).save("many.safetensors")

@@ -15,15 +15,6 @@ from labelembed.geometry import WordNet, senses_for
 
 from .made_wordnet import write_wordnet
 
-try:
-    REAL = WordNet()
-except DataError as error:
-    REAL, WHY = None, str(error)
-else:
-    WHY = ""
-needs_wordnet = pytest.mark.skipif(REAL is None, reason=f"no WordNet here: {WHY[:80]}")
-
-
 SENSES = json.loads(Path(geometry.__file__).with_name("senses.json").read_text())
 
 
@@ -69,16 +60,6 @@ def test_missing_names_are_all_listed(made):
         made.distances(names, {"dgo": "dog.n.01"}, missing="drop")
 
 
-def test_dropped_names_have_no_distances(made):
-    names = ["dog", "nowhere", "cat", "lion"]
-    table = made.distances(names, missing="drop")
-    rows = [0, 2, 3]
-    assert torch.equal(table[rows][:, rows], made.distances([names[row] for row in rows]))
-    assert table[1].isnan().all()
-    with pytest.raises(ValueError, match="`missing`"):
-        made.distances(names, missing="skip")
-
-
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -112,22 +93,6 @@ def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monke
         WordNet()
 
 
-@needs_wordnet
-@pytest.mark.parametrize(
-    ("first", "second", "edges"),
-    # As nltk 3.10.4 gives them, which was equal for 1,500 random pairs of senses as well.
-    [
-        ("dog", "cat", 4),  # dog - canine - carnivore - feline - cat
-        ("dog", "wolf", 2),
-        ("entity", "dog", 8),  # through domestic animal, shorter than through canine
-        ("Paris", "london", 2),  # two instances of national capital
-        ("golden_retriever", "Dog", 4),  # retriever, sporting dog, hunting dog
-    ],
-)
-def test_real_distances_are_those_of_nltk(first, second, edges):
-    assert distance(REAL, first, second) == edges
-
-
 # ------------------------------------------------------------------------------------------- the senses that ship
 
 
@@ -138,34 +103,3 @@ def test_senses_are_found_by_the_names_of_the_data_set():
     assert senses_for(["grizzly+bear", "otter"]) == {"grizzly+bear": "grizzly_bear.n.01", "otter": "otter.n.02"}
     assert senses_for(["dog", "digit seven"]) is None
     assert senses_for([]) is None
-
-
-def test_shipped_senses_have_every_label_and_agree_with_each_other():
-    sizes = {"cifar10": 10, "cifar100": 100, "cifar100_groups": 20, "fashion_mnist": 10, "awa2": 50}
-    assert {name: len(senses) for name, senses in SENSES.items()} == sizes
-    meanings = {}
-    for senses in SENSES.values():
-        for label, sense in senses.items():
-            assert meanings.setdefault(label, sense) == sense
-    published = "otter.n.02 skunk.n.04 weasel.n.02 tiger.n.02 leopard.n.02 dalmatian.n.02 chihuahua.n.03 raccoon.n.02"
-    assert all(SENSES["awa2"][sense.split(".")[0]] == sense for sense in published.split())
-
-
-@needs_wordnet
-@pytest.mark.parametrize(
-    ("dataset", "labels", "above", "most"),
-    [
-        ("awa2", list(SENSES["awa2"]), "mammal", 8),  # furs, places and units are 12 steps and more from the mammals
-        ("cifar100", ["oak_tree", "palm_tree", "rose", "tulip", "willow_tree", "maple_tree"], "plant.n.02", 6),
-        ("cifar100", ["ray", "seal", "mouse", "crab", "turtle", "beaver", "lobster", "shrew", "skunk"], "animal", 9),
-        ("cifar100", ["plate", "table", "tank", "bowl", "lamp", "keyboard", "castle"], "artifact.n.01", 6),
-    ],
-)
-def test_shipped_senses_are_of_the_right_kind(dataset, labels, above, most):
-    assert all(distance(REAL, SENSES[dataset][label], above) <= most for label in labels)
-
-
-@needs_wordnet
-@pytest.mark.parametrize("dataset", SENSES)
-def test_shipped_senses_are_in_wordnet(dataset):
-    assert REAL.distances([sense for sense in SENSES[dataset].values() if sense]).isfinite().all()

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from labelembed import AdaptiveLabels, LabelEmbedding, OneHot, OnlineLabelSmoothing, Retrospection
+from labelembed import AdaptiveLabels, LabelEmbedding, Retrospection
 from labelembed.integrations.lightning import ObjectiveCallback
 from labelembed.seeds import generator
 
@@ -91,19 +91,6 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
     assert trainer.callback_metrics["val_error"].item() == pytest.approx(error.item())
 
 
-def test_objectives_are_told_of_epochs(tmp_path):
-    published = OnlineLabelSmoothing(8, 3, preset="published")
-    fit(Classifier(published), tmp_path, epochs=2)
-    assert not torch.allclose(published.label_geometry().soft_targets(), torch.full((3, 3), 1 / 3))
-    plain, told = OneHot(8, 3), []
-    plain.start_epoch = lambda *numbers: told.append(numbers)
-    fit(Classifier(plain), tmp_path, epochs=2, accumulate_grad_batches=2)
-    assert told == [(0, 2, 4), (1, 2, 4)]  # each micro-batch is a step
-    told.clear()
-    fit(Classifier(plain), tmp_path, epochs=-1, max_steps=10)
-    assert told == [(epoch, 3, 3) for epoch in range(3)]  # ten steps are three epochs of four batches at most
-
-
 def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):
     def made():
         torch.manual_seed(2)
@@ -115,18 +102,3 @@ def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):
     fit(again, tmp_path, epochs=4, save=True, resume=stopped.checkpoint_callback.best_model_path)
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("needs_it", [AdaptiveLabels, lambda *sizes: Retrospection(*sizes, num_examples=40)])
-def test_objective_that_needs_the_callback_does_not_train_without_it(needs_it, tmp_path):
-    with pytest.raises(RuntimeError, match="start_epoch"):
-        fit(Classifier(needs_it(8, 3)), tmp_path, callbacks=[])
-
-
-def test_a_missing_objective_is_named(tmp_path):
-    class WithoutObjective(Classifier):
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    with pytest.raises(ValueError, match="owns no objective"):
-        fit(WithoutObjective(nn.Linear(8, 3)), tmp_path)

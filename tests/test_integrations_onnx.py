@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from labelembed.errors import LabelEmbedError
-from labelembed.integrations import onnx as exporting
 from labelembed.integrations.onnx import export_onnx
 from labelembed.objectives import OBJECTIVES
 from labelembed.seeds import generator
@@ -80,52 +78,6 @@ def test_the_file_says_what_is_needed_to_use_it(tmp_path):
     }
     assert expected.items() <= about.items()
     assert [each.name for each in tmp_path.iterdir()] == ["m.onnx"]  # nothing of the weights lies beside it
-
-
-def test_other_dimensions_can_be_free(tmp_path):
-    encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-    path, objective = tmp_path / "m.onnx", made_mode("one_hot", dtype=torch.float32)
-    export_onnx(path, encoder, objective, inputs(3), free={2: "height"})
-    other = torch.randn(2, 3, 31, 8)
-    (scores,) = session_of(path).run(None, {"inputs": other.numpy()})
-    np.testing.assert_allclose(scores, objective.logits(encoder(other)).detach(), **CLOSE)
-
-
-class WithoutOperator(nn.Module):
-    def forward(self, inputs):
-        rows = inputs.flatten(1)[:, :4]
-        return torch.linalg.eigvals(rows[:, :, None] * rows[:, None, :]).real
-
-
-def test_what_cannot_be_exported_is_named_in_one_line(tmp_path):
-    with pytest.raises(LabelEmbedError, match=r"aten\.linalg_eig") as refused:
-        export_onnx(tmp_path / "m.onnx", WithoutOperator(), made_mode("one_hot", dtype=torch.float32), inputs(3))
-    assert len(str(refused.value).splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_with_other_outputs_is_not_written(tmp_path, monkeypatch):
-    objective = made_mode("one_hot", dtype=torch.float32)
-    exported = exporting._exported
-
-    def of_other_weights(graph, *rest):
-        content = exported(graph, *rest)
-        graph.objective.output.bias += 0.01
-        return content
-
-    monkeypatch.setattr(exporting, "_exported", of_other_weights)
-    with pytest.raises(LabelEmbedError, match=r"differ by 0\.01"):
-        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_package_and_too_few_inputs_are_named(tmp_path, monkeypatch):
-    objective = made_mode("one_hot", dtype=torch.float32)
-    with pytest.raises(ValueError, match="two or more"):
-        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(1))
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(LabelEmbedError, match=r"labelembed\[export\]"):
-        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
 
 
 @pytest.mark.parametrize("package", ["sklearn", "transformers", "lightning"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import joblib
 import numpy as np
 import pytest
@@ -16,9 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
@@ -82,6 +78,7 @@ def test_fit_is_a_plain_loop():
         nn.init.xavier_uniform_(hidden.weight)
     with seeds.seeded(seed, "objective"):
         network = nn.Sequential(hidden, nn.ReLU(), nn.Linear(8, 3))
+        nn.init.xavier_uniform_(network[2].weight)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
     totals = []
@@ -101,30 +98,6 @@ def test_fit_is_a_plain_loop():
     np.testing.assert_allclose(fitted.loss_curve_, np.reshape(totals, (3, 4)).sum(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["label_embedding", "adaptive_labels"])
-def test_same_random_state_gives_the_same_and_no_global_state_moves(name):
-    inputs, numbers = blobs()
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    model = made(name, random_state=3, dropout=0.2)
-    first = model.fit(inputs, numbers).predict_proba(inputs)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])
-    assert np.array_equal(first, clone(model).fit(inputs, numbers).predict_proba(inputs))
-    other = clone(model).set_params(random_state=4)
-    assert not np.array_equal(first, other.fit(inputs, numbers).predict_proba(inputs))
-
-
-@pytest.mark.parametrize("labels", [["cat", "dog", "car"], [-5, 7, 10**12], [False, True]])
-def test_labels_of_any_type_come_back(labels):
-    inputs, numbers = blobs(labels=len(labels))
-    named = np.asarray(labels)[numbers]
-    fitted = made(random_state=0).fit(inputs, named)
-    assert fitted.predict(inputs).dtype == named.dtype
-    assert list(fitted.classes_) == sorted(set(named))
-    assert fitted.score(inputs, named) > 0.95
-    assert fitted.label_geometry_.names == tuple(str(label) for label in fitted.classes_)
-
-
 def test_early_stopping_keeps_the_best_epoch():
     inputs, _ = blobs(120)
     noise = np.random.RandomState(0).randint(3, size=120)  # can only be memorised: the accuracy on others goes nowhere
@@ -136,15 +109,6 @@ def test_early_stopping_keeps_the_best_epoch():
     # What predicts is the best epoch: trained for just so long, it gives the same.
     again = clone(fitted).set_params(max_iter=fitted.best_iter_, n_iter_no_change=200).fit(inputs, noise)
     assert np.array_equal(again.predict_proba(inputs), fitted.predict_proba(inputs))
-
-
-@pytest.mark.parametrize("name", ["retrospection", "distillation"])
-def test_what_only_training_remembers_is_not_pickled(name):
-    inputs, numbers = blobs(6_000)
-    fitted = made(name, {"teacher": LogisticRegression()} if name == "distillation" else {}).fit(inputs, numbers)
-    plain = made().fit(inputs, numbers)
-    # Of 6,000 examples with 3 labels even float16 takes 36,000 bytes.
-    assert len(pickle.dumps(fitted)) < len(pickle.dumps(plain)) + 10_000
 
 
 @pytest.mark.parametrize("name", ["adaptive_labels", "distillation"])
@@ -160,14 +124,14 @@ def test_probabilities_are_calibrated_on_the_validation_set():
     inputs, numbers = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(inputs / 16, numbers, stratify=numbers, random_state=0)
     model = ObjectiveClassifier("label_embedding", hidden_layer_sizes=(64,), max_iter=30, random_state=0)
-    fitted = clone(model).fit(train_x, train_y)
-    plain = clone(model).set_params(calibrate=False).fit(train_x, train_y)
+    fitted = clone(model).set_params(calibrate=True).fit(train_x, train_y)
+    plain = clone(model).fit(train_x, train_y)
     assert plain.output_temperature_ == 1
     # Soft targets leave a network under-confident.
     assert fitted.output_temperature_ < 0.8
     losses = [log_loss(test_y, each.predict_proba(test_x)) for each in (fitted, plain)]
     assert losses[0] < 0.75 * losses[1]
-    assert made().fit(*blobs(300)).output_temperature_ == 1  # of few examples nothing is held out
+    assert made(calibrate=True).fit(*blobs(300)).output_temperature_ == 1  # of few examples nothing is held out
 
 
 @pytest.mark.parametrize("name", ["label_embedding", "distillation", "retrospection"])
@@ -190,18 +154,6 @@ def test_class_weights_are_weights_of_their_examples():
     torch.testing.assert_close(rare, torch.tensor([100 / 34 / 3, 100 / 33 / 3, 100 / 33 / 3]))
     with pytest.raises(ValueError, match="class_weight"):
         made("one_hot", {"weight": [1.0, 2.0]}, class_weight="balanced").fit(inputs, named)
-
-
-def test_grid_search_in_a_pipeline():
-    inputs, numbers = load_digits(return_X_y=True)
-    grid = {
-        "objectiveclassifier__objective_arguments": [{"temperature": np.float64(1.0)}, {"temperature": 3.0}],
-        "objectiveclassifier__hidden_layer_sizes": [(8,), (32, 16)],
-    }
-    model = make_pipeline(StandardScaler(), made("label_embedding", random_state=0))
-    search = GridSearchCV(model, grid, cv=2).fit(inputs[:300], numbers[:300])
-    assert search.best_score_ > 0.7
-    assert search.best_params_["objectiveclassifier__hidden_layer_sizes"] == (32, 16)
 
 
 def test_an_encoder_of_your_own_is_copied_and_learns():

@@ -1,4 +1,4 @@
-"""Networks: shapes, the paper's start, the order of pooling, input scaling, and what is refused."""
+"""Networks: shapes, gradients, the paper's start and layers, and what a block computes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.lab.models import CNN, MLP, MODELS, InputScaling
+from labelembed.lab.models import CNN, MLP, MODELS, InputScaling, PaperResNet
+from labelembed.lab.models.cnn import BasicBlock
 from labelembed.seeds import seeded
 
-# (model, initialization): not every model has the start of the paper
+# (model, start): not every model has the start of the paper; the others have a file of their own
 STARTS = [
-    ("mlp", "paper"),
-    ("mlp", "pytorch"),
-    ("cnn", "paper"),
-    ("cnn", "pytorch"),
-    ("small_resnet", None),
+    ("mlp", "paper"), ("mlp", "pytorch"), ("cnn", "paper"), ("cnn", "pytorch"), ("small_resnet", None),
     ("paper_resnet", None),
-]
-# The others have a file of their own.
-OWN_MODELS = sorted(MODELS.keys() - {"timm", "bag_of_words", "text_transformer"})
+]  # fmt: skip
 # Networks that are made for more than one core.
 NARROW = {"paper_resnet": {"channels": (4, 5, 6)}}
 
@@ -34,14 +29,13 @@ def built(name: str, initialization: str | None = None, **arguments) -> nn.Modul
 
 @pytest.mark.parametrize(("name", "initialization"), STARTS)
 def test_every_model_returns_hidden_rows_of_its_hidden_size(name, initialization):
-    assert {start for start, _ in STARTS} == set(OWN_MODELS)
     model = built(name, initialization)
     for count in (0, 1, 5):
         assert model(torch.randn(count, 1, 16, 16)).shape == (count, model.hidden_size)
     assert model.output_std == (0.01 if initialization == "paper" else None)
 
 
-@pytest.mark.parametrize("name", OWN_MODELS)
+@pytest.mark.parametrize("name", ["mlp", "cnn", "small_resnet", "paper_resnet"])
 def test_gradients_reach_every_weight_and_saved_weights_make_the_same_network(name):
     with seeded(1):
         model, other = built(name), built(name)
@@ -58,39 +52,19 @@ def test_gradients_reach_every_weight_and_saved_weights_make_the_same_network(na
 def test_mlp_with_batch_norm_takes_a_batch_of_one_row_by_its_running_deviation():
     model = MLP(input_shape=(3,), hidden_sizes=(4,), batch_norm=True)
     model(torch.randn(8, 3))
-    row = torch.randn(1, 3)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
+    row, state = torch.randn(1, 3), {name: value.clone() for name, value in model.state_dict().items()}
     found = model(row)
     assert all(layer.training for layer in model.layers)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(found, model.eval()(row))
-    assert not any(layer.training for layer in model.layers)
-
-
-def test_mlp_without_hidden_layers_leaves_all_to_the_output_layer():
-    model = MLP(input_shape=(2, 3), hidden_sizes=())
     inputs = torch.randn(4, 2, 3)
-    assert model.hidden_size == 6
-    assert torch.equal(model(inputs), inputs.flatten(1))
+    assert torch.equal(MLP(input_shape=(2, 3), hidden_sizes=())(inputs), inputs.flatten(1))
 
 
 def test_default_networks_have_the_sizes_of_the_paper():
     layers = (25 + 1) * 32, (25 * 32 + 1) * 64, (7 * 7 * 64 + 1) * 1024
     for model, expected in ((MLP, 785 * 500 + 501 * 500), (CNN, sum(layers))):
         assert sum(parameter.numel() for parameter in model(input_shape=(1, 28, 28)).parameters()) == expected
-
-
-@pytest.mark.parametrize("input_shape", [(1, 4, 4), (3, 9, 13)])
-def test_cnn_equals_relu_before_pooling(input_shape):
-    model = CNN(input_shape=input_shape, channels=(4, 6), dense_size=5).double()
-    first, second = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
-    (dense,) = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
-    inputs = torch.randn(3, *input_shape, dtype=torch.float64)
-    features = inputs
-    for layer in (first, second):
-        features = F.max_pool2d(F.relu(F.conv2d(features, layer.weight, layer.bias, padding=2)), 2)
-    expected = F.relu(F.linear(features.flatten(1), dense.weight, dense.bias))
-    torch.testing.assert_close(model(inputs), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("make", [MLP, CNN])
@@ -110,13 +84,59 @@ def test_paper_start_is_a_normal_cut_at_two_deviations(make):
         assert abs(weights.mean()) < 5 * 0.088 / weights.size**0.5
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
-def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel(dtype):
-    images = torch.randint(256, (5, 3, 4, 2), generator=torch.Generator().manual_seed(0)).to(dtype)
-    offset, scale = [10.0, 0.0, -3.0], [255.0, 2.0, 0.5]
-    scaled = InputScaling(offset=offset, scale=scale)(images)
-    assert scaled.dtype == torch.float32
-    for channel in range(3):
-        expected = (images[:, channel].double() - offset[channel]) / scale[channel]
-        # Multiplied with a rounded reciprocal: two float32 roundings.
-        torch.testing.assert_close(scaled[:, channel].double(), expected, rtol=2e-7, atol=0)
+def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel():
+    images = torch.randint(256, (5, 3, 4, 2), dtype=torch.uint8)
+    offset, scale = torch.tensor([10.0, 0.0, -3.0]).view(3, 1, 1), torch.tensor([255.0, 2.0, 0.5]).view(3, 1, 1)
+    scaled = InputScaling(offset=offset.flatten().tolist(), scale=scale.flatten().tolist())(images)
+    # Multiplied with a rounded reciprocal: two float32 roundings.
+    torch.testing.assert_close(scaled, (images.double() - offset).div(scale).float(), rtol=2e-7, atol=0)
+
+
+# ---- residual networks
+
+
+@pytest.mark.parametrize(
+    ("depth", "widths", "blocks", "features"), [(8, (128, 256, 512), 1, 2048), (18, (128, 256, 512, 1024), 2, 1024)]
+)
+def test_paper_resnet_has_the_layers_of_the_paper(depth, widths, blocks, features):
+    with torch.device("meta"):  # no memory for the weights
+        model = PaperResNet(input_shape=(3, 32, 32), depth=depth)
+    assert (model.hidden_size, model.output_std) == (features, None)
+    expected = 3 * widths[0] * 9 + 2 * widths[0]
+    before = widths[0]
+    for width in widths:
+        expected += 9 * before * width + 9 * width * width * (2 * blocks - 1) + 2 * width * 2 * blocks
+        expected += 0 if before == width else before * width + 2 * width  # the shortcut
+        before = width
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    layers = [part for part in model.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
+    assert len(layers) + 1 == depth
+
+
+def normalised(values: torch.Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, padding: int) -> torch.Tensor:
+    values = F.conv2d(values, convolution.weight, stride=convolution.stride, padding=padding)
+    mean, deviation = values.mean((0, 2, 3), keepdim=True), values.var((0, 2, 3), correction=0, keepdim=True)
+    values = (values - mean) / (deviation + norm.eps).sqrt()
+    return values * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+
+
+@pytest.mark.parametrize(("width_in", "width_out", "stride"), [(3, 3, 1), (3, 5, 2), (3, 5, 1), (4, 4, 2)])
+def test_block_equals_its_lines_written_out(width_in, width_out, stride):
+    with seeded(0):
+        block = BasicBlock(width_in, width_out, stride=stride).double()
+        for part in block.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+        inputs = torch.randn(4, width_in, 7, 6, dtype=torch.float64)
+    convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
+    norms = [part for part in block.modules() if isinstance(part, nn.BatchNorm2d)]
+    inner = normalised(inputs, convolutions[0], norms[0], 1).clamp_min(0)
+    inner = normalised(inner, convolutions[1], norms[1], 1)
+    around = inputs
+    if (stride, width_in) != (1, width_out):
+        assert convolutions[2].stride == (1, 1)
+        around = normalised(inputs[:, :, ::stride, ::stride], convolutions[2], norms[2], 0)
+    before = inputs.clone()
+    torch.testing.assert_close(block(inputs), (inner + around).clamp_min(0), rtol=0, atol=1e-10)
+    assert torch.equal(inputs, before)  # nothing in it is changed in place

@@ -44,28 +44,13 @@ def test_target_at_once_equals_token_by_token(shape):
     assert bool((attention[~padding] > 0).all())
 
 
-@every_shape
-def test_sentence_reads_the_same_alone_and_in_a_padded_batch(shape):
-    model = lstm(**shape, dropout=0.0)
-    source, target = made_pairs()
-    together = model((source, target))
-    for row, length in enumerate(LENGTHS):
-        for size in (length, 9):
-            one = torch.full((1, size), PAD)
-            one[0, :length] = source[row, :length]
-            alone = model((one, target[row : row + 1]))
-            torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("shared", [False, True])
-@every_shape
-def test_every_parameter_has_a_gradient(shape, shared):
-    size = {"source_vocabulary_size": 13} if shared else {}
-    model = lstm(**shape, **size, shared_embeddings=shared)
+def test_every_parameter_has_a_gradient(shared):
+    model = lstm(**({"source_vocabulary_size": 13} if shared else {}), shared_embeddings=shared)
     assert (model.source_embedding is model.target_embedding) == shared
     weights = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
     (model(made_pairs()) * weights).sum().backward()
-    assert [name for name, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0] == []
+    assert [name for name, one in model.named_parameters() if not one.grad.abs().sum() > 0] == []
 
 
 def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero():
@@ -75,13 +60,6 @@ def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero():
         assert hidden.shape == (0, size, model.hidden_size)
     hidden.sum().backward()
     assert all(not one.grad.any() for one in model.parameters())
-
-
-def test_source_of_nothing_is_read_as_one_token():
-    model = lstm().eval()
-    source, target = made_pairs([3, 1])
-    source[1] = PAD
-    assert bool(torch.isfinite(model((source, target))).all())
 
 
 def test_search_in_a_batch_equals_search_alone():
@@ -132,6 +110,3 @@ def test_lstm_starts_uniform_within_the_range():
         # The deviation of a uniform number; n is at least 512, five of its own deviations are 0.1 of it.
         assert float(parameter.std()) == pytest.approx(0.2 / 12**0.5, rel=0.1), name
     assert model.output_std == pytest.approx(0.1 / 3**0.5)
-    own = AttentionLSTM(source_vocabulary_size=500, target_vocabulary_size=600, initial_range=None)
-    assert float(own.target_embedding.weight.detach().std()) == pytest.approx(1.0, rel=0.05)
-    assert own.output_std is None

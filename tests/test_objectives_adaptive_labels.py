@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.objectives import AdaptiveLabels
-
 from .made_objectives import made_examples, made_mode, passes
-from .naive.adaptive_labels import naive_adaptive_labels_output, naive_centroids, naive_distance
+from .naive.adaptive_labels import naive_centroids, naive_distance
 
 HIDDEN, LABELS = 4, 5
 
@@ -56,26 +54,6 @@ def test_updates_come_every_k_steps_after_the_warm_up_repel_with_them_and_the_co
     assert int(objective.steps) == 10
 
 
-def test_evaluation_goes_by_the_vectors_that_predict_without_repel():
-    objective = made(repel_weight=10.0).eval()
-    objective.prediction_centroids.normal_()
-    hidden, labels = rows(objective)
-    terms = objective(hidden, labels)
-    vectors = objective.prediction_centroids.tolist()
-    expected = naive_adaptive_labels_output(outputs(objective, hidden), labels.tolist(), vectors)
-    assert terms.total.item() == terms.output.item() == pytest.approx(expected, abs=1e-10)
-
-
-def test_an_example_on_its_own_label_vector_has_finite_gradients():
-    objective = made(dtype=torch.float32)
-    hidden = torch.randn(LABELS, HIDDEN, requires_grad=True)
-    # One example a label: after the update every one stands on its vector.
-    terms = objective(hidden, torch.arange(LABELS))
-    terms.total.backward()
-    assert terms.total.isfinite()
-    assert bool(hidden.grad.isfinite().all())
-
-
 def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
     hidden, labels = rows(made(), 9, ignored=False)[0], torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
     objective = made()
@@ -112,28 +90,3 @@ def test_the_papers_steps_are_counted_from_the_start_of_each_epoch():
         objective(*rows(objective, seed=step))
         moved.append(not torch.equal(before, objective.centroids))
     assert moved == [False, True] * 4
-
-
-def test_label_vectors_start_as_one_hot_vectors_padded_or_as_directions():
-    assert torch.equal(AdaptiveLabels(3, 4).centroids, torch.eye(4))
-    assert torch.equal(AdaptiveLabels(3, 4, label_dimension=6).centroids, torch.eye(4, 6))
-    narrow = AdaptiveLabels(3, 4, label_dimension=2).centroids
-    torch.testing.assert_close(narrow.norm(dim=1), torch.ones(4))
-    assert len({tuple(row) for row in narrow.tolist()}) == 4
-
-
-def test_output_layer_has_no_bias_unless_asked_for_as_its_gradient_would_be_rounding():
-    assert AdaptiveLabels(HIDDEN, LABELS).output.bias is None
-    objective = made(bias=True)
-    hidden, labels, _ = made_examples(objective, 40, ignored=False)
-    assert len(labels.unique()) == LABELS
-    objective(hidden, labels).total.backward()
-    assert objective.output.bias.grad.abs().max() < 1e-15
-    assert objective.output.weight.grad.abs().max() > 1e-3
-
-
-def test_the_width_of_a_layer_is_the_label_dimension_and_a_bias_stays_where_there_is_one():
-    layer = torch.nn.Linear(4, 30)
-    objective = AdaptiveLabels.from_linear(layer, num_labels=3)
-    assert objective.centroids.shape == (3, 30)
-    assert objective.output.bias is layer.bias

@@ -8,14 +8,13 @@ import io
 import pytest
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
 
 from labelembed import fit_temperature
-from labelembed.objectives import OBJECTIVES, AdaptiveLabels, LabelSmoothing, Objective, OneHot, examples
+from labelembed.objectives import OBJECTIVES, Objective, examples
 from labelembed.seeds import seeded
 
-from .made_objectives import MODES, build, made_examples, made_mode, needed, passes
+from .made_objectives import MODES, build, made_examples, made_mode, needed, objective_of, passes
 
 HIDDEN, LABELS = 4, 5
 NAN = float("nan")
@@ -24,7 +23,7 @@ every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 # The label vectors of a batch are means over its examples, whatever their weight.
-COUPLED = [mode for mode, (name, _) in MODES.items() if name == "adaptive_labels"]
+COUPLED = [mode for mode in MODES if objective_of(mode) == "adaptive_labels"]
 
 
 def is_linear(objective):
@@ -80,19 +79,6 @@ def test_every_term_can_be_back_propagated(mode):
         if name == "output":
             moved = {key for key, value in gradients.items() if value is not None and bool(value.any())}
             assert moved - {"output.bias"} == {"hidden", "output.weight"}
-
-
-@every_mode
-def test_logits_are_scores_of_every_label_for_any_leading_shape(mode):
-    objective = made_mode(mode)
-    for shape in ((), (5,), (2, 3)):
-        hidden = torch.randn(*shape, HIDDEN, dtype=torch.float64)
-        logits = objective.logits(hidden)
-        assert logits.shape == (*shape, LABELS)
-        assert bool(logits.isfinite().all())
-        assert torch.equal(logits, objective.eval().logits(hidden))
-        if is_linear(objective):
-            assert_same(logits, F.linear(hidden, objective.output.weight, objective.output.bias))
 
 
 @every_objective
@@ -175,16 +161,6 @@ def test_nothing_that_counts_gives_a_total_of_zero_that_goes_back(mode, processe
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-@every_mode
-def test_another_ignore_index_ignores_that_label_alone(mode):
-    objective, other, none = (made_mode(mode, ignore_index=index) for index in (-100, 99, None))
-    hidden, labels, indices = made_examples(objective)
-    counts = labels != -100
-    expected = objective(hidden, labels, indices)._asdict()
-    assert_same(other(hidden, torch.where(counts, labels, 99), indices)._asdict(), expected)
-    assert_same(none(hidden[counts], labels[counts], indices[counts])._asdict(), expected)
-
-
 # ------------------------------------------------------------------------------------------------------------ weights
 
 
@@ -213,42 +189,6 @@ def test_a_class_weight_is_the_sample_weight_of_its_examples(mode):
     assert_same(found, step(by_example, hidden, labels, indices, sample_weight=sample_weight))
 
 
-@every_objective
-def test_class_weights_are_in_the_state_as_in_torch(name):
-    saved, loaded = (build(name, HIDDEN, LABELS, weight=[1.0, 1, 1, 1, last]) for last in (3.0, 1.0))
-    loaded.load_state_dict(saved.state_dict())
-    assert loaded.weight.tolist() == [1, 1, 1, 1, 3]
-    with pytest.raises(RuntimeError, match="weight"):
-        build(name, HIDDEN, LABELS).load_state_dict(saved.state_dict())
-
-
-def test_weighted_means_are_those_of_torch():
-    weight = torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0], dtype=torch.float64)
-    objective = made_mode("one_hot", weight=weight)
-    hidden, labels, _ = made_examples(objective)
-    expected = F.cross_entropy(objective.logits(hidden), labels, weight=weight)
-    assert_same(objective(hidden, labels).total, expected)
-    # Of label smoothing torch weights each label's part of the uniform component; here the example is weighted.
-    smooth = made_mode("label_smoothing", weight=weight)
-    logits, counts = smooth.logits(hidden), labels >= 0
-    each = F.cross_entropy(logits, labels, label_smoothing=0.3, reduction="none")[counts]
-    own = weight[labels[counts]]
-    assert_same(smooth(hidden, labels).total, (each * own).sum() / own.sum())
-
-
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in COUPLED and "label_embedding" not in mode])
-def test_two_labels_of_mixed_examples_are_two_weighted_examples(mode):
-    """Mixup: ``share * objective(h, y) + (1 - share) * objective(h, y2)``, in one call that changes the state once."""
-    objective = made_mode(mode).eval()
-    hidden, labels, indices = made_examples(objective, ignored=False)
-    others, share = torch.flip(labels, (0,)), torch.full((13,), 0.3, dtype=torch.float64)
-    twice = [torch.cat([hidden, hidden]), torch.cat([labels, others]), torch.cat([indices, indices])]
-    found = objective(*twice, sample_weight=torch.cat([share, 1 - share]))._asdict()
-    first, second = objective(hidden, labels, indices), objective(hidden, others, indices)
-    expected = {name: 0.3 * term + 0.7 * getattr(second, name) for name, term in first._asdict().items()}
-    assert_same(found, expected)
-
-
 # ----------------------------------------------------------------------------------------- gradient accumulation
 
 
@@ -268,27 +208,6 @@ def test_micro_batches_add_up_to_one_batch(mode, weight):
     assert_same({name: sum(part[name] for part in terms) for name in terms[0]}, expected[0])
     assert_same({name: sum(part[name] for part in gradients) for name in gradients[0]}, expected[2])
     assert_same(split.state_dict(), whole.state_dict())
-
-
-def test_objectives_that_depend_on_the_batch_say_why():
-    said = {mode: made_mode(mode).accumulation_warning for mode in MODES}
-    assert {mode for mode, reason in said.items() if reason is not None} == {
-        *(mode for mode in MODES if mode.startswith("label_embedding") and "fixed" not in mode),
-        *COUPLED,
-        "online_label_smoothing",
-    }
-
-
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_of_label_embedding_the_mean_over_right_examples_is_the_micro_batchs_own(impl):
-    objective = made_mode("label_embedding", impl=impl)
-    hidden, labels, _ = made_examples(objective, ignored=False)
-    found, expected = 0, 0
-    for part, places in zip(hidden.split(5), labels.split(5), strict=True):
-        found += step(objective, part, places, None, num_items_in_step=13)[2]["embedding.weight"]
-        expected += step(objective, part, places, None)[2]["embedding.weight"] * (len(places) / 13)
-    assert_same(found, expected)
-    assert expected.abs().max() > 0.01
 
 
 # -------------------------------------------------------------------------------------------------------------- state
@@ -340,15 +259,6 @@ def test_copies_and_pickles_work_with_a_process_group(name, tmp_path):
     assert_same(loaded.state_dict(), objective.state_dict())
 
 
-@every_objective
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_does_not_round_the_fitted_temperature(name, dtype):
-    objective = build(name, HIDDEN, LABELS)
-    objective.output_temperature.fill_(1.2345678)
-    nn.Sequential(objective).to(dtype).float()
-    assert objective.output_temperature.item() == pytest.approx(1.2345678, rel=1e-7)
-
-
 # ---------------------------------------------------------------------------------------------- precision and compiler
 
 
@@ -374,16 +284,6 @@ def test_low_precision_terms_are_float32_and_close(mode, dtype, digits):
 
 
 @every_mode
-def test_bfloat16_counts_more_examples_than_it_has_digits_for(mode):
-    """1,000 equal examples: a count, or a sum, in bfloat16 would stop at 256."""
-    arguments = {"preset": "paper"} if MODES[mode][0] == "label_embedding" else {}
-    one, many = (made_mode(mode, **arguments).to(torch.bfloat16).eval() for _ in range(2))
-    hidden, labels, indices = (values[1:2] for values in made_examples(one))
-    found = many(hidden.expand(1000, -1), labels.expand(1000), indices.expand(1000))._asdict()
-    torch.testing.assert_close(found, one(hidden, labels, indices)._asdict(), rtol=1e-5, atol=1e-6)
-
-
-@every_mode
 def test_autocast_takes_either_hidden_states_and_gives_float32_terms(mode):
     objective = made_mode(mode, dtype=torch.float32).eval()
     hidden, labels, indices = made_examples(objective, 33)
@@ -406,7 +306,7 @@ INDUCTOR = {
     *("one_hot", "label_smoothing", "confidence_penalty", "teacher_free", "distillation", "static_labels"),
     *("label_embedding, warmup", "adaptive_labels, paper", "retrospection, progressive", "online_label_smoothing"),
 }
-assert sorted(MODES[mode][0] for mode in INDUCTOR) == sorted(OBJECTIVES)
+assert sorted(map(objective_of, INDUCTOR)) == sorted(OBJECTIVES)
 
 
 def is_one_graph(mode):
@@ -469,14 +369,6 @@ def test_compiled_steps_equal_eager_steps_and_are_not_compiled_anew(mode):
 # ------------------------------------------------------------------------------------------------------- construction
 
 
-@every_mode
-def test_repr_shows_the_hyper_parameters_in_force(mode):
-    given = {name: value for name, value in MODES[mode][1].items() if isinstance(value, float)}
-    shown = repr(made_mode(mode))
-    for name, value in {"num_labels": LABELS, "ignore_index": -100, **given}.items():
-        assert f"{name}={value:g}" in shown
-
-
 @every_objective
 def test_parameter_groups_hold_every_parameter_once(name):
     objective = build(name, HIDDEN, LABELS)
@@ -499,19 +391,6 @@ def test_from_linear_takes_over_the_very_layer(name, bias):
     hidden = torch.randn(3, HIDDEN, dtype=torch.float64)
     assert not is_linear(objective) or torch.equal(objective.logits(hidden), layer(hidden))
     assert objective(hidden, torch.tensor([0, 1, 3]), torch.arange(3)).total.dtype == torch.float64
-
-
-@every_objective
-def test_from_linear_refuses_another_width_and_another_layer(name):
-    with pytest.raises(TypeError, match=r"`layer` must be an nn\.Linear, got Conv1d"):
-        OBJECTIVES[name].from_linear(nn.Conv1d(3, 4, 1))
-    if name == "adaptive_labels":  # any width is a label dimension, and none tells the number of labels
-        with pytest.raises(ValueError, match="`num_labels` must be given"):
-            AdaptiveLabels.from_linear(nn.Linear(HIDDEN, 60))
-        return
-    layer = nn.Linear(HIDDEN, build(name, HIDDEN, LABELS).output_size + 1)
-    with pytest.raises(ValueError, match=rf"`layer` must have {layer.out_features - 1} outputs for {LABELS} labels"):
-        OBJECTIVES[name].from_linear(layer, num_labels=LABELS, **needed(name, LABELS))
 
 
 # ---------------------------------------------------------------------------------------------------------- bad calls
@@ -572,49 +451,6 @@ def test_weights_and_numbers_that_make_no_mean_are_refused(name, named, kind, me
     given = {"labels": torch.tensor([0, 1, 2]), "indices": torch.arange(3)} | named
     with pytest.raises(kind, match=message):
         objective(torch.zeros(3, HIDDEN), **given)
-
-
-@pytest.mark.parametrize("named", [{"sample_weight": torch.tensor([1.0, -2.5, 1.0])}, {"num_items_in_step": 0}])
-def test_a_compiled_objective_refuses_them_too(named):
-    torch.compiler.reset()
-    compiled = torch.compile(OneHot(HIDDEN, LABELS), backend="aot_eager", fullgraph=True)
-    with pytest.raises(RuntimeError, match=next(iter(named))):
-        compiled(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), **named)
-    torch.compiler.reset()
-
-
-def test_the_weight_of_an_ignored_example_may_be_anything():
-    labels, weight = torch.tensor([0, -100, 2]), torch.tensor([1.0, NAN, 1.0])
-    assert OneHot(HIDDEN, LABELS)(torch.zeros(3, HIDDEN), labels, sample_weight=weight).total.isfinite()
-
-
-@every_objective
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
-def test_labels_and_indices_may_be_integers_of_any_size(name, dtype):
-    objective = build(name, HIDDEN, LABELS).eval()
-    hidden, labels, indices = torch.randn(3, HIDDEN), torch.tensor([0, 4, -100]), torch.arange(3)
-    assert_same(objective(hidden, labels.to(dtype), indices.to(dtype)), objective(hidden, labels, indices))
-
-
-def test_retrospection_without_its_number_of_examples_asks_for_it():
-    objective = OBJECTIVES["retrospection"](HIDDEN, LABELS)
-    objective.start_epoch(0, 10, steps=3)
-    with pytest.raises(ValueError, match="`num_examples`"):
-        objective(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), torch.arange(3))
-
-
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        ([1.0, 2.0], r"`weight` must have 5 entries, one a label, got \[2\]"),
-        ([1.0, -2.0, 1, 1, 1], "`weight` must be finite, >= 0 and not all 0, got"),
-        ([0.0] * 5, "`weight` must be finite, >= 0 and not all 0, got"),
-        ([float("nan")] * 5, "`weight` must be finite, >= 0 and not all 0, got"),
-    ],
-)
-def test_class_weights_that_weigh_nothing_are_refused(weight, message):
-    with pytest.raises(ValueError, match=message):
-        LabelSmoothing(4, 5, weight=weight)
 
 
 NEED_EPOCHS = ["retrospection", "adaptive_labels", "online_label_smoothing, published", "label_embedding, warmup"]

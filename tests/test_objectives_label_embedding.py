@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot, label_embedding
-from labelembed.seeds import seeded
+from labelembed.objectives import LabelEmbedding
 
 from .made_objectives import made_examples, made_mode
 
@@ -56,51 +53,6 @@ def test_terms_move_what_the_paper_says(kind):
     assert {term: moved_by(objective, term, hidden, labels) for term in moves} == moves
 
 
-def test_a_fixed_embedding_has_no_second_layer_and_moves_the_first_only():
-    objective = made("fixed", uniform_weight=0.2)
-    hidden, labels = rows(objective)
-    assert {name for name, _ in objective.named_parameters()} == FIRST - {"hidden"}
-    assert "embedding.weight" in dict(objective.named_buffers())
-    for term in ("output", "target", "uniform", "total"):
-        assert moved_by(objective, term, hidden, labels) == FIRST
-    for silent in objective(hidden.requires_grad_(), labels)[3:6]:
-        assert (silent.item(), silent.requires_grad) == (0, False)
-
-
-@learned_kinds
-def test_only_labels_that_are_predicted_right_have_their_embedding_moved(kind):
-    objective = made(kind)
-    hidden, labels = rows(objective, 40)
-    labels[labels == 2] = -100
-    objective(hidden, labels).total.backward()
-    right = labels[objective.auxiliary(hidden).argmax(dim=1) == labels].unique()
-    table = objective.embedding.weight
-    assert (table.grad != 0).any(dim=1).nonzero().flatten().tolist() == right.tolist()
-    assert 2 not in right.tolist()
-    terms = objective(hidden, objective.auxiliary(hidden).argmin(dim=1))  # and none at all
-    objective.zero_grad()
-    terms.total.backward()
-    assert terms.embedding == 0
-    assert not any(objective.get_parameter(name).grad.any() for name in LEARNED[kind])
-    assert objective.auxiliary.weight.grad.any()
-
-
-@pytest.mark.parametrize(("preset", "binds"), [("paper", False), ("published_code", True)])
-def test_only_a_summed_hinge_turns_the_second_layer_back_above_the_limit(preset, binds):
-    """Cross entropy's slope in the right label's probability p is -1 / p, the averaged hinge's is 1."""
-    objective = made(preset=preset, confidence_limit=0.9)
-    with torch.no_grad():
-        objective.auxiliary.weight.zero_()
-        objective.auxiliary.bias.copy_(torch.tensor([7.0, 0, 0, 0, 0]))
-    probability = objective.auxiliary.bias.detach().softmax(dim=0)[0].item()
-    terms = objective(torch.zeros(6, 4, dtype=torch.float64), torch.zeros(6, dtype=torch.int64))
-    assert terms.hinge.item() == pytest.approx((6 if binds else 1) * (probability - 0.9), rel=1e-9)
-    (gradient,) = torch.autograd.grad(terms.auxiliary + terms.hinge, objective.auxiliary.bias)
-    slope = -1 / probability + (6 if binds else 1)
-    assert gradient[0].item() == pytest.approx(slope * probability * (1 - probability), rel=1e-9)
-    assert (gradient[0] > 0) == binds
-
-
 def test_e_comes_to_what_the_second_layer_says():
     """The property the paper claims (eq. 11): E learns the softened output of o2, for the examples it gets right."""
     objective = made(num_labels=3)
@@ -120,80 +72,7 @@ def test_e_comes_to_what_the_second_layer_says():
 # --------------------------------------------------------------------------------------------------- its limits
 
 
-@every_kind
-@pytest.mark.parametrize("smoothing", [0.0, 0.4])
-def test_without_target_it_is_cross_entropy_or_label_smoothing(kind, smoothing):
-    objective = made(kind, target_weight=0.0, output_weight=1 - smoothing, uniform_weight=smoothing)
-    simple = LabelSmoothing(4, 5, smoothing=smoothing).double() if smoothing else OneHot(4, 5).double()
-    simple.output.load_state_dict(objective.output.state_dict())
-    found = []
-    for one in (objective, simple):
-        hidden, labels = rows(objective)
-        one(hidden.requires_grad_(), labels).total.backward()
-        found.append((hidden.grad, one.output.weight.grad, one.output.bias.grad))
-    # Float64 and the same mathematics in another order of operations.
-    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
-
-
-@every_kind
-def test_one_label_has_nothing_to_learn_but_the_hinge(kind):
-    objective = made(kind, num_labels=1, confidence_limit=0.9)
-    hidden, labels = rows(objective, 3, ignored=False)
-    terms = objective(hidden.requires_grad_(), labels)
-    hinge = 0.0 if kind == "fixed" else 1 - 0.9
-    assert (terms.total.item(), terms.hinge.item()) == (pytest.approx(hinge, abs=1e-12),) * 2
-    terms.total.backward()
-    assert not any(value.grad.any() for value in (hidden, *objective.parameters()))
-
-
 # --------------------------------------------------------------------------------------------- starts and presets
-
-
-@pytest.mark.parametrize("num_labels", [1, 2, 10, 1_000])
-def test_embedding_starts_as_the_identity_or_at_a_scale(num_labels):
-    e = LabelEmbedding(3, num_labels).embedding.weight
-    assert torch.equal(e, torch.eye(num_labels))
-    assert torch.equal(LabelEmbedding(3, num_labels, initial_scale=2.5).embedding.weight, 2.5 * e)
-    full = LabelEmbedding(4, num_labels, initial_scale="log")
-    share = full.label_geometry().soft_targets()[0, 0].item()
-    assert share == pytest.approx(math.exp(1.5) * num_labels / (math.exp(1.5) * num_labels + num_labels - 1), rel=1e-5)
-
-
-@pytest.mark.parametrize(("rank", "low"), [(64, 0.6), (256, 0.74)])
-def test_compressed_embedding_has_one_scale_for_every_rank_or_is_sure_of_the_label(rank, low):
-    """The rows of A are nearly orthogonal; where they are not, other labels get a share: more at a low rank."""
-    with seeded(0):
-        plain = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank)
-        objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
-    assert (plain.embedding.weight.shape, plain.embedding.projection.shape) == ((8_000, rank), (rank, 8_000))
-    labels = torch.arange(0, 8_000, 40)
-    with torch.no_grad():
-        # relu of a unit normal has the mean square 1/2.
-        assert plain.embedding(labels).square().mean().item() == pytest.approx(0.5, rel=0.1)
-        table = objective.embedding(labels)
-    own = table.gather(1, labels[:, None])
-    torch.testing.assert_close(own, torch.full_like(own, math.log(8_000) + 1.5))
-    shares = table.softmax(dim=1).gather(1, labels[:, None])
-    # Were all rows orthogonal: e^1.5 / (e^1.5 + 1) = 0.818.
-    assert low < shares.mean().item() < 0.82
-    assert shares.min().item() > low - 0.1
-
-
-@pytest.mark.parametrize(
-    ("preset", "weights"),
-    [
-        ("paper", (1.0, 1.0, 0.0, "mean")),
-        ("published_code", (0.5, 0.5, 0.0, "sum")),
-        ("mixture", (0.2, 0.5, 0.3, "mean")),
-    ],
-)
-def test_presets_give_the_documented_weights_and_arguments_override_them(preset, weights):
-    names = ("output_weight", "target_weight", "uniform_weight", "hinge_reduction")
-    settings = LabelEmbedding(3, 4, preset=preset)
-    assert tuple(getattr(settings, name) for name in names) == weights
-    assert (settings.temperature, settings.confidence_limit) == (2.0, 0.9)
-    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, uniform_weight=0.0)
-    assert tuple(getattr(chosen, name) for name in names) == (0.0, 0.25, 0.0, weights[-1])
 
 
 # --------------------------------------------------------------------------------------------------- the warm-up
@@ -230,32 +109,6 @@ def test_a_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
     torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
     found, given = objective.label_geometry().soft_targets(), learned.label_geometry().soft_targets()
     torch.testing.assert_close(found, given, rtol=0, atol=0)
-
-
-def test_a_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
-    geometry = LabelGeometry(("a", "b", "c"), vectors=torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
-    objective = LabelEmbedding(4, 3, embedding=geometry).double()
-    between = torch.tensor([[0.0, 5.0, 1.0], [5.0, 0.0, 18**0.5], [1.0, 18**0.5, 0.0]], dtype=torch.float64)
-    # The geometry is float32 on its way into the objective.
-    torch.testing.assert_close(objective.embedding.weight, -between, rtol=1e-6, atol=0)
-
-
-def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatch):
-    assert LabelEmbedding(3, 2_001).label_geometry().similarities.shape == (2_001, 2_001)
-    monkeypatch.setattr(label_embedding, "DENSE_GEOMETRY_LABELS", 9)
-    small, large = made("compressed", num_labels=9), made("compressed", num_labels=10)
-    table = small.embedding(torch.arange(9)).detach().float()
-    torch.testing.assert_close(small.label_geometry().similarities, table)
-    geometry = large.label_geometry()
-    assert (geometry.similarities, geometry.metric) == (None, "cosine")
-    assert torch.equal(geometry.vectors, large.embedding.weight.detach().float())
-
-
-def test_a_full_embedding_of_very_many_labels_is_refused():
-    with pytest.raises(ValueError, match=r"`embedding` must be 'compressed' for more than 20,000 labels: E takes 16"):
-        LabelEmbedding(4, 20_001)
-    with torch.device("meta"):
-        LabelEmbedding(4, 20_000)
 
 
 @pytest.mark.parametrize("bias", [True, False])

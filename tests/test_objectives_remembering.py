@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.objectives import OnlineLabelSmoothing
-
 from .made_objectives import EXAMPLES, made_examples, made_mode, passes
 from .naive.remembering import NaiveOnlineLabelSmoothing, naive_progressive, naive_staircase
 
@@ -50,13 +48,6 @@ def test_online_label_smoothing_equals_the_naive_loops_over_epochs(arguments):
     torch.testing.assert_close(soft, table.float(), rtol=1e-5, atol=1e-6)
 
 
-def test_more_labels_than_a_whole_table_can_hold_are_refused_with_the_way_out():
-    with torch.device("meta"):
-        OnlineLabelSmoothing(2, 8_000)
-    with pytest.raises(ValueError, match="embedding='compressed'"):
-        OnlineLabelSmoothing(2, 8_001)
-
-
 # -------------------------------------------------------------------------------------------------- retrospection
 
 
@@ -93,38 +84,6 @@ def test_what_is_stored_is_what_the_network_said_of_each_example(store):
     assert torch.equal(*totals)
 
 
-def test_progressive_targets_are_an_examples_predictions_of_the_epoch_before():
-    """Kim et al. 2021: CE((1 - a) onehot + a p, z), up to the entropy of p."""
-    objective = made_mode("retrospection, progressive")
-    hidden, labels, everything = after_epochs(objective, 1, of=5)
-    with torch.no_grad():
-        objective.output.weight.mul_(0.5)
-    before, alpha = objective.stored.double(), naive_progressive(2, 5, 0.8)
-    objective.train().start_epoch(1, 5, 10)
-    counts = labels >= 0
-    target = alpha * before[counts] + (1 - alpha) * torch.eye(LABELS, dtype=torch.float64)[labels[counts]]
-    log_p = objective.logits(hidden)[counts].log_softmax(dim=1)
-    entropy = torch.special.entr(before[counts]).sum(dim=1)
-    expected = (-(target * log_p).sum(dim=1) - alpha * entropy).mean()
-    torch.testing.assert_close(objective(hidden, labels, everything).total, expected, rtol=0, atol=1e-12)
-    objective.end_epoch()  # and this epoch's are the next one's
-    assert not torch.equal(objective.stored.double()[counts], before[counts])
-
-
-@pytest.mark.parametrize("preset", ["paper", "published_port"])
-def test_only_the_papers_form_leaves_alone_what_has_not_changed_since_storing(preset):
-    objective = made_mode("retrospection", preset=preset)
-    hidden, labels, everything = after_epochs(objective, 1, of=4)
-    objective.train().start_epoch(1, 4, 10)
-    leaf = hidden.clone().requires_grad_()
-    objective(leaf, labels, everything).retrospection.backward()
-    largest = leaf.grad.abs().max().item() * int((labels >= 0).sum())
-    if preset == "paper":
-        assert largest < 4e-3  # float16: 2^-12 of each entry, times the weights of the output layer
-    else:
-        assert largest > 0.3  # the output is pulled to its own softened form, changed or not
-
-
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
@@ -146,15 +105,3 @@ def test_the_weight_rises_as_the_preset_says(preset, expected):
         assert found == pytest.approx([naive_staircase(epoch, 10, 3, 0.9) for epoch in range(1, 11)])
     if preset == "progressive":
         assert found == pytest.approx([naive_progressive(epoch, 10, 0.8) for epoch in range(1, 11)])
-
-
-def test_a_run_that_ends_before_anything_stored_is_read_is_refused():
-    with pytest.raises(ValueError, match=r"`store_every` must be less than the number of epochs, 2, got 2"):
-        made_mode("retrospection", store_every=2).start_epoch(0, 2, 10)
-
-
-@pytest.mark.parametrize("epochs", [2, 3, 5, 6])
-def test_examples_are_stored_after_every_third_epoch(epochs):
-    objective = made_mode("retrospection", store_every=3)
-    after_epochs(objective, epochs, of=10)
-    assert int(objective.storings) == epochs // 3

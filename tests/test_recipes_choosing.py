@@ -1,4 +1,4 @@
-"""Data without a recipe: what is found at a path, the recipe for it, and that the verbs take it."""
+"""Data without a recipe: what is found at a path, the recipe for it, and that the subcommands take it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CORPORA, DATA
-from labelembed.lab.data.detect import _WITHOUT_FEATURES, RECIPES, detect
+from labelembed.lab.data import CORPORA, DATA, detect
+from labelembed.lab.data.detect import RECIPES
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.pretrained_images import is_installed
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
@@ -20,10 +20,6 @@ from tests.made_data import made_colours, picture_bytes, write_idx_folder, write
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
-QUICK = ["--set", "epochs=1", "--quiet"]
-HELD_OUT = "data.validation={fraction: 0.15}"
-MORE_STEPS = "epochs=20, batch_size=32"
-
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
@@ -31,8 +27,8 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
 
 
-def columns(count=120):
-    texts, labels = zip(*reviews(count), strict=True)
+def columns():
+    texts, labels = zip(*reviews(120), strict=True)
     return {"text": list(texts), "kind": list(labels)}
 
 
@@ -50,38 +46,22 @@ def passengers(at):
     return write_csv(at / "t.csv", rows, "PassengerId", "Survived", "Name", "Sex", "Age", "Fare")
 
 
-def write_arrays(file, *shape, test=True, count=60):
-    inputs = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(np.uint8)
-    parts = ("train_", "test_") if test else ("",)
-    arrays = {
-        f"{part}{key}": value for part in parts for key, value in (("inputs", inputs), ("labels", LABELS[:count]))
-    }
-    if file.suffix:
-        np.savez(file, **arrays)
-    else:
-        file.mkdir()
-        for name, array in arrays.items():
-            np.save(file / f"{name}.npy", array)
+def write_arrays(file, *shape):
+    inputs = np.random.default_rng(0).integers(0, 256, (130, *shape)).astype(np.uint8)
+    np.savez(file, inputs=inputs, labels=np.arange(130) % 3)
     return file
 
 
-LABELS = np.arange(400) % 3
-
-
 def write_digits(at):
-    images = np.random.default_rng(0).integers(0, 256, (400, 6, 6), dtype=np.uint8)
-    labels = (np.arange(400) % 10).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (6_000, 6, 6), dtype=np.uint8)
+    labels = (np.arange(6_000) % 10).astype(np.uint8)
     return write_idx_folder(at, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
 
 
-def write_pictures(file, count=80):
-    pictures = [picture_bytes(picture) for picture in made_colours(count, size=16)]
-    return write_parquet(file, img=pictures, label=LABELS[:count].tolist())
-
-
-def write_two(at, write):
+def write_pictures(at):
     for part in ("train", "test"):
-        write(at / f"{part}.parquet")
+        pictures = [picture_bytes(picture) for picture in made_colours(80, size=16)]
+        write_parquet(at / f"{part}.parquet", img=pictures, label=[n % 3 for n in range(80)])
     return at
 
 
@@ -97,57 +77,27 @@ def write_sentences(at):
 
 
 TEXTS = "120 texts, 2 classes, columns text and kind; recipe text-bag-small"
-OF_PICTURES = f"{HELD_OUT}, {MORE_STEPS}"
 KINDS = {
     "csv": (lambda at: write_csv(at / "a.csv", reviews(120), "text", "kind"), TEXTS),
-    "tsv": (lambda at: write_csv(at / "a.tsv", reviews(120), "text", "kind", delimiter="\t"), TEXTS),
     "json lines": (lambda at: write_json_lines(at / "a.jsonl", reviews(120), "text", "kind"), TEXTS),
     "parquet of texts": (lambda at: write_columns(at / "a.parquet", columns()), TEXTS),
     "saved data set": (lambda at: write_saved(at / "saved", columns()), TEXTS),
-    "folder of parts": (write_text_folder, TEXTS),
-    "table": (
-        lambda at: write_csv(at / "a.csv", [(n % 7 + n % 3, n * 0.5, n % 3) for n in range(130)], "a", "b", "class"),
-        "130 examples, 3 classes, 2 columns and the labels in 'class'; recipe table-mlp",
-    ),
+    "folder of splits": (write_text_folder, TEXTS),
     "table with names": (
         passengers,
         "130 examples, 2 classes, 5 columns and the labels in 'Survived'; recipe table-mlp",
     ),
-    "npz of vectors": (
-        lambda at: write_arrays(at / "a.npz", 7, test=False, count=130),
-        "130 vectors of 7 numbers, 3 classes; recipe vectors-mlp",
-    ),
-    "npy of pictures": (
-        lambda at: write_arrays(at / "arrays", 16, 16),
-        f"120 pictures of 16 x 16, 3 classes; recipe cifar10-small with data.name=vectors, {HELD_OUT}, {MORE_STEPS}",
-    ),
-    "npz of tiny pictures": (
-        lambda at: write_arrays(at / "a.npz", 8, 8, count=90),
-        "180 pictures of 8 x 8, 3 classes; recipe vectors-mlp",
-    ),
-    "idx files": (write_digits, f"800 pictures of idx files, 10 classes; recipe mnist-mlp with {HELD_OUT}"),
-    "fashion": (
-        lambda at: write_digits(at / "fashion"),
-        f"800 pictures of idx files, 10 classes; recipe fashion-mnist-cnn with {HELD_OUT}",
-    ),
-    "parquet of pictures": (
-        lambda at: write_two(at, write_pictures),
-        "160 pictures, 3 classes; recipe pictures",
-    ),
-    "parquet file of pictures": (
-        lambda at: write_pictures(at / "a.parquet"),
-        "80 pictures, 3 classes; recipe pictures",
-    ),
+    "vectors": (lambda at: write_arrays(at / "a.npz", 7), "130 arrays of 7 numbers; recipe vectors-mlp"),
+    "grey squares": (lambda at: write_arrays(at / "a.npz", 8, 8), "130 arrays of 1 x 8 x 8 numbers; recipe vectors"),
+    "idx files": (write_digits, "12,000 pictures of idx files, 10 classes; recipe mnist-mlp"),
+    "parquet of pictures": (write_pictures, "160 pictures, 3 classes; recipe pictures"),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),
         "80 pictures, 2 classes; recipe pictures",
     ),
-    "list of pictures": (
-        write_list,
-        "60 pictures of a list, 2 classes; recipe pictures",
-    ),
+    "list of pictures": (write_list, "60 pictures, 2 classes; recipe pictures"),
     "corpus": (write_sentences, "94 sentence pairs; recipe translation-lstm"),
-}
+}  # fmt: skip
 
 
 def chosen(path, *settings):
@@ -164,12 +114,11 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
     write, expected = KINDS[kind]
     line, recipe = chosen(write(tmp_path))
     if not is_installed():  # the features of pictures
-        expected = expected.replace("recipe pictures", f"recipe images-resnet{_WITHOUT_FEATURES}")
-    assert line == expected
+        expected = expected.replace("recipe pictures", "recipe images-resnet")
+    assert line.startswith(expected)
     data = build_data(recipe)
     assert try_network(recipe, data).parameter_count() > 0
-    counted = int("".join(letter for letter in line.removeprefix("a list of ").split()[0] if letter.isdigit()))
-    assert sum(map(len, data.splits.values())) == counted
+    assert sum(map(len, data.splits.values())) == int(line.split()[0].replace(",", ""))
 
 
 def test_published_cifar_is_known_by_its_files(tmp_path):
@@ -180,21 +129,14 @@ def test_published_cifar_is_known_by_its_files(tmp_path):
         assert (recipe.data["name"], recipe.data["augmentation"]) == ("cifar", "flip")
 
 
-def test_many_texts_take_the_recipe_for_many(tmp_path):
+def test_many_texts_take_the_recipe_for_many_and_what_was_typed_decides(tmp_path):
     for count, name in ((1_999, "text-bag-small"), (2_000, "text-bag")):
         line, _ = chosen(write_csv(tmp_path / "a.csv", reviews(count), "text", "kind"))
         assert line == f"{count:,} texts, 2 classes, columns text and kind; recipe {name}"
-
-
-def test_what_was_typed_decides(tmp_path):
     file = passengers(tmp_path)
     assert "recipe text-bag-small" in chosen(file, "data.text_column=Name")[0]
     assert "labels in 'Sex'" in chosen(file, "data.label_column=Sex")[0]
     assert "recipe text-bag" in chosen(file, "data.name=texts")[0]
-    arrays = write_arrays(tmp_path / "a.npz", 16, 16, test=False)
-    line, recipe = chosen(arrays, "data.test_fraction=0.5", "data.validation.examples=4")
-    assert line.endswith("with data.name=vectors, epochs=20, batch_size=32")
-    assert recipe.data["validation"]["examples"] == 4
     two = write_csv(tmp_path / "two.csv", [*reviews(60)], "first", "second", delimiter="^")
     assert chosen(two, "data.delimiter=^")[0].startswith("60 texts, 2 classes, columns first and second")
 
@@ -216,22 +158,23 @@ def test_what_fits_no_recipe_is_one_message_with_what_would(tmp_path, name, word
         detect(tmp_path / name, {})
     assert str(caught.value).startswith(f"{tmp_path}/{name}: ")
     assert word in str(caught.value)
-    if "no recipe fits" in str(caught.value):
-        assert all(name in str(caught.value) for name in RECIPES.values())
+    assert "expected a file" in str(caught.value) or all(name in str(caught.value) for name in RECIPES.values())
 
 
 def test_unclear_data_say_what_to_type(tmp_path):
     one = write_csv(tmp_path / "one.csv", [(text,) for text, _ in reviews(30)], "text")
-    with pytest.raises(DataError, match=r"--set data\.label_column"):
-        detect(one, {})
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
-    with pytest.raises(DataError, match=r"--set data\.text_column"):
-        detect(names, {})
-    assert detect(names, {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
-    with pytest.raises(DataError, match="no pictures in folders"):
-        detect(tmp_path / "loose", {})
+    cases = [
+        (one, r"--set data\.label_column"),
+        (names, r"--set data\.text_column"),
+        (tmp_path / "loose", "in folders"),
+    ]
+    for path, words in cases:
+        with pytest.raises(DataError, match=words):
+            detect(path, {})
+    assert detect(names, {"text_column": "name"}).recipe == "text-bag-small"
     (tmp_path / "loose" / "list.csv").write_text("path,label\n" + "a.png,cat\n" * 4)
     with pytest.raises(DataError, match=r"--data .*list\.csv"):
         detect(tmp_path / "loose", {})
@@ -242,14 +185,10 @@ def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     checked = succeed("check", "--data", file, "--json")
     assert checked.err == f"{TEXTS}\n"
     assert checked.json["recipe"] == "text-bag-small"
-    assert checked.json["reference"]["name"] == "logistic regression"
     assert any(note.startswith("two labels") for note in checked.json["notes"])
     assert "logistic regression on the same inputs: validation error" in succeed("check", "--data", file).out
-    assert succeed("check", "--set", f"data.path={file}").err.startswith(f"{TEXTS}\n")
-    assert succeed("train", "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
+    assert succeed("train", "--data", file, "--set", "epochs=1", "--quiet").err.startswith(f"{TEXTS}\n")
     assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
-    one = ["compare", "--seeds", 1, "--objectives", "one_hot", "--jobs", 1]
-    assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for
     assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 
@@ -263,8 +202,7 @@ def test_neither_recipe_nor_path_is_a_usage_error():
         choose_recipe(None, settings=["data=3", "data.path=["])
 
 
-def test_folders_are_called_after_the_data_and_the_recipe(tmp_path):
+def test_folders_are_called_after_the_data_and_the_recipe():
     for path, name in (("reviews.csv", "reviews-mnist-mlp"), ("a/b.csv.gz", "b-mnist-mlp"), ("mnist", "mnist-mlp")):
-        recipe, recipe_name = choose_recipe("mnist-mlp", data=path)
-        assert folder_name(recipe, recipe_name) == name
+        assert folder_name(*choose_recipe("mnist-mlp", data=path)) == name
     assert folder_name(*choose_recipe("digits-mlp")) == "digits-mlp"

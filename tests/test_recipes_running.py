@@ -9,9 +9,6 @@ import torch
 
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import DATA, DigitsReader, RawData
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.run import seconds_of_a_run
 from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]
@@ -34,8 +31,7 @@ def test_fixed_embedding_with_labels_in_another_order_is_refused(tmp_path, monke
 
     monkeypatch.setitem(DATA, "digits", Named)
     refused = train_with(NAMED[::-1], tmp_path)
-    assert refused.code == 2
-    assert "label 0 is 'digit 9' in" in refused.err
+    assert (refused.code, "label 0 is 'digit 9' in" in refused.err) == (2, True)
     assert not (tmp_path / "run").exists()
     assert train_with(NAMED, tmp_path).code == 0
 
@@ -43,8 +39,7 @@ def test_fixed_embedding_with_labels_in_another_order_is_refused(tmp_path, monke
 def test_checkpoints_without_a_recipe_are_not_gone_on_with(tmp_path):
     (tmp_path / "run" / "checkpoints" / "step-0000000001").mkdir(parents=True)
     called = call("train", "digits-mlp", "--out", tmp_path / "run", *ONE_EPOCH)
-    assert called.code == 2
-    assert "holds checkpoints but no recipe.yaml" in called.err
+    assert (called.code, "no recipe.yaml" in called.err) == (2, True)
 
 
 @pytest.mark.parametrize("verb", ["check", "train", "compare"])
@@ -53,12 +48,5 @@ def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp
     words = ["--objectives", "one_hot,retrospection:store_every=2"]
     words = words if verb == "compare" else ["--set", "objective={name: retrospection, store_every: 2}"]
     called = call(verb, "digits-mlp", *words, "--set", "epochs=2", "--set", "data.train_examples=100")
-    assert called.code == 2
-    assert "objective.store_every: must be less than epochs, 2, got 2: 'retrospection' would be plain" in called.err
+    assert (called.code, "objective.store_every" in called.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
-    settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_examples=100"]
-    recipe, _ = load_recipe("digits-mlp", settings=settings)
-    assert seconds_of_a_run(recipe, build_data(recipe)) > 0

@@ -6,15 +6,14 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import labelembed
-from labelembed.lab import report
-from tests.made_cli import call
+from labelembed.lab.runs.results import best_run
+from tests.made_cli import call, succeed
 from tests.made_in_process import make_runs_here
 from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.made_texts import reviews, write_csv
@@ -30,21 +29,11 @@ ERRORS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Returns a comparison with one failed run, and the CSV files beside it."""
+    """A comparison with one failed run."""
     path = make_comparison(tmp_path / "compared", ERRORS)
     (run_path(path, "one_hot", 1) / "result.json").unlink()
     fail_run(run_path(path, "one_hot", 1), "the loss is not finite", seed=1)
-    read = report.load_comparison(path)
-    report.write_csv(report.comparison_rows(read), path / "comparison.csv")
-    report.write_csv(report.runs_table(read), path / "runs.csv")
     return path
-
-
-def as_written(value):
-    """Returns a value as the CSV file has it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)
 
 
 def test_rows_say_the_errors_that_went_in(folder):
@@ -52,104 +41,77 @@ def test_rows_say_the_errors_that_went_in(folder):
     assert (baseline["is_baseline"], ours["is_baseline"]) == (True, False)
     assert baseline["test_error_mean"] == pytest.approx((0.0213 + 1 / 30) / 2, rel=1e-15)
     assert ours["difference"] == pytest.approx((0.0171 - 0.0213 + 1 / 70 - 1 / 30) / 2, rel=1e-12)
-    assert baseline["failed_seeds"] == "1"
-    assert baseline["difference"] is None
-    assert ours["temperature_mean"] is None
+    assert (baseline["failed_seeds"], baseline["difference"], ours["temperature_mean"]) == ("1", None, None)
     json.dumps([baseline, ours], allow_nan=False)  # no NaN for a number that there is not
 
 
-def test_comparison_gives_its_runs(folder):
+def test_comparison_gives_its_finished_runs_and_names_those_that_failed(folder):
     comparison = labelembed.Comparison.load(folder)
     assert comparison.variants == list(ERRORS)
-    assert (comparison.seeds, comparison.baseline) == ([0, 1, 2], "one_hot")
+    assert comparison.failed == {"one_hot seed 1": "the loss is not finite"}
     run = comparison.run("label_embedding temperature=3", 2)
-    assert run.result["test"]["error"] == 1 / 70
-    assert run.recipe["seed"] == 2
-    with pytest.raises(ValueError, match=r"`variant` must be one of .*, got 'onehot' \(did you mean 'one_hot'\?\)"):
-        comparison.run("onehot", 0)
-    with pytest.raises(ValueError, match=r"\(0, 2\), got 1: the loss is not finite"):
-        comparison.run("one_hot", 1)
+    assert (run.result["test"]["error"], run.recipe["seed"]) == (1 / 70, 2)
+    for variant, seed in (("onehot", 0), ("one_hot", 1)):
+        with pytest.raises(ValueError, match=f"'{variant}', {seed}"):
+            comparison.run(variant, seed)
 
 
-def test_history_is_a_row_an_epoch(tmp_path):
+def test_history_is_a_row_an_epoch_also_of_a_run_that_still_goes(tmp_path):
     history = history_lines([0.5, None, 0.125])
     make_run(tmp_path / "run", history=history, test=metrics(0.125))
-    run = labelembed.Run.load(tmp_path / "run")
-    table = run.table()
-    assert run.history == history
-    assert table["train_output"].tolist() == [0.5, 0.25, 0.5 / 3]
-    assert list(table)[:2] == ["seconds", "learning_rate"]
-    assert table.loc[3, "validation_nll"] == 0.375
-    assert table["test_error"].isna().tolist() == [False, True, False]
-    assert table.index.tolist() == [1, 2, 3]
-
-
-def test_run_that_still_goes_shows_its_history(tmp_path):
-    make_run(tmp_path / "run", history=history_lines([0.5]), test=metrics(0.5))
     (tmp_path / "run" / "result.json").unlink()
     run = labelembed.Run.load(tmp_path / "run")
-    assert (run.state, run.result, len(run.table())) == ("unfinished", {}, 1)
+    table = run.table()
+    assert (run.state, run.result, run.history) == ("unfinished", {}, history)
+    assert table["train_output"].tolist() == [0.5, 0.25, 0.5 / 3]
+    assert table["test_error"].isna().tolist() == [False, True, False]
+    assert (table.index.tolist(), table.loc[3, "validation_nll"]) == ([1, 2, 3], 0.375)
     assert "unfinished" in run._repr_html_()
-    with pytest.raises(labelembed.RunFolderError, match="has not finished; labelembed resume"):
-        run.probabilities(torch.zeros(1, 8))
+    with pytest.raises(labelembed.RunFolderError, match="labelembed resume"):
+        run.predict(torch.zeros(1, 8))
+
+
+def test_best_run_of_a_comparison_is_that_of_the_lowest_validation_error(folder):
+    assert best_run(folder) == run_path(folder, "label_embedding temperature=3", 2)
+    assert best_run(folder, without="label_embedding").parent.name.startswith("one_hot")
+    assert best_run(best_run(folder)) == best_run(folder)
 
 
 def test_trained_run_predicts_as_saved_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    called = call(
-        "train", "digits-mlp", "--set", "epochs=1", "--set", "data.train_examples=200", "--out", "run", "--quiet"
-    )
-    assert called.code == 0, called.err
+    succeed("train", "digits-mlp", "--epochs", 1, "--set", "data.train_examples=200", "--out", "run", "--quiet")
     run = labelembed.Run.load("run")
     inputs = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    expected = labelembed.SavedRun.load("run").predict(inputs, ["a", "b", "c"])
-    assert run.predict(inputs, ["a", "b", "c"]) == expected
+    rows = run.predict(inputs, ["a", "b", "c"])
+    assert rows == labelembed.SavedRun.load("run").predict(inputs, ["a", "b", "c"])
     assert [row["input"] for row in run.predict(inputs)] == ["0", "1", "2"]
-    assert run.probabilities(inputs).tolist() == [list(row["probabilities"].values()) for row in expected]
     assert run.labels.names == run.saved.names
     assert run.table()["validation_error"].tolist() == [run.result["validation"]["error"]]
     assert "test_error" not in run.table()  # measured once, not after each epoch
 
 
-@pytest.mark.parametrize("kind", [labelembed.Run, labelembed.Comparison])
-def test_what_is_no_such_folder_is_said_with_its_path(kind, tmp_path):
+def test_what_cannot_be_read_is_refused_with_its_path(folder, tmp_path):
     (tmp_path / "file").write_text("text")
-    (tmp_path / "other").mkdir()
-    for name in ("absent", "file", "other"):
-        with pytest.raises(labelembed.RunFolderError) as error:
-            kind.load(tmp_path / name)
-        assert str(error.value).startswith(f"{tmp_path / name}: ")
-
-
-def test_comparison_folder_is_no_run(folder):
-    with pytest.raises(labelembed.RunFolderError, match="it is a comparison folder, its runs are below runs/"):
+    make_run(tmp_path / "damaged", history=history_lines([0.5, 0.25])[::-1], test=metrics(0.25))
+    for kind in (labelembed.Run, labelembed.Comparison):
+        for name in ("absent", "file", "damaged" if kind is labelembed.Run else "."):
+            with pytest.raises(labelembed.RunFolderError) as error:
+                kind.load(tmp_path / name)
+            assert str(error.value).startswith(f"{tmp_path / name}")
+    with pytest.raises(labelembed.RunFolderError, match="its runs are below runs/"):
         labelembed.Run.load(folder)
 
 
-def test_damaged_history_is_refused(tmp_path):
-    make_run(tmp_path / "run", history=history_lines([0.5, 0.25])[::-1], test=metrics(0.25))
-    with pytest.raises(labelembed.RunFolderError, match=r"run/history.jsonl: damaged, epoch 1 stands after epoch 2"):
-        labelembed.Run.load(tmp_path / "run")
-
-
-def test_html_shows_the_reports_cells_and_escapes(tmp_path):
-    path = make_comparison(tmp_path / "compared", {"one_hot": {0: 0.02}, "<script>": {0: 0.01}})
-    shown = labelembed.Comparison.load(path)._repr_html_()
-    assert "<script>" not in shown
-    assert "&lt;script&gt;" in shown
-    assert ">2.00</td>" in shown
-    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), history=history_lines([0.25]))
-    shown = labelembed.Run.load(run.path)._repr_html_()
-    assert "&lt;b&gt;" in shown
-    assert "<th>test</th>" in shown
-    assert "<td>0.25" in shown
-
-
-def test_html_of_a_comparison_has_the_figure_of_the_report(folder):
+def test_html_has_cells_and_figure_of_the_report_and_escapes(folder, tmp_path):
     shown = labelembed.Comparison.load(folder)._repr_html_()
     assert shown.count("<svg") == 1
-    assert "Each variant against cross entropy" in shown
     assert "://" not in shown.replace("http://www.w3.org", "")
+    path = make_comparison(tmp_path / "marked", {"one_hot": {0: 0.02}, "<script>": {0: 0.01}})
+    shown = labelembed.Comparison.load(path)._repr_html_()
+    assert ("<script>" in shown, "&lt;script&gt;" in shown, ">2.00</td>" in shown) == (False, True, True)
+    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), history=history_lines([0.25]))
+    shown = labelembed.Run.load(run.path)._repr_html_()
+    assert all(text in shown for text in ("&lt;b&gt;", "<th>test</th>", "<td>0.25"))
 
 
 # ----------------------------------------------------------------------------------------------------- compare
@@ -163,33 +125,26 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_compare_does_what_the_verb_does(here):
+def test_compare_does_what_the_subcommand_does(here):
     objectives = ["one_hot", "label_smoothing:smoothing=0.2"]
     made = labelembed.compare("digits-mlp", objectives=objectives, seeds=2, settings=SHORT, out="one", quiet=True)
     words = ["--objectives", ",".join(objectives), "--seeds", 2, "--out", "other", "--quiet", "--json"]
     words += [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     rows = call("compare", "digits-mlp", *words).json
-    for row, ours in zip(rows, made.rows(), strict=True):
-        assert row.keys() == ours.keys()
-        for column in ("variant", "n", "test_error_mean", "nll_sd", "difference", "difference_n"):
-            assert row[column] == ours[column]
-    assert made.path == Path("one")
-    assert made.table()["variant"].tolist() == ["one_hot", "label_smoothing smoothing=0.2"]
+    columns = ("variant", "n", "test_error_mean", "nll_sd", "difference", "difference_n")
+    assert [[row[name] for name in columns] for row in rows] == [[row[name] for name in columns] for row in made.rows()]
     assert made.verdict() == labelembed.Comparison.load("one").verdict()
-    for file in ("comparison.csv", "runs.csv", "report.html"):
-        assert Path("one", file).is_file()
     assert made.report("page.html").read_text() == Path("one/report.html").read_text()
     more = labelembed.compare("digits-mlp", objectives=["one_hot"], seeds=[5], settings=SHORT, out="one", quiet=True)
     assert more.variants == made.variants
     assert sorted(more.read.variants[0].runs) == [0, 1, 5]
 
 
-def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsys):
+def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here):
     write_csv(here / "reviews.csv", reviews(60), "review", "stars")
     settings = {"epochs": 1, "batch_size": 10}
     made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
     assert made.path == Path("comparisons/reviews-text-bag-small")
-    assert capsys.readouterr().err.startswith("60 texts, ")
     run = made.run("label_embedding", 0)
     texts = [text for text, _ in reviews(3)]
     rows = run.predict(texts)
@@ -214,31 +169,10 @@ def test_compare_takes_a_data_frame(here):
     assert labelembed.compare(data=frame[:50], **asked).path != made.path  # other data have a folder of their own
 
 
-@pytest.mark.parametrize(
-    ("wrong", "error", "said"),
-    [
-        ({}, labelembed.RecipeError, "RECIPE: missing"),
-        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "seeds"),
-        ({"recipe": "digits-mlp", "objectives": []}, labelembed.RecipeError, "no objective to compare"),
-        ({"recipe": "digits-mlp", "settings": {"epohcs": 3}}, labelembed.RecipeError, "did you mean 'epochs'"),
-        ({"data": "nowhere"}, labelembed.DataError, "nowhere: does not exist"),
-    ],
-)
-def test_compare_refuses_what_the_verb_refuses(here, wrong, error, said):
-    with pytest.raises(error, match=re.escape(said)):
-        labelembed.compare(**wrong)
-    assert list(here.iterdir()) == []
-
-
 def test_compare_of_runs_that_all_fail_raises(here):
+    settings = SHORT | {"optimizer.learning_rate": 1e30}
     with pytest.raises(labelembed.TrainingError, match=r"one_hot seed 0: .*the loss is not finite"):
-        labelembed.compare(
-            "digits-mlp",
-            objectives=["one_hot"],
-            seeds=1,
-            settings=SHORT | {"optimizer.learning_rate": 1e30},
-            quiet=True,
-        )
+        labelembed.compare("digits-mlp", objectives=["one_hot"], seeds=1, settings=settings, quiet=True)
 
 
 def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_path):
@@ -261,16 +195,10 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
         "runpy.run_path('script.py', run_name='__main__')\n"
     )
     stopped = subprocess.run([sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True)
-    assert stopped.returncode not in (0, 2), stopped.stderr
     assert "KeyboardInterrupt" in stopped.stderr
-    assert "stopped; finished runs are kept. To go on, call the same again" in stopped.stderr
     assert list(tmp_path.rglob("checkpoints/step-*"))
-    began = time.perf_counter()
     ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "begun\n['one_hot'] [0, 1]\n"
-    assert "[2/2]" in ran.stderr
-    assert time.perf_counter() - began < 120
+    assert (ran.returncode, ran.stdout) == (0, "begun\n['one_hot'] [0, 1]\n"), ran.stderr
 
 
 # -------------------------------------------------------------------------------------------------- a notebook
@@ -287,9 +215,5 @@ def test_the_notebook_of_the_docs_runs(tmp_path):
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
     shown = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.outputs]
-    assert any("<progress value='1.0000'" in html for html in shown)  # the bar is full
     assert any("<svg" in html and "label smoothing" in html for html in shown)
     assert any("<table" in html and "validation_error" in html for html in shown)
-    errors = "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
-    assert "%|" not in errors
-    assert "[1/" not in errors  # where there is a bar there are no lines

@@ -18,7 +18,6 @@ LEVELS = {
     "files": 0.1,
     "seeds": 0,
     "distributed": 0,
-    "stable_topk": 0,
     "losses": 1,
     "metrics": 1,
     "geometry": 1,
@@ -62,7 +61,7 @@ BUDGETS = {
     "geometry": (800, 8),
     "metrics": (800, 7),
     "integrations": (1_050, 9),
-    "root": (400, 4),
+    "root": (400, 6),
     "lab/data": (4_000, 30),
     "lab/models": (1_300, 10),
     "lab/recipes": (1_100, 8),
@@ -73,12 +72,9 @@ BUDGETS = {
 }
 # Packages that are still to be written anew, and too large until then.
 STILL_LARGE = {
-    "root",
     "lab/data",
-    "lab/models",
     "lab/training",
     "lab/runs",
-    "lab/report",
     "lab/cli",
 }
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -60,21 +60,17 @@ class ArgumentErrors:
     def __init__(self) -> None:
         self.errors: list[tuple[str, str]] = []
 
-    def note(self, name: str, message: str) -> None:
-        """Notes an error; `message` reads on from the argument's name."""
-        self.errors.append((name, message))
-
     def require(self, holds: bool, name: str, value: object, rule: str) -> None:
         """Notes an error unless `holds`; `rule` reads on from the argument's name."""
         if not holds:
-            self.note(name, f"{rule}, got {value!r}")
+            self.errors.append((name, f"{rule}, got {value!r}"))
 
     def choice(self, name: str, value: object, allowed: Sequence[object]) -> None:
         """Notes an error unless `value` is one of `allowed`."""
         if value not in allowed:
             choices = ", ".join(repr(item) for item in allowed)
             hint = nearest(value, [str(item) for item in allowed]) if isinstance(value, str) else ""
-            self.note(name, f"must be one of {choices}, got {value!r}{hint}")
+            self.errors.append((name, f"must be one of {choices}, got {value!r}{hint}"))
 
     def whole(self, name: str, value: object, *, least: int, optional: bool = False) -> None:
         """Notes an error unless `value` is a whole number of at least `least`, or with `optional` None."""

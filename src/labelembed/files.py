@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import DataError
-
-#: A file of more bytes is refused; the largest that is written holds the names of a million labels.
+#: JSON of more bytes is refused; the largest that is written holds the names of a million labels.
 MAXIMUM_BYTES = 2**26
 #: JSON of more values is refused: "[],[],[]" takes thirty times its length in memory, so that this is about 500 MB.
 MAXIMUM_VALUES = 4_000_000
@@ -16,51 +14,20 @@ MAXIMUM_VALUES = 4_000_000
 HEADER_BYTES = 2**23
 #: A header of more tensors is refused: an entry without a shape and with a short name takes ten times its text.
 HEADER_TENSORS = 100_000
-# A tensor has five texts: its name, three words that say what follows, and its type.
-_QUOTES = 10
 
 
 def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is no JSON, too large, or nested too deeply; one line.
-    """
+    """Returns what a JSON file holds; raises OSError, or in one line ValueError: no JSON, too large, too deep."""
     return parse_json(read_bounded(path))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Returns the object that a user's JSON file holds; raises DataError when it holds anything else."""
-    try:
-        mapping = read_json(path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{path}: cannot be read as JSON ({reason})") from error
-    if not isinstance(mapping, dict) or not mapping:
-        raise DataError(f'{path}: must hold a JSON object {{"name": value, ...}}')
-    return mapping
-
-
 def read_bounded(path: Path) -> bytes:
-    """Returns the bytes of a file that is not too large to be parsed.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is too large.
-    """
+    """Returns the bytes of a JSON file; raises OSError, or ValueError where it is too large to be parsed."""
     with path.open("rb") as file:
         content = file.read(MAXIMUM_BYTES + 1)  # of a pipe or a device nobody knows the length
-    if len(content) > MAXIMUM_BYTES:
-        raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no such file is")
-    refuse_many_values(content)
+    _refuse_more("bytes", len(content), MAXIMUM_BYTES)
+    _refuse_more("values", _values(content), MAXIMUM_VALUES)
     return content
-
-
-def refuse_many_values(content: bytes) -> None:
-    """Raises ValueError, in one line, where JSON has more than `MAXIMUM_VALUES` values."""
-    if sum(map(content.count, (b",", b"[", b"{"))) > MAXIMUM_VALUES:
-        raise ValueError(f"more than {MAXIMUM_VALUES:,} values, which no such file has")
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -72,34 +39,20 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def require_header(path: Path, *, most: int = HEADER_BYTES) -> None:
-    """Refuses a safetensors file by its header, before the library parses it.
-
-    Args:
-        path: The file.
-        most: Bytes the header may have; more than usual where names of labels stand in it.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The header is too long, or has too many entries; one line.
-    """
+    """Raises OSError, or ValueError where a safetensors file's header has more than `most` bytes or is too costly."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > most:
-            raise ValueError(f"a header of {length:,} bytes, more than {most:,}, which no such file has")
+        _refuse_more("bytes of header", length, most)
         header = file.read(length)
-    # A quote within a text, as around each name of a list of labels, has a backslash before it.
-    quotes = header.count(b'"') - header.count(b'\\"')
-    if quotes > _QUOTES * HEADER_TENSORS:
-        raise ValueError(f"a header of more than {HEADER_TENSORS:,} tensors, which no such file has")
-    refuse_many_values(header)
+    # A tensor has ten quotes around five texts; one within a text, as in a list of labels, has a backslash before it.
+    _refuse_more("tensors", (header.count(b'"') - header.count(b'\\"')) // 10, HEADER_TENSORS)
+    _refuse_more("values", _values(header), MAXIMUM_VALUES)
 
 
-def with_sorted_header(content: bytes) -> bytes:
-    """Returns a safetensors file with its header in sorted order: the library writes metadata in any order.
+def _values(content: bytes) -> int:
+    return sum(map(content.count, (b",", b"[", b"{")))
 
-    Equal content then gives equal bytes, so that the SHA-256 of a file says whether it is the same.
-    """
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+def _refuse_more(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise ValueError(f"more than {most:,} {what}, which no such file has")

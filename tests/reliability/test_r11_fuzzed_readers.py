@@ -17,24 +17,11 @@ from PIL import Image
 
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
-from labelembed.lab.data import (
-    CifarReader,
-    CorpusSettings,
-    ImageReader,
-    PairFiles,
-    TableReader,
-    TextReader,
-    VectorReader,
-    prepare,
-    preprocess,
-    read_idx,
-    read_inputs,
-)
-from labelembed.lab.data.corpus.text_corpus import read_corpus
+from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpus, read_idx, read_inputs
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
+from tests.made_data import made_arrays, made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
@@ -48,17 +35,10 @@ _MEMORY = 2**29 + 2**28
 
 
 def preprocessed(place: Path) -> None:
-    out = place.with_name("corpus-made")
     try:
-        files = PairFiles(place / "train.source", place / "train.target")
-        preprocess(train=files, validation=None, test=None, out=out, settings=CorpusSettings())
+        preprocess(train=PairFiles(place / "train.source", place / "train.target"), out=place.with_name("corpus-made"))
     finally:
-        shutil.rmtree(out, ignore_errors=True)
-
-
-def run(place: Path) -> Path:
-    make_run(place, test=metrics(0.1), history=history_lines([0.3, 0.2, 0.1]))
-    return place
+        shutil.rmtree(place.with_name("corpus-made"), ignore_errors=True)
 
 
 def npy_folder(place: Path) -> None:
@@ -73,83 +53,77 @@ def picture_list(place: Path) -> None:
     write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
 
 
-def one_file(write):
-    def made(place: Path) -> None:
-        place.mkdir()
-        write(place)
+def parquet_pictures(place: Path) -> None:
+    for name, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 4), ("test-00000-of-00001", 4)):
+        images = [picture_bytes(picture) for picture in made_images(count, height=16, width=16)]
+        names = {"label": ["cat", "dog"]}
+        write_parquet(place / f"{name}.parquet", img=images, label=[n % 2 for n in range(count)], class_names=names)
 
-    return made
+
+def reading(name: str, file: str = "."):
+    return lambda folder: DATA[name](path=str(folder / file)).read()
 
 
+def preparing(file: str = "."):
+    return lambda folder: prepare(reading("images", file)(folder), validation=None)
+
+
+PICTURE = {"input_shape": (1, 28, 28), "input_range": (0.0, 255.0)}
+RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
+GROUPS = '{"animals": ["cat", "dog"], "things": ["car", "ship"]}'
+ZIPPED = gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0)
 ROWS = reviews(24)
 NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
 COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
-# Of each reader: what makes the files in a folder, and what reads the folder.
-READERS = {
-    "idx": (one_file(lambda at: write_idx(at / "f", made_images(4))), lambda at: read_idx(at / "f")),
-    "idx, gzip": (one_file(lambda at: write_idx(at / "f", made_images(4), zipped=True)), lambda at: read_idx(at / "f")),
-    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: VectorReader(path=str(at / "f.npz")).read()),
-    "npy folder": (npy_folder, lambda at: VectorReader(path=str(at)).read()),
-    "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: CifarReader(path=str(at)).read()),
-    "picture folder": (
-        lambda at: write_classes(at, {"a": 3, "b": 3}, size=4),
-        lambda at: prepare(ImageReader(path=str(at)).read(), validation=None),
-    ),
-    "picture list": (picture_list, lambda at: prepare(ImageReader(path=str(at / "list.csv")).read(), validation=None)),
+# Of each reader of one file: its name, what writes it, and what reads the folder.
+FILES = {
+    "idx": ("f", lambda file: write_idx(file, made_images(4)), lambda at: read_idx(at / "f")),
+    "idx, gzip": ("f", lambda file: write_idx(file, made_images(4), zipped=True), lambda at: read_idx(at / "f")),
+    "npz": ("f.npz", write_arrays, reading("vectors", "f.npz")),
     "jpeg": (
-        one_file(lambda at: write_image(at / "f.jpg", made_images(1, height=28, width=28)[0])),
-        lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),
+        "f.jpg",
+        lambda file: write_image(file, made_images(1, height=28, width=28)[0]),
+        lambda at: read_inputs(at / "f.jpg", **PICTURE),
     ),
-    "parquet": (write_picture_folder, lambda at: prepare(ImageReader(path=str(at)).read(), validation=None)),
-    "parquet of texts": (
-        one_file(lambda at: write_columns(at / "f.parquet", COLUMNS)),
-        lambda at: TextReader(path=str(at / "f.parquet")).read(),
-    ),
-    "saved data set": (lambda at: write_saved(at, COLUMNS), lambda at: TextReader(path=str(at)).read()),
-    "csv": (
-        one_file(lambda at: write_csv(at / "f.csv", ROWS, "text", "label")),
-        lambda at: TextReader(path=str(at / "f.csv")).read(),
-    ),
-    "csv, gzip": (
-        one_file(
-            lambda at: (at / "f.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0))
-        ),
-        lambda at: TextReader(path=str(at / "f.csv.gz")).read(),
-    ),
-    "json lines": (
-        one_file(lambda at: write_json_lines(at / "f.jsonl", ROWS, "text", "label")),
-        lambda at: TextReader(path=str(at / "f.jsonl")).read(),
-    ),
-    "table": (
-        one_file(lambda at: write_csv(at / "f.csv", NUMBERS, "length", "width", "class")),
-        lambda at: TableReader(path=str(at / "f.csv")).read(),
-    ),
-    "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
-    "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
-    "recipe": (
-        one_file(
-            lambda at: (at / "f.yaml").write_text(
-                "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
-            )
-        ),
-        lambda at: load_recipe(str(at / "f.yaml")),
-    ),
+    "parquet of texts": ("f.parquet", lambda file: write_columns(file, COLUMNS), reading("texts", "f.parquet")),
+    "csv": ("f.csv", lambda file: write_csv(file, ROWS, "text", "label"), reading("texts", "f.csv")),
+    "csv, gzip": ("f.csv.gz", lambda file: file.write_bytes(ZIPPED), reading("texts", "f.csv.gz")),
+    "json lines": ("f.jsonl", lambda file: write_json_lines(file, ROWS, "text", "label"), reading("texts", "f.jsonl")),
+    "table": ("f.csv", lambda file: write_csv(file, NUMBERS, "length", "width", "class"), reading("table", "f.csv")),
+    "recipe": ("f.yaml", lambda file: file.write_text(RECIPE), lambda at: load_recipe(str(at / "f.yaml"))),
     "groups": (
-        one_file(lambda at: (at / "f.json").write_text('{"animals": ["cat", "dog"], "things": ["car", "ship"]}')),
+        "f.json",
+        lambda file: file.write_text(GROUPS),
         lambda at: read_hierarchy(at / "f.json", ("cat", "dog", "car", "ship")),
     ),
-    "geometry": (
-        one_file(lambda at: embedding_geometry("abcd").save(at / "f.safetensors")),
-        lambda at: LabelGeometry.load(at / "f.safetensors"),
+    "geometry": ("f", lambda file: embedding_geometry("abcd").save(file), lambda at: LabelGeometry.load(at / "f")),
+}
+# Of each reader of a folder: what writes it, and what reads it.
+FOLDERS = {
+    "npy folder": (npy_folder, reading("vectors")),
+    "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), reading("cifar")),
+    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
+    "picture list": (picture_list, preparing("list.csv")),
+    "parquet": (parquet_pictures, preparing()),
+    "saved data set": (lambda at: write_saved(at, COLUMNS), reading("texts")),
+    "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
+    "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
+    "history": (
+        lambda at: make_run(at, test=metrics(0.1), history=history_lines([0.3, 0.2, 0.1])),
+        lambda at: RunFolder(at).history(),
     ),
-    "history": (run, lambda at: RunFolder(at).history()),
 }
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [*FILES, *FOLDERS])
 def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
-    write, read = READERS[name]
-    write(tmp_path / "whole")
+    if name in FILES:
+        file_name, write, read = FILES[name]
+        (tmp_path / "whole").mkdir()
+        write(tmp_path / "whole" / file_name)
+    else:
+        write, read = FOLDERS[name]
+        write(tmp_path / "whole")
     read(tmp_path / "whole")
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
     bomb = pickle_bomb(tmp_path / "sentinel")
@@ -194,14 +168,8 @@ def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
     figure.at_most("bytes for a fuzzed file, of the limit", most[0], 1.0)
 
 
-def black(width: int, height: int, path: Path) -> Path:
-    Image.new("1", (width, height)).save(path)
-    return path
-
-
 def test_picture_of_billions_of_pixels_is_refused_unread(tmp_path, figure):
-    file = black(20_000, 10_000, tmp_path / "f.png")
-    assert file.stat().st_size < 200_000
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "f.png")
     with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than 89,478,485 pixels, the limit"):
-        read_inputs(file, input_shape=(1, 28, 28), input_range=(0.0, 255.0))
+        read_inputs(tmp_path / "f.png", **PICTURE)
     figure.at_most("bytes for a picture of 200 million pixels, of 64 MB", round(taken[0] / 2**26, 2), 1.0)

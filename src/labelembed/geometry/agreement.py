@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
-from labelembed.files import read_mapping
+from labelembed.files import read_json
 
-_SHIPPED = Path(__file__).with_name("hierarchies.json")
+_SHIPPED: dict[str, Any] = json.loads(Path(__file__).with_name("hierarchies.json").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def path_lengths(ancestors: Sequence[Mapping[Any, int] | None]) -> Tensor:
 
 def shipped_hierarchy(names: Sequence[str]) -> Hierarchy | None:
     """Returns the hierarchy that ships for just these labels (CIFAR-100's), or None."""
-    for name, groups in read_mapping(_SHIPPED).items():
+    for name, groups in _SHIPPED.items():
         if {label for label, _ in _leaves(groups)} == set(names):
             return read_hierarchy(name, names)
     return None
@@ -82,13 +83,15 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     Raises:
         DataError: When the file cannot be read, or labels are missing, repeated or unknown; all are listed.
     """
-    shipped = read_mapping(_SHIPPED)
-    if str(source) not in shipped and not Path(source).suffix:
-        raise DataError(f"{unknown_name('hierarchy', str(source), shipped)}; or give a file of groups, as groups.json")
+    if str(source) not in _SHIPPED and not Path(source).suffix:
+        raise DataError(f"{unknown_name('hierarchy', str(source), _SHIPPED)}; or give a file of groups, as groups.json")
     try:
-        leaves = list(_leaves(shipped.get(str(source)) or read_mapping(Path(source))))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source}: {'nested too deeply' if isinstance(error, RecursionError) else error}") from None
+        groups = _SHIPPED.get(str(source)) or read_json(Path(source))
+        leaves = list(_leaves(groups)) if isinstance(groups, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{source}: cannot be read as JSON ({getattr(error, 'strerror', None) or error})") from None
+    if not leaves:
+        raise DataError(f"{source}: must hold a JSON object {{group: [labels]}}")
     counts = Counter(label for label, _ in leaves)
     unknown = sorted(counts.keys() - set(names))
     errors = {

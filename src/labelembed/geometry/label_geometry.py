@@ -11,12 +11,10 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
-from labelembed.files import MAXIMUM_BYTES, require_header, with_sorted_header
-from labelembed.stable_topk import stable_topk
+from labelembed.files import MAXIMUM_BYTES, require_header
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
@@ -136,44 +134,36 @@ class LabelGeometry:
             for index, *near in zip(asked, indices.tolist(), scores.tolist(), strict=True)
         }
 
-    def nearest(self, labels: Sequence[int], k: int, *, approximate: bool = False) -> tuple[Tensor, Tensor]:
+    def nearest(self, labels: Sequence[int], k: int) -> tuple[Tensor, Tensor]:
         """Returns the indices and the scores (float64) of the `neighbours` of n labels, [n, min(k, C - 1)] each.
 
-        No table [C, C] is made. Equal scores come in the order of the labels, unless `approximate`.
+        No table [C, C] is made. Equal scores come in the order of the labels.
 
         Args:
             labels: [n], indices of labels.
             k: How many others of each.
-            approximate: Use float32 and matrix products: several times as fast for tens of thousands of vectors, right
-                to about six digits of the largest score.
         """
         k = min(max(k, 0), len(self) - 1)
         best = [(torch.empty(0, k, dtype=torch.int64), torch.empty(0, k, dtype=torch.float64))]
         table = self._table.detach().cpu()
         if self.similarities is None:
-            table = table.to(torch.float32 if approximate else torch.float64)
-            if self.metric == "cosine":
-                table = F.normalize(table, dim=1)
-            elif approximate:
-                table = table - table.mean(dim=0)  # far from the origin matrix products lose digits
+            table = F.normalize(table.double(), dim=1) if self.metric == "cosine" else table.double()
         for rows in torch.split(torch.as_tensor(labels, dtype=torch.int64), max(1, _SCORES_AT_ONCE // len(table))):
-            scores = self._scores(table, rows, approximate)
+            scores = self._scores(table, rows)
             scores[torch.arange(len(rows)), rows] = -torch.inf  # no label is a neighbour of itself
-            values, indices = scores.topk(k, dim=1) if approximate else stable_topk(scores, k)
-            best.append((indices.clone(), values.double().clone()))  # topk's results keep the whole block in memory
+            values, indices = scores.sort(dim=1, descending=True, stable=True)
+            best.append((indices[:, :k].clone(), values[:, :k].clone()))  # a view would keep the whole block in memory
         all_indices, all_values = zip(*best, strict=True)
         return torch.cat(all_indices), torch.cat(all_values)
 
-    def _scores(self, table: Tensor, rows: Tensor, approximate: bool) -> Tensor:
+    def _scores(self, table: Tensor, rows: Tensor) -> Tensor:
         """Returns the scores [n, C] of some labels with all labels."""
         if self.similarities is not None:
             return table[rows].double().softmax(dim=1)
         if self.metric == "cosine":
-            cosines = table[rows] @ table.T
             # The last digit of a product depends on the size of the block, and equal vectors must score equally.
-            return cosines if approximate else cosines.round_(decimals=12)
-        mode = "use_mm_for_euclid_dist" if approximate else "donot_use_mm_for_euclid_dist"
-        return -torch.cdist(table[rows], table, compute_mode=mode)
+            return (table[rows] @ table.T).round_(decimals=12)
+        return -torch.cdist(table[rows], table, compute_mode="donot_use_mm_for_euclid_dist")
 
     @property
     def is_class_means(self) -> bool:
@@ -224,7 +214,10 @@ class LabelGeometry:
         return (distances + distances.T).fill_diagonal_(0) / 2
 
     def to_bytes(self) -> bytes:
-        """Returns the safetensors file that `save` writes."""
+        """Returns the safetensors file that `save` writes, in float32; of equal geometries equal bytes.
+
+        safetensors itself writes the entries of its header in any order.
+        """
         about = {
             "format": "labelembed.label_geometry",
             "version": str(FORMAT_VERSION),
@@ -232,8 +225,12 @@ class LabelGeometry:
             "metric": self.metric,
             "source": self.source,
         }
+        table = self._table.detach().float().cpu().contiguous().numpy()
+        entry = {"dtype": "F32", "shape": table.shape, "data_offsets": [0, table.nbytes]}
         key = "similarities" if self.similarities is not None else "vectors"
-        return with_sorted_header(bytes(save({key: self._table.detach().cpu().contiguous()}, metadata=about)))
+        header = json.dumps({"__metadata__": about, key: entry}, ensure_ascii=False).encode()
+        header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
+        return len(header).to_bytes(8, "little") + header + table.astype("<f4").tobytes()
 
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file; returns its path."""

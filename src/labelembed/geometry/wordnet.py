@@ -6,6 +6,7 @@ the labels of five data sets are in senses.json.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Literal
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
-from labelembed.files import read_mapping
 from labelembed.geometry.agreement import path_lengths
 
 _FOLDERS = ("/usr/share/wordnet", "/usr/local/share/WordNet", "/usr/local/WordNet-3.0", "/opt/homebrew/opt/wordnet")
@@ -152,7 +152,7 @@ def senses_for(names: Sequence[str]) -> dict[str, str | None] | None:
     its 50. Case, spaces, underscores, hyphens and signs do not count: ``T-shirt/top`` is ``t_shirt_top``.
     """
     plain = {name: _plain(name) for name in names}
-    for shipped in read_mapping(Path(__file__).with_name("senses.json")).values():
+    for shipped in json.loads(Path(__file__).with_name("senses.json").read_text("utf-8")).values():
         senses = {_plain(name): synset for name, synset in shipped.items()}
         if plain and senses.keys() >= set(plain.values()):
             return {name: senses[word] for name, word in plain.items()}

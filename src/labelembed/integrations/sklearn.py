@@ -46,10 +46,11 @@ class Examples:
     def batches(self, rows: Tensor, batch_size: int = 1_000) -> Iterator[tuple[Any, ...]]:
         """Yields dense inputs, labels, indices and weights of some rows [n], a batch at a time."""
         for some in torch.split(rows.to(self.labels.device), batch_size):
-            inputs = self.inputs[some if isinstance(self.inputs, Tensor) else some.numpy(force=True)]
-            if not isinstance(inputs, Tensor):
-                inputs = torch.from_numpy(inputs.toarray()).to(some.device)
-            yield inputs, self.labels[some], some, None if self.weights is None else self.weights[some]
+            if isinstance(inputs := self.inputs, Tensor):
+                inputs = inputs.index_select(0, some)
+            else:
+                inputs = torch.from_numpy(inputs[some.numpy(force=True)].toarray()).to(some.device)
+            yield inputs, self.labels.index_select(0, some), some, None if self.weights is None else self.weights[some]
 
 
 class Network(nn.Module):
@@ -156,7 +157,7 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     max_iter: int = 100
     class_weight: Mapping[Any, float] | str | None = None
     early_stopping: bool = False
-    calibrate: bool = True
+    calibrate: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 10
     tol: float = 1e-4
@@ -261,9 +262,8 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         enough = len(rows) * fraction >= max(FEWEST_CALIBRATION_EXAMPLES, len(of_class)) and of_class.min() >= 2
         if not self.early_stopping and not (self.calibrate and enough):
             return torch.from_numpy(rows), None
-        split = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
-        train, validation = map(torch.from_numpy, split)
-        return train, validation
+        train, validation = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
+        return torch.from_numpy(train), torch.from_numpy(validation)
 
     def _new_encoder(self, shape: Sequence[int]) -> tuple[nn.Module, int]:
         """Returns the encoder to train, and H: a copy of the given one, or what it makes, or a perceptron."""
@@ -288,7 +288,9 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         given = dict(arguments)
         if isinstance(given.get("embedding"), LabelGeometry):
             given["embedding"] = given["embedding"].select([str(label) for label in self.classes_])
-        return OBJECTIVES[self.objective](width, len(self.classes_), ignore_index=None, **given)
+        objective = OBJECTIVES[self.objective](width, len(self.classes_), ignore_index=None, **given)
+        nn.init.xavier_uniform_(objective.output.weight)  # as the layers of the perceptron, and of MLPClassifier
+        return objective
 
     def _teacher_logits(self, inputs: Any, y: Any, weights: Any, rows: Any) -> Tensor:
         """Fits a clone of the teacher to some rows and returns its logits [N, C] of all."""
@@ -346,21 +348,21 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             order = order[:-1]  # batch normalisation needs two examples; another one is left out in each epoch
         network.train()
         network.objective.start_epoch(epoch, self.max_iter, steps)
-        sizes, values = [], []
+        parameters, sizes, values = list(network.parameters()), [], []
         for step, (inputs, labels, indices, weights) in enumerate(examples.batches(order, batch_size)):
             if self.schedule == "cosine":
                 factor = 0.5 + 0.5 * math.cos(math.pi * (epoch + step / steps) / self.max_iter)
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             terms = network.objective(network.encoder(inputs), labels, indices, sample_weight=weights)
-            optimizer.zero_grad()
+            for parameter in parameters:
+                parameter.grad = None
             terms.total.backward()
             optimizer.step()
             sizes.append(len(labels))
-            with torch.no_grad():
-                values.append(torch.stack(tuple(terms)))
+            values.append(torch.stack(tuple(terms)).detach())
         # Read once an epoch: on a GPU each reading is a synchronisation.
-        means = np.average(torch.stack(values).double().cpu(), axis=0, weights=sizes).tolist()
+        means = (torch.tensor(sizes).double() @ torch.stack(values).double().cpu() / sum(sizes)).tolist()
         named = dict(zip(terms._fields, means, strict=True))
         wrong = [name for name, value in named.items() if not math.isfinite(value)]
         if wrong:

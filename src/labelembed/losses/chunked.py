@@ -11,8 +11,8 @@ What keeps it near the time of its matrix products (with p = softmax(z), all der
 - d (auxiliary + hinge) / d z2 = (p2 - onehot) (1 - [p2[y] > limit] p2[y]): a factor, again on the hidden states.
 - Examples are sorted by label, so that softmax(e) and its gradient are computed once for each distinct label of a
   *block*, the part of a chunk whose elementwise work fits a processor's cache.
-- On a CPU softmax(z2 / temperature) is computed only for the examples that o2 gets right. On a GPU all are computed,
-  the others with weight 0, and each example counts as a label of its own: a selection would wait for the GPU.
+- On a CPU only the examples that o2 gets right, and their labels, take part in eq. 11. On a GPU all do, the others with
+  weight 0, and each example counts as a label of its own: a selection would wait for the GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from labelembed.losses.reference import LabelEmbeddingTerms, full_precision
 
 # Adding a chunk to a weight's gradient reads and writes all of it: with 128 examples a third of the product, with 512 a
 # twelfth. With few labels more examples fit a processor's last cache, with very many fewer fit in memory.
-_EXAMPLES, _CACHE_BYTES, _CPU_BYTES, _GPU_BYTES = 512, 2**24, 2**28, 2**31
+_EXAMPLES, _CACHE_BYTES, _MOST_BYTES = 512, 2**25, 2**28
 _BLOCK_EXAMPLES, _BLOCK_BYTES = 128, 6 * 2**20
 
 
@@ -44,10 +44,9 @@ class Settings(NamedTuple):
     global_sum: Callable[[Tensor], Tensor] = lambda value: value
 
 
-def chunk_size(num_labels: int, *, device: str = "cpu") -> int:
-    """Returns how many examples' logits over C labels are held at a time on a type of device."""
-    usual = max(_EXAMPLES, _CACHE_BYTES // (4 * num_labels))
-    return min(usual, max(32, (_CPU_BYTES if device == "cpu" else _GPU_BYTES) // (4 * num_labels)))
+def chunk_size(num_labels: int) -> int:
+    """Returns how many examples' logits over C labels are held at a time."""
+    return max(32, min(max(_EXAMPLES, _CACHE_BYTES // (4 * num_labels)), _MOST_BYTES // (4 * num_labels)))
 
 
 def _equal_slices(length: int, most: int) -> list[slice]:
@@ -67,7 +66,7 @@ class _Layer:
 
     def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
         if self.weight.dtype == self.exact:
-            return torch.addmm(self.bias, hidden, self.weight.T, out=out)
+            return torch.mm(hidden, self.weight.T, out=out).add_(self.bias)  # `addmm` would fill `out` first
         return out.copy_(hidden @ self.weight.T).add_(self.bias)
 
     def fold(self, slopes: Tensor, hidden: Tensor, scales: Tensor) -> None:
@@ -126,18 +125,17 @@ class _Pass:
 
     def run(self, hidden: Tensor, labels: Tensor, scales: Tensor) -> None:
         count = self.first.weight.shape[0]
-        chunk = chunk_size(count, device=hidden.device.type)
+        chunk, like = chunk_size(count), self.sums["total"]
         block = max(1, min(_BLOCK_EXAMPLES, chunk // 4, max(16, _BLOCK_BYTES // (4 * count))))
-        like = self.sums["total"]
         logits = [like.new_empty(min(chunk, len(labels)), count) for _ in range(1 if self.second is None else 2)]
         buffers = [like.new_empty(min(block, len(labels)), count) for _ in range(0 if self.table is None else 4)]
+        self.work = buffers[2:]
         order = torch.argsort(labels, stable=True)
         for some in (order[part] for part in _equal_slices(len(order), chunk)):
             states, true, scale = hidden[some], labels[some, None], scales[some]
             z1 = self.first.logits(states, logits[0][: len(some)])
             z2 = z1 if self.second is None else self.second.logits(states, logits[1][: len(some)])
-            # On a CPU `max` takes a fifth of the time of `argmax`.
-            hits = z2.max(dim=1).indices == true[:, 0] if self.settings.learns_embedding else None
+            hits = _hits(z2, true) if self.settings.learns_embedding else None
             for part in _equal_slices(len(some), block):
                 soft, places = None, true[part, 0]
                 if self.table is not None:
@@ -145,45 +143,41 @@ class _Pass:
                     e = self.table.rows(names, buffers[0][: len(names)])
                     soft = torch.softmax(e, dim=1, out=buffers[1][: len(names)])
                     if hits is not None:
-                        self._embedding(names, places, e, soft, z2[part], hits[part], scale[part], buffers[2:])
-                self._output(z1[part], true[part], scale[part], soft, places, buffers[2:])
+                        self._embedding(self.table, (names, places, e, soft), z2[part], hits[part], scale[part])
+                self._output(z1[part], true[part], scale[part], soft, places)
             scale = scale * self.weight_sum
             self.first.fold(z1, states, scale)
             if self.d_hidden is not None:
                 self.d_hidden[some] = self.first.back(z1, scale)
             if self.second is not None:
-                self._auxiliary(z2, true, states, scales[some])
+                self._auxiliary(self.second, z2, true, states, scales[some])
 
-    def _embedding(
-        self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
-        work: list[Tensor],
-    ) -> None:  # fmt: skip
+    def _embedding(self, table: _Table, rows: tuple[Tensor, ...], z2: Tensor, hits: Tensor, scale: Tensor) -> None:
         """Eq. 10 and 11 for a block: CE(softmax(z2 / tau), e) = logsumexp(e) - softmax(z2 / tau) . e."""
+        names, places, e, soft = rows
         if z2.device.type == "cpu":
             some = hits.nonzero().squeeze(1)
-            z2 = torch.index_select(z2, 0, some, out=work[1][: len(some)])
-            places, scale = places[some], scale[some]
+            z2, scale = torch.index_select(z2, 0, some, out=self.work[1][: len(some)]), scale[some]
+            learning, places = torch.unique_consecutive(places[some], return_inverse=True)
+            names, e, soft = names[learning], e[learning], soft[learning]
         else:
-            z2, scale = work[1][: len(z2)].copy_(z2), scale * hits
+            z2, scale = self.work[1][: len(z2)].copy_(z2), scale * hits
         softened = torch.softmax(z2.mul_(1 / self.settings.temperature), dim=1, out=z2).mul_(scale[:, None])
-        soft_sums = work[0][: len(names)].zero_().index_add_(0, places, softened)
+        soft_sums = self.work[0][: len(names)].zero_().index_add_(0, places, softened)
         mass = scale.new_zeros(len(names)).index_add_(0, places, scale)
         self.correct += mass.sum()
         self.sums["embedding"] += mass @ _logsumexp(e.amax(dim=1), soft) - torch.dot(soft_sums.view(-1), e.view(-1))
-        assert self.table is not None
-        self.table.fold(names, soft_sums.neg_().addcmul_(soft, mass[:, None]), e)
+        table.fold(names, soft_sums.neg_().addcmul_(soft, mass[:, None]), e)
 
-    def _output(
-        self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]
-    ) -> None:
+    def _output(self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor) -> None:
         """Eq. 7 and 13 for a block; its logits become their gradient divided by the sum of the weights."""
         settings = self.settings
         dots = {"output": z.gather(1, true)[:, 0]}  # of the target distributions with the logits
         if settings.uniform_weight:
             dots["uniform"] = z.mean(dim=1)
         if soft is not None:
-            soft = torch.index_select(soft, 0, places, out=work[0][: len(z)])
-            dots["target"] = torch.mul(z, soft, out=work[1][: len(z)]).sum(dim=1)
+            soft = torch.index_select(soft, 0, places, out=self.work[0][: len(z)])
+            dots["target"] = torch.mul(z, soft, out=self.work[1][: len(z)]).sum(dim=1)
         normaliser = _logsumexp(z.amax(dim=1), torch.softmax(z, dim=1, out=z))
         for name, dot in dots.items():
             self.sums[name] += scale @ (normaliser - dot)
@@ -193,16 +187,15 @@ class _Pass:
             z.sub_(settings.uniform_weight / self.divisor / z.shape[1])
         z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / self.divisor).expand_as(true))
 
-    def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor) -> None:
+    def _auxiliary(self, second: _Layer, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor) -> None:
         """Eq. 8 and 12 for a chunk; overwrites its logits."""
-        assert self.second is not None
         highest, at_true = z.amax(dim=1), z.gather(1, true)[:, 0]
         log_true = at_true - _logsumexp(highest, torch.softmax(z, dim=1, out=z))
         excess = (log_true.exp() - self.settings.confidence_limit).clamp_min(0)
         self.sums["auxiliary"] -= scale @ log_true
         self.sums["hinge"] += (scale @ excess) * self.settings.hinge_weight
         z.scatter_add_(1, true, z.new_full((1, 1), -1.0).expand_as(true))
-        self.second.fold(z, hidden, scale * (1 - (excess > 0) * log_true.exp() * self.settings.hinge_weight))
+        second.fold(z, hidden, scale * (1 - (excess > 0) * log_true.exp() * self.settings.hinge_weight))
 
     def finish(self, scales: Tensor) -> LabelEmbeddingTerms:
         """Returns the terms; `embedding` is the mean over the examples of all processes that o2 gets right."""
@@ -237,8 +230,7 @@ class _LabelEmbedding(torch.autograd.Function):
                 table = _Table(left, right, first.exact, learns=learns and settings.learns_embedding)
             made = _Pass(settings, first, second, table)
             made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if learns and ctx.needs_input_grad[0] else None
-            scales = scales.to(first.exact)
-            made.run(hidden.to(dtype), labels, scales)
+            made.run(hidden.to(dtype), labels, scales.to(first.exact))
             terms = made.finish(scales)
         gradients = [made.d_hidden, first.d_weight, first.d_bias]
         gradients += [None, None] if second is None else [second.d_weight, second.d_bias]
@@ -251,10 +243,8 @@ class _LabelEmbedding(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, total: Tensor | None, *terms: Tensor | None) -> tuple[Tensor | None, ...]:
-        names = LabelEmbeddingTerms._fields[1:]
-        used = [name for name, gradient in zip(names, terms, strict=True) if gradient is not None]
-        if used:
-            raise RuntimeError(f"in chunks `total` alone has a gradient, not {', '.join(used)}; set `impl='reference'`")
+        if any(gradient is not None for gradient in terms):
+            raise RuntimeError("in chunks `total` alone has a gradient, not its terms; set `impl='reference'`")
         # Not `once_differentiable`: it lets a second derivative pass as 0 where the gradient of the loss is a constant.
         if total is None or torch.is_grad_enabled() or ctx.gradients is None:
             raise RuntimeError("the chunked loss can be differentiated once, not twice; set `impl='reference'`")
@@ -273,10 +263,9 @@ def label_embedding_terms(
 ) -> LabelEmbeddingTerms:
     """Computes the terms of `LabelEmbedding`, and without an embedding those of cross entropy with label smoothing.
 
-    `total` alone can be differentiated, once; a backward pass from another term raises RuntimeError. Of hidden [N, H]
-    and labels [N]; `scales` [N] are the factors of the examples' losses: 1 / N for a mean, 0 for an ignored example.
-    `first` and `second` are weight [C, H] and bias [C] of o1 and o2, `embedding` E [C, C] and None, or A [C, K] and
-    B [K, C].
+    `total` alone can be differentiated, once. `scales` [N] are the factors of the examples' losses: 1 / N for a mean, 0
+    for an ignored one; `first` and `second` weight [C, H] and bias [C] of o1 and o2; `embedding` E [C, C] and None, or
+    A [C, K] and B [K, C].
     """
     run = _LabelEmbedding.apply
     if torch.compiler.is_compiling():
@@ -294,6 +283,18 @@ def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
         return labels, torch.arange(len(labels), device=labels.device)
     names, places = torch.unique_consecutive(labels, return_inverse=True)
     return names, places
+
+
+def _hits(z: Tensor, true: Tensor) -> Tensor:
+    """Tells of which logits [n, C] the label [n, 1] is the argmax; on a CPU `argmax` takes eight times as long."""
+    if z.device.type != "cpu":
+        return z.argmax(dim=1) == true[:, 0]
+    at_true = z.gather(1, true)
+    others = z.scatter_(1, true, -torch.inf).amax(dim=1, keepdim=True)
+    z.scatter_(1, true, at_true)
+    hits, tied = (at_true > others)[:, 0], (at_true == others).nonzero()[:, 0]
+    hits[tied] = z[tied].argmax(dim=1) == true[tied, 0]  # of equal ones the first
+    return hits
 
 
 def _logsumexp(highest: Tensor, soft: Tensor) -> Tensor:

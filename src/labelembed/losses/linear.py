@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.losses import chunked
-from labelembed.losses.reference import LabelEmbeddingTerms, cross_entropy, log_softmax, uniform_cross_entropy
+from labelembed.losses.reference import (
+    LabelEmbeddingTerms,
+    cross_entropy,
+    log_softmax,
+    uniform_cross_entropy,
+    weighted_sum,
+)
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
@@ -19,9 +25,8 @@ CHUNKED_LABELS = 1_000
 def takes_chunks(impl: Implementation, num_labels: int, *layers: nn.Module) -> bool:
     """Tells whether the loss over some output layers is computed in chunks.
 
-    `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks read the weights and do
-    not call the layer: under torch.compile, and where a layer has hooks or a `forward` of its own, `auto` takes the
-    plain lines, and `chunked` raises ValueError.
+    `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks do not call the layer:
+    compiled, and where one has hooks or its own `forward`, `auto` takes the plain lines; `chunked` raises ValueError.
     """
     if impl == "reference":
         return False
@@ -49,13 +54,11 @@ def smoothed_cross_entropy(
     """
     if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
         settings = chunked.Settings(output_weight=1 - smoothing, uniform_weight=smoothing)
-        first = layer.weight, layer.bias
-        return chunked.label_embedding_terms(hidden, labels, scales, first, None, None, settings)
+        return chunked.label_embedding_terms(hidden, labels, scales, (layer.weight, layer.bias), None, None, settings)
     log_p = log_softmax(layer(hidden))
-    zero = log_p.new_zeros(())
-    output = total = torch.dot(cross_entropy(log_p, labels), scales)
-    uniform = zero
+    uniform = zero = log_p.new_zeros(())
+    output = total = cross_entropy(log_p, labels, scales)
     if smoothing > 0:
-        uniform = torch.dot(uniform_cross_entropy(log_p), scales)
-        total = (1 - smoothing) * output + smoothing * uniform
+        uniform = uniform_cross_entropy(log_p, scales)
+        total = weighted_sum((1 - smoothing, smoothing), (output, uniform))
     return LabelEmbeddingTerms(total, output, zero, zero, zero, zero, uniform)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from labelembed.distributed import class_sums, global_count
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import distances, full_precision
-from labelembed.losses.reference import cross_entropy, log_softmax
+from labelembed.losses.reference import cross_entropy, distances, full_precision, log_softmax, weighted_sum
 from labelembed.objectives.base import Objective, StepArguments, TrainingExamples
 from labelembed.objectives.examples import Examples
 
@@ -159,8 +158,8 @@ class AdaptiveLabels(Objective):
                 centroids = moved
             if self.repel_weight > 0:
                 repel = torch.where(updates, self._repel(z, examples), 0)
-        output = examples.mean(cross_entropy(log_softmax(-distances(z, centroids)), examples.labels))
-        total = output if self.repel_weight == 0 else output + self.repel_weight * repel
+        output = cross_entropy(log_softmax(-distances(z, centroids)), examples.labels, examples.loss_weights)
+        total = weighted_sum((1.0, self.repel_weight), (output, repel))
         return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
 
     def _moved(self, z: Tensor, examples: Examples) -> Tensor:

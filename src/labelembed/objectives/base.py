@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from labelembed.distributed import ALONE
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import full_precision
+from labelembed.losses.reference import full_precision
 from labelembed.objectives.examples import Examples, make_examples
 
 Metric = Literal["cosine", "euclidean"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
-from labelembed.losses import IMPLEMENTATIONS, Implementation, smoothed_cross_entropy
-from labelembed.losses.reference import cross_entropy, kl_divergence, log_softmax
+from labelembed.losses.linear import IMPLEMENTATIONS, Implementation, smoothed_cross_entropy
+from labelembed.losses.reference import cross_entropy, kl_divergence, log_softmax, weighted_sum
 from labelembed.objectives.base import CommonArguments, Objective, OutputTerms, StepArguments
 
 
@@ -167,9 +167,9 @@ class ConfidencePenalty(Objective):
         """Computes the terms; see `Objective.forward`."""
         examples = self._examples(hidden, labels, step)
         log_p = log_softmax(self.output(examples.hidden))
-        output = examples.mean(cross_entropy(log_p, examples.labels))
+        output = cross_entropy(log_p, examples.labels, examples.loss_weights)
         entropy = examples.mean(-(log_p.exp() * log_p).sum(dim=-1))
-        total = output - self.penalty_weight * entropy
+        total = weighted_sum((1.0, -self.penalty_weight), (output, entropy))
         return ConfidencePenaltyTerms(total=total, output=output, entropy=entropy)
 
 
@@ -230,9 +230,9 @@ class TeacherFree(Objective):
         """Computes the terms; see `Objective.forward`."""
         examples = self._examples(hidden, labels, step)
         log_p = log_softmax(self.output(examples.hidden))
-        output = examples.mean(cross_entropy(log_p, examples.labels))
+        output = cross_entropy(log_p, examples.labels, examples.loss_weights)
         other = (1 - self.true_probability) / max(self.num_labels - 1, 1)
         hard = torch.full_like(log_p, other).scatter_(1, examples.labels[:, None], self.true_probability)
-        teacher = examples.mean(kl_divergence((hard / self.temperature).softmax(dim=-1), log_p))
-        total = (1 - self.teacher_weight) * output + self.teacher_weight * teacher
+        teacher = kl_divergence(log_softmax(hard / self.temperature).exp(), log_p, examples.loss_weights)
+        total = weighted_sum((1 - self.teacher_weight, self.teacher_weight), (output, teacher))
         return TeacherFreeTerms(total=total, output=output, teacher=teacher)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
-from labelembed.losses import full_precision
-from labelembed.losses.reference import cross_entropy, kl_divergence, log_softmax, uniform_cross_entropy
+from labelembed.losses import reference as losses
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments
 from labelembed.objectives.examples import checked_indices
 
@@ -92,10 +91,10 @@ class Distillation(Objective):
     ) -> DistillationTerms:
         """Computes the terms; see `Objective.forward`. ValueError: training without a teacher or `indices`."""
         examples = self._examples(hidden, labels, step)
-        logits = full_precision(self.output(examples.hidden))
-        log_p = log_softmax(logits)
-        output = examples.mean(cross_entropy(log_p, examples.labels))
-        uniform = examples.mean(uniform_cross_entropy(log_p))
+        logits = losses.full_precision(self.output(examples.hidden))
+        log_p = losses.log_softmax(logits)
+        output = losses.cross_entropy(log_p, examples.labels, examples.loss_weights)
+        uniform = losses.uniform_cross_entropy(log_p, examples.loss_weights)
         if indices is None and not self.training:
             return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output), uniform=uniform)
         if self.teacher_logits is None:
@@ -103,8 +102,8 @@ class Distillation(Objective):
         rows = checked_indices(
             indices, labels, examples.mask, num_examples=len(self.teacher_logits), reason="the teacher predicts each"
         )
-        soft = (self.teacher_logits[rows].to(log_p.dtype) / self.temperature).softmax(dim=-1)
-        teacher = examples.mean(kl_divergence(soft, log_softmax(logits / self.temperature)))
-        total = max(0.0, 1 - self.teacher_weight - self.uniform_weight) * output
-        total = total + self.teacher_weight * self.temperature**2 * teacher + self.uniform_weight * uniform
+        soft = losses.log_softmax(self.teacher_logits[rows].to(log_p.dtype) / self.temperature).exp()
+        teacher = losses.kl_divergence(soft, losses.log_softmax(logits / self.temperature), examples.loss_weights)
+        weights = max(0.0, 1 - self.teacher_weight - self.uniform_weight), self.teacher_weight * self.temperature**2
+        total = losses.weighted_sum((*weights, self.uniform_weight), (output, teacher, uniform))
         return DistillationTerms(total=total, output=output, teacher=teacher, uniform=uniform)

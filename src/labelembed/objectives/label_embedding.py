@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from labelembed.distributed import global_count
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import IMPLEMENTATIONS, Implementation, LabelEmbeddingTerms, chunked, takes_chunks
+from labelembed.losses import chunked
 from labelembed.losses import reference as losses
+from labelembed.losses.linear import IMPLEMENTATIONS, Implementation, takes_chunks
+from labelembed.losses.reference import LabelEmbeddingTerms
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, with_preset
 from labelembed.objectives.examples import Examples
 
@@ -170,47 +172,41 @@ class LabelEmbedding(Objective):
         layers = [layer for layer in (self.output, self.auxiliary) if layer is not None]
         if takes_chunks(self.impl, self.num_labels, *layers):
             return self._in_chunks(examples)
-        h, y = examples.hidden, examples.labels
+        h, y, w = examples.hidden, examples.labels, examples.loss_weights
         z1, e = self.output(h), self.embedding(y)
         log_p1, log_e = losses.log_softmax(z1), losses.log_softmax(e)
         uniform = auxiliary = hinge = embedding = log_p1.new_zeros(())
 
-        output = examples.mean(losses.cross_entropy(log_p1, y))  # eq. 7
-        target = examples.mean(losses.soft_cross_entropy(log_e.detach().exp(), log_p1))  # eq. 13
-        total = self.output_weight * output + self._target_weight_now * target
+        output = losses.cross_entropy(log_p1, y, w)  # eq. 7
+        target = losses.soft_cross_entropy(log_e.detach().exp(), log_p1, w)  # eq. 13
         if self.uniform_weight > 0:
-            uniform = examples.mean(losses.uniform_cross_entropy(log_p1))
-            total = total + self.uniform_weight * uniform
+            uniform = losses.uniform_cross_entropy(log_p1, w)
         z2 = z1
         if self.auxiliary is not None:
             z2 = self.auxiliary(h.detach())
-            log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
-            auxiliary = examples.mean(-log_p_true)  # eq. 8
-            hinge = examples.mean(F.relu(log_p_true.exp() - self.confidence_limit))  # eq. 12, with the norm p = 1
-            hinge = hinge * self._hinge_weight(examples)
-            total = total + auxiliary + hinge
+            entropies = F.nll_loss(losses.log_softmax(z2), y, reduction="none")
+            auxiliary = examples.mean(entropies)  # eq. 8
+            hinge = examples.mean(F.relu((-entropies).exp() - self.confidence_limit))  # eq. 12, with the norm p = 1
+            if self.hinge_reduction == "sum":
+                hinge = hinge * examples.total_weight
         if self.learns_embedding:
-            correct = z2.argmax(dim=-1) == y
-            softened = F.softmax(losses.full_precision(z2.detach()) / self.temperature, dim=-1)  # eq. 10
-            entropies = losses.soft_cross_entropy(softened, log_e)  # eq. 11
-            embedding = self._mean_over_correct(entropies, correct, examples)
-            total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
-        return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
+            softened = losses.log_softmax(losses.full_precision(z2.detach()) / self.temperature).exp()  # eq. 10
+            of_correct = self._weights_of_correct(z2.argmax(dim=-1) == y, examples)
+            embedding = losses.soft_cross_entropy(softened, log_e, of_correct)  # eq. 11
+        weights = self.output_weight, self._target_weight_now, self.uniform_weight
+        total = losses.weighted_sum((*weights, 1, 1, 1), (output, target, uniform, auxiliary, hinge, embedding))
+        return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)  # eq. 14 or 17
 
-    def _hinge_weight(self, examples: Examples) -> Tensor | float:
-        """Returns the factor of the mean hinge: a sum is the mean times the weight of the step."""
-        return 1.0 if self.hinge_reduction == "mean" else examples.total_weight
-
-    def _mean_over_correct(self, values: Tensor, correct: Tensor, examples: Examples) -> Tensor:
-        """Returns the mean of values [N] over the examples that are correct [N], times the batch's share of the step.
+    def _weights_of_correct(self, correct: Tensor, examples: Examples) -> Tensor:
+        """Returns weights [N] for a mean over the examples that are correct [N], times the batch's share of the step.
 
         How many examples of a whole step are correct is not known before its last micro-batch.
         """
-        weights = torch.where(correct, examples.loss_weights, 0)
+        weights = examples.loss_weights * correct
         sums = torch.stack([examples.loss_weights.sum(), weights.sum()])
         share, of_correct = global_count(sums, group=examples.group)
         factor: Tensor = share / of_correct.clamp_min(1e-30)  # where none is correct the sum is 0
-        return torch.dot(values, weights) * factor
+        return weights * factor
 
     def _in_chunks(self, examples: Examples) -> LabelEmbeddingTerms:
         """Computes the terms without all logits at once."""
@@ -218,7 +214,7 @@ class LabelEmbedding(Objective):
             output_weight=self.output_weight,
             target_weight=self._target_weight_now,
             uniform_weight=self.uniform_weight,
-            hinge_weight=self._hinge_weight(examples),
+            hinge_weight=1.0 if self.hinge_reduction == "mean" else examples.total_weight,
             temperature=self.temperature,
             confidence_limit=self.confidence_limit,
             learns_embedding=self.learns_embedding,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Unpack
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.distributed import class_sums
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses.reference import cross_entropy, log_softmax, soft_cross_entropy, uniform_cross_entropy
+from labelembed.losses import reference as losses
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, TrainingExamples, with_preset
 from labelembed.objectives.examples import Examples
 
@@ -117,15 +118,15 @@ class OnlineLabelSmoothing(Objective):
     ) -> OnlineLabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`. In training mode S then learns from the examples."""
         examples = self._examples(hidden, labels, step)
-        log_p = log_softmax(self.output(examples.hidden))
-        output = examples.mean(cross_entropy(log_p, examples.labels))
-        targets = self.similarities[examples.labels].to(log_p.dtype)
-        similarity = examples.mean(soft_cross_entropy(targets, log_p))
-        total = self.output_weight * output + self.similarity_weight * similarity
+        log_p = losses.log_softmax(self.output(examples.hidden))
+        output = losses.cross_entropy(log_p, examples.labels, examples.loss_weights)
+        targets = F.embedding(examples.labels, self.similarities).to(log_p.dtype)
+        similarity = losses.soft_cross_entropy(targets, log_p, examples.loss_weights)
         uniform = log_p.new_zeros(())
         if self.uniform_weight > 0:
-            uniform = examples.mean(uniform_cross_entropy(log_p))
-            total = total + self.uniform_weight * uniform
+            uniform = losses.uniform_cross_entropy(log_p, examples.loss_weights)
+        weights = self.output_weight, self.similarity_weight, self.uniform_weight
+        total = losses.weighted_sum(weights, (output, similarity, uniform))
         if self._updates_state:
             self._learn(log_p.detach(), examples)
         return OnlineLabelSmoothingTerms(total=total, output=output, similarity=similarity, uniform=uniform)
@@ -133,14 +134,14 @@ class OnlineLabelSmoothing(Objective):
     @torch.no_grad()
     def _learn(self, log_p: Tensor, examples: Examples) -> None:
         """Moves S, or what is gathered for the next, by the predictions of the examples that are right."""
-        weights = examples.sample_weight * (log_p.argmax(dim=-1) == examples.labels)
+        weights = examples.sample_weight * (log_p.max(dim=-1).indices == examples.labels)
         predicted = log_p.exp().to(self.similarities.dtype)
         sums, number = class_sums(predicted, examples.labels, weights, self.num_labels, group=examples.group)
         # New tensors: a backward pass may still read the old ones.
         if self.gathered is None or self.gathered_weight is None:
             keep = (self.momentum**number)[:, None]
             means = sums / number.clamp_min(1e-30)[:, None]
-            self.similarities = self.similarities * keep + means * (1 - keep)
+            self.similarities = torch.lerp(means, self.similarities, keep)
         else:
             self.gathered, self.gathered_weight = self.gathered + sums, self.gathered_weight + number
 

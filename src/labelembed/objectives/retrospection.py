@@ -9,8 +9,7 @@ from torch import Tensor
 
 from labelembed.distributed import gather
 from labelembed.errors import ArgumentErrors
-from labelembed.losses import full_precision
-from labelembed.losses.reference import cross_entropy, kl_divergence, log_softmax
+from labelembed.losses.reference import cross_entropy, full_precision, kl_divergence, log_softmax
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, TrainingExamples, with_preset
 from labelembed.objectives.examples import checked_indices
 
@@ -144,7 +143,7 @@ class Retrospection(Objective):
         examples = self._examples(hidden, labels, step)
         logits = full_precision(self.output(examples.hidden))
         log_p = log_softmax(logits)
-        output = examples.mean(cross_entropy(log_p, examples.labels))
+        output = cross_entropy(log_p, examples.labels, examples.loss_weights)
         total, retrospection = output, logits.new_zeros(())
         if not self.training:
             return RetrospectionTerms(total, output, retrospection)
@@ -154,8 +153,8 @@ class Retrospection(Objective):
             if self.preset != "published_port":
                 log_p = log_softmax(logits / self.temperature)
                 weight *= self.temperature**2
-            retrospection = examples.mean(kl_divergence(self.stored[rows].to(log_p.dtype), log_p))
-            total = (1 - self._beta) * output + weight * retrospection
+            retrospection = kl_divergence(self.stored[rows].to(log_p.dtype), log_p, examples.loss_weights)
+            total = (1 - self._beta) * output + weight * retrospection  # factors of an operation are compiled anew
         if self._stores_now and self.gathered is not None and self._updates_state:
             own = rows[examples.mask], self._softened(logits[examples.mask])
             self.gathered.index_copy_(0, *gather(*own, group=examples.group))
@@ -170,7 +169,7 @@ class Retrospection(Objective):
 
     @torch.no_grad()
     def _softened(self, logits: Tensor) -> Tensor:
-        return (full_precision(logits) / self.temperature).softmax(dim=-1).to(self.stored.dtype)
+        return log_softmax(full_precision(logits) / self.temperature).exp().to(self.stored.dtype)
 
     @torch.no_grad()
     def end_epoch(self, training_examples: TrainingExamples | None = None) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import distances, full_precision
+from labelembed.losses.reference import distances, full_precision
 from labelembed.objectives.base import CommonArguments, Objective, OutputTerms, StepArguments
 
 

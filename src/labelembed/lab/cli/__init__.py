@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import typer
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli.app import app
+from labelembed.lab.cli.app import OLD, app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
 # Each adds its subcommands, in the order of the help.
@@ -24,8 +23,6 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
-    if sys.stderr is not None and not isinstance(sys.stderr, _SteadyStream):
-        sys.stderr = cast(Any, _SteadyStream(sys.stderr))
     code = _exit_code()
     gc.freeze()  # once torch is imported, Python's last collections would take a second
     sys.exit(code)
@@ -33,6 +30,8 @@ def main() -> None:
 
 def _exit_code() -> int:
     """Calls the subcommand; returns the exit code, once what is wrong has been said."""
+    if (name := "".join(sys.argv[1:2])) in OLD:
+        return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
     try:
         with stop_at_once():
             return int(app(prog_name="labelembed", standalone_mode=False) or 0)
@@ -47,10 +46,11 @@ def _exit_code() -> int:
         where = error.ctx.command_path if error.ctx is not None else "labelembed"
         return _complain(f"{' '.join(error.format_message().split())} See {where} --help", 2)
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 0
-    except RecursionError:
-        return _complain("a file is nested too deeply to be read", 2)
+    except UnicodeDecodeError as error:
+        return _complain(f"standard input is no {error.encoding} text ({error.reason})", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", 2)
@@ -64,35 +64,3 @@ def _complain(message: str, code: Any) -> int:
     heading = "" if code - 128 in SIGNALS else "error: "
     print(heading + "\n".join(lines), file=sys.stderr)
     return int(code)
-
-
-class _SteadyStream:
-    """Standard error that ends no work when nobody reads it any more: what cannot be written is dropped.
-
-    Otherwise a progress line would end a run of hours as soon as its terminal is closed, or `tee` is killed.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with self._falling_silent():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._falling_silent():
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    @contextlib.contextmanager
-    def _falling_silent(self) -> Any:
-        try:
-            yield
-        except OSError:
-            with contextlib.suppress(OSError, ValueError):  # no file, as where a test takes what is written
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)

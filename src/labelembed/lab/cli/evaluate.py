@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,20 +14,9 @@ if TYPE_CHECKING:
     from labelembed.lab.runs.saved_run import SavedRun
 
 USE = "Use what was trained"
-_DISPLAY_NAMES = {
-    "nll": "NLL",
-    "brier": "Brier score",
-    "macro_f1": "macro-F1",
-    "aurc": "AURC",
-    "excess_aurc": "excess AURC",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    **{f"error_at_{share}_coverage": f"error at {share} % coverage" for share in (80, 90, 95)},
-}
-_OF_TOKENS = {"error": "token error", "top5_error": "top-5 token error", "nll": "NLL of a token"}
+_CALIBRATED = ("nll", "calibration_error", "brier")
+# What was evaluated, its metrics, and those after temperature scaling; None where there is no temperature.
+_Evaluated = tuple[dict[str, Any], dict[str, float], dict[str, float] | None]
 
 
 @subcommand(
@@ -52,42 +41,39 @@ def evaluate(
     """
     saved = load_run(run, use_device(device))
     if saved.recipe.of_sentences:
-        _evaluate_sentences(saved, data, split, as_json=as_json)
+        about, before, after = _evaluate_sentences(saved, data, split)
     else:
-        _evaluate_examples(saved, data, split, as_json=as_json)
+        about, before, after = _evaluate_examples(saved, data, split)
+    temperature = saved.output_temperature if after else None
+    if as_json:
+        typer.echo(json.dumps(about | before | {"temperature": temperature, "calibrated": after}))
+        return
+    typer.echo(f"{about['source']}, {about['split']} examples: {about['examples']:,}")
+    for name, value in before.items():
+        calibrated = f"calibrated {_metric_text(name, after[name])}" if after and name in _CALIBRATED else ""
+        words = (word.upper() if word in ("nll", "aurc", "bleu") else word for word in name.split("_"))
+        typer.echo(f"  {' '.join(words):<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
+    if after:
+        typer.echo(f"calibrated: at temperature {temperature:.3g}, which is that of predict")
 
 
-def _evaluate_examples(saved: SavedRun, data: str | None, split: str, *, as_json: bool) -> None:
+def _evaluate_examples(saved: SavedRun, data: str | None, split: str) -> _Evaluated:
     from labelembed.errors import DataError
 
     read = saved.read_data(data)
     whole = len(read.train) == 0
     examples = read.splits.get(split)
-    if whole and split != "test":
-        raise DataError(f"{read.source}: names no {split} set; leave --split out to use all of it")
-    if examples is None:
-        raise DataError(f"{read.source}: has no {split} set; it has {', '.join(read.splits)}")
-    before, after = saved.evaluate_both(examples)
-    fitted = saved.folder.result().get("temperature") is not None
-    if as_json:
-        about = {"split": "all" if whole else split, "examples": len(examples), "source": read.source} | before
-        fit = {"temperature": saved.output_temperature if fitted else None, "calibrated": after if fitted else None}
-        typer.echo(json.dumps(about | fit))
-        return
+    if examples is None or (whole and split != "test"):
+        there = "no splits; leave --split out to use all of it" if whole else ", ".join(read.splits)
+        raise DataError(f"{read.source}: has no {split} set; it has {there}")
     for note in read.notes:
         typer.echo(f"data: {note}", err=True)
-    of = f"all {len(examples):,} examples" if whole else f"{split} set, {len(examples):,} examples"
-    typer.echo(f"{read.source}, {of}")
-    for name, value in before.items():
-        shown, calibrated = _metric_text(name, value), _metric_text(name, after[name])
-        moved = fitted and name in ("nll", "calibration_error", "brier")
-        display_name = _DISPLAY_NAMES.get(name, name.replace("_", " "))
-        typer.echo(f"  {display_name:<22} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
-    if fitted:
-        typer.echo(f"calibrated: at temperature {saved.output_temperature:.3g}, which is that of predict")
+    before, after = saved.evaluate_both(examples)
+    about = {"split": "all" if whole else split, "examples": len(examples), "source": read.source}
+    return about, before, after if saved.folder.result().get("temperature") is not None else None
 
 
-def _evaluate_sentences(saved: SavedRun, data: str | None, split: str, *, as_json: bool) -> None:
+def _evaluate_sentences(saved: SavedRun, data: str | None, split: str) -> _Evaluated:
     from labelembed.errors import DataError
 
     corpus = saved.read_corpus(data)
@@ -95,15 +81,8 @@ def _evaluate_sentences(saved: SavedRun, data: str | None, split: str, *, as_jso
     if split not in kept:
         what = f"no {split} sentences to evaluate on; it has {', '.join(kept) or 'no others'}"
         raise DataError(f"{corpus.source}: {what}")
-    metrics, sentences = saved.evaluate_corpus(corpus, split), len(corpus.splits[split])
-    if as_json:
-        typer.echo(json.dumps({"split": split, "examples": sentences, "source": corpus.source} | metrics))
-        return
-    typer.echo(f"{corpus.source}, {split} set, {sentences:,} sentences, beam {saved.decoding.beam}")
-    for name, value in metrics.items():
-        of_text = name in ("bleu", "chrf") or name.startswith("rouge")
-        display_name = (_DISPLAY_NAMES | _OF_TOKENS).get(name, name)
-        typer.echo(f"  {display_name:<18} {f'{100 * value:.2f}' if of_text else _metric_text(name, value)}")
+    about = {"split": split, "examples": len(corpus.splits[split]), "source": corpus.source}
+    return about, saved.evaluate_corpus(corpus, split), None
 
 
 def _metric_text(name: str, value: float) -> str:

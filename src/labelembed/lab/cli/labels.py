@@ -15,7 +15,7 @@ from labelembed.lab.cli.options import BestRunArgument, JsonOption, best_run_of,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from labelembed.geometry import AgreementResult, Hierarchy, LabelGeometry
+    from labelembed.geometry import Hierarchy, LabelGeometry
 
 _LEARNED, _MEANS = "learned labels", "class means of the outputs"
 # Nobody reads a longer list, and of tens of thousands of words it takes minutes.
@@ -33,12 +33,13 @@ def labels(
         list[str] | None, typer.Argument(metavar="LABEL...", help="Show these labels only; by default all of them.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, metavar="N", help="Nearest labels to show.")] = 5,
-    groups: Annotated[
+    reference: Annotated[
         str | None,
         typer.Option(
-            "--groups",
+            "--reference",
             metavar="FILE|cifar100|wordnet",
-            help="Score the labels by the groups of a JSON file (each name with a list of labels), or by WordNet.",
+            help="Score the labels against groups (JSON: each name with a list of labels), a matrix of similarities or "
+            "confusions (CSV with the labels as rows and columns), or WordNet.",
         ),
     ] = None,
     out: Annotated[
@@ -51,7 +52,6 @@ def labels(
     RUN may be a saved geometry (.safetensors), too.
     """
     from labelembed.errors import DataError, LabelEmbedError
-    from labelembed.geometry import read_hierarchy
     from labelembed.geometry.projection import MOST_LABELS
 
     geometries = _geometries(run)
@@ -61,19 +61,12 @@ def labels(
         near = learned.neighbours_of(listed, k=count)
     except KeyError as error:
         raise LabelEmbedError(f"{run}: {error.args[0]}") from error
-    reference = tree = None
-    is_asked = bool(groups or out)
-    is_scored = is_asked or (not names and 2 <= len(learned) <= MOST_LABELS)
-    if is_asked and not 2 <= len(learned) <= MOST_LABELS:
+    if (reference or out) and not 2 <= len(learned) <= MOST_LABELS:
         raise DataError(f"{run}: {len(learned):,} labels; 2 to {MOST_LABELS:,} can be compared and drawn")
-    scored = geometries if is_scored else {}
-    if groups == "wordnet":
-        reference, groups = _wordnet_distances(learned.names), None
-    elif groups:
-        tree = read_hierarchy(groups, learned.names)
     try:
-        scores = {name: _scores(one, reference, tree) for name, one in scored.items()}
-        written = _export(geometries, out, groups) if out else []
+        known = _reference(reference, learned.names) if reference else None
+        scores = [] if known is None else [{"geometry": name} | _score(one, known) for name, one in geometries.items()]
+        written = _export(geometries, out, known) if out else []
     except ValueError as error:
         raise LabelEmbedError(f"{run}: {error}") from error
     if len(listed) < len(learned) and not names:
@@ -81,23 +74,19 @@ def labels(
     if as_json:
         about: dict[str, Any] = {"run": str(run), "labels": len(learned), "unit": learned.score_unit}
         about["nearest"] = {label: [one._asdict() for one in others] for label, others in near.items()}
-        about["scores"] = [{"geometry": name, "source": geometries[name].source} | one for name, one in scores.items()]
-        about["written"] = [str(path) for path in written]
-        typer.echo(json.dumps(about, ensure_ascii=False))
+        typer.echo(json.dumps(about | {"scores": scores, "written": list(map(str, written))}, ensure_ascii=False))
         return
     typer.echo(f"(in brackets: {learned.score_unit})")
     for label, others in near.items():
         typer.echo(f"{label}: " + ", ".join(f"{one.name} ({one.score:.3g})" for one in others))
-    for name, one in scores.items():
-        for line in _score_lines(name, one):
-            typer.echo(line)
+    for score in scores:
+        typer.echo(_score_line(score))
     if written:
         typer.echo(f"written into {out}: {', '.join(str(path.relative_to(str(out))) for path in written)}")
 
 
 def _geometries(run: Path) -> dict[str, LabelGeometry]:
     """Returns the geometries of a run or a file by what they are called, the learned one, if there is one, first."""
-    from labelembed.errors import DataError
     from labelembed.geometry import LabelGeometry
     from labelembed.lab.training.run_folder import RunFolder
 
@@ -110,83 +99,72 @@ def _geometries(run: Path) -> dict[str, LabelGeometry]:
     geometry = folder.label_geometry()
     geometries = {_MEANS if geometry.is_class_means else _LEARNED: geometry}
     if folder.class_means_file.exists():
-        means = geometries[_MEANS] = folder.class_means()
-        if means.names != geometry.names:
-            what = f"its {len(means)} labels are not the {len(geometry)} of the run"
-            raise DataError(f"{folder.class_means_file}: {what}; the file is of another run")
+        geometries[_MEANS] = folder.class_means()
     return geometries
 
 
-def _wordnet_distances(names: tuple[str, ...]) -> Tensor:
-    """Returns the distances in WordNet; notes which labels it lacks, and scores without them."""
+def _score(geometry: LabelGeometry, known: Tensor | Hierarchy) -> dict[str, Any]:
+    """Returns how well a geometry agrees with the reference; None where there is no number."""
+    from labelembed.geometry import Hierarchy, group_agreement, kendall_agreement
+
+    shares = {}
+    if isinstance(known, Hierarchy):
+        groups = group_agreement(geometry.distances(), known)
+        kendall = groups.kendall
+        if groups.labels:
+            shares = {"same_group": groups.same_group, "same_group_by_chance": groups.by_chance}
+    else:
+        kendall = kendall_agreement(geometry.distances(), known, geometry.names)
+    tau_b = kendall.mean if kendall.per_label else None
+    return {
+        "source": geometry.source,
+        "tau_b": tau_b,
+        "per_label": kendall.per_label,
+        "left_out": kendall.left_out,
+    } | shares
+
+
+def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
+    """Returns groups, or distances: of a CSV matrix, which must have all labels, or in WordNet, which may lack some."""
+    import pandas
+    import torch
+
     from labelembed.errors import DataError
-    from labelembed.geometry import WordNet, senses_for
+    from labelembed.geometry import WordNet, read_hierarchy, senses_for
 
+    if reference == "wordnet":
+        return WordNet().distances(names, senses_for(names), missing="drop")
+    if not reference.lower().endswith(".csv"):
+        return read_hierarchy(reference, names)
     try:
-        return WordNet().distances(names, senses_for(names))
-    except DataError as error:
-        distances = WordNet().distances(names, senses_for(names), missing="drop")
-        if distances.isnan().all():
-            raise
-        typer.echo(f"note: {error}", err=True)
-        return distances
+        table = pandas.read_csv(reference, index_col=0, dtype={0: str})
+        table.index = table.index.astype(str)
+        matrix = torch.tensor(table.loc[list(names), list(names)].to_numpy(float))
+    except (KeyError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{reference}: must hold a row and a column of numbers for each label ({reason:.200})"
+        ) from error
+    return -(matrix + matrix.T)  # more alike is nearer
 
 
-def _scores(geometry: LabelGeometry, reference: Tensor | None, hierarchy: Hierarchy | None) -> dict[str, Any]:
-    """Returns the scores of a geometry, as they stand in the JSON; None where there is no number."""
-    import numpy as np
-
-    from labelembed.geometry import group_agreement, kendall_agreement, label_plane
-
-    names, distances = geometry.names, geometry.distances().numpy()
-    pairs = np.column_stack(np.triu_indices(len(names), k=1))
-    smallest = pairs[np.argsort(distances[tuple(pairs.T)], kind="stable")[:5]].tolist()
-    near = [{"labels": [names[i], names[j]], "distance": float(distances[i, j])} for i, j in smallest]
-    scores: dict[str, Any] = {"nearest": near, "wordnet": None, "hierarchy": None}
-    if reference is not None:
-        disparity = label_plane(distances, reference).disparity
-        scores["wordnet"] = _tau_b(kendall_agreement(distances, reference, names)) | {"procrustes_disparity": disparity}
-    if hierarchy is not None:
-        groups = group_agreement(distances, hierarchy)
-        shares = (groups.same_group, groups.by_chance) if groups.labels else (None, None)
-        scores["hierarchy"] = _tau_b(groups.kendall) | {"same_group_labels": groups.labels}
-        scores["hierarchy"] |= dict(zip(("same_group", "same_group_by_chance"), shares, strict=True))
-    return scores
-
-
-def _tau_b(result: AgreementResult) -> dict[str, Any]:
-    about = {"tau_b": result.mean if result.per_label else None, "labels": len(result.per_label)}
-    return about | {"left_out": result.left_out, "per_label": result.per_label}
-
-
-def _export(geometries: dict[str, LabelGeometry], folder: Path, groups: str | None) -> list[Path]:
-    from labelembed.lab.report.label_figures import export_geometry, groups_for
+def _export(geometries: dict[str, LabelGeometry], folder: Path, known: Tensor | Hierarchy | None) -> list[Path]:
+    from labelembed.geometry import Hierarchy
+    from labelembed.lab.report.labels import export_geometry, groups_for
 
     first, *others = geometries.values()
-    coloured = groups_for(first.names, groups)
-    written = export_geometry(first, folder, groups=coloured)
+    groups = tuple(path[-1] for path in known.paths) if isinstance(known, Hierarchy) else groups_for(first.names)
+    written = export_geometry(first, folder, groups=groups)
     for means in others:
-        written += export_geometry(means, folder / "class-means", groups=coloured)
+        written += export_geometry(means, folder / "class-means", groups=groups)
     return written
 
 
-def _score_lines(name: str, scores: dict[str, Any]) -> list[str]:
-    """Returns the scores of a geometry in words."""
-    near = ", ".join(f"{' - '.join(pair['labels'])} ({pair['distance']:.3g})" for pair in scores["nearest"])
-    lines = [f"{name}, nearest pairs (in brackets: distance): {near}"]
-
-    def shown(value: float | None, form: str = ".3f") -> str:
-        return "-" if value is None else format(value, form)
-
-    for against, score in (("WordNet", scores["wordnet"]), ("the groups", scores["hierarchy"])):
-        if score is None:
-            continue
-        if against == "WordNet":
-            more = f"disparity of the maps {shown(score['procrustes_disparity'])} (Procrustes, 0 is equal)"
-        else:
-            chance = shown(score["same_group_by_chance"], ".1%")
-            more = f"nearest label in the same group {shown(score['same_group'], '.1%')} ({chance} by chance)"
-        left_out = ", ".join(f"{label} ({why})" for label, why in list(score["left_out"].items())[:10])
-        without = f"; without {left_out}" if left_out else ""
-        lines.append(f"{name}, agreement with {against}: tau-b {shown(score['tau_b'])}, {more}{without}")
-    return lines
+def _score_line(score: dict[str, Any]) -> str:
+    tau = "no tau-b" if score["tau_b"] is None else f"tau-b {score['tau_b']:.3f} over {len(score['per_label'])} labels"
+    line = f"{score['geometry']}: {tau}"
+    if "same_group" in score:
+        by_chance = f"{score['same_group_by_chance']:.1%} by chance"
+        line += f", nearest label in the same group {score['same_group']:.1%} ({by_chance})"
+    left_out = ", ".join(f"{label} ({why})" for label, why in list(score["left_out"].items())[:10])
+    return f"{line}; without {left_out}" if left_out else line

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
 
-from labelembed.errors import LabelEmbedError, nearest
-
-_DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+from labelembed.errors import LabelEmbedError
 
 
 def out_option(metavar: str, text: str) -> Any:
@@ -22,14 +17,9 @@ def out_option(metavar: str, text: str) -> Any:
     return typer.Option("--out", "-o", metavar=metavar, help=text)
 
 
-@contextlib.contextmanager
-def open_output(out: Path | None) -> Iterator[IO[str]]:
-    """Gives what a subcommand writes its lines to: the file of `--out`, or standard output."""
-    if out is None:
-        yield sys.stdout
-        return
-    with out.open("w", encoding="utf-8", newline="") as file:
-        yield file
+def is_file(out: IO[str]) -> bool:
+    """Tells whether lines are written to a file of `--out`, and not to standard output."""
+    return getattr(out, "name", "<stdout>") != "<stdout>"
 
 
 def use_device(device: str | None) -> str | None:
@@ -42,10 +32,9 @@ def use_device(device: str | None) -> str | None:
     """
     if device in (None, "auto", "cpu"):
         return None if device == "auto" else device
-    kind, _, number = str(device).partition(":")
     if not re.fullmatch(r"mps|cuda(:\d+)?", str(device)):
-        hint = nearest(str(device), _DEVICES)
-        raise LabelEmbedError(f"--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got {device!r}{hint}")
+        raise LabelEmbedError(f"--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got {device!r}")
+    kind, _, number = str(device).partition(":")
     if number:
         visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
         if visible and int(number) >= len(visible):
@@ -100,6 +89,10 @@ RecipeArgument = Annotated[
         help="A recipe that ships (see `labelembed list`) or a YAML file; without one, the recipe that fits --data.",
     ),
 ]
+#: Of what writes lines: a file, or `-`, standard output.
+LINES: Any = typer.Option(
+    "-", "--out", "-o", metavar="FILE", encoding="utf-8", help="Write here; - is standard output."
+)
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 BestRunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or a comparison folder, of which the best run is taken.")

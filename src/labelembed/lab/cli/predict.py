@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from labelembed.errors import DataError
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
-from labelembed.lab.cli.options import (
-    BestRunArgument,
-    DeviceOption,
-    JsonOption,
-    load_run,
-    open_output,
-    out_option,
-    use_device,
-)
+from labelembed.lab.cli.options import LINES, BestRunArgument, DeviceOption, JsonOption, is_file, load_run, use_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +23,12 @@ if TYPE_CHECKING:
     from labelembed.lab.runs.saved_run import SavedRun
     from labelembed.lab.sparse_rows import SparseRows
 
-# Inputs that the network sees at once, and characters of a text that was given as an argument.
-_AT_ONCE, _MOST_SHOWN = 256, 80
-_SHOWN_LABELS = 3
+# Characters of a text that was given as an argument, and labels of a line.
+_MOST_SHOWN, _SHOWN_LABELS = 80, 3
 
 
 class _Inputs(NamedTuple):
-    """What is read at once: inputs, what each is called, its columns in its file, and what the user should know."""
+    """What one argument or file holds: inputs, what each is called, its columns in its file, and notes."""
 
     values: Tensor | SparseRows
     names: list[str]
@@ -65,7 +57,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="In CSV: a column for the probability of each label, too.")
     ] = False,
-    out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
+    out: typer.FileTextWrite = LINES,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,34 +65,35 @@ def predict(
     saved = load_run(run, use_device(device))
     errors: list[str] = []
     notes: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
     count = 0
-    with open_output(out) as target:
-        texts = {word for word in inputs if saved.reads_texts and _is_text(word)}
-        rows: list[dict[str, Any]] = []
-        for read in _batched(_read(saved, inputs, errors, with_columns=format == "csv" and not as_json)):
-            notes.update(read.notes)
-            for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
-                count += 1
-                if as_json:
-                    print(json.dumps(one, ensure_ascii=False), file=target)
-                elif format == "csv":
-                    rows.append(_row(one, columns, probabilities=probabilities))
-                else:
-                    print(_line(one, texts), file=target)
-        if rows:
-            _write_csv(rows, target)
+    for read in _read(saved, inputs, errors, with_columns=format == "csv" and not as_json):
+        notes.update(read.notes)
+        for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
+            count += 1
+            if as_json:
+                print(json.dumps(one, ensure_ascii=False), file=out)
+            elif format == "csv":
+                rows.append(_row(one, columns, probabilities=probabilities))
+            else:
+                print(_line(one), file=out)
+    if rows:
+        import pandas
+
+        out.write(pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     for note, times in notes.items():
         typer.echo(f"note: {note}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
     if errors:
         raise DataError("\n".join(errors if len(errors) == 1 else [f"{len(errors):,} inputs cannot be used", *errors]))
-    if out is not None:
-        typer.echo(f"{out}: {count:,} lines written")
+    if is_file(out):
+        typer.echo(f"{out.name}: {count:,} lines written")
 
 
-def _line(one: dict[str, Any], texts: set[str]) -> str:
+def _line(one: dict[str, Any]) -> str:
     best = sorted(one["probabilities"].items(), key=lambda pair: -pair[1])[:_SHOWN_LABELS]
-    name = " ".join(one["input"].split()) if one["input"] in texts else one["input"]
-    name = f"{name[:_MOST_SHOWN].rstrip()} ..." if one["input"] in texts and len(name) > _MOST_SHOWN else name
+    name = one["input"]
+    if is_text(name):
+        name = textwrap.shorten(name, _MOST_SHOWN, placeholder=" ...")
     return f"{name}: {', '.join(f'{label} ({probability:.1%})' for label, probability in best)}"
 
 
@@ -114,32 +107,25 @@ def _row(one: dict[str, Any], columns: dict[str, Any], *, probabilities: bool) -
     return row
 
 
-def _write_csv(rows: list[dict[str, Any]], target: IO[str]) -> None:
-    import pandas
-
-    pandas.DataFrame(rows).to_csv(target, index=False, lineterminator="\n")
-
-
 def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns: bool) -> Iterator[_Inputs]:
     """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
     for word in words:
-        if word == "-":
-            texts, names = _standard_input(saved)
+        if word == "-" and not saved.reads_texts:
+            raise DataError("-: only texts are read from standard input; name a file")
+        if word == "-" or (saved.reads_texts and is_text(word)):
+            texts = list(filter(str.strip, sys.stdin.read().splitlines())) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
-            yield _Inputs(values, names, [{"text": text} for text in texts], notes)
-        elif saved.reads_texts and _is_text(word):
-            values, notes = saved.encode_texts([word])
-            yield _Inputs(values, [word], [{}], notes)
-        else:
-            for file in _files(saved, word):
-                try:
-                    values, names, notes = saved.read_inputs(file)
-                    columns = _columns(saved, file) if with_columns else []
-                except DataError as error:
-                    errors.append(str(error))
-                    continue
-                names = [f"{file}{name.removeprefix(file.name)}" for name in names]
-                yield _Inputs(values, names, columns if len(columns) == len(names) else [{} for _ in names], notes)
+            yield _Inputs(values, texts, [{} for _ in texts], notes)
+            continue
+        for file in _files(saved, word):
+            try:
+                values, names, notes = saved.read_inputs(file)
+                columns = _columns(saved, file) if with_columns else []
+            except DataError as error:
+                errors.append(str(error))
+                continue
+            names = [f"{file}{name.removeprefix(file.name)}" for name in names]
+            yield _Inputs(values, names, columns if len(columns) == len(names) else [{} for _ in names], notes)
 
 
 def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
@@ -150,9 +136,8 @@ def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
     reading = getattr(build_reader(saved.recipe), "reading", None)
     if reading is None or not is_readable(file):
         return []
-    table = read_file(file, reading=reading)
-    columns = [table.values(name) for name in table.names]
-    return [dict(zip(table.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    records: list[dict[str, Any]] = read_file(file, reading=reading).frame.to_dict("records")
+    return records
 
 
 def _files(saved: SavedRun, word: str) -> list[Path]:
@@ -178,42 +163,8 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
     return sorted(files)
 
 
-def _batched(read: Iterable[_Inputs]) -> Iterator[_Inputs]:
-    """Yields inputs of the same shape together, so that a folder of pictures costs no step for each."""
-    waiting: list[_Inputs] = []
-    for one in read:
-        kind = one.values.shape[1:], one.values.dtype
-        is_full = sum(len(other.names) for other in waiting) >= _AT_ONCE
-        if waiting and (is_full or kind != (waiting[0].values.shape[1:], waiting[0].values.dtype)):
-            yield _joined(waiting)
-            waiting.clear()
-        waiting.append(one)
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[_Inputs]) -> _Inputs:
-    import torch
-
-    values: list[Any] = [part.values for part in parts]
-    together = torch.cat(values) if isinstance(values[0], torch.Tensor) else type(values[0]).cat(values)
-    names = [name for part in parts for name in part.names]
-    columns = [row for part in parts for row in part.columns]
-    return _Inputs(together, names, columns, [note for part in parts for note in part.notes])
-
-
-def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
-    """Returns the texts of standard input, one a line, and where each stands."""
-    from labelembed.lab.data.table_files import decoded
-    from labelembed.lab.data.tabular import text_lines
-
-    if not saved.reads_texts:
-        raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
-    content = b"" if sys.stdin is None else sys.stdin.buffer.read()  # None: closed
-    return text_lines(decoded(content, "standard input", encoding=saved.recipe.data["encoding"]))
-
-
-def _is_text(word: str) -> bool:
+def is_text(word: str) -> bool:
+    """Tells whether an argument is a text itself, rather than the name of a file."""
     from labelembed.lab.runs.results import is_file_name
 
     return not is_file_name(word)

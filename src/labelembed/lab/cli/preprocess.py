@@ -58,7 +58,7 @@ def preprocess(
 
     def show(what: str, done: int, total: int) -> None:
         share = done / max(total, 1)
-        shown.show(what, share, "", line=f"{what}: {share:.0%}")
+        shown.show(what, share, f"{share:.0%}")
 
     splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}
@@ -71,11 +71,7 @@ def preprocess(
 
 
 def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None, str | None]]:
-    """Returns the settings that were typed, and the columns of source and target in files of pairs.
-
-    Raises:
-        LabelEmbedError: There is no such setting, or it is out of its range.
-    """
+    """Returns the settings that were typed, and the columns of source and target in files of pairs."""
     import dataclasses
 
     from pydantic import TypeAdapter, ValidationError
@@ -88,19 +84,15 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
     errors = put_settings(typed, settings)
     columns = (typed.pop("source_column", None), typed.pop("target_column", None))
     known = [field.name for field in dataclasses.fields(CorpusSettings)]
-    errors += [
-        unknown_name("setting", key, [*known, "source_column", "target_column"]) for key in typed if key not in known
-    ]
-    if errors:
-        raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
+    errors += [unknown_name("setting", key, known) for key in typed if key not in known]
     try:
-        return TypeAdapter(CorpusSettings).validate_python(typed), columns
+        if not errors:
+            return TypeAdapter(CorpusSettings).validate_python(typed), columns
     except ValidationError as error:
-        reasons = []
-        for one in error.errors():
-            why = one.get("ctx", {}).get("error") or f"{one['msg']}, got {one['input']!r:.80}"
-            reasons.append(": ".join(["--set", *map(str, one["loc"]), str(why)]))
-        raise LabelEmbedError("\n".join(reasons)) from None
+        errors = [
+            ": ".join([*map(str, one["loc"]), f"{one['msg']}, got {one['input']!r:.80}"]) for one in error.errors()
+        ]
+    raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
 
 
 def _summary(corpus: TextCorpus) -> Iterator[str]:
@@ -108,8 +100,5 @@ def _summary(corpus: TextCorpus) -> Iterator[str]:
     for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
         yield f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level"
     for split, about in corpus.counts.items():
-        sides = ", ".join(
-            f"{about[side]['tokens']:,} {side} tokens ({about[side]['unknown'] / about[side]['tokens']:.2%} unknown)"
-            for side in ("source", "target")
-        )
-        yield f"{split:<12} {about['pairs']:>9,} pairs, {sides}"
+        unknown = (f"{about[side]['unknown'] / about[side]['tokens']:.2%} of {side}" for side in ("source", "target"))
+        yield f"{split:<12} {about['pairs']:>9,} pairs, unknown tokens: {', '.join(unknown)}"

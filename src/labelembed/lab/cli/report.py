@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from labelembed.errors import LabelEmbedError
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
 from labelembed.lab.cli.options import BaselineOption, BestRunArgument, best_run_of, out_option
@@ -44,11 +45,11 @@ def export(
     run: BestRunArgument,
     format: Annotated[
         Literal["onnx", "card"],
-        typer.Option("--format", help="`onnx`: the classifier, which takes raw inputs; `card`: a model card."),
+        typer.Option(
+            "--format",
+            help="`onnx`: the classifier, from raw inputs to the probabilities of predict; `card`: a model card.",
+        ),
     ] = "onnx",
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Calibrated probabilities, as of `predict`, instead of logits.")
-    ] = False,
     out: Annotated[Path | None, out_option("FILE", "By default model.onnx or README.md in the run folder.")] = None,
 ) -> None:
     """Write a run's classifier as one file that takes raw inputs, or the run's model card."""
@@ -58,7 +59,10 @@ def export(
 
         typer.echo(str(write_card(run, out)))
         return
-    from labelembed.lab.runs.export import export_run
+    from labelembed.lab.runs.saved_run import SavedRun
 
-    path, difference = export_run(run, out, probabilities=probabilities)
+    path = out or run / "model.onnx"
+    if path.is_dir():
+        raise LabelEmbedError(f"{path}: is a folder; name a file with --out")
+    difference = SavedRun.load(run).export(path, probabilities=True)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")

@@ -11,27 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from labelembed.lab.data.array_files import read_idx
-from labelembed.lab.data.arrays import VectorReader, read_inputs
+from labelembed.lab.data.arrays import VectorReader, read_idx, read_inputs
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
-from labelembed.lab.data.batch import Batch, Examples, Split, TokenBudget
+from labelembed.lab.data.batch import Batch, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.preprocessing import preprocess
 from labelembed.lab.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, Sentences
 from labelembed.lab.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
-from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer, Vocabulary
-from labelembed.lab.data.data_notes import Reference, comparison_notes, reference_errors
+from labelembed.lab.data.corpus.tokenizer import CorpusSettings, Tokenizer
+from labelembed.lab.data.data_notes import comparison_notes, reference_errors
 from labelembed.lab.data.dataset import LabelledData, RawData, renumbered
-from labelembed.lab.data.detect import Detected, detect
-from labelembed.lab.data.encoder import Encoded, Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
-from labelembed.lab.data.image_features import ImageFeatures
-from labelembed.lab.data.image_files import Fit, Images
-from labelembed.lab.data.image_pixels import ImagePixels
+from labelembed.lab.data.detect import detect
+from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, ReadingProgress, Texts
+from labelembed.lab.data.image_encoder import ImageFeatures
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
 from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader
 from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
-from labelembed.lab.data.table_encoder import TableEncoder
 from labelembed.lab.data.tabular import TableReader, TextReader
 from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
@@ -40,15 +36,7 @@ class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the splits of the data set with their labels, a test set among them, and what to say of them.
-
-        Args:
-            to_evaluate: The data are for a finished run to evaluate: no test set is held out, and any label will do.
-            progress: Told how far the decoding of pictures is.
-
-        Raises:
-            DataError: The data cannot be used.
-        """
+        """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
         ...
 
     def new_encoder(self) -> Encoder:
@@ -56,10 +44,7 @@ class Reader(Protocol):
         ...
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns the examples of a file to predict for, decoded as `read` does, for the encoder of a run.
-
-        `invert` exchanges dark and light, of pictures. Raises DataError where the file cannot be used.
-        """
+        """Returns the examples of a file to predict for, decoded as `read` does; `invert` exchanges dark and light."""
         ...
 
 
@@ -78,58 +63,10 @@ DATA: dict[str, Callable[..., Reader]] = {
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 
 __all__ = [
-    "CORPORA",
-    "DATA",
-    "BagOfWordsEncoder",
-    "Batch",
-    "CifarReader",
-    "CorpusSettings",
-    "Detected",
-    "DigitsReader",
-    "Encoded",
-    "Encoder",
-    "Examples",
-    "Fit",
-    "IdentityEncoder",
-    "ImageFeatures",
-    "ImagePixels",
-    "ImageReader",
-    "Images",
-    "LabelledData",
-    "MnistReader",
-    "NewExamples",
-    "PairBatch",
-    "PairFiles",
-    "PairInputs",
-    "RawData",
-    "Reader",
-    "ReadingProgress",
-    "Reference",
-    "SentencePairs",
-    "Sentences",
-    "Split",
-    "TableEncoder",
-    "TableReader",
-    "TextCorpus",
-    "TextFeatures",
-    "TextReader",
-    "TextTokens",
-    "Texts",
-    "TokenBudget",
-    "Tokenizer",
-    "ValidationSplit",
-    "VectorReader",
-    "Vocabulary",
-    "comparison_notes",
-    "detect",
-    "hold_out",
-    "open_corpus",
-    "prepare",
-    "preprocess",
-    "read_corpus",
-    "read_idx",
-    "read_inputs",
-    "reference_errors",
-    "renumbered",
-    "stratified_order",
+    "CORPORA", "DATA", "BagOfWordsEncoder", "Batch", "CifarReader", "CorpusSettings", "DigitsReader", "Encoder",
+    "IdentityEncoder", "ImageFeatures", "ImageReader", "LabelledData", "MnistReader", "NewExamples", "PairBatch",
+    "PairFiles", "PairInputs", "RawData", "Reader", "ReadingProgress", "SentencePairs", "Sentences", "Split",
+    "TableReader", "TextCorpus", "TextFeatures", "TextReader", "TextTokens", "Texts", "TokenBudget", "Tokenizer",
+    "ValidationSplit", "VectorReader", "comparison_notes", "detect", "hold_out", "prepare", "preprocess", "read_corpus",
+    "read_idx", "read_inputs", "reference_errors", "renumbered", "stratified_order",
 ]  # fmt: skip

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentErrors
-from labelembed.lab.data import cache
 from labelembed.lab.sparse_rows import SparseRows
 
 
@@ -33,8 +28,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns this batch on `device`; to a GPU through pinned memory, while the processor goes on."""
-        device = torch.device(device)
-        is_pinned = device.type == "cuda" and self.labels.device.type == "cpu"
+        is_pinned = torch.device(device).type == "cuda" and self.labels.device.type == "cpu"
 
         def moved(part: Any) -> Any:
             return part.pin_memory().to(device, non_blocking=True) if is_pinned else part.to(device)
@@ -44,14 +38,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """A batch size in tokens: pairs times the longest sentence of either side, END and padding counted.
-
-    Args:
-        tokens: Most tokens of a batch; a single pair that has more is a batch of its own.
-
-    Raises:
-        ValueError: `tokens` is not a whole number of at least 1.
-    """
+    """A batch size in tokens: pairs times the longest sentence of either side; a longer pair is alone in its batch."""
 
     tokens: int
 
@@ -61,12 +48,7 @@ class TokenBudget:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """One part of a data set as a reader found it.
-
-    Args:
-        inputs: A tensor [N, ...], or what becomes one later: `Texts`, a `Table`, the `Places` of pictures.
-        labels: Labels [N], int64.
-    """
+    """One part of a data set: a tensor [N, ...], or what becomes one (texts, a table, pictures), and labels [N]."""
 
     inputs: Any
     labels: Tensor
@@ -75,40 +57,16 @@ class Examples:
         return self.labels.shape[0]
 
     def select(self, indices: Tensor) -> Self:
-        """Returns a copy of the examples at these positions [M] (int64), in that order.
-
-        On the CPU a tensor of more than `cache.MAPPED_ABOVE_BYTES` lies in a nameless file of the cache's folder.
-        """
+        """Returns a copy of the examples at these positions [M] (int64), in that order."""
         indices = indices.to(self.labels.device)
         return type(self)(_selected(self.inputs, indices), self.labels.index_select(0, indices))
 
 
 @dataclass(frozen=True, eq=False)
 class Split(Examples):
-    """One part of a data set (training, validation or test) as tensors, in memory or in a mapped file.
-
-    Args:
-        inputs: Inputs [N, ...], uint8, int32 (ids of tokens) or float32, or the ids of words.
-        labels: Labels [N], int64, on the same device.
-
-    Raises:
-        TypeError: A dtype is another.
-        ValueError: `labels` is not [N], or lies on another device than `inputs`.
-    """
+    """One part of a data set as inputs [N, ...], uint8, int32 (ids of tokens) or float32, and labels [N], int64."""
 
     inputs: Tensor | SparseRows
-
-    def __post_init__(self) -> None:
-        shapes = f"got shapes {tuple(self.labels.shape)} and {tuple(self.inputs.shape)}"
-        if self.inputs.dtype not in (torch.uint8, torch.int32, torch.float32):
-            raise TypeError(f"`inputs` must be uint8, int32 or float32, got {self.inputs.dtype}")
-        if self.labels.dtype != torch.int64:
-            raise TypeError(f"`labels` must be int64, got {self.labels.dtype}")
-        if self.inputs.ndim == 0 or self.labels.shape != self.inputs.shape[:1]:
-            raise ValueError(f"`labels` must have one entry for each of `inputs`, {shapes}")
-        if self.labels.device != self.inputs.device:
-            devices = f"{self.labels.device} and {self.inputs.device}"
-            raise ValueError(f"`labels` and `inputs` must be on one device, got {devices}")
 
     @property
     def num_examples(self) -> int:
@@ -134,49 +92,23 @@ class Split(Examples):
     ) -> Iterator[Batch]:
         """Returns the batches of one pass; batch b holds the examples ``order[b * batch_size:(b + 1) * batch_size]``.
 
-        With several processes each takes ``[process::processes]`` of every batch, so that together they
-        hold exactly the batch that one process would hold. Where the last batch has fewer examples than there are
-        processes, some processes get an empty batch for it: every process makes the same number of steps.
-        What a batch holds is copied, so it may be changed in place.
-
-        Args:
-            batch_size: Examples of one optimiser step, over all processes together; a budget of tokens is refused.
-            order: Positions [M] of the examples to visit, int64; without it the examples as they stand. A part
-                of them, or one several times, is allowed.
-            start: Number of the first batch to return, to go on in the middle of an epoch.
-            process: Number of this process, from 0.
-            processes: Number of processes that share each batch.
-
-        Raises:
-            ValueError: An argument is out of its range; raised by this call, not by the first batch.
+        With several processes each takes ``[process::processes]`` of every batch, so that together they hold exactly
+        the batch that one process would hold; some of them may get an empty last batch. What a batch holds is a copy.
+        `order` are positions [M] of the examples to visit, int64, without it all as they stand; `start` is the number
+        of the first batch to return, to go on in the middle of an epoch. A budget of tokens is refused.
         """
         size = require_whole("batch_size", batch_size)
-        if order is None:
-            indices = torch.arange(len(self), device=self.labels.device)
-        else:
-            require_order(order, len(self))
-            indices = order.to(self.labels.device)
+        indices = (torch.arange(len(self)) if order is None else order).to(self.labels.device)
         pieces = torch.split(indices, size) if len(indices) else ()
-        require_share(len(pieces), start=start, process=process, processes=processes)
         return map(self._batch, (piece[process::processes] for piece in pieces[start:]))
 
     def _batch(self, indices: Tensor) -> Batch:
-        inputs = self.inputs
-        # index_select, since inputs[indices] takes ten times as long for bytes
-        chosen = inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
-        return Batch(chosen, self.labels.index_select(0, indices), indices.clone())
+        return Batch(_selected(self.inputs, indices), self.labels.index_select(0, indices), indices.clone())
 
 
 def _selected(inputs: Any, indices: Tensor) -> Any:
-    if not isinstance(inputs, Tensor):
-        return inputs.select(indices)
-    shape = (len(indices), *inputs.shape[1:])
-    if inputs.device.type == "cpu" and math.prod(shape) * inputs.element_size() > cache.MAPPED_ABOVE_BYTES:
-        cache.cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache.cache_folder()) as file:
-            copy = np.memmap(file, str(inputs.dtype).removeprefix("torch."), "w+", shape=shape)
-        return torch.index_select(inputs, 0, indices, out=torch.from_numpy(copy))
-    return inputs.index_select(0, indices)
+    # index_select, since inputs[indices] takes ten times as long for bytes
+    return inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
 
 
 def require_whole(name: str, value: object) -> int:
@@ -184,24 +116,3 @@ def require_whole(name: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}")
-
-
-def require_share(batches: int, *, start: int, process: int, processes: int) -> None:
-    """Raises ValueError unless an epoch of so many batches can begin there, and be shared so."""
-    errors = ArgumentErrors()
-    errors.require(0 <= start <= batches, "start", start, f"must be 0 to {batches}, the number of batches")
-    errors.require(processes >= 1, "processes", processes, "must be >= 1")
-    errors.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
-    errors.raise_if_any()
-
-
-def require_order(order: Tensor, examples: int) -> None:
-    """Raises ValueError unless `order` [M] holds positions of so many examples, int64."""
-    if order.ndim != 1 or order.dtype != torch.int64:
-        raise ValueError(f"`order` must be [M] of int64, got {list(order.shape)} of {order.dtype}")
-    # On a GPU a position out of range would end the process, with a message that names nothing.
-    if order.numel():
-        lowest, highest = (int(end) for end in torch.aminmax(order))
-        if lowest < 0 or highest >= examples:
-            wrong = lowest if lowest < 0 else highest
-            raise ValueError(f"`order` must hold positions of 0 to {examples - 1}, got {wrong}")

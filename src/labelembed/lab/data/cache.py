@@ -7,6 +7,8 @@ import hashlib
 import json
 import math
 import os
+import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,7 @@ import numpy.typing as npt
 
 from labelembed.errors import DataError
 
-#: Names the folder of the cache; without it `~/.cache/labelembed`.
-CACHE_VARIABLE = "LABELEMBED_CACHE"
-#: Arrays that take more bytes than this lie in a file of the cache's folder instead of in memory.
+#: Arrays that take more bytes than this are made in a file of the cache's folder instead of in memory.
 MAPPED_ABOVE_BYTES = 2 * 2**30
 
 Array = npt.NDArray[Any]
@@ -27,8 +27,8 @@ NewArray = Callable[[tuple[int, ...]], Array]
 
 
 def cache_folder() -> Path:
-    """Returns the folder of the cache; it need not exist."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/labelembed").expanduser()
+    """Returns the folder of the cache, LABELEMBED_CACHE or `~/.cache/labelembed`; it need not exist."""
+    return Path(os.environ.get("LABELEMBED_CACHE") or "~/.cache/labelembed").expanduser()
 
 
 def file_digest(path: Path) -> str:
@@ -56,62 +56,62 @@ def files_stamp(place: Path) -> str | None:
     return digest.hexdigest()
 
 
+def cached_file(file: Path, make: Callable[[], Array]) -> Array:
+    """Returns the small array kept in a ``.npy`` file of the cache, or makes and keeps it; for arrays by the thousand.
+
+    What is damaged is made again, and what cannot be written costs only time.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        kept: Array = np.load(file)
+        return kept
+    array = make()
+    _keep(file, lambda new: np.save(new, array, allow_pickle=False))
+    return array
+
+
 def cached_array(cache_key: Mapping[str, Any], make: Callable[[], Array]) -> Array:
     """Returns the array kept for `cache_key`, or makes and keeps it; see `cached_with_notes`."""
     return cached_with_notes(cache_key, lambda new_array: (make(), None))[0]
 
 
 def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
-    """Returns the array kept for `cache_key` and what was noted of it, or makes and keeps both.
+    """Returns the array kept for `cache_key` and what was noted of it, or makes and keeps both; see `cached_file`.
 
-    The array is ``KEY.npy`` in the folder of the cache, mapped, with ``KEY.json`` beside it; changes to it stay in
-    memory. What is missing or cut off is made again, and a cache that cannot be written costs only time.
+    The array is ``KEY.npy``, mapped, the notes are ``KEY.json``; changes to the array stay in memory.
 
     Args:
         cache_key: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
-        make: Is given a function that returns an array of zeros of a shape, uint8; returns an array and what is to be
-            noted of it, as JSON.
-
-    Raises:
-        DataError: The array is larger than `MAPPED_ABOVE_BYTES`, and the folder of the cache cannot be written.
+        make: Given a function that returns zeros of a shape, uint8; returns an array and JSON.
     """
-    folder = cache_folder()
-    name = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
-    array_file, about_file = folder / f"{name}.npy", folder / f"{name}.json"
+    key = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+    file, about_file = cache_folder() / f"{key}.npy", cache_folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
-        return np.load(array_file, mmap_mode="c"), json.loads(about_file.read_text(encoding="utf-8"))["noted"]
-    # several runs may make the same array at once: each writes files of its own, the last rename stays
-    new_array_file, new_about_file = folder / f".{name}-{os.getpid()}.npy", folder / f".{name}-{os.getpid()}.json"
+        return np.load(file, mmap_mode="c"), json.loads(about_file.read_text(encoding="utf-8"))["noted"]
+    array, noted = make(_new_array)
+    about = json.dumps({"noted": noted, "cache_key": cache_key})
+    _keep(about_file, lambda new: new.write_text(about, encoding="utf-8"))
+    _keep(file, lambda new: np.save(new, array, allow_pickle=False))
+    return array, noted
 
-    def new_array(shape: tuple[int, ...]) -> Array:
-        if math.prod(shape) <= MAPPED_ABOVE_BYTES:
-            return np.zeros(shape, np.uint8)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return np.lib.format.open_memmap(new_array_file, mode="w+", dtype=np.uint8, shape=shape)
-        except OSError as error:
-            size = f"{math.prod(shape) / 2**30:.1f} GiB"
-            raise DataError(
-                f"{folder}: {size} cannot be written there ({error.strerror or error}); name another folder in "
-                f"{CACHE_VARIABLE}"
-            ) from None
 
+def _new_array(shape: tuple[int, ...]) -> Array:
+    if math.prod(shape) <= MAPPED_ABOVE_BYTES:
+        return np.zeros(shape, np.uint8)
     try:
-        array, noted = make(new_array)
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            if isinstance(array, np.memmap):
-                array.flush()
-            else:
-                np.save(new_array_file, array, allow_pickle=False)
-            about = {"cache_key": cache_key, "noted": noted}
-            new_about_file.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
-            os.replace(new_about_file, about_file)
-            os.replace(new_array_file, array_file)
-            if isinstance(array, np.memmap):
-                array = np.load(array_file, mmap_mode="c")
-        return array, noted
-    finally:
-        for file in (new_array_file, new_about_file):
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache_folder(), prefix=".") as file:  # it goes with the array
+            return np.lib.format.open_memmap(file.name, mode="w+", dtype=np.uint8, shape=shape)
+    except OSError as error:
+        raise DataError(f"{cache_folder()}: {error}; LABELEMBED_CACHE=FOLDER names another folder") from None
+
+
+def _keep(file: Path, write: Callable[[Path], Any]) -> None:
+    """Writes a file under a name of this thread's own, which is renamed: several may make the same one at once."""
+    new = file.with_name(f".{file.stem}-{os.getpid()}-{threading.get_ident()}{file.suffix}")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(new)
+            os.replace(new, file)
+        finally:
+            new.unlink(missing_ok=True)

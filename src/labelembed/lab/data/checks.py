@@ -1,4 +1,4 @@
-"""Files that must be there, arrays that must fit into memory, the first value that is wrong, names of labels."""
+"""Files that must be there, the first value that is wrong, names of labels, and words of messages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def content_of(path: Path) -> bytes:
-    """Returns the content of a file, unpacked where it is gzip'd; which is seen from the content, not from the name.
-
-    Raises:
-        DataError: It cannot be read, or the gzip is damaged.
-    """
+    """Returns the content of a file, unpacked where it begins as a gzip'd one; raises DataError."""
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
@@ -45,34 +41,19 @@ def require_file(path: Path, accepted: str) -> None:
     raise DataError(f"{path}: {kind}; expected {accepted}")
 
 
-def sizes(shape: tuple[int, ...]) -> str:
-    """Returns a shape for messages: ``60,000 x 28 x 28``."""
-    return " x ".join(f"{size:,}" for size in shape) or "1"
-
-
 def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
-    """Returns (row, value) of the first wrong value of `values` [N, ...], or None.
-
-    `is_wrong` maps values to booleans of the same shape; it is asked for some rows at a time, so that no mask
-    of the whole data is made.
-    """
-    if values.size == 0:
-        return None
-    rows_at_once = max(1, _CHUNK_ELEMENTS // (values.size // values.shape[0]))
-    for begin in range(0, values.shape[0], rows_at_once):
-        chunk = values[begin : begin + rows_at_once]
-        wrong = is_wrong(chunk)
-        if wrong.any():
-            place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-            return begin + int(place[0]), chunk[place].item()
+    """Returns (row, value) of the first wrong value of `values` [N, ...], looked at some rows at a time, or None."""
+    rows_at_once = max(1, _CHUNK_ELEMENTS * len(values) // max(1, values.size))
+    for begin in range(0, len(values), rows_at_once):
+        wrong = np.argwhere(is_wrong(values[begin : begin + rows_at_once]))
+        if len(wrong):
+            return begin + int(wrong[0][0]), values[begin:][tuple(wrong[0])].item()
     return None
 
 
 def require_finite(values: Array, where: str) -> None:
     """Raises DataError with the first row of `values` [N, ...] that has a NaN or an infinite value."""
-    if values.dtype.kind != "f":
-        return
-    invalid = first_invalid(values, lambda chunk: ~np.isfinite(chunk))
+    invalid = first_invalid(values, lambda chunk: ~np.isfinite(chunk)) if values.dtype.kind == "f" else None
     if invalid is not None:
         raise DataError(
             f"{where}: row {invalid[0]} has the value {invalid[1]}; expected finite numbers, so repair or drop that row"
@@ -80,26 +61,21 @@ def require_finite(values: Array, where: str) -> None:
 
 
 def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[str, ...]:
-    """Returns the label names as a tuple.
-
-    Args:
-        names: One name for each label.
-        count: How many there must be; None: the names themselves say how many labels there are.
-        where: What the names belong to, for messages.
-
-    Raises:
-        DataError: There are more or fewer than `count`, or one is empty or stands twice.
-    """
+    """Returns the label names as a tuple; raises DataError unless there are `count`, each once and none empty."""
     if count is not None and len(names) != count:
         raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
     first_place: dict[str, int] = {}
     for place, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{where}: the name of label {place} is empty")
-        if name in first_place:
+        if first_place.setdefault(name, place) != place:
             raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
-        first_place[name] = place
     return tuple(names)
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    """Returns a shape for messages: ``60,000 x 28 x 28``."""
+    return " x ".join(f"{size:,}" for size in shape) or "1"
 
 
 def folded(name: str) -> str:

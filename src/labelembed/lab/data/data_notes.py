@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from labelembed.lab.data.batch import Split
 from labelembed.lab.data.checks import counted, few, printable
 from labelembed.lab.data.dataset import LabelledData
-from labelembed.lab.data.splits import stratified_order
+from labelembed.lab.data.splits import display_name, stratified_order
 from labelembed.lab.sparse_rows import SparseRows
 
 #: A largest label with more than so many times the examples of the smallest is noted.
@@ -25,33 +24,24 @@ _REFERENCE_OPERATIONS = 100_000_000
 
 
 def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
-    """Returns a line where training examples are spread very unevenly over the labels, and one for labels without any.
-
-    Args:
-        labels: Labels [N] of the training examples.
-        names: Names of the labels 0, 1, ...
-    """
-    counts = np.bincount(labels.cpu().numpy(), minlength=len(names))
-    notes = []
-    without = [name for name, count in zip(names, counts, strict=False) if count == 0]
-    if without:
-        notes.append(f"{len(without)} of {len(names)} labels have no training example: {few(without, _SHOWN)}")
-    largest, smallest = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max() + 1).argmin())
-    if counts[largest] > UNBALANCED_ABOVE * counts[smallest]:
-        times = counts[largest] / counts[smallest]
+    """Returns what to say of training labels [N]: those without an example, and that they are spread very unevenly."""
+    counts = torch.bincount(labels, minlength=len(names)).tolist()
+    without = [name for name, count in zip(names, counts, strict=True) if not count]
+    notes = [f"{len(without)} of {len(names)} labels have no training example: {few(without, _SHOWN)}"]
+    some = [(count, name) for name, count in zip(names, counts, strict=True) if count]
+    (most, largest), (least, smallest) = max(some), min(some)
+    if most > UNBALANCED_ABOVE * least:
         notes.append(
-            f"unbalanced labels: {names[largest]} has {counts[largest]:,} training examples, {names[smallest]} has "
-            f"{counts[smallest]:,} ({times:.1f} times as many); the error is that of all examples together"
+            f"unbalanced labels: {largest} has {most:,} training examples, {smallest} has {least:,} "
+            f"({most / least:.1f} times as many); the error is that of all examples together"
         )
-    return notes
+    return notes if without else notes[1:]
 
 
 def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> list[str]:
     """Returns what speaks against a comparison of objectives on these data; for `check` and `compare`.
 
-    Args:
-        data: The data set of the comparison.
-        random_weights: Whether a network for pictures begins with random weights.
+    `random_weights` says whether a network for pictures begins with random weights.
     """
     notes = []
     if data.num_labels == 2:
@@ -67,61 +57,50 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
     return notes
 
 
-def repeated(values: Iterable[Hashable]) -> list[tuple[int, int]]:
-    """Returns (index, earlier index) for every value that is the same as an earlier one."""
-    first: dict[Hashable, int] = {}
-    pairs = ((index, first.setdefault(value, index)) for index, value in enumerate(values))
-    return [(index, earlier) for index, earlier in pairs if earlier != index]
-
-
 def repeat_notes(
-    repeated: Sequence[tuple[int, int]],
-    *,
-    labels: Mapping[str, Tensor],
-    shown: Callable[[int, int], str],
-    what: str = "picture",
+    values: Mapping[str, Sequence[str]], splits: Mapping[str, Split], shown: Callable[[str, int], str], what: str
 ) -> list[str]:
     """Returns what to say of equal inputs: those that stand in two splits, and training ones with several labels.
 
-    Args:
-        repeated: (index, earlier index) of equal inputs, the earlier one the first of its kind, over all splits in the
-            order of `labels`, the training set first.
-        labels: Labels [N] of each split, by its name in a sentence: `training`, `validation`, `test`.
-        shown: Returns a pair as a person finds it again.
-        what: What an input is called.
+    `values` stand for the input of each example [N], by split, the training set first. `shown` returns an example, by
+    split and index, as a person finds it again; `what` is what it is called.
     """
-    every = torch.cat(list(labels.values())).tolist()
-    split_of = [split for split, of_split in labels.items() for _ in range(len(of_split))]
-    by_splits: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for index, earlier in repeated:
-        by_splits.setdefault((split_of[index], split_of[earlier]), []).append((index, earlier))
+    import pandas as pd
+
+    number: dict[str, int] = {}  # for pandas takes no text of characters that are none
+    rows = [
+        (number.setdefault(value, len(number)), split, index, label)
+        for split, its in values.items()
+        for index, (value, label) in enumerate(zip(its, splits[split].labels.tolist(), strict=True))
+    ]
+    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"])
+    again = table[table.duplicated("value")]
+    again = again.merge(table.drop_duplicates("value"), on="value", suffixes=("", "_first"))
+    again["differs"] = again["label"] != again["label_first"]
     notes = []
-    for (split, other), pairs in by_splits.items():
-        differing = [(index, earlier) for index, earlier in pairs if every[index] != every[earlier]]
-        if split != other:
-            verb = "stands" if len(pairs) == 1 else "stand"
-            but = f", {len(differing)} of them with another label" if differing else ""
-            notes.append(f"{counted(len(pairs), f'{split} {what}')} {verb} in the {other} set too{but}: ")
-        elif split == "training" and differing:
-            pairs, verb = differing, "has" if len(differing) == 1 else "have"
-            notes.append(f"{counted(len(pairs), f'training {what}')} {verb} another label than an equal one: ")
-        else:
+    for (split, other), pairs in again.groupby(["split", "split_first"], sort=False):
+        if split == other:
+            pairs = pairs[pairs["differs"]] if split == "train" else pairs[:0]
+        if not len(pairs):
             continue
-        notes[-1] += few([shown(*pair) if place < _SHOWN else "" for place, pair in enumerate(pairs)], _SHOWN)
+        differing, is_one = int(pairs["differs"].sum()), len(pairs) == 1
+        but = f", {differing} of them with another label" if differing else ""
+        where = f"{'stands' if is_one else 'stand'} in the {display_name(other)} set too{but}"
+        if split == other:
+            where = f"{'has' if is_one else 'have'} another label than an equal one"
+        places = [
+            " = ".join(dict.fromkeys((shown(split, index), shown(other, first))))
+            for index, first in pairs[["index", "index_first"]].values[:_SHOWN].tolist()
+        ]
+        told = counted(len(pairs), f"{display_name(split)} {what}")
+        notes.append(f"{told} {where}: {few([*places, *[''] * (len(pairs) - len(places))], _SHOWN)}")
     return notes
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
-    """Returns what to say of a column of labels that was found: how many labels, and the most frequent ones.
-
-    Args:
-        column: Its name.
-        labels: Labels [N] of the training examples.
-        names: Names of the labels 0, 1, ...
-        key: The key of `data` that names another column.
-    """
-    counts = np.bincount(labels.cpu().numpy(), minlength=len(names))
-    most = np.argsort(-counts, kind="stable")[:_SHOWN]
+    """Returns what to say of a column of training labels [N] that was found; `key` of `data` names another one."""
+    counts = torch.bincount(labels, minlength=len(names))
+    most = counts.argsort(descending=True, stable=True)[:_SHOWN].tolist()
     shown = ", ".join(f"{printable(names[label][:40])} {counts[label]:,}" for label in most)
     more = ", ..." if len(names) > len(most) else ""
     labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
@@ -129,14 +108,7 @@ def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key:
 
 
 class Reference(NamedTuple):
-    """What a plain linear classifier reaches on the same inputs, beside which the networks stand.
-
-    Attributes:
-        name: What was trained.
-        examples: Training examples that it was given.
-        validation_error: Share of the validation examples that it gets wrong; None: there are none.
-        test_error: The same of the test examples.
-    """
+    """A plain linear classifier: its name, how many training examples it was given, and its errors as fractions."""
 
     name: str
     examples: int
@@ -148,16 +120,11 @@ def reference_errors(data: LabelledData) -> Reference | None:
     """Returns the errors of logistic regression (scikit-learn) on the inputs of a data set; a few seconds at most.
 
     Dense inputs are standardised, bags weighted by tf-idf, by the training examples. Of large data sets it is given the
-    stratified beginning of the training examples that takes about a second for ten steps.
-
-    Args:
-        data: The data set of a run or a comparison.
-
-    Returns:
-        None where inputs are ids of tokens, which no linear classifier reads, or all examples have one label.
+    stratified beginning. None where inputs are ids of tokens, or all examples have one label.
     """
     inputs = data.train.inputs
-    if (isinstance(inputs, Tensor) and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
+    is_dense = isinstance(inputs, Tensor)
+    if (is_dense and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
         return None
     import warnings
 
@@ -168,10 +135,9 @@ def reference_errors(data: LabelledData) -> Reference | None:
 
     numbers = inputs[0].numel() if isinstance(inputs, Tensor) else len(inputs.ids) // max(1, len(inputs))
     most = max(10 * data.num_labels, _REFERENCE_OPERATIONS // (max(1, numbers) * data.num_labels))
-    order = stratified_order(data.train.labels, seed=0, purpose="train_rows")[:most]
-    scaling = StandardScaler() if isinstance(inputs, Tensor) else TfidfTransformer()
-    classifier = make_pipeline(scaling, LogisticRegression(C=1.0 if isinstance(inputs, Tensor) else 10.0))
-    train = data.train.select(order)
+    train = data.train.select(stratified_order(data.train.labels, seed=0, purpose="train_rows")[:most])
+    scaling, strength = (StandardScaler(), 1.0) if is_dense else (TfidfTransformer(), 10.0)
+    classifier = make_pipeline(scaling, LogisticRegression(C=strength))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it need not converge to the last digit
         classifier.fit(_matrix(train.inputs), train.labels.numpy())
@@ -179,15 +145,15 @@ def reference_errors(data: LabelledData) -> Reference | None:
     def error(split: Split | None) -> float | None:
         if split is None or not len(split):
             return None
-        return float((classifier.predict(_matrix(split.inputs)) != split.labels.cpu().numpy()).mean())
+        return float((classifier.predict(_matrix(split.inputs)) != split.labels.numpy()).mean())
 
     return Reference("logistic regression", len(train), error(data.validation), error(data.test))
 
 
 def _matrix(inputs: Tensor | SparseRows) -> Any:
     if isinstance(inputs, Tensor):
-        return inputs.cpu().flatten(1).float().numpy()
+        return inputs.flatten(1).float().numpy()
     from scipy.sparse import csr_matrix
 
-    ids = inputs.ids.cpu().numpy()
-    return csr_matrix((np.ones(len(ids), np.float32), ids, inputs.offsets.cpu().numpy()), shape=inputs.shape)
+    ids = inputs.ids.numpy()
+    return csr_matrix(([1.0] * len(ids), ids, inputs.offsets.numpy()), shape=inputs.shape)

@@ -26,11 +26,9 @@ class RawData:
     """A data set as a reader found it, before validation examples are held out and inputs are made.
 
     Attributes:
-        parts: The training examples `train`; the test examples `test`, but of data to evaluate that name none; and the
-            `validation` set where the data bring one, and then none is held out.
+        parts: The examples of `train` and, where there are such, of `validation` and `test`.
         names: Names of the labels 0, 1, ...; none: arrays to evaluate whose labels have numbers only.
-        input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
-            and the encoder learns it.
+        input_range: Smallest and largest value an input can have; None: nothing says so, and the encoder learns it.
         source: Where the data came from, for messages and reports.
         notes: What the user should know of the data, one line each: pictures converted, examples left out.
         label_column: The column of the labels; None: not of a table.
@@ -67,8 +65,7 @@ class RawData:
     def renamed(self, names: Sequence[str] | None) -> RawData:
         """Returns the data with the user's own names of the labels, in the order of the data's; None: as they are.
 
-        Raises:
-            DataError: There are more or fewer of them, or one is empty or stands twice.
+        Raises DataError where there are more or fewer of them, or one is empty or stands twice.
         """
         if names is None:
             return self
@@ -77,25 +74,19 @@ class RawData:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelledData:
-    """A data set ready for training, its splits checked (see `prepare`).
+    """A data set ready for training; see `prepare`.
 
     Attributes:
-        train: Training examples without those held out; a batch's indices are positions in it.
-        validation: Validation examples to choose by, or None.
-        test: Test examples, or None.
-        names: Names of the labels 0, 1, ...
+        train, validation, test: The splits; a batch's indices are positions in them.
+        names, source, notes, label_column, label_values: As those of `RawData`.
         input_shape: Shape of one input: (channels, height, width), or (features,).
         input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
             those of the training examples; others may lie outside, and are not clipped.
-        source: Where the data came from.
-        notes: What the user should know of the data, one line each.
         encoder: The encoder that made the inputs, fitted on the training examples.
         texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
             only their inputs are known.
         images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
         truncation: How many texts are longer than what is read of them, which a note says too; None where none is.
-        label_column: See `RawData`.
-        label_values: See `RawData`.
     """
 
     train: Split
@@ -129,10 +120,9 @@ class LabelledData:
         return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels, names, and words behind ids.
+        """Returns the SHA-256 (64 hexadecimal digits) of inputs, labels, names, and words behind ids.
 
-        Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which
-        examples are held out does take part.
+        A data set that moved keeps its fingerprint; one with other examples held out has another.
         """
         digest = hashlib.sha256(json.dumps(self.names).encode())
         if self.encoder.vocabulary:
@@ -143,18 +133,15 @@ class LabelledData:
             for tensor in (*tensors, split.labels):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
-                heading = [name, array.dtype.str, array.shape]
-                digest.update(json.dumps(heading).encode())
+                digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
                 digest.update(array.data)
         return digest.hexdigest()
 
     def input_statistics(self) -> tuple[Tensor, Tensor]:
-        """Returns mean [C] and standard deviation [C] of the training inputs, in the units of the inputs.
+        """Returns mean [C] and standard deviation [C] of the training inputs, float32; 1 for a constant channel.
 
-        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are
-        float32 on the CPU, and the same to the last bit on whatever device the data are. The deviation is
-        over all values (divided by their number). A channel that is constant gets 1, so that dividing by
-        it is always safe.
+        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are the same to
+        the last bit on whatever device the data are.
         """
         inputs = self.train.inputs
         assert isinstance(inputs, Tensor)  # ids of words have no mean
@@ -180,36 +167,27 @@ def renumbered(
 
     Args:
         raw: What a reader returned.
-        names: Names of the labels that the run knows. The data may lack some.
+        names: Names of the labels that the run knows; raises DataError where the data have others.
         label_values: See `RawData`, of the run's data: a label is looked for among them first.
         merge: Whether labels that differ by case or spaces are one; None: spaces around a label are no part of it.
-
-    Raises:
-        DataError: Examples have labels that the run does not know; names them with their counts.
     """
     known = {name: label for spelled in (names, label_values) for label, name in enumerate(spelled)}
+    theirs = raw.names
+    if not theirs:
+        theirs = tuple(str(label) for label in range(1 + max(int(part.labels.max()) for part in raw.parts.values())))
+        known = {str(label): label for label in range(len(names))}
     by_spelling = {folded(name): label for name, label in known.items()} if merge else {}
-
-    def label_of(value: int) -> int:
-        if not raw.names:
-            return value if value < len(names) else -1
-        name = raw.names[value]
+    number = torch.full((len(theirs),), -1)
+    for value, name in enumerate(theirs):
         stripped = name if merge is False else name.strip()
-        return known.get(stripped, known.get(name, by_spelling.get(folded(name), -1)))
-
-    unknown: Counter[str] = Counter()
-    parts = {}
-    for part, examples in raw.parts.items():
-        values, inverse, counts = torch.unique(examples.labels, return_inverse=True, return_counts=True)
-        labels = [label_of(value) for value in values.tolist()]
-        parts[part] = replace(examples, labels=torch.tensor(labels, dtype=torch.int64)[inverse])
-        for value, count, label in zip(values.tolist(), counts.tolist(), labels, strict=True):
-            if label < 0:
-                unknown[raw.names[value] if raw.names else str(value)] += count
+        number[value] = known.get(stripped, known.get(name, by_spelling.get(folded(name), -1)))
+    labels = torch.cat([part.labels for part in raw.parts.values()])
+    unknown = Counter(theirs[label] for label in labels[number[labels] < 0].sort().values.tolist())
     if unknown:
         shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(
             f"{raw.source}: has labels that the run does not know: {shown}; its {len(names):,} labels are "
             f"{few(label_values or names)}"
         )
+    parts = {name: replace(part, labels=number[part.labels]) for name, part in raw.parts.items()}
     return replace(raw, names=tuple(names), parts=parts)

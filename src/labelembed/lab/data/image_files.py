@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import math
 import os
 import statistics
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,6 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.checks import counted, printable
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 #: How a picture of other proportions becomes a square: its middle; all of it, stretched; all of it, with black borders.
 Fit = Literal["crop", "stretch", "pad"]
@@ -36,21 +32,15 @@ IMAGE_SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm",
 })  # fmt: skip
+#: Pictures that are worked on before what came of them is handed on.
+AT_ONCE = 64
 # Only formats that Pillow decodes itself: it would hand an EPS file to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_ORIENTATION = 0x0112
-# A large JPEG is decoded at a half, a quarter or an eighth of its size, but this many times as large as it is to be.
-_REDUCING_GAP = 2
 _MOST_THREADS = 8
-#: Pictures of which the results are handed on together.
-AT_ONCE = 64
-# Of pictures with one side more than so many times as long as the other, a larger share than this is noted.
-_EXTREME, _MANY_EXTREME = 3, 0.1
 _ONE_READS = threading.Lock()
 
-Pixels = npt.NDArray[np.uint8]
-Result = TypeVar("Result")
+Array = npt.NDArray[Any]
 
 
 @contextlib.contextmanager
@@ -64,22 +54,26 @@ def decoding() -> Iterator[None]:
         yield
 
 
-def read_header(content: bytes) -> tuple[tuple[int, int], bool]:
-    """Returns (height, width) of a picture as a person sees it, and whether it is grey; may read its beginning only.
+@contextlib.contextmanager
+def opened(content: bytes) -> Iterator[Any]:
+    """Opens a picture; raises DataError where it is none, damaged or too large, once the block comes to see it."""
+    from PIL import Image, UnidentifiedImageError
 
-    Raises:
-        DataError: It is no picture, or too large; says why, not which file.
-    """
-    with _reasons(), _opened(content) as image:
-        height, width = image.height, image.width
-        with contextlib.suppress(Exception):  # damaged tags, which the pixels do not need
-            if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
-                height, width = width, height
-        return (height, width), image.mode in _GREY_MODES
+    try:
+        yield Image.open(io.BytesIO(content), formats=_FORMATS)
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise DataError("is damaged, or no picture whatever its name says") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        raise DataError(f"has more than {limit:,} pixels, the limit; make the picture smaller") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
+        raise DataError(f"is cut off or damaged ({error})") from None
 
 
-def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cubic: bool = False) -> Pixels:
-    """Returns a picture [channels, height, width].
+def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cubic: bool = False) -> Array:
+    """Returns a picture [channels, height, width] of bytes; raises DataError, see `opened`.
 
     It is turned as its camera's orientation says, transparent parts become white, and of several frames the first is
     taken. Pictures of more than Pillow's ``MAX_IMAGE_PIXELS`` are refused before any is decoded.
@@ -90,70 +84,42 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cu
         size: (height, width) to bring it to; one that has it stays as it is.
         fit: How, see `Fit`.
         cubic: Resize with the bicubic filter, as pre-trained networks are used to; otherwise bilinear.
-
-    Raises:
-        DataError: It is no picture, cut off, damaged or too large; says why, not which file.
     """
     from PIL import Image, ImageOps
 
     wanted = (size[1], size[0])
-    filtered = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
-    with _reasons(), _opened(content) as opened:
-        if opened.format == "JPEG" and size[0] == size[1]:
-            scale = (min if fit == "pad" else max)(size[1] / opened.width, size[0] / opened.height)
-            least = wanted if fit == "stretch" else (math.ceil(opened.width * scale), math.ceil(opened.height * scale))
-            opened.draft(None, (least[0] * _REDUCING_GAP, least[1] * _REDUCING_GAP))
-        with contextlib.suppress(Exception):
-            ImageOps.exif_transpose(opened, in_place=True)
-        image = _in_mode(opened, "L" if channels == 1 else "RGB")
-        if image.size != wanted and fit == "crop":
-            image = ImageOps.fit(image, wanted, filtered)
-        elif image.size != wanted:
-            scale = min(wanted[0] / image.width, wanted[1] / image.height)
-            inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            image = image.resize(wanted if fit == "stretch" else inner, filtered)
-            image = ImageOps.pad(image, wanted)  # only borders are left to add
-        pixels: Pixels = np.array(image, dtype=np.uint8)
+    resampling = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    with opened(content) as image:
+        # A large JPEG is decoded at a half, a quarter or an eighth of its size, but twice as large as it is to be.
+        image.draft(None, (2 * max(size), 2 * max(size)))
+        with contextlib.suppress(Exception):  # damaged tags, which the pixels do not need
+            ImageOps.exif_transpose(image, in_place=True)
+        image = _in_mode(image, "L" if channels == 1 else "RGB")
+        if image.size != wanted:
+            if fit == "crop":
+                image = ImageOps.fit(image, wanted, resampling)
+            elif fit == "stretch":
+                image = image.resize(wanted, resampling)
+            else:
+                scale = min(wanted[0] / image.width, wanted[1] / image.height)
+                inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+                image = ImageOps.pad(image.resize(inner, resampling), wanted)
+        pixels = np.array(image, dtype=np.uint8)
     return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-@contextlib.contextmanager
-def _reasons() -> Iterator[None]:
-    """Turns whatever Pillow raises into DataError: its decoders raise OSError, SyntaxError, struct.error and more."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        yield
-    except (DataError, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        raise DataError("is damaged, or no picture whatever its name says") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = Image.MAX_IMAGE_PIXELS or 0
-        raise DataError(f"has more than {limit:,} pixels, the limit; make the picture smaller") from None
-    except Exception as error:
-        raise DataError(f"is cut off or damaged ({error})") from None
-
-
-def _opened(content: bytes) -> Any:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(content), formats=_FORMATS)
-
-
-def _in_mode(image: Image, mode: str) -> Image:
+def _in_mode(image: Any, mode: str) -> Any:
     """Returns an image as `L` or `RGB`, on white paper where parts of it are transparent."""
-    from PIL import Image as ImageModule
+    from PIL import Image
 
     if image.mode in ("I", "F"):
         raise DataError("has 32 bits a pixel; save the picture with 8, or give a .npy array")
     if image.mode.startswith("I;16"):  # Pillow's own conversion would cut values off
-        deep: npt.NDArray[Any] = np.asarray(image)
-        image = ImageModule.fromarray(np.round(deep / 257).astype(np.uint8))
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = ImageModule.alpha_composite(ImageModule.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == mode else image.convert(mode)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
 
 
 class Images:
@@ -183,20 +149,16 @@ class Images:
         place = self.places[index]
         try:
             if self.column is None:
-                if not place.is_file():  # a pipe would be waited for
-                    raise DataError("is no file" if place.exists() else "does not exist")
                 found = place.read_bytes()
             else:
                 with _ONE_READS:  # several threads come to the next file at once
                     column = self.column(place[0])
-                value = column[place[1]].as_py()
-                found = value.get("bytes") if isinstance(value, dict) else value
+                found = column[place[1]].as_py()
+                found = found.get("bytes") if isinstance(found, dict) else found
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
         if not found:
-            raise DataError(
-                "is empty (0 bytes)" if self.column is None else "has no picture in it, only a path or null"
-            )
+            raise DataError("is empty")
         return bytes(found)
 
     def shown(self, index: int) -> str:
@@ -214,75 +176,59 @@ class Images:
     @cached_property
     def digests(self) -> list[str]:
         """The SHA-256 of each one's content [N]; where it lies says nothing."""
+        digests = [""] * len(self)  # of one that cannot be read nothing may be found later
+        self.each(lambda content: hashlib.sha256(content).hexdigest(), digests.__setitem__)
+        return digests
 
-        def digest(index: int) -> str:
-            try:
-                return hashlib.sha256(self.content(index)).hexdigest()
-            except DataError:
-                return f"unreadable {self.shown(index)}"  # so that nothing is found for it once it can be read
+    def headers(self) -> tuple[int, bool]:
+        """Returns the median of the shorter sides, and whether all are grey; raises DataError where none is read."""
 
-        with ThreadPoolExecutor(max_workers=_threads()) as pool:
-            return list(pool.map(digest, range(len(self))))
+        def header(content: bytes) -> tuple[int, bool]:
+            with opened(content) as image:
+                return min(image.size), image.mode in _GREY_MODES
 
-    def headers(self) -> tuple[int, bool, float]:
-        """Returns the median of the shorter sides, whether all are grey, and the share of extreme shapes.
-
-        Raises:
-            DataError: None can be read.
-        """
-        headers, unreadable = [], []
-        with decoding():
-            for index in range(len(self)):
-                try:
-                    headers.append(read_header(self.content(index)))
-                except DataError as error:  # those that cannot be decoded are named later, together
-                    unreadable.append(f"{self.shown(index)}: {error}")
-        if not headers:
-            raise DataError(f"{self.root}: no training picture can be read; the first: {unreadable[0]}")
-        extreme = sum(max(size) > _EXTREME * min(size) for size, _ in headers)
-        side = statistics.median(min(size) for size, _ in headers)
-        return int(side), all(is_grey for _, is_grey in headers), extreme / len(headers)
+        found: dict[int, tuple[int, bool]] = {}
+        reasons = self.each(header, found.__setitem__)
+        if not found:
+            raise DataError(f"{self.root}: no training picture can be read; the first: {self.shown(0)}: {reasons[0]}")
+        sides, are_grey = zip(*found.values(), strict=True)
+        return int(statistics.median(sides)), all(are_grey)
 
     def unreadable(self) -> dict[int, str]:
         """Returns why pictures cannot be decoded, by index; all are decoded for that."""
-        reasons: dict[int, str] = {}
-        for _ in self.each(partial(decode, channels=1, size=(1, 1), fit="stretch"), range(len(self)), reasons):
-            pass
-        return reasons
+        return self.each(partial(decode, channels=1, size=(1, 1), fit="stretch"), lambda *_: None)
 
-    def each(
-        self, work: Callable[[bytes], Result], indices: Sequence[int], reasons: dict[int, str]
-    ) -> Iterator[dict[int, Result]]:
-        """Gives what `work` makes of the contents of pictures, in threads: results by index, some at a time.
+    def each(self, work: Callable[[bytes], Any], keep: Callable[[int, Any], None]) -> dict[int, str]:
+        """Calls `keep(index, result)` with what `work` makes, in several threads, of the content of each picture.
 
-        Args:
-            work: Called with the bytes of a picture, in several threads.
-            indices: Which pictures.
-            reasons: Takes up why pictures are left out, those of which it raises DataError.
+        Returns by index why pictures cannot be read, those of which `work` raises DataError.
         """
+        reasons: dict[int, str] = {}
 
-        def one(index: int) -> Result | None:
-            try:
-                return work(self.content(index))
-            except DataError as error:
-                reasons[index] = str(error)
-                return None
-            except Exception as error:  # of a thread nobody would know at which picture it was
-                what = f"cannot be read here ({type(error).__name__}: {error})"
-                raise DataError(f"{self.root}: {self.shown(index)}: {what}") from error
+        def some_of(indices: Sequence[int]) -> dict[int, Any]:
+            results = {}
+            for index in indices:
+                try:
+                    results[index] = work(self.content(index))
+                except DataError as error:
+                    reasons[index] = str(error)
+            return results
 
+        # Processes that need the same pictures begin at different ones, and find what the others have kept.
+        first = os.getpid() * 7919 % max(1, len(self))
+        order = [*range(first, len(self)), *range(first)]
         # A thread of ours for each core, and in it one of torch's: so no result hangs on how many there are.
         before = torch.get_num_threads()
-        pool = ThreadPoolExecutor(max_workers=_threads(), initializer=torch.set_num_threads, initargs=(1,))
         try:
-            with decoding():
-                for begin in range(0, len(indices), AT_ONCE):
-                    some = indices[begin : begin + AT_ONCE]
-                    results = zip(some, pool.map(one, some), strict=True)
-                    yield {index: result for index, result in results if result is not None}
+            with decoding(), ThreadPoolExecutor(_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for begin in range(0, len(order), AT_ONCE):
+                    some = order[begin : begin + AT_ONCE]
+                    for results in pool.map(some_of, [some[place : place + 4] for place in range(0, len(some), 4)]):
+                        for index, result in results.items():
+                            keep(index, result)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C waits for the pictures at work, not for all
             torch.set_num_threads(before)
+        return reasons
 
     def refuse(self, reasons: dict[int, str]) -> None:
         """Raises DataError with the names of pictures that cannot be read, if there are any."""
@@ -294,26 +240,6 @@ class Images:
             heading = f"{self.root}: {counted(len(lines), 'picture')} cannot be read"
             way_out = "repair, or leave out with --set data.skip_unreadable=true"
             raise DataError("\n  ".join([f"{heading}; {way_out}", *lines[:8], *more]))
-
-
-def size_notes(image_size: ImageSize, fit: Fit, size: int, typical: int, extreme: float) -> tuple[str, ...]:
-    """Returns which size `auto` took of the training pictures, and whether many of them are cut.
-
-    Args:
-        image_size: As it was asked for.
-        fit: How pictures are brought to it.
-        size: What they become.
-        typical: Median of their shorter sides.
-        extreme: Share of those with an extreme shape.
-    """
-    notes = []
-    if image_size == "auto":
-        why = f"for the median of the training pictures' shorter sides is {typical:,}"
-        notes.append(f"pictures become {size} x {size}, {why}; another size: --set data.image_size=NUMBER")
-    if fit == "crop" and extreme > _MANY_EXTREME:
-        share = f"{extreme:.0%} of the training pictures have a side more than {_EXTREME} times as long as the other"
-        notes.append(f"{share} and are cut to their middle; to keep all of them: --set data.fit=pad")
-    return tuple(notes)
 
 
 def _threads() -> int:

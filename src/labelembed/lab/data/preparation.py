@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Examples, Split
-from labelembed.lab.data.checks import few, first_invalid, require_finite, require_names
-from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated
+from labelembed.errors import DataError
+from labelembed.lab.data.batch import Examples, Split, require_whole
+from labelembed.lab.data.checks import few, require_names
+from labelembed.lab.data.data_notes import balance_notes, repeat_notes
 from labelembed.lab.data.dataset import LabelledData, RawData
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, ReadingProgress
 from labelembed.lab.data.image_files import Images
@@ -47,15 +47,12 @@ def prepare(
         dry_run: Nobody trains on it: see `Encoder`.
 
     Raises:
-        DataError: A part is empty, an example cannot be used, or there are fewer of them than asked for.
-        ValueError: `train_examples` or `batch_size` is not at least 1.
+        DataError: A part is empty, or there are fewer examples than asked for.
     """
-    errors = ArgumentErrors()
-    for name, value in (("train_examples", train_examples), ("batch_size", batch_size)):
-        errors.require(value is None or value >= 1, name, value, "must be >= 1")
-    errors.raise_if_any()
     require_names(raw.names, None, raw.source)
-    _check(raw, {name: f"{raw.source}: {display_name(name)} set" for name in raw.parts}, raw.names)
+    for name, part in raw.parts.items():
+        if not len(part):
+            raise DataError(f"{raw.source}: {display_name(name)} set: is empty; expected at least one example")
     notes: list[str] = []
     train, held_out = raw.train, raw.validation
     if held_out is None:
@@ -65,158 +62,100 @@ def prepare(
             raise DataError(f"{raw.source}: {error}") from None
     elif validation is not None:
         notes.append(f"validation set: the data's own {len(held_out):,} examples; data.validation holds out none")
-    if train_examples is not None:
-        if train_examples > len(train):
-            raise DataError(
-                f"{raw.source}: `train_examples` is {train_examples:,}, but the training set has "
-                f"{_left(train, held_out)}"
-            )
-        order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
-        train = train.select(order[:train_examples].sort().values)
-    raw, parts = _without_rare_labels(raw, {"train": train, "validation": held_out, "test": raw.test}, notes)
-    train, held_out = parts["train"], parts.get("validation")
-    if batch_size is not None and batch_size > len(train):
-        raise DataError(
-            f"{raw.source}: `batch_size` {batch_size:,} is larger than the training set, "
-            f"which has {_left(train, held_out)}; take at most {len(train):,}"
-        )
-    notes += balance_notes(train.labels, raw.names)
-    return _encoded(raw, parts, encoder, notes=notes, progress=progress, dry_run=dry_run)
-
-
-def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
-    """Returns data that name no parts with every example in the test set, and none to train on.
-
-    Raises:
-        DataError: There is no example, or one cannot be used.
-    """
-    _check(raw, {"train": raw.source}, raw.names)
-    nothing = raw.train.select(torch.zeros(0, dtype=torch.int64))
-    return _encoded(raw, {"train": nothing, "test": raw.train}, encoder)
-
-
-def _encoded(
-    raw: RawData,
-    examples: Mapping[str, Examples],
-    encoder: Encoder | None,
-    *,
-    notes: Sequence[str] = (),
-    progress: ReadingProgress | None = None,
-    dry_run: bool = False,
-) -> LabelledData:
-    """Returns the parts with their inputs; without `encoder` the reader's is fitted."""
+    for key, number in (("train_examples", train_examples), ("batch_size", batch_size)):
+        if number is not None and require_whole(key, number) > len(train):
+            left = f"{len(train):,} examples" + (f" after {len(held_out):,} were held out" if held_out else "")
+            raise DataError(f"{raw.source}: `{key}` {number:,} is more than the training set has, {left}")
+        if key == "train_examples" and number is not None:
+            order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
+            train = train.select(order[:number].sort().values)
+    every = {"train": train, "validation": held_out, "test": raw.test}
+    raw, parts = _without_rare_labels(raw, {name: part for name, part in every.items() if part is not None}, notes)
+    notes += balance_notes(parts["train"].labels, raw.names)
     is_fitted = encoder is not None
     if encoder is None:
         encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
     encoder.progress, encoder.dry_run = progress, dry_run
-    encoder.done, encoder.total = 0, sum(map(len, examples.values()))
-    splits: dict[str, Split] = {}
+    return _encoded(raw, parts, encoder, is_fitted=is_fitted, notes=notes)
+
+
+def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
+    """Returns data that name no parts with every example in the test set, and none to train on."""
+    if not len(raw.train):
+        raise DataError(f"{raw.source}: is empty; expected at least one example")
+    nothing = raw.train.select(torch.zeros(0, dtype=torch.int64))
+    return _encoded(raw, {"train": nothing, "test": raw.train}, encoder, is_fitted=True)
+
+
+def _encoded(
+    raw: RawData, parts: Mapping[str, Examples], encoder: Encoder, *, is_fitted: bool, notes: Sequence[str] = ()
+) -> LabelledData:
+    """Returns the parts with their inputs; an encoder that is not fitted learns from the training examples."""
+    encoder.done, encoder.total = 0, sum(map(len, parts.values()))
+    splits: dict[str, Any] = {}
     truncated = 0
-    for name, part in examples.items():  # the training examples first
+    for name, part in parts.items():  # the training examples first
         learns = name == "train" and not is_fitted
         encoded = encoder.fit_transform(part.inputs) if learns else encoder.transform(part.inputs)
         splits[name] = Split(encoded.inputs, part.labels)
         truncated += encoded.truncated
         encoder.done += len(part)
-    truncation = encoder.truncation(truncated, sum(map(len, splits.values()))) if truncated else None
-    shown = {name: part.inputs for name, part in examples.items() if not isinstance(part.inputs, Tensor)}
-    are_images = isinstance(examples["train"].inputs, Images)
-    lines = {} if are_images else {name: inputs.lines() for name, inputs in shown.items()}
-    return LabelledData(
+    truncation = encoder.truncation(truncated, encoder.total) if truncated else None
+    inputs: dict[str, Any] = {name: part.inputs for name, part in parts.items()}
+    are_images, are_read = isinstance(inputs["train"], Images), not isinstance(inputs["train"], Tensor)
+    lines = {name: its.lines() for name, its in inputs.items()} if are_read and not are_images else {}
+    data = LabelledData(
         **splits,
         names=tuple(raw.names),
         input_shape=tuple(splits["train"].inputs.shape[1:]),
         input_range=encoder.input_range,
         source=raw.source,
-        notes=(
-            *raw.notes,
-            *notes,
-            *(_repeats(splits, shown, encoder) if shown else []),
-            *encoder.notes,
-            *([] if truncation is None else [truncation.note]),
-        ),
         encoder=encoder,
         texts=(lambda split, index: str(lines[split][index])) if lines else None,
-        images=(lambda split, index: shown[split].thumbnail(index)) if are_images else None,
+        images=(lambda split, index: inputs[split].thumbnail(index)) if are_images else None,
         truncation=truncation,
         label_column=raw.label_column,
         label_values=raw.label_values,
     )
+    repeats = []
+    if are_images:
+        digests = {name: its.digests for name, its in inputs.items()}
+        repeats = repeat_notes(digests, splits, lambda split, index: inputs[split].shown(index), "picture")
+    elif are_read:
+        used = {name: its.lines(without=encoder.left_out) for name, its in inputs.items()}
+        repeats = repeat_notes(used, splits, lambda split, i: repr(shorten(used[split][i], 60)), "example")
+    of_length = [] if truncation is None else [truncation.note]
+    return replace(data, notes=(*raw.notes, *notes, *repeats, *encoder.notes, *of_length))
 
 
 def _without_rare_labels(
-    raw: RawData, parts: Mapping[str, Examples | None], notes: list[str]
+    raw: RawData, parts: dict[str, Examples], notes: list[str]
 ) -> tuple[RawData, dict[str, Examples]]:
     """Leaves out labels with too few training examples, counted over those that are trained on; notes which."""
-    known = {name: part for name, part in parts.items() if part is not None}
     least = raw.minimum_label_examples
     if least is None:
-        return raw, known
-    counts = torch.bincount(known["train"].labels, minlength=len(raw.names)).tolist()
-    kept = [label for label, count in enumerate(counts) if count >= least or least == 1]
-    single = [raw.names[label] for label in kept if counts[label] == 1]
-    if single:
+        return raw, parts
+    counts = torch.bincount(parts["train"].labels, minlength=len(raw.names))
+    single = [name for name, count in zip(raw.names, counts.tolist(), strict=True) if count == 1]
+    if single and least < 2:
         notes.append(
             f"labels with one training example only: {few(single)}: nothing can be learned from one; "
             "--set data.minimum_label_examples=2 leaves them out"
         )
-    if len(kept) == len(counts):
-        return raw, known
+    is_kept = (counts >= least) | (least == 1)
+    if is_kept.all():
+        return raw, parts
+    kept = is_kept.nonzero()[:, 0].tolist()
     rare = few([name for label, name in enumerate(raw.names) if label not in kept])
     what = f"labels with fewer than {least} training examples left out: {rare}"
     if len(kept) < 2:
         raise DataError(f"{raw.source}: {what}; that leaves nothing to tell apart, so lower `minimum_label_examples`")
     notes.append(what)
-    number = torch.full((len(counts),), -1).index_copy(0, torch.tensor(kept), torch.arange(len(kept)))
-    for name, part in known.items():
-        chosen = part.select((number[part.labels] >= 0).nonzero()[:, 0])
-        known[name] = replace(chosen, labels=number[chosen.labels])
+    number = is_kept.cumsum(0) - 1
+    for name, part in parts.items():
+        chosen = part.select(is_kept[part.labels].nonzero()[:, 0])
         if not len(chosen):
             raise DataError(f"{raw.source}: {what}; that leaves an empty {display_name(name)} set")
-    values = [raw.label_values[label] for label in kept] if raw.label_values else []
-    return replace(raw, names=tuple(raw.names[label] for label in kept), label_values=tuple(values)), known
-
-
-def _repeats(splits: Mapping[str, Split], shown: Mapping[str, Any], encoder: Encoder) -> list[str]:
-    """Returns what to say of equal texts, pictures or rows of a table, equal by what inputs are made of."""
-    are_images = isinstance(shown["train"], Images)
-    every: list[str] = []
-    for split in splits:
-        every += shown[split].digests if are_images else shown[split].lines(without=encoder.left_out)
-    places = [(split, index) for split in splits for index in range(len(splits[split]))]
-
-    def pair(place: int, earlier: int) -> str:
-        if are_images:
-            return " = ".join(shown[split].shown(index) for split, index in (places[place], places[earlier]))
-        return repr(shorten(every[place], 60, placeholder=" ..."))
-
-    return repeat_notes(
-        repeated(every),
-        labels={display_name(name): split.labels for name, split in splits.items()},
-        shown=pair,
-        what="picture" if are_images else "example",
-    )
-
-
-def _check(raw: RawData, wheres: Mapping[str, str], names: Sequence[str]) -> None:
-    """Raises DataError where a part is empty, or an example of it cannot be used."""
-    for name, where in wheres.items():
-        part = raw.parts[name]
-        if len(part) == 0 or (isinstance(part.inputs, Tensor) and part.inputs.numel() == 0):
-            raise DataError(f"{where}: is empty; expected at least one example")
-        if isinstance(part.inputs, Tensor):
-            shape, wanted = tuple(part.inputs.shape[1:]), tuple(raw.train.inputs.shape[1:])
-            if shape != wanted:
-                raise DataError(f"{where}: expected inputs of shape {wanted} as in the training set, found {shape}")
-            require_finite(part.inputs.cpu().numpy(), where)
-        invalid = first_invalid(part.labels.cpu().numpy(), lambda chunk: (chunk < 0) | (chunk >= len(names)))
-        if invalid is not None:
-            raise DataError(
-                f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {len(names) - 1}, "
-                f"for there are {len(names)} label names"
-            )
-
-
-def _left(train: Examples, held_out: Examples | None) -> str:
-    left = f"{len(train):,} examples"
-    return left if held_out is None else f"{left} after {len(held_out):,} were held out"
+        parts[name] = replace(chosen, labels=number[chosen.labels])
+    names, values = ([these[label] for label in kept] for these in (raw.names, raw.label_values or raw.names))
+    return replace(raw, names=tuple(names), label_values=tuple(values) if raw.label_values else ()), parts

@@ -37,10 +37,9 @@ def assigned(
 ) -> tuple[dict[str, Part], list[str]]:
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
-    A validation part is the validation set, and none is held out of the training examples. Only where there is no test
-    part it is the test set, as is usual where test labels are kept secret. Where there is neither, test examples are
-    held out: stratified by label and always the same, so that every run is tested on the same examples. A label's only
-    example is trained on.
+    Only where there is no test part the validation part is the test set, as is usual where test labels are secret.
+    Where there is neither, test examples are held out: stratified by label and always the same. A label's only example
+    is trained on. Raises DataError where `fraction` cannot be held out.
 
     Args:
         found: The parts that the data bring; `train` is among them.
@@ -49,20 +48,15 @@ def assigned(
         to_evaluate: The data are for a finished run to evaluate: nothing is held out.
         purpose: See `stratified_order`.
         seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
-
-    Raises:
-        DataError: There is a test set and `fraction` asks for another, or one side would be empty.
     """
     parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
     notes = []
     if "validation" in parts and "test" not in parts:
         parts["test"] = parts.pop("validation")
         notes.append("no test set: the validation set takes its place")
-    if to_evaluate:
-        return parts, notes
-    if "test" in parts:
-        if fraction is not None:
-            raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
+    if "test" in parts and fraction is not None and not to_evaluate:
+        raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
+    if "test" in parts or to_evaluate:
         return parts, notes
     train = parts["train"]
     share = TEST_FRACTION if fraction is None else fraction
@@ -70,32 +64,26 @@ def assigned(
     if not 0 < count < len(train):
         side = "training" if count else "test"
         raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
-    order = stratified_order(train.labels, seed=0, purpose=purpose).numpy()
+    order = stratified_order(train.labels, seed=0, purpose=purpose)
     if seen is not None:
-        order = np.concatenate([order[~seen[order]], order[seen[order]]])
-    values = train.labels.cpu().numpy()
-    is_test = np.zeros(len(values), dtype=bool)
-    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
-    for part, chosen in (("train", ~is_test), ("test", is_test)):
-        parts[part] = train.select(torch.from_numpy(np.flatnonzero(chosen)))
-    held = f"{is_test.sum():,} of {len(values):,} examples held out for it"
+        is_seen = torch.from_numpy(seen)[order]
+        order = torch.cat([order[~is_seen], order[is_seen]])
+    is_test = torch.zeros(len(train), dtype=torch.bool)
+    is_test[order[:count]] = torch.isin(train.labels[order[:count]], train.labels[order[count:]])
+    parts |= {part: train.select(chosen.nonzero()[:, 0]) for part, chosen in (("train", ~is_test), ("test", is_test))}
+    held = f"{is_test.sum():,} of {len(train):,} examples held out for it"
     return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
 
 
 def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
-    """Returns which examples [N] may be looked at before any is held out, to find the columns: 40 % of them.
+    """Returns which of so many examples may be looked at before any is held out, to find the columns: 40 % of them.
 
-    They are the last ones of the order that `assigned` takes test examples from, so that it would hold hardly any of
-    them out, and chosen whatever they are.
-
-    Args:
-        examples: N.
-        fraction: Share of the examples that will become the test set; None: 0.2.
+    They are chosen whatever they are, and `assigned` holds hardly any of them out. `fraction` is the share of the
+    examples that will become the test set; None: 0.2.
     """
     number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
-    chosen = np.zeros(examples, dtype=bool)
-    chosen[torch.randperm(examples, generator=generator(0, "test"))[examples - max(1, number) :]] = True
-    return chosen
+    order = torch.randperm(examples, generator=generator(0, "test")).numpy()
+    return np.isin(np.arange(examples), order[examples - max(1, number) :])
 
 
 def display_name(part: str) -> str:
@@ -120,9 +108,6 @@ class ValidationSplit:
         fraction: This part of them, between 0 and 1, at random and stratified by label.
         examples: So many, at random and stratified by label.
         seed: Which random ones; not the run's seed, so that runs with other seeds choose by the same examples.
-
-    Raises:
-        ValueError: Not exactly one is given, or a value is out of its range.
     """
 
     first: int | None = None
@@ -131,53 +116,39 @@ class ValidationSplit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        errors = ArgumentErrors()
-        values = {name: getattr(self, name) for name in ("first", "fraction", "examples")}
-        given = {name: value for name, value in values.items() if value is not None}
+        errors = fraction_errors(self.fraction, "fraction")
+        given = {name: value for name, value in vars(self).items() if name != "seed" and value is not None}
         errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
         for name, least in (("first", 1), ("examples", 1), ("seed", 0)):
-            value = getattr(self, name)
-            is_whole = type(value) is int and value >= least
-            errors.require(value is None or is_whole, name, value, f"must be a whole number >= {least}")
-        errors.errors += fraction_errors(self.fraction, "fraction").errors
+            errors.whole(name, getattr(self, name), least=least, optional=name != "seed")
         errors.raise_if_any()
 
 
 def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | None]:
     """Returns the training examples that stay and the validation set, each in the order they stood in.
 
-    Without `how` nothing is held out.
-
-    Raises:
-        DataError: Nothing would be held out, or no training example would stay.
+    Without `how` nothing is held out. Raises DataError where one side would be empty.
     """
     if how is None:
         return train, None
-    if how.first is not None:
-        number, wording, order = how.first, f"first = {how.first:,}", torch.arange(len(train))
-    else:
-        number, wording = how.examples or 0, f"examples = {how.examples or 0:,}"
-        if how.fraction is not None:
-            number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
-        # another purpose would hold out other examples than those of docs/results.md
-        order = stratified_order(train.labels, seed=how.seed, purpose="development")
-    if not 0 < number < len(train):
-        side = "train on, hold out fewer" if number else "choose by, ask for a larger part"
-        raise DataError(f"validation: {wording} of {len(train):,} training examples leaves nothing to {side}")
-    return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
+    wanted = how.first or how.examples or round((how.fraction or 0) * len(train))
+    if not 0 < wanted < len(train):
+        what = f"{wanted:,} of {len(train):,} training examples"
+        raise DataError(
+            f"data.validation: holding out {what} leaves an empty set; hold out {'fewer' if wanted else 'more'}"
+        )
+    # another purpose would hold out other examples than those of docs/results.md
+    drawn = stratified_order(train.labels, seed=how.seed, purpose="development")
+    order = drawn if how.first is None else torch.arange(len(train))
+    return train.select(order[wanted:].sort().values), train.select(order[:wanted].sort().values)
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
     """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
 
-    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part
-    of a larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the
-    larger side.
-
-    Args:
-        labels: Labels [N], int64, not negative.
-        seed: Seed of the order.
-        purpose: What the order is for; other purposes get other orders from the same seed.
+    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part of a
+    larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the larger side.
+    Another `purpose` gets another order from the same seed. Labels are [N], int64.
     """
     shuffle = torch.randperm(labels.shape[0], generator=generator(seed, purpose)).numpy()
     shuffled = labels.cpu().numpy()[shuffle]

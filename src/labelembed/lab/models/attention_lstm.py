@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +16,12 @@ from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 @dataclass(frozen=True)
 class DecoderState:
-    """Where a decoder stands, for N hypotheses.
+    """Where a decoder stands, for N hypotheses."""
 
-    Attributes:
-        source: What each hypothesis reads of its source, [N, S, ...].
-        mask: Which positions of it are no padding, bool [N, S].
-        sentence: The sentence of each hypothesis, [N], by its position in the batch that was encoded.
-        cache: What the decoder hands on from step to step, each [N, ...].
-    """
-
-    source: Tensor
-    mask: Tensor
-    sentence: Tensor
-    cache: tuple[Tensor, ...]
+    source: Tensor  # what each reads of its source [N, S, ...]
+    mask: Tensor  # which positions of it are no padding, bool [N, S]
+    sentence: Tensor  # its position in the batch that was encoded [N]
+    cache: tuple[Tensor, ...]  # what the decoder hands on from step to step, each [N, ...]
 
     def select(self, index: Tensor) -> DecoderState:
         """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
@@ -67,9 +61,6 @@ class AttentionLSTM(nn.Module):
 
     Shapes: source [B, S], target [B, T], output [B, T, hidden_size].
 
-    Raises:
-        ValueError: When an argument is out of range.
-
     References:
         Luong, Pham, Manning 2015, https://arxiv.org/abs/1508.04025.
     """
@@ -88,15 +79,8 @@ class AttentionLSTM(nn.Module):
         tied_output: bool = False,
         initial_range: float | None = 0.1,
     ) -> None:
-        sizes = {
-            "source_vocabulary_size": source_vocabulary_size,
-            "target_vocabulary_size": target_vocabulary_size,
-            "embedding_size": embedding_size,
-            "width": width,
-            "layers": layers,
-        }
         errors = ArgumentErrors()
-        for name, size in sizes.items():
+        for name, size in (("embedding_size", embedding_size), ("width", width), ("layers", layers)):
             errors.require(size >= 1, name, size, "must be >= 1")
         errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
         source, target = source_vocabulary_size, target_vocabulary_size
@@ -109,19 +93,13 @@ class AttentionLSTM(nn.Module):
         errors.raise_if_any()
         super().__init__()
         self.target_embedding = nn.Embedding(target_vocabulary_size, embedding_size)
-        self.source_embedding = (
-            self.target_embedding if shared_embeddings else nn.Embedding(source_vocabulary_size, embedding_size)
-        )
+        self.source_embedding = self.target_embedding
+        if not shared_embeddings:
+            self.source_embedding = nn.Embedding(source_vocabulary_size, embedding_size)
         between = dropout if layers > 1 else 0.0  # PyTorch warns of dropout between layers that are not there
-        self.encoder = nn.LSTM(
-            embedding_size,
-            width // 2 if bidirectional else width,
-            layers,
-            batch_first=True,
-            dropout=between,
-            bidirectional=bidirectional,
-        )
-        self.decoder = nn.LSTM(embedding_size, width, layers, batch_first=True, dropout=between)
+        recurrent = partial(nn.LSTM, embedding_size, num_layers=layers, batch_first=True, dropout=between)
+        self.encoder = recurrent(width // 2 if bidirectional else width, bidirectional=bidirectional)
+        self.decoder = recurrent(width)
         self.query = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(2 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)

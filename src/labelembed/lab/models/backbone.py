@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentErrors, nearest
-from labelembed.lab.pretrained_images import NETWORK, PACKAGED, create_network, hidden_size_of, import_timm
+from labelembed.lab.models.mlp import through_batch_norm
+from labelembed.lab.pretrained_images import NETWORK, PACKAGED, create_network, import_timm
 
 
 class Backbone(nn.Module):
@@ -27,11 +28,7 @@ class Backbone(nn.Module):
             they have it (Yu, Verma 2022 double those under 32 pixels). 1: as they are.
         dropout: Probability of dropping a hidden unit.
 
-    Shapes: inputs [N, channels, height, width], output [N, hidden_size].
-
-    Raises:
-        DataError: timm is missing, or the file of weights cannot be read or is of another architecture.
-        ValueError: An argument is out of its range.
+    Raises DataError where timm is missing, or the file of weights cannot be read or is of another architecture.
     """
 
     output_std: float | None = None
@@ -56,8 +53,8 @@ class Backbone(nn.Module):
         size = (height * self.factor, width * self.factor)
         colours = 3 if channels == 1 else channels
         self.repeats = colours // channels
-        self.layers: nn.Module = create_network(backbone, weights=weights, size=size, colours=colours)
-        self.hidden_size = hidden_size_of(self.layers, backbone, size=size, colours=colours)
+        self.layers: nn.Module
+        self.layers, self.hidden_size = create_network(backbone, weights=weights, size=size, colours=colours)
         self.layers.train()
         self.dropout = nn.Dropout(dropout)
 
@@ -65,12 +62,7 @@ class Backbone(nn.Module):
     def check_arguments(
         *, input_shape: Sequence[int], backbone: str, weights: str, enlarge: int, dropout: float
     ) -> None:
-        """Raises what is wrong with the arguments, without building anything.
-
-        Raises:
-            DataError: timm is missing.
-            ValueError: An argument is out of its range.
-        """
+        """Raises what the constructor does of wrong arguments, without building anything."""
         errors = ArgumentErrors()
         images = len(input_shape) == 3 and min(input_shape) >= 1
         errors.require(images, "input_shape", list(input_shape), "must be (channels, height, width)")
@@ -89,12 +81,7 @@ class Backbone(nn.Module):
             inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest")
         if self.repeats > 1:
             inputs = inputs.expand(-1, self.repeats, -1, -1)
-        # The last batch of an epoch may be one example, and where that is one pixel in the end it has no deviation to
-        # be normalised by: then by the running one.
-        alone = self.training and inputs.shape[0] == 1
-        if alone:
-            self.layers.eval()
-        hidden: Tensor = self.dropout(self.layers(inputs.contiguous(memory_format=torch.channels_last)))
-        if alone:
-            self.layers.train()
+        # The last batch of an epoch may be one example, and where that is one pixel in the end it has no deviation.
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        hidden: Tensor = self.dropout(through_batch_norm(self.layers, inputs))
         return hidden

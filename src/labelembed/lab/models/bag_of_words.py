@@ -12,9 +12,6 @@ from torch.nn import functional as F
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.sparse_rows import SparseRows
 
-# Vectors start as small as this where rare features weigh most: what a text has once is hardly learned.
-_BOUND = 0.01
-
 
 def texts_with_feature(inputs: SparseRows) -> Tensor:
     """Returns how many texts have each feature [width], int64; at 0 the number of texts."""
@@ -72,7 +69,8 @@ class BagOfWords(nn.Module):
         errors.raise_if_any()
         self.feature_dropout = feature_dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=0)
-        bound = 1 / embedding_size if weighting == "mean" else _BOUND
+        # Small where rare features weigh most: what a text has once is hardly learned.
+        bound = 1 / embedding_size if weighting == "mean" else 0.01
         nn.init.uniform_(self.embedding.weight, -bound, bound)
         with torch.no_grad():
             self.embedding.weight[0].zero_()
@@ -100,9 +98,8 @@ class BagOfWords(nn.Module):
         else:
             offsets = inputs.offsets.to(ids.dtype)
             sums = _sums(ids, self.embedding.weight, offsets, weights)
-            squares = _sums(
-                torch.arange(len(ids), dtype=ids.dtype, device=ids.device), weights.square()[:, None], offsets
-            )[:, 0]
+            every = torch.arange(len(ids), dtype=ids.dtype, device=ids.device)
+            squares = _sums(every, weights.square()[:, None], offsets)[:, 0]
         # the mean divides by the number of features, which is the sum of squares where all weights are 1
         scale = squares if self.inverse_frequency is None else squares.sqrt()
         means = sums / scale.clamp(min=1)[:, None]  # one feature alone has 1 or more

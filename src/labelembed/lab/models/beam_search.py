@@ -11,7 +11,6 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.special_tokens import BEGIN, END, PAD, UNKNOWN
-from labelembed.stable_topk import stable_topk
 
 
 class SearchState(Protocol):
@@ -27,20 +26,12 @@ State = TypeVar("State", bound=SearchState)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One sequence that a search found.
+    """One sequence that a search found."""
 
-    Attributes:
-        tokens: The tokens, neither BEGIN nor END among them.
-        score: What hypotheses are ordered by: the log-probability over the length penalty.
-        log_probability: Sum of the log-probabilities of the tokens and, where it ended, of END.
-        attention: For each token the source position with the highest attention; None when the step function
-            returns no attention.
-    """
-
-    tokens: tuple[int, ...]
-    score: float
-    log_probability: float
-    attention: tuple[int, ...] | None = None
+    tokens: tuple[int, ...]  # neither BEGIN nor END among them
+    score: float  # what hypotheses are ordered by: the log-probability over the length penalty
+    log_probability: float  # the sum of those of the tokens and of END
+    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if there is any
 
 
 @dataclass
@@ -70,19 +61,6 @@ class BeamSearch:
         maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
         minimum_length: Fewest tokens of a hypothesis, END not counted.
         length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
-
-    Raises:
-        ValueError: When an argument is out of range.
-
-    Example:
-        >>> def step(tokens, state):
-        ...     hidden, state, attention = model.step(tokens, state)
-        ...     return objective.logits(hidden).float().log_softmax(-1), state, attention
-        >>> hypotheses = BeamSearch(beam=10).search(
-        ...     step, model.encode(source), batch_size=len(source), source_lengths=lengths
-        ... )  # doctest: +SKIP
-        >>> hypotheses[0][0].tokens  # doctest: +SKIP
-        (17, 5, 211, 8)
     """
 
     def __init__(
@@ -105,11 +83,8 @@ class BeamSearch:
         finite = abs(length_penalty) < float("inf")
         errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
         errors.raise_if_any()
-        self.beam = beam
-        self.n_best = n_best
-        self.maximum_length = maximum_length
-        self.minimum_length = minimum_length
-        self.length_penalty = length_penalty
+        self.beam, self.n_best = beam, n_best
+        self.maximum_length, self.minimum_length, self.length_penalty = maximum_length, minimum_length, length_penalty
 
     @torch.no_grad()
     def search(
@@ -196,7 +171,11 @@ class BeamSearch:
         best first, with minus infinity for what may not be.
         """
         # PAD, BEGIN and END may be among the best and not be allowed.
-        values, tokens = stable_topk(log_probabilities, self.beam + 3)
+        # Of equal ones the first: float64 has room for an order below the last digit of float32.
+        order = 1 + torch.arange(log_probabilities.shape[1], device=totals.device, dtype=torch.float64) * 2.0**-46
+        keys = log_probabilities.double() * order
+        tokens = keys.topk(min(self.beam + 3, keys.shape[1]), dim=1).indices
+        values = log_probabilities.gather(1, tokens)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
             raise ValueError(

@@ -19,14 +19,10 @@ POOLING = 4
 
 
 class ImageNetwork(nn.Module):
-    """Layers from pictures [N, channels, height, width] to hidden states [N, hidden_size], in channels-last memory.
+    """Layers from pictures [N, channels, height, width] to hidden states [N, hidden_size].
 
-    Channels last takes an eighth less time a step on the CPU, where the pooling then runs along memory.
-
-    Args:
-        layers: Called one after the other.
-        hidden_size: Width of what the last returns.
-        start: Draws the weights, and returns the standard deviation for the output layer; None: PyTorch's own start.
+    They are in channels-last memory, which takes an eighth less time a step on the CPU. `start` draws the weights and
+    returns the standard deviation for the output layer; None: PyTorch's own start.
     """
 
     def __init__(
@@ -56,7 +52,7 @@ def image_errors(input_shape: Sequence[int], *, least: int, dropout: float) -> A
 
 
 class CNN(ImageNetwork):
-    """Two 5x5 convolutions with ReLU and 2x2 max-pooling, then one dense layer with ReLU.
+    """Two 5x5 convolutions with ReLU and 2x2 max-pooling, then one dense layer with ReLU (Sun et al. 2017).
 
     Args:
         input_shape: (channels, height, width), height and width at least 4.
@@ -65,8 +61,6 @@ class CNN(ImageNetwork):
         dropout: Probability of dropping a unit of the dense layer; the paper names none.
         initialization: `paper`: weights from N(0, 0.1) cut at two standard deviations, output layer 0.01,
             biases 0. `pytorch`: PyTorch's own.
-
-    Shapes: inputs [N, channels, height, width], output [N, dense_size].
     """
 
     def __init__(
@@ -120,8 +114,6 @@ class PaperResNet(ImageNetwork):
         depth: 8 or 18.
         channels: Filters of each stage; None: the paper's.
         dropout: Probability of dropping a hidden unit; the paper names none.
-
-    Shapes: inputs [N, channels, height, width], output [N, hidden_size].
     """
 
     def __init__(
@@ -140,10 +132,14 @@ class PaperResNet(ImageNetwork):
         right = len(widths) == len(papers) and min(widths, default=0) >= 1
         errors.require(right, "channels", list(widths), f"must be {len(papers)} numbers >= 1 for depth {depth}")
         errors.raise_if_any()
+        stages: list[nn.Module] = [_convolution(input_shape[0], widths[0]), nn.ReLU(inplace=True)]
+        for before, width in zip((widths[0], *widths), widths, strict=False):
+            first = BasicBlock(before, width, stride=1 if len(stages) == 2 else 2)
+            stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1))))
         # A stride of 2 leaves half the pixels, rounded up.
         rows, columns = (-(-size // halved) // POOLING for size in input_shape[1:])
         super().__init__(
-            *_stages(input_shape[0], widths, blocks=blocks),
+            *stages,
             nn.AvgPool2d(POOLING),
             nn.Flatten(),
             nn.Dropout(dropout),
@@ -156,15 +152,12 @@ class SmallResNet(ImageNetwork):
     """A 4x4 convolution of stride 2, two 3x3 ones with max-pooling, a residual block, and the mean over the picture.
 
     Every convolution has batch normalisation and ReLU behind it (He et al. 2016). With the default widths there are
-    0.4 million weights, and a picture of 32 x 32 takes 15 million multiplications. Nothing is computed at the full
-    size of the picture, which on a processor without many cores would cost as much as all the rest.
+    0.4 million weights. Nothing is computed at the full size of the picture, which would cost as much as all the rest.
 
     Args:
         input_shape: (channels, height, width), height and width at least 16.
         channels: Filters of the three convolutions; the last is the width of the block and of the hidden states.
         dropout: Probability of dropping a hidden unit.
-
-    Shapes: inputs [N, channels, height, width], output [N, hidden_size].
     """
 
     def __init__(
@@ -205,21 +198,13 @@ class BasicBlock(nn.Module):
 
     Where the shape changes the shortcut is a 1x1 convolution with batch normalisation, otherwise the identity.
 
-    Args:
-        width_in: Filters coming in.
-        width_out: Filters going out.
-        stride: Of the first convolution.
-
     Shapes: inputs [N, width_in, H, W], output [N, width_out, ceil(H / stride), ceil(W / stride)].
     """
 
     def __init__(self, width_in: int, width_out: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.inner = nn.Sequential(
-            _convolution(width_in, width_out, stride=stride),
-            nn.ReLU(inplace=True),
-            _convolution(width_out, width_out),
-        )
+        first, second = _convolution(width_in, width_out, stride=stride), _convolution(width_out, width_out)
+        self.inner = nn.Sequential(first, nn.ReLU(inplace=True), second)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or width_in != width_out:
             # Pixels first, then the convolution: with a stride its gradient on a processor (oneDNN in torch 2.15,
@@ -239,19 +224,7 @@ def _convolution(
     """Returns a convolution and batch normalisation, whose shift is the only bias, with a ReLU behind it if wanted."""
     padding = (kernel_size - 1) // 2
     convolution = nn.Conv2d(width_in, width_out, kernel_size, stride=stride, padding=padding, bias=False)
-    layers = [convolution, nn.BatchNorm2d(width_out)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
-
-
-def _stages(channels: int, widths: Sequence[int], *, blocks: int) -> list[nn.Module]:
-    """Returns the first convolution and a stage of basic blocks a width; all but the first halve the picture."""
-    stages: list[nn.Module] = [_convolution(channels, widths[0]), nn.ReLU(inplace=True)]
-    before = widths[0]
-    for width in widths:
-        first = BasicBlock(before, width, stride=1 if len(stages) == 2 else 2)
-        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1))))
-        before = width
-    return stages
+    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def he_start_(module: nn.Module) -> None:

@@ -24,14 +24,8 @@ CROP_PIXELS = 4
 class InputScaling(nn.Module):
     """Returns ``(inputs - offset) / scale`` in float32, channel by channel.
 
-    Images stay uint8 until they are on the device; the scaling travels with the model's weights, so that
-    a saved run reads raw inputs.
-
-    Args:
-        offset: One number a channel, or one for all.
-        scale: One number a channel, or one for all; not zero.
-
-    Shapes: inputs [N, channels, ...] or [N, F] (then one number for all); output the same, float32.
+    Images stay uint8 until they are on the device; the scaling travels with the model's weights, so that a saved run
+    reads raw inputs. `offset` and `scale`, not 0, are one number a channel, or one for all.
     """
 
     offset: Tensor
@@ -62,25 +56,18 @@ class Augmentation(nn.Module):
         augmentation: `none`, `flip` or `crop_flip`.
         cutout: Side of the square in pixels; None: none is cut out.
         input_shape: Shape of one input; (C, H, W) where anything is changed.
-
-    Raises:
-        ValueError: An argument is out of its range, or the inputs are no pictures.
-
-    Shapes: inputs [N, C, H, W] (anything for `none`), output the same.
     """
 
     def __init__(self, augmentation: Augmentations, *, cutout: int | None = None, input_shape: Sequence[int]) -> None:
         super().__init__()
         errors = ArgumentErrors()
         errors.choice("augmentation", augmentation, get_args(Augmentations))
-        pictures = len(input_shape) == 3
-        flat = f"for inputs of {'x'.join(map(str, input_shape))}, no pictures"
-        errors.require(pictures or augmentation == "none", "augmentation", augmentation, f"must be 'none' {flat}")
-        errors.require(pictures or cutout is None, "cutout", cutout, f"must be None {flat}")
+        images, flat = len(input_shape) == 3, f"for inputs of {'x'.join(map(str, input_shape))}, no pictures"
+        errors.require(images or augmentation == "none", "augmentation", augmentation, f"must be 'none' {flat}")
+        errors.require(images or cutout is None, "cutout", cutout, f"must be None {flat}")
         errors.require(cutout is None or cutout >= 1, "cutout", cutout, "must be >= 1, or None")
         errors.raise_if_any()
-        self.augmentation = augmentation
-        self.cutout = cutout
+        self.augmentation, self.cutout = augmentation, cutout
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the batch, changed; see the class."""
@@ -116,13 +103,7 @@ def _cut_out(pictures: Tensor, side: int) -> Tensor:
 
 
 class Mixed(NamedTuple):
-    """A batch mixed with itself.
-
-    Attributes:
-        inputs: [N, C, H, W], each example mixed with its partner.
-        partners: Positions [N] in the batch, int64.
-        share: How much of an example is its own, a scalar in [0, 1]; the rest is its partner's.
-    """
+    """Inputs [N, ...] mixed with their partners, whose positions are [N]; `share` says how much is an example's own."""
 
     inputs: Tensor
     partners: Tensor
@@ -141,9 +122,6 @@ class Mixing(nn.Module):
         mixing: `mixup` or `cutmix`.
         alpha: Of the Beta distribution; 1: every share is as likely as any other, less: mostly near 0 and 1.
         input_shape: Shape of one input; (C, H, W) for `cutmix`.
-
-    Raises:
-        ValueError: An argument is out of its range, or `cutmix` is asked for of inputs that are no pictures.
     """
 
     def __init__(self, mixing: Mixings, *, alpha: float = 1.0, input_shape: Sequence[int]) -> None:
@@ -151,12 +129,10 @@ class Mixing(nn.Module):
         errors = ArgumentErrors()
         errors.choice("mixing", mixing, get_args(Mixings)[1:])
         errors.require(alpha > 0, "mixing_alpha", alpha, "must be > 0")
-        pictures = mixing != "cutmix" or len(input_shape) == 3
-        shape = "x".join(map(str, input_shape))
-        errors.require(pictures, "mixing", mixing, f"must be 'none' or 'mixup' for inputs of {shape}, no pictures")
+        rule = f"must be 'none' or 'mixup' for inputs of {'x'.join(map(str, input_shape))}, no pictures"
+        errors.require(mixing != "cutmix" or len(input_shape) == 3, "mixing", mixing, rule)
         errors.raise_if_any()
-        self.mixing = mixing
-        self.alpha = alpha
+        self.mixing, self.alpha = mixing, alpha
 
     def forward(self, inputs: Tensor) -> Mixed:
         """Returns a batch [N, ...] mixed with itself; see the class."""

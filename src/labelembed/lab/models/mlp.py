@@ -26,8 +26,6 @@ class MLP(nn.Module):
         dropout: Probability of dropping a hidden unit after each layer; 0 in the paper.
         initialization: `paper`: weights from N(0, 0.1) cut at two standard deviations, output layer 0.01,
             biases 0. `pytorch`: PyTorch's own.
-
-    Shapes: inputs [N, *input_shape], output [N, hidden_size].
     """
 
     def __init__(
@@ -63,21 +61,24 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns hidden states [N, hidden_size]."""
-        # A batch of one example has no deviation to be normalised by.
-        alone = self.training and self.batch_norm and inputs.shape[0] == 1
-        if alone:
-            self.layers.eval()
-        hidden: Tensor = self.layers(inputs)
-        if alone:
-            self.layers.train()
-        return hidden
+        return through_batch_norm(self.layers, inputs) if self.batch_norm else self.layers(inputs)
+
+
+def through_batch_norm(layers: nn.Module, inputs: Tensor) -> Tensor:
+    """Returns ``layers(inputs)``; a batch of one example has no deviation, and is normalised by the running one."""
+    is_alone = layers.training and inputs.shape[0] == 1
+    if is_alone:
+        layers.eval()
+    hidden: Tensor = layers(inputs)
+    if is_alone:
+        layers.train()
+    return hidden
 
 
 def paper_start_(module: nn.Module) -> float:
     """Draws weights from N(0, 0.1) cut at two deviations, as TensorFlow's initialiser does, and sets biases to 0.
 
-    Returns:
-        The standard deviation for the output layer, 0.01 (Sun et al. 2017, appendix B).
+    Returns the standard deviation for the output layer, 0.01 (Sun et al. 2017, appendix B).
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):

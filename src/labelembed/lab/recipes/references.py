@@ -56,11 +56,6 @@ def text_encoder(recipe: Recipe) -> str | None:
     return value.removeprefix("text").removeprefix(":")
 
 
-def teacher_path(given: Path, *, base: Path | None = None) -> Path:
-    """Returns the teacher's run folder, or the table of its predictions that the student's run folder `base` keeps."""
-    return kept_file(base, TEACHER_FILE) or given.expanduser()
-
-
 def points_outside(recipe: Recipe) -> bool:
     """Tells whether the objective is given something that its recipe only points to."""
     return "teacher" in recipe.objective or embedding_path(recipe) is not None or text_encoder(recipe) is not None

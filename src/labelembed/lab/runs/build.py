@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from labelembed import seeds
-from labelembed.errors import DataError, LabelEmbedError, nearest
+from labelembed.errors import DataError, LabelEmbedError
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.data import CORPORA, DATA, Encoder, LabelledData, Reader, ReadingProgress, prepare
+from labelembed.lab.data import CORPORA, DATA, Encoder, Reader, ReadingProgress, prepare
 from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.pretrained_text import PACKAGE, encode_names
@@ -27,11 +27,7 @@ from labelembed.objectives import OBJECTIVES, Objective
 
 
 def stored_recipe(folder: RunFolder) -> Recipe:
-    """Returns the recipe of a run folder.
-
-    Raises:
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
+    """Returns the recipe of a run folder; raises RunFolderError when there is no run, or its recipe is damaged."""
     values = folder.recipe()
     try:
         return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
@@ -40,13 +36,7 @@ def stored_recipe(folder: RunFolder) -> Recipe:
 
 
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
-    """Returns the recipe of a run folder with `key.key=value` settings put into it.
-
-    Raises:
-        RecipeError: When a setting is none, or the recipe with it is none.
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
-    stored_recipe(folder)
+    """Returns the recipe of a run folder with `key.key=value` settings put into it; refuses a bad one."""
     values, source = folder.recipe(), f"{folder.path / 'recipe.yaml'} with --set"
     errors = put_settings(values, settings)
     if errors:
@@ -61,32 +51,11 @@ def build_data(
     encoder: Encoder | None = None,
     dry_run: bool = False,
 ) -> TrainingData:
-    """Reads the data and cuts them into splits, which a corpus comes in.
-
-    Args:
-        recipe: Whose data.
-        encoder: See `prepare`.
-        progress: Called with (done, total) while pictures are decoded, or texts go through an encoder.
-        dry_run: See `prepare`.
-
-    Raises:
-        DataError: When the data cannot be used.
-    """
+    """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
     if recipe.of_sentences:
         corpus = CORPORA[recipe.data["name"]]
         with component_errors("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    return build_examples(recipe, progress=progress, encoder=encoder, dry_run=dry_run)
-
-
-def build_examples(
-    recipe: Recipe,
-    *,
-    progress: ReadingProgress | None = None,
-    encoder: Encoder | None = None,
-    dry_run: bool = False,
-) -> LabelledData:
-    """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoder`."""
     raw = build_reader(recipe).read(progress=progress)
     size = recipe.step_size(len(raw.names))
     return prepare(
@@ -116,33 +85,21 @@ def data_stamp(recipe: Recipe) -> str | None:
     return None if recipe.data["name"] == "images" and path.is_file() else files_stamp(path)
 
 
-def build_objective(
-    recipe: Recipe, encoder: Any, num_labels: int, *, num_examples: int, embedding: LabelGeometry | None
-) -> Objective:
-    """Builds the recipe's objective over an encoder; its teacher's predictions are given to it when a run begins.
+def build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any) -> Objective:
+    """Builds the recipe's objective over an encoder, with the same first output layer for all objectives of a seed.
 
-    With one seed every objective begins with the same output layer.
-
-    Args:
-        recipe: What to build.
-        encoder: With its `hidden_size` and `output_std`.
-        num_labels: C.
-        num_examples: Training examples, for objectives that remember each of them; 0 where nothing is trained.
-        embedding: The geometry that it is given; None: it is given none.
-
-    Raises:
-        RecipeError: When an argument does not fit.
+    What the data and the run folder give, `given`, goes to objectives that take it; None stands for nothing. A
+    teacher's predictions come when the run begins.
     """
     kind = OBJECTIVES[recipe.objective["name"]]
-    given: dict[str, Any] = {"num_examples": num_examples, "teacher_logits": None}
-    given |= {} if embedding is None else {"embedding": embedding}
     arguments = {key: value for key, value in arguments_of(recipe.objective).items() if key not in POINTED_TO.values()}
+    given = {key: value for key, value in given.items() if value is not None} | {"teacher_logits": None}
     arguments |= {key: value for key, value in given.items() if takes(kind, key)}
     with component_errors("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(hidden_size=encoder.hidden_size, num_labels=num_labels, **arguments)
-    if encoder.output_std is not None:
+    if (std := encoder.output_std) is not None:
         for name in ("output", "auxiliary"):
-            layer, std = getattr(objective, name, None), encoder.output_std
+            layer = getattr(objective, name, None)
             if isinstance(layer, nn.Linear):
                 with seeds.seeded(recipe.seed, name):
                     nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
@@ -154,10 +111,7 @@ def build_objective(
 def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Path | None) -> LabelGeometry | None:
     """Returns the saved geometry, or the encoded names of the labels, that the recipe's objective is given.
 
-    Args:
-        recipe: A checked recipe.
-        names: Of the labels that are trained on; None: the network is to predict only.
-        folder: The run folder; what it keeps is taken first.
+    What the run folder keeps is taken first; `names` are None where the network is to predict only.
 
     Raises:
         DataError: When a file cannot be read, or a text encoder is missing.
@@ -167,20 +121,14 @@ def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Pa
     if path is None and encoder is None:
         return None
     try:
-        if path is None:
-            if names is None or encoder is None:
-                raise DataError(f"the run folder keeps no {EMBEDDING_FILE}")
+        if path is None and encoder is not None and names is not None:
             return _encoded(names, encoder)
+        path = path or Path(EMBEDDING_FILE)
         RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
         geometry = LabelGeometry.load(path)
     except DataError as error:
-        if encoder is not None:
-            raise DataError(f"objective.embedding: {error}") from error
-        learned = learned_embeddings(recipe)
-        hint = nearest(str(recipe.objective["embedding"]), (*learned, "text"))
-        words = "".join(f"{word!r}, " for word in learned)
-        wanted = f"{words}'text', 'text:PATH' of a text encoder, or the path of a saved geometry"
-        raise DataError(f"objective.embedding{hint} must be {wanted}; {error}") from error
+        ways = (*learned_embeddings(recipe), "text", "text:PATH of a text encoder", "the path of a saved geometry")
+        raise DataError(f"objective.embedding: {error}; it may be {', '.join(map(repr, ways))}") from error
     unnamed = tuple(map(str, range(len(geometry))))
     if names is not None and len(names) == len(geometry) and unnamed not in (names, geometry.names):
         for number, (theirs, ours) in enumerate(zip(geometry.names, names, strict=True)):

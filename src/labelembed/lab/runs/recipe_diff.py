@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +10,24 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.references import EMBEDDING_FILE, TEACHER_FILE, as_kept, embedding_path, text_encoder
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import encoder_source, stored_recipe
-from labelembed.lab.runs.teacher import identity
+from labelembed.lab.runs.teacher import teacher_identity
 from labelembed.lab.training.checkpoints import Position
 from labelembed.lab.training.files import sha256
 from labelembed.lab.training.run_folder import RunFolder
 
-# With another of these the run would be neither the old one nor the new one: what it has learned, the examples it has
-# seen of the epoch in progress, and what its best epoch was chosen by belong to the old one. Class weights stand in
-# the checkpoint, which would put the old ones back.
-_FIXED = (
-    "data.",
-    "model.name",
-    "objective.name",
-    "objective.weight",
-    "optimizer.name",
-    "batch_size",
-    "seed",
-    "selection.by",
-)
+#: Keys with the value in a run folder and the one asked for.
+Differences = dict[str, tuple[Any, Any]]
+# With another of these the run would be neither the old one nor the new one. Class weights stand in the checkpoint,
+# which would put the old ones back.
+_FIXED: tuple[str, ...] = ("data.", "model.name", "objective.name", "objective.weight", "optimizer.name")
+_FIXED += ("batch_size", "seed", "selection.by")
 
 
-def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a recipe's values by their whole keys, without the path of its data, which may move."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flat_recipe(value, f"{prefix}{key}.")
-        elif (prefix, key) != ("data.", "path"):  # data that moved are held to their fingerprint, not their path
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def differences(recipe: Recipe, folder: RunFolder) -> dict[str, tuple[Any, Any]]:
-    """Returns the keys in which a recipe differs from that of a run folder, with the value here and the one asked for.
-
-    Raises:
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
-    wanted = flat_recipe(as_kept(recipe))
-    present = flat_recipe(stored_recipe(folder).of_one_run())
-    keys = sorted(wanted.keys() | present.keys())
-    return {key: (present.get(key), wanted.get(key)) for key in keys if wanted.get(key) != present.get(key)}
+def differences(recipe: Recipe, folder: RunFolder) -> Differences:
+    """Returns in which keys a recipe differs from that of a run folder; raises RunFolderError where that is damaged."""
+    asked, here = _flat(as_kept(recipe)), _flat(stored_recipe(folder).of_one_run())
+    keys = sorted(asked.keys() | here.keys())
+    return {key: (here.get(key), asked.get(key)) for key in keys if asked.get(key) != here.get(key)}
 
 
 def check_same_recipe(
@@ -59,51 +35,49 @@ def check_same_recipe(
 ) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe.
 
-    Args:
-        recipe: What is asked for.
-        folder: The run folder.
-        may_change: Refuse only changes with which a run cannot go on.
-        way_out: What to do instead, for the message.
+    With `may_change` only changes are refused with which a run cannot go on; `way_out` is what to do instead.
     """
     differing = differences(recipe, folder)
     if may_change:
         differing = {key: values for key, values in differing.items() if key.startswith(_FIXED)}
-    lines = [*_lines(differing), *_differences_from_kept(recipe, folder.path)]
-    if lines:
+    differing |= _of_files(recipe, folder.path)
+    if differing:
         reason = "with such a change it cannot go on; " if may_change else ""
-        raise RunFolderError(f"{folder.path}: holds the run of another recipe; {reason}{way_out}. {_listed(lines)}")
+        what = f"holds the run of another recipe; {reason}{way_out}"
+        raise RunFolderError(f"{folder.path}: {what}. {listed(differing)}")
 
 
-def listed(differing: dict[str, tuple[Any, Any]]) -> str:
+def listed(differing: Differences) -> str:
     """Returns differences as the end of a message, one a line."""
-    return _listed(_lines(differing))
-
-
-def _lines(differing: dict[str, tuple[Any, Any]]) -> list[str]:
-    return [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in differing.items()]
-
-
-def _listed(lines: Sequence[str]) -> str:
+    lines = [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in differing.items()]
     more = [f"and {len(lines) - 6} more"] if len(lines) > 6 else []
     return "\n  ".join(["It differs in", *lines[:6], *more])
 
 
-def _differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:
-    """Returns in what the things a recipe points to differ from what a run folder keeps of them."""
-    lines = []
-    kept, encoder = folder / EMBEDDING_FILE, text_encoder(recipe)
-    asked = embedding_path(recipe, base=folder)
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns values by their whole keys, without the path of the data: they may move, and have a fingerprint."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif (prefix, key) != ("data.", "path"):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _of_files(recipe: Recipe, folder: Path) -> Differences:
+    """Returns what a recipe points to, and a folder keeps, where the content is another."""
+    pairs: Differences = {}
+    kept, encoder, asked = folder / EMBEDDING_FILE, text_encoder(recipe), embedding_path(recipe, base=folder)
     if encoder is not None and kept.is_file():
-        source = LabelGeometry.load(kept).source
-        if source != encoder_source(encoder):
-            lines.append(f"objective.embedding: here of {source!r}, asked for {encoder_source(encoder)!r}")
-    elif asked is not None and asked.is_file() and kept.is_file() and sha256(asked) != sha256(kept):
-        lines.append("objective.embedding: the saved geometry has another content")
-    if "teacher" in recipe.objective and (folder / TEACHER_FILE).is_file():
-        here, there = (identity(one) for one in (folder / TEACHER_FILE, Path(recipe.objective["teacher"]).expanduser()))
-        if None not in (here, there) and here != there:
-            lines.append("objective.teacher: the teacher is another run")
-    return lines
+        pairs["objective.embedding"] = (LabelGeometry.load(kept).source, encoder_source(encoder))
+    elif asked is not None and asked.is_file() and kept.is_file():
+        pairs["objective.embedding"] = (sha256(kept), sha256(asked))
+    kept = folder / TEACHER_FILE
+    if "teacher" in recipe.objective and kept.is_file():
+        teachers = (teacher_identity(kept), teacher_identity(Path(recipe.objective["teacher"]).expanduser()))
+        pairs |= {"objective.teacher": teachers} if None not in teachers else {}
+    return {key: (here, asked) for key, (here, asked) in pairs.items() if here != asked}
 
 
 def check_change_ahead(folder: RunFolder, position: Position, *, epochs: int) -> None:
@@ -122,15 +96,12 @@ def record_change(recipe: Recipe, folder: RunFolder, position: Position) -> None
 
     The note stands in ``environment.json`` as `changes`, which the report and the model card show.
     """
-    changes = "; ".join(
-        f"{key} {here!r} became {asked!r}" for key, (here, asked) in differences(recipe, folder).items()
-    )
-    number = 1
-    while (folder.path / f"recipe.{number}.yaml").exists():
-        number += 1
+    changed = differences(recipe, folder).items()
+    changes = "; ".join(f"{key} {here!r} became {asked!r}" for key, (here, asked) in changed)
+    before = f"recipe.{1 + len(list(folder.path.glob('recipe.*.yaml')))}.yaml"
     noted = folder.environment()
     known = noted.get("changes")
-    line = f"at step {position.step} (epoch {position.epoch + 1}): {changes}; before: recipe.{number}.yaml"
-    folder.write(f"recipe.{number}.yaml", (folder.path / "recipe.yaml").read_bytes())
+    line = f"at step {position.step} (epoch {position.epoch + 1}): {changes}; before: {before}"
+    folder.write(before, (folder.path / "recipe.yaml").read_bytes())
     folder.write("environment.json", noted | {"changes": [*(known if isinstance(known, list) else []), line]})
     folder.write_recipe(as_kept(recipe))

@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelembed.errors import DataError, nearest
 from labelembed.lab import report
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import history_error
@@ -47,14 +46,8 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
-        """Reads a run folder; nothing in it is unpickled.
-
-        Raises:
-            RunFolderError: When it is no run folder, or a file in it is damaged.
-        """
-        folder = RunFolder(path)
-        folder.require_run()
-        return cls(folder)
+        """Reads a run folder; nothing in it is unpickled. Raises RunFolderError when it is none, or damaged."""
+        return cls(RunFolder(path))
 
     def table(self) -> DataFrame:
         """Returns the history, a row an epoch: `seconds` and the like, ``train_<term>``, ``validation_<metric>``."""
@@ -73,16 +66,8 @@ class Run:
 
     @cached_property
     def labels(self) -> LabelGeometry:
-        """What the run learned about the labels, with their `names`.
-
-        Raises:
-            DataError: When the file is missing or damaged.
-        """
+        """What the run learned about the labels; raises DataError when the file is missing or damaged."""
         return RunFolder(self.path).label_geometry()
-
-    def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
-        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
-        return self.saved.probabilities(inputs)
 
     def predict(
         self, inputs: Tensor | SparseRows | str | Path | Sequence[str], names: list[str] | None = None
@@ -101,29 +86,25 @@ class Run:
         if isinstance(inputs, str) and self.saved.reads_texts and not is_file_name(inputs):
             inputs = [inputs]
         if isinstance(inputs, str | Path):
-            inputs, found, _ = self.saved.read_inputs(Path(inputs))
+            inputs, own, _ = self.saved.read_inputs(Path(inputs))
         elif isinstance(inputs, Sequence):
-            found = list(inputs)
-            inputs, _ = self.saved.encode_texts(found)
+            own = list(inputs)
+            inputs, _ = self.saved.encode_texts(own)
         else:
-            found = [str(number) for number in range(len(inputs))]
-        return self.saved.predict(inputs, found if names is None else names)
+            own = [str(number) for number in range(len(inputs))]
+        return self.saved.predict(inputs, own if names is None else names)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self._objective()}, {self.state}, epochs={len(self.history)})"
+        objective = self.recipe.get("objective")
+        name = objective.get("name") if isinstance(objective, dict) else None
+        return f"Run({str(self.path)!r}, {name}, {self.state}, epochs={len(self.history)})"
 
     def _repr_html_(self) -> str:
         import pandas
 
-        head = f"<b>{escape(self._objective())}</b>, {self.state}, {len(self.history)} epochs: {escape(str(self.path))}"
-        if self.state == "failed":
-            return f"<p>{head}<br>{escape(str(self.result.get('message')))}</p>"
+        head = f"<p>{escape(repr(self))} {escape(str(self.result.get('message') or ''))}</p>"
         metrics = {split: self.result[split] for split in ("validation", "test") if self.result.get(split)}
-        return f"<p>{head}</p>" + (pandas.DataFrame(metrics).T.to_html(border=0) if metrics else "")
-
-    def _objective(self) -> str:
-        objective = self.recipe.get("objective")
-        return str(objective.get("name", "run")) if isinstance(objective, dict) else "run"
+        return head + (pandas.DataFrame(metrics).T.to_html(border=0) if metrics else "")
 
 
 @dataclass(frozen=True)
@@ -140,11 +121,8 @@ class Comparison:
     def load(cls, path: str | Path) -> Comparison:
         """Reads a comparison folder, or the folder of one finished run as a comparison of one variant.
 
-        Runs that failed, are damaged or have not finished are said in the tables and do not hide the others.
-
-        Raises:
-            RunFolderError: When it is no such folder, ``comparison.json`` is damaged, or its runs are of
-                different data.
+        Runs that failed, are damaged or have not finished do not hide the others. Raises RunFolderError when it is no
+        such folder, ``comparison.json`` is damaged, or its runs are of different data.
         """
         return cls(report.load_comparison(path))
 
@@ -159,20 +137,9 @@ class Comparison:
         return [variant.name for variant in self.read.variants]
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds that were asked for."""
-        return list(self.read.seeds)
-
-    @property
-    def baseline(self) -> str | None:
-        """The variant the others are compared with; None for a single run."""
-        return self.read.baseline
-
-    @property
     def failed(self) -> dict[str, str]:
         """Why runs failed, by their name."""
-        failed = [(one.name, seed, why) for one in self.read.variants for seed, why in one.failed.items()]
-        return {f"{name} seed {seed}": why for name, seed, why in failed}
+        return {f"{one.name} seed {seed}": why for one in self.read.variants for seed, why in one.failed.items()}
 
     def table(self) -> DataFrame:
         """Returns the numbers of ``comparison.csv``, a row a variant: fractions and nats, NaN where there is none."""
@@ -184,41 +151,24 @@ class Comparison:
         rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
         return rows
 
-    def run_table(self) -> DataFrame:
-        """Returns the numbers of ``runs.csv``, a row a run, with those that failed or have not finished."""
-        return report.runs_table(self.read)
-
     def verdict(self) -> str:
         """Returns what the comparison shows, in plain words, as the report begins."""
         return "\n".join(report.verdict(self.read))
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Writes the report, one HTML page, and returns where it is; None: ``report.html`` in the folder.
-
-        Raises:
-            RunFolderError: When it cannot be written.
-        """
+        """Writes the report, one HTML page, and returns where it is; None: ``report.html`` in the folder."""
         return report.write_report(self.path, out=path)
 
     def run(self, variant: str, seed: int) -> Run:
-        """Reads a finished run of the comparison.
-
-        Raises:
-            ValueError: When there is no such variant, or no finished run of it with the seed.
-            RunFolderError: When its folder is damaged.
-        """
-        one = next((one for one in self.read.variants if one.name == variant), None)
-        if one is None:
-            hint = nearest(variant, self.variants)
-            raise ValueError(f"`variant` must be one of {', '.join(self.variants)}, got {variant!r}{hint}")
-        if seed not in one.runs:
-            why = f": {one.failed[seed]}" if seed in one.failed else ""
-            seeds = ", ".join(map(str, sorted(one.runs))) or "none"
-            raise ValueError(f"`seed` must be of a finished run of {variant} ({seeds}), got {seed!r}{why}")
-        return Run.load(one.runs[seed].folder)
+        """Reads a finished run of the comparison; raises ValueError when there is none of this variant and seed."""
+        runs = {(one.name, number): run for one in self.read.variants for number, run in one.runs.items()}
+        if (variant, seed) not in runs:
+            known = ", ".join(f"{name} seed {number}" for name, number in runs)
+            raise ValueError(f"`variant`, `seed` must be of a finished run ({known}), got {variant!r}, {seed!r}")
+        return Run.load(runs[variant, seed].folder)
 
     def __repr__(self) -> str:
-        return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
+        return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={list(self.read.seeds)})"
 
     def _repr_html_(self) -> str:
         return report.notebook_html(self.read)
@@ -229,33 +179,29 @@ def is_file_name(word: str) -> bool:
     from labelembed.lab.data.table_files import is_readable
 
     try:
-        if Path(word).expanduser().exists():
-            return True
-    except (OSError, ValueError):  # too long for a name, or with a zero byte
+        exists = Path(word).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, or with a zero byte
         return False
-    return is_readable(Path(word)) or word.startswith(("/", "./", "../", "~/"))
+    return exists or is_readable(Path(word)) or word.startswith(("/", "./", "../", "~/"))
 
 
-def best_run(path: Path) -> Path:
+def best_run(path: Path, *, without: str | None = None) -> Path:
     """Returns a run folder as it is, and of a comparison folder the finished run that is best on the validation set.
 
-    Raises:
-        RunFolderError: No run of the comparison has finished.
-        DataError: Its runs have no validation set to choose by.
+    Runs of the objective `without` take no part. Raises RunFolderError where there is no run to choose.
     """
     if not (path / DESCRIPTION_FILE).is_file():
         return path
-    runs = []
+    scores: dict[Path, tuple[float, float]] = {}
     for variant in ComparisonFile.read(path).variants:
         folders = [RunFolder(path / "runs" / variant.folder / f"seed-{seed}") for seed in variant.seeds]
-        runs += [folder for folder in folders if folder.state() == "finished"]
-    if not runs:
-        raise RunFolderError(f"{path}: no run of this comparison has finished; labelembed compare continues it")
-    scores = {folder.path: _validation_score(folder) for folder in runs}
-    known = {run: score for run, score in scores.items() if score is not None}
-    if not known:
-        raise DataError(f"{path}: its runs have no validation set to choose by; name one of those below runs/")
-    return min(known, key=lambda run: known[run])
+        known = {folder.path: _validation_score(folder) for folder in folders if folder.state() == "finished"}
+        if variant.objective.get("name") != without:
+            scores |= {run: score for run, score in known.items() if score is not None}
+    if not scores:
+        what = "has no finished run with a validation set to choose by; name one of those below runs/"
+        raise RunFolderError(f"{path}: {what}, or let labelembed compare continue it")
+    return min(scores, key=lambda run: scores[run])
 
 
 def _validation_score(folder: RunFolder) -> tuple[float, float] | None:

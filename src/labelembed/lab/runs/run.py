@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors.torch import save as tensor_bytes
 
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.data import LabelledData
-from labelembed.lab.errors import (
-    DivergedTraining,
-    InterruptedTraining,
-    LostProcess,
-    NotEnoughMemory,
-    RunFolderError,
-    TrainingError,
-)
-from labelembed.lab.recipes.references import (
-    EMBEDDING_FILE,
-    KEPT_FILES,
-    TEACHER_FILE,
-    as_kept,
-    embedding_path,
-    teacher_path,
-)
+from labelembed.lab import errors
+from labelembed.lab.recipes import references
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
 from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
 from labelembed.lab.runs.recipe_diff import check_change_ahead, check_same_recipe, differences, record_change
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
-from labelembed.lab.runs.teacher import attach_teacher_logits, check_teacher, write_table
+from labelembed.lab.runs.teacher import attach_teacher_logits, teacher_table
 from labelembed.lab.training.device import Stopped, lost_processes_named
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
 from labelembed.lab.training.files import make_writable_folder, saving, sha256
@@ -59,15 +42,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
-    Args:
-        recipe: What to run.
-        out: The run folder.
-        options: What this machine adds.
-        reporter: Who watches, and may ask to stop.
-        data: The recipe's data where they are in memory already.
-
-    Returns:
-        What stands in ``result.json``.
+    Data may be in memory already. Returns what stands in ``result.json``.
 
     Raises:
         RunFolderError: When another process trains the run, or the folder holds the run of another recipe or of other
@@ -77,104 +52,95 @@ def run_recipe(
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
-    if not options.overwrite and folder.state() == "finished" and _is_unchanged(recipe, folder, options):
+    # Also while somebody has the folder; and one whose lock leads out of it is refused.
+    if not options.overwrite and folder.state() == "finished" and not _find(recipe, folder, options)[1]:
         check_same_data(recipe, folder, data=data, reporter=reporter)
         reporter.warn(f"{folder.path}: finished already, nothing to do")
         return folder.result()
-    with locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop):
-        try:
-            with lost_processes_named(folder.path):
-                return _run(recipe, folder, options, reporter, data)
-        except Stopped as stopped:
-            if folder.state() != "unfinished":
-                raise
-            message = f"stopped; to go on: labelembed resume {folder.path}"
-            raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
+    try:
+        with (
+            locked(folder.path, patience=options.lock_seconds),
+            lost_processes_named(folder.path),
+        ):
+            has_begun, is_changed = _find(recipe, folder, options)
+            if has_begun and not is_changed and folder.state() == "finished":  # by whom had the lock before
+                return folder.result()
+            if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
+                threads = folder.environment().get("threads")
+                torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
+            task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
+            if has_begun:
+                check_same_data(recipe, folder, data=task.data, reporter=reporter)
+            network = _network(task, folder.path if has_begun else None, reporter)
+            # All processes have looked into the folder once they have met in the trainer; of several one writes.
+            trainer = Trainer(task, network, recipe, folder, reporter, device=options.device)
+            if not has_begun and trainer.accelerator.is_main_process:
+                begin(folder, task, trainer, options, reporter)
+            trainer.accelerator.wait_for_everyone()
+            attach_teacher_logits(recipe, folder, task.data, network)
+            if has_begun:
+                _restore(recipe, folder, trainer, is_changed=is_changed)
+            return finish(folder, task, trainer, _fit(trainer, folder, options, reporter))
+    except Stopped as stopped:
+        if folder.state() != "unfinished":
+            raise
+        message = f"stopped; to go on: labelembed resume {folder.path}"
+        raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
-def _run(
-    recipe: Recipe, folder: RunFolder, options: RunOptions, reporter: Reporter, data: TrainingData | None
-) -> dict[str, Any]:
-    has_begun = not options.overwrite and folder.state() != "empty"
-    is_changed = has_begun and not _is_unchanged(recipe, folder, options)
-    if has_begun and options.begin_only and folder.state() != "finished":
-        how, resume = "failed" if folder.result() else "has not finished", f"labelembed resume {folder.path}"
-        raise RunFolderError(f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite")
-    if has_begun and not is_changed and folder.state() == "finished":  # by the process that had the lock before
-        return folder.result()
-    task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
-    if has_begun:
-        check_same_data(recipe, folder, data=task.data, reporter=reporter)
-    network = _network(task, folder.path if has_begun else None)
-    for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, recipe.micro_batches)]:
-        reporter.warn(note)
-    reset_peak_memory()
-    # All processes have looked into the folder once they have met in the trainer; of several one writes.
-    trainer = Trainer(task, network, recipe, folder, reporter, device=options.device)
-    with _explained_memory_errors(folder, trainer):
-        writes = trainer.accelerator.is_main_process
-        if writes and not has_begun:
-            begin(folder, task, trainer, options, reporter)
-        trainer.accelerator.wait_for_everyone()
-        attach_teacher_logits(recipe, folder, task.data, network)
-        if has_begun:
-            _restore(recipe, folder, trainer, is_changed=is_changed)
-        with tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log) as trainer.log:
-            result = _fit(trainer, folder)
-        return finish(folder, task, trainer, result)
-
-
-def try_network(recipe: Recipe, data: TrainingData) -> Network:
-    """Returns the network that a recipe trains, built to see whether it can be; raises what a run would raise."""
-    return _network(build_task(recipe, data=data), None, dry_run=True)
-
-
-def _network(task: Task, folder: Path | None, *, dry_run: bool = False) -> Network:
-    if "teacher" in task.recipe.objective:
-        check_teacher(teacher_path(Path(task.recipe.objective["teacher"]), base=folder), task.data)
-    return task.build_network(folder, dry_run=dry_run)
-
-
-def _is_unchanged(recipe: Recipe, folder: RunFolder, options: RunOptions) -> bool:
-    """Returns whether a folder's run is of this recipe; refuses another one, except for changes that may be made."""
+def _find(recipe: Recipe, folder: RunFolder, options: RunOptions) -> tuple[bool, bool]:
+    """Returns whether the folder holds the run of a recipe, and whether the recipe was changed; refuses another run."""
+    if options.overwrite or folder.state() == "empty":
+        return False, False
     way_out = f"choose another --out, or go on with a change: labelembed resume {folder.path} --set KEY=VALUE"
     check_same_recipe(recipe, folder, may_change=options.change, way_out=way_out)
-    return not options.change or not differences(recipe, folder)
+    if options.begin_only and folder.state() != "finished":
+        how, resume = "failed" if folder.result() else "has not finished", f"labelembed resume {folder.path}"
+        raise errors.RunFolderError(
+            f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite"
+        )
+    return True, options.change and bool(differences(recipe, folder))
+
+
+def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
+    network = task.build_network(folder)
+    for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, task.recipe.micro_batches)]:
+        reporter.warn(note)
+    reset_peak_memory()
+    return network
 
 
 def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, reporter: Reporter) -> None:
-    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there.
-
-    Raises:
-        RunFolderError: When the folder cannot be written, or holds something else.
-    """
+    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
     recipe, data = task.recipe, task.data
+    kept: dict[str, bytes] = {}
+    if "teacher" in recipe.objective:
+        reporter.note(f"the teacher predicts {len(data.train):,} training examples")
+        kept[references.TEACHER_FILE] = teacher_table(recipe, data, device=trainer.device)
+    path, embedding = references.embedding_path(recipe), given_embedding(recipe, data.names, folder=None)
+    if embedding is not None:
+        kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
         start_over(folder.path)
     if any(folder.checkpoints.glob("step-*")):
         what = "holds checkpoints but no recipe.yaml to say of what run"
-        raise RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
+        raise errors.RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
     make_writable_folder(folder.path)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
-        if "teacher" in recipe.objective:
-            given, device = teacher_path(Path(recipe.objective["teacher"])), trainer.device
-            write_table(folder.path / TEACHER_FILE, given, data, device=device, reporter=reporter)
-        path, embedding = embedding_path(recipe), given_embedding(recipe, data.names, folder=None)
-        if embedding is not None:
-            folder.write(EMBEDDING_FILE, path.read_bytes() if path is not None else embedding.to_bytes())
+        for name, content in kept.items():
+            folder.write(name, content)
         about = {
             "source": data.source,
             "fingerprint": data.fingerprint(),
             "examples": {name: len(split) for name, split in data.splits.items()},
             "notes": list(data.notes),
             "stamp": data_stamp(recipe),
-            "files": task.files(folder.path),
         }
-        environment = describe_environment(device=options.device) | {"data": about | task.facts()}
+        environment = describe_environment(device=options.device) | {"data": about | task.keep(folder)}
         if recipe.published:
             environment |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write("environment.json", environment)
-        folder.write_recipe(as_kept(recipe))
+        folder.write_recipe(references.as_kept(recipe))
 
 
 def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, *, is_changed: bool) -> None:
@@ -194,26 +160,32 @@ def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, *, is_changed:
             (folder.path / "result.json").unlink(missing_ok=True)
 
 
-def _fit(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
+def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Reporter) -> dict[str, Any]:
     """Trains to the end; a run that fails says so in its folder."""
+    writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
-        return trainer.fit()
-    except TrainingError as error:
-        if trainer.accelerator.is_main_process:
-            step = error.step if isinstance(error, DivergedTraining) else None
-            failure = {"format": 1, "status": "failed", "message": str(error), "diverged_at_step": step}
-            failure |= {"epochs": trainer.position.epoch, "seconds": round(trainer.position.seconds, 3)}
-            with contextlib.suppress(OSError):  # a full disk is why it failed; the run then counts as unfinished
-                folder.write("result.json", failure | {"parameters": trainer.network.parameter_count()})
-        raise
-    except RuntimeError as error:
+        trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
+        with lost_processes_named(folder.path), trackers as trainer.log:
+            return trainer.fit()
+    except errors.LostProcess as lost:
         if trainer.signal.number is None:
             raise
-        try:
-            with lost_processes_named(folder.path):
-                raise
-        except LostProcess as lost:  # all were signalled, and another one had not begun to train
-            raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from error
+        # all were signalled, and another one had not begun to train
+        raise errors.InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
+    except errors.TrainingError as error:
+        if writes:
+            step = error.step if isinstance(error, errors.DivergedTraining) else None
+            failure = {"format": 1, "status": "failed", "message": str(error), "diverged_at_step": step}
+            failure |= {"epochs": position.epoch, "seconds": round(position.seconds, 3)}
+            with contextlib.suppress(OSError):  # a full disk, with which the run counts as unfinished
+                folder.write("result.json", failure | {"parameters": trainer.network.parameter_count()})
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        what = f"step {position.step + 1} (epoch {position.epoch + 1}): there is not enough memory"
+        way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
+        raise errors.NotEnoughMemory(f"{folder.path}: {what}; {way_out}") from error
 
 
 def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
@@ -230,48 +202,35 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         means = class_means(network, trainer.data.train)
         by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
         geometry = network.objective.label_geometry(names) if network.objective.learns_labels else by_means
-        errors, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
+        wrong, examples = error_diagnostics(network, trainer.data, temperature=result.get("temperature"))
         contiguous = {name: value.contiguous() for name, value in network.prediction_state().items()}
-        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-        about = {"format": "labelembed.network.1"}
-        folder.write(folder.model_file.name, tensor_bytes(contiguous, metadata=about))
-        folder.write(folder.geometry_file.name, geometry.to_bytes())
-        folder.write(folder.class_means_file.name, by_means.to_bytes())
-        if errors is not None:
-            folder.write("diagnostics/errors.json", errors)
+        written = {
+            # One entry only: safetensors writes several in any order, and equal runs should give equal files.
+            folder.model_file: tensor_bytes(contiguous, metadata={"format": "labelembed.network.1"}),
+            folder.geometry_file: geometry.to_bytes(),
+            folder.class_means_file: by_means.to_bytes(),
+        }
+        for file, content in written.items():
+            folder.write(file.name, content)
+        if wrong is not None:
+            folder.write("diagnostics/errors.json", wrong)
         if examples is not None:
             folder.write_examples(examples)
-        written = (folder.model_file, folder.geometry_file, folder.class_means_file)
         result["files"] = {file.name: sha256(file) for file in written}
         folder.write("result.json", result)
     return result
 
 
 def start_over(path: Path) -> None:
-    """Removes what a run left in a folder, and nothing else."""
+    """Removes what a run left in a folder and no new run writes anew, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    about: Any = None
-    with contextlib.suppress(RunFolderError):
-        about = folder.environment().get("data")
-    listed = about.get("files") if isinstance(about, dict) else None
-    kept = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    for name in kept:
-        if (path / name).resolve().is_relative_to(path.resolve()):
-            (path / name).unlink(missing_ok=True)
     for name in ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder"):
         shutil.rmtree(path / name, ignore_errors=True)
-    names = (
-        "result.json",
-        "history.jsonl",
-        "report.html",
-        "worker.log",
-        "tracking.json",
-        "environment.json",
-        *KEPT_FILES,
-    )
+    files = ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
     weights = (folder.model_file.name, folder.geometry_file.name, folder.class_means_file.name)
-    for name in (*names, *weights, *(before.name for before in path.glob("recipe.*.yaml")), "recipe.yaml"):
+    changed = [before.name for before in path.glob("recipe.*.yaml")]
+    for name in (*files, *weights, *references.KEPT_FILES, *changed, "recipe.yaml"):
         (path / name).unlink(missing_ok=True)
 
 
@@ -281,26 +240,19 @@ def start_over(path: Path) -> None:
 def check_same_data(
     recipe: Recipe, folder: RunFolder, *, data: TrainingData | None = None, reporter: Reporter | None = None
 ) -> None:
-    """Raises RunFolderError when the run in a folder is known to have begun with other data.
-
-    Args:
-        recipe: Whose data.
-        folder: The run folder.
-        data: Where they are in memory already; None: they are read if their files have changed.
-        reporter: Told how far the reading is.
-    """
+    """Raises RunFolderError when the run in a folder began with other data; they are read where their files changed."""
     if data is None and have_same_data(recipe, [folder]):
         return
     data = build_data(recipe, progress=reporter.reading if reporter else None) if data is None else data
-    known, files = _begun_with(folder).get("fingerprint"), {}
-    if isinstance(data, LabelledData):  # the ids of words are the same where all words are others
-        files = {folder.path / name: content for name, content in data.encoder.files().items()}
-    has_other_files = any(file.is_file() and file.read_bytes() != content for file, content in files.items())
-    if has_other_files or (known is not None and known != data.fingerprint()):
-        raise RunFolderError(
-            f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
-            "choose another folder with --out, or put the old data back"
-        )
+    encoder = getattr(data, "encoder", None)
+    is_same = _begun_with(folder).get("fingerprint") in (None, data.fingerprint())
+    for name, content in encoder.files().items() if encoder else ():  # ids are the same where all words are others
+        kept = folder.path / name
+        is_same &= not kept.is_file() or kept.read_bytes() == content
+    if not is_same:
+        what = f"the run began with other data than {data.source} now holds (the content differs)"
+        way_out = "choose another folder with --out, or put the old data back"
+        raise errors.RunFolderError(f"{folder.path}: {what}; {way_out}")
 
 
 def have_same_data(recipe: Recipe, folders: Sequence[RunFolder]) -> bool:
@@ -314,7 +266,14 @@ def _begun_with(folder: RunFolder) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-# ---- time and memory
+# ---- before a run
+
+
+def try_network(recipe: Recipe, data: TrainingData) -> Network:
+    """Returns the network that a recipe trains, built to see whether it can be; raises what a run would raise."""
+    if "teacher" in recipe.objective:
+        teacher_table(recipe, data, dry_run=True)
+    return build_task(recipe, data=data).build_network(dry_run=True)
 
 
 def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
@@ -322,33 +281,11 @@ def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with TemporaryDirectory() as nowhere, torch.random.fork_rng():
-            task = build_task(recipe, data=data)
-            trainer = Trainer(task, task.build_network(), recipe, RunFolder(nowhere), Reporter())
-            if "teacher" in recipe.objective:
-                logits = torch.zeros(1, 1).expand(data.train.num_examples, data.num_labels)
-                trainer.network.objective.teacher_logits = logits
-            times = trainer.time_steps(4)
+        task = build_task(recipe, data=data)
+        trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
+        if "teacher" in recipe.objective:
+            trainer.network.objective.teacher_logits = torch.zeros(data.train.num_examples, data.num_labels)
+        times = trainer.time_steps(4)
     finally:
         torch.set_num_threads(threads)
     return trainer.epochs * trainer.batches * median(times[1:] or times)
-
-
-@contextlib.contextmanager
-def _explained_memory_errors(folder: RunFolder, trainer: Trainer) -> Iterator[None]:
-    """Turns what is raised for want of memory into NotEnoughMemory, with the place of the run and the way out."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        text, data = str(error), trainer.data
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in text:
-            raise
-        way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
-        if not isinstance(data, LabelledData):
-            longest = int(max(data.train.source.lengths.max(), data.train.target.lengths.max()))
-            what = f"the longest training line has {longest:,} tokens: leave such lines out"
-            way_out = f"{what} (labelembed preprocess --max-length), or take a smaller batch_size"
-        asked = re.search(r"allocate (\d+) bytes", text)
-        tried = f" ({int(asked[1]) / 2**30:,.1f} GiB asked for at once)" if asked else ""
-        where = f"step {trainer.position.step + 1} (epoch {trainer.position.epoch + 1})"
-        raise NotEnoughMemory(f"{folder.path}: {where}: there is not enough memory{tried}; {way_out}") from error

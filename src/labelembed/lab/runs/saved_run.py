@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,15 +14,16 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from labelembed import seeds
 from labelembed.errors import DataError
 from labelembed.files import require_header
-from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
+from labelembed.lab.data import LabelledData, Split, TextCorpus, Texts, prepare, read_corpus, renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.build import build_examples, build_reader, stored_recipe
+from labelembed.lab.runs.build import build_data, build_reader, stored_recipe
 from labelembed.lab.runs.task import Classification, Sentences, Task, saved_task
 from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.special_tokens import UNKNOWN
@@ -34,27 +37,15 @@ _LINES_AT_ONCE = 256
 
 
 class Translation(NamedTuple):
-    """One way to write a line.
-
-    Attributes:
-        text: The translation.
-        score: What translations of one line are ordered by: the log-probability over the length penalty.
-        log_probability: Of the tokens and the end, in nats.
-    """
+    """One way to write a line; translations are ordered by score, the log-probability over the length penalty."""
 
     text: str
     score: float
-    log_probability: float
+    log_probability: float  # of the tokens and the end, in nats
 
 
 class TranslatedLine(NamedTuple):
-    """A line and its translations, best first.
-
-    Attributes:
-        source: The line.
-        translations: One or more; none for a line without a token.
-        known: Whether any of its tokens is in the vocabulary.
-    """
+    """A line and its translations, best first, none for a line without a token; and whether any token is known."""
 
     source: str
     translations: list[Translation]
@@ -65,7 +56,7 @@ class TranslatedLine(NamedTuple):
 class SavedRun:
     """The network of a finished run with what it must know to read inputs and name what it predicts.
 
-    Args:
+    Attributes:
         folder: Where it is.
         task: What it has learned.
         network: In evaluation mode, on the CPU.
@@ -80,16 +71,16 @@ class SavedRun:
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
-        """Reads a finished run; nothing in the folder is unpickled.
-
-        Raises:
-            DataError: When what makes inputs of examples is missing or damaged.
-            RunFolderError: When there is none, it has not finished, or another file is damaged.
-        """
+        """Reads a finished run; nothing is unpickled. Raises RunFolderError or DataError where a file is damaged."""
         folder = RunFolder(path)
         folder.require_finished()
         task = saved_task(stored_recipe(folder), folder)
-        return cls(folder, task, _network(folder, task), _temperature(folder))
+        temperature = folder.result().get("temperature")
+        if temperature is None:
+            temperature = 1.0
+        elif type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+            raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {temperature!r:.80}")
+        return cls(folder, task, _network(folder, task), float(temperature))
 
     @property
     def recipe(self) -> Recipe:
@@ -99,18 +90,16 @@ class SavedRun:
     @property
     def classification(self) -> Classification:
         """Its task; raises RunFolderError where it writes sentences."""
-        if not isinstance(self.task, Classification):
+        if isinstance(self.task, Sentences):
             raise RunFolderError(f"{self.folder.path}: was trained on a corpus; labelembed translate reads it")
         return self.task
 
     @property
     def sentences(self) -> Sentences:
         """Its task; raises RunFolderError where it predicts labels."""
-        if not isinstance(self.task, Sentences):
-            kind = self.recipe.data["name"]
-            raise RunFolderError(
-                f"{self.folder.path}: was trained on data {kind!r}, it translates nothing; see predict"
-            )
+        if isinstance(self.task, Classification):
+            what = f"was trained on data {self.recipe.data['name']!r}, it translates nothing; see predict"
+            raise RunFolderError(f"{self.folder.path}: {what}")
         return self.task
 
     # ---- labels
@@ -121,141 +110,126 @@ class SavedRun:
         return self.classification.names
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one input."""
-        return self.classification.input_shape
-
-    @property
-    def input_range(self) -> tuple[float, float]:
-        """Smallest and largest value of the inputs."""
-        return self.classification.input_range
-
-    @property
-    def encoder(self) -> Encoder:
-        """What makes inputs of examples, as learned from the training examples."""
-        return self.classification.encoder
-
-    @property
     def reads_texts(self) -> bool:
         """Whether inputs are made of texts."""
-        return self.encoder.reads_texts
+        return self.classification.encoder.reads_texts
 
     def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
-        if tuple(inputs.shape[1:]) != self.input_shape:
-            raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
+        shape = self.classification.input_shape
+        if tuple(inputs.shape[1:]) != shape:
+            raise ValueError(f"`inputs` must be [N, {', '.join(map(str, shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
     def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary an input: `input`, `label`, `probability` and `probabilities` by label."""
         predictions = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
             by_label = dict(zip(self.names, row, strict=True))
-            one = {"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label}
+            best = max(by_label, key=by_label.__getitem__)
+            one = {"input": name, "label": best, "probability": by_label[best], "probabilities": by_label}
             predictions.append(one)
         return predictions
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """Returns the metrics of a split at the run's temperature, as fractions and nats."""
-        return self.evaluate_both(split)[1]
-
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
-        plain = evaluate(self.network, split)
-        calibrated = self.output_temperature != 1.0
-        return plain, evaluate(self.network, split, temperature=self.output_temperature) if calibrated else plain
+        return evaluate(self.network, split), evaluate(self.network, split, temperature=self.output_temperature)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
-        """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
-
-        Raises:
-            DataError: The run was not trained on texts, or its encoder cannot be read.
-        """
+        """Returns the inputs of texts, made as those of the training texts, and what the user should know."""
         if not self.reads_texts:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
         return self._encoded(Texts(texts))
 
     def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
-        inputs, truncated = self.encoder.transform(examples)
-        if not truncated:
-            return inputs, []
-        about = self.encoder.truncation(truncated, len(inputs))
-        longer = "1 text is" if truncated == 1 else f"{truncated:,} texts are"
-        limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
-        return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
+        inputs, truncated = self.classification.encoder.transform(examples)
+        longer = f"{truncated:,} of {len(inputs):,} texts are longer than what is read of a text, as in training"
+        return inputs, [longer] if truncated else []
 
-    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor | SparseRows, list[str], list[str]]:
-        """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
+    def read_inputs(self, file: Path) -> tuple[Tensor | SparseRows, list[str], list[str]]:
+        """Returns the inputs [N, ...] of a file to predict for, their names, and what the user should know.
 
-        Args:
-            file: An image, an array, or a file of examples as the run's own data; of texts also a ``.txt`` file with
-                one text a line.
-            invert: Exchange dark and light, of pictures.
-
-        Returns:
-            The inputs [N, ...], what each example is called, and what the user should know.
-
-        Raises:
-            DataError: When the file cannot be used.
+        A file is a picture, an array, or examples as the run's own data have them; of texts also a ``.txt`` file with
+        one text a line. Raises DataError when it cannot be used.
         """
-        new = build_reader(self.recipe).new_examples(file, self.encoder, invert=invert)
+        new = build_reader(self.recipe).new_examples(file, self.classification.encoder)
         inputs, notes = self._encoded(new.inputs)
         return inputs, new.names, [*new.notes, *notes]
 
     def read_data(self, path: str | None = None) -> LabelledData:
-        """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
+        """Reads the data the run was trained on, or at another path data of the same kind for the run to evaluate.
 
-        Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
-        for training and test do, they have the same parts here. Otherwise every example is in the test set and the
-        training set is empty.
-
-        Args:
-            path: File or folder; None, or the recipe's own path: the data the run was trained on.
-
-        Raises:
-            DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
+        Those are read with the run's columns, encoding and labels. Where they name parts, they have the same parts
+        here; otherwise every example is in the test set. Raises DataError when they cannot be used, have other inputs,
+        or labels that the run does not know.
         """
-        block = self.recipe.data
+        task, block = self.classification, self.recipe.data
         if path is not None and "path" not in block:
             raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
-        if path is None or _same_file(path, block["path"]):
-            more = {} if path is None else {"path": path}
-            data = build_examples(self._reading(more), encoder=self.encoder)
-            values = self.classification.label_values
-            if (data.names, data.label_values) != (self.names, values):
-                theirs, ours = data.label_values or data.names, values or self.names
+        data: LabelledData
+        if path is None or _absolute(path) == _absolute(block["path"]):
+            own: Any = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
+            data = own
+            theirs, ours = (one.label_values or one.names for one in (data, task))
+            if (theirs, data.names) != (ours, task.names):
                 what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
                 raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
         else:
-            data = self._read_to_evaluate(path)
-        if data.input_shape != self.input_shape:
-            raise DataError(
-                f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
-            )
+            data = self._data_to_evaluate(path)
+        if data.input_shape != task.input_shape:
+            shapes = f"{list(data.input_shape)}, the run was trained on {list(task.input_shape)}"
+            raise DataError(f"{data.source}: inputs are {shapes}")
         return data
 
-    def _read_to_evaluate(self, path: str) -> LabelledData:
-        block, of_labels, values = self.recipe.data, self.classification.label_column, self.classification.label_values
-        columns = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
+    def _data_to_evaluate(self, path: str) -> LabelledData:
+        task, block = self.classification, self.recipe.data
+        of_labels = task.label_column
+        columns = {"label_column": of_labels, "labels": of_labels, "text_column": task.encoder.column}
         more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
-        if "test_fraction" in block:
-            more["test_fraction"] = None
-        recipe = self._reading(more | {"path": path})
-        reader = build_reader(recipe)
-        raw = reader.read(to_evaluate=True)
+        more |= {"test_fraction": None} if "test_fraction" in block else {}
+        recipe = self._with_data(more | {"path": path})
+        raw = build_reader(recipe).read(to_evaluate=True)
         if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
             reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
             raise DataError(f"{raw.source}: {reason}; rename the column")
-        raw = renumbered(raw, self.names, label_values=values, merge=block.get("merge_labels", False))
+        raw = renumbered(raw, task.names, label_values=task.label_values, merge=block.get("merge_labels", False))
         if raw.test is None and raw.validation is None:
-            return prepare_to_evaluate(raw, self.encoder)
+            return prepare_to_evaluate(raw, task.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
-        return prepare(raw, **held_out, batch_size=1, encoder=self.encoder)
+        return prepare(raw, **held_out, batch_size=1, encoder=task.encoder)
 
-    def _reading(self, more: dict[str, Any]) -> Recipe:
+    def _with_data(self, more: dict[str, Any]) -> Recipe:
         # examples to evaluate need not be enough to train on
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+
+    def export(self, path: str | Path, *, probabilities: bool = False) -> float:
+        """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
+
+        The file gives logits, or probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
+        """
+        from labelembed.integrations.onnx import export_onnx
+
+        task, network = self.classification, self.network.cpu()
+        network.objective.output_temperature.fill_(self.output_temperature)
+        raw = task.encoder.raw_inputs()  # of features of pictures, the pictures
+        shape, (low, high) = (task.input_shape, task.input_range) if raw is None else (raw.shape, raw.range)
+        generator = seeds.generator(3, "export")
+        if getattr(network.encoder, "reads_words", False):  # of one word the exporter would take the number for fixed
+            size = (3, 20) if task.encoder.sparse else (3, *shape)
+            inputs = torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
+        else:
+            inputs = low + (high - low) * torch.rand(3, *shape, generator=generator)
+        encoder = nn.Sequential(nn.Identity() if raw is None else raw.network.cpu(), network.scaling, network.encoder)
+        return export_onnx(
+            path,
+            encoder,
+            network.objective,
+            inputs,
+            probabilities=probabilities,
+            names=task.names,
+            metadata={"input_shape": json.dumps(shape), "input_range": json.dumps((low, high))},
+            free={1: "features"} if task.encoder.sparse else None,
+        )
 
     # ---- sentences
 
@@ -265,58 +239,35 @@ class SavedRun:
         return self.sentences.decoding
 
     def read_corpus(self, path: str | None = None) -> TextCorpus:
-        """Reads the corpus the run was trained on, or one of the same vocabularies at another path.
-
-        Raises:
-            DataError: When it cannot be read, or its tokens are numbered in another way.
-        """
+        """Reads the corpus the run was trained on, or one of the same vocabularies at another path."""
         corpus = read_corpus(self.recipe.data["path"] if path is None else path)
-        pairs = ((corpus.source_tokenizer, self.sentences.source), (corpus.target_tokenizer, self.sentences.target))
-        for side, (theirs, ours) in zip(("source", "target"), pairs, strict=True):
-            if theirs.digest() != ours.digest():
-                sizes = f"{len(theirs.vocabulary):,} tokens by {theirs.level}, the run {len(ours.vocabulary):,}"
-                raise DataError(
-                    f"{corpus.source}: has another {side} vocabulary than {self.folder.path} was trained on ({sizes} "
-                    f"by {ours.level}); give the corpus of the run, or its text to labelembed translate"
-                )
+        theirs, ours = (
+            (corpus.source_tokenizer, corpus.target_tokenizer),
+            (self.sentences.source, self.sentences.target),
+        )
+        if [one.digest() for one in theirs] != [one.digest() for one in ours]:
+            what = f"has another vocabulary than {self.folder.path} was trained on"
+            raise DataError(f"{corpus.source}: {what}; give the run's own, or its text to labelembed translate")
         return corpus
 
-    def evaluate_corpus(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
-        """Returns the metrics of a split of a corpus: of its tokens, and of what is written for its sentences.
-
-        Args:
-            corpus: What `read_corpus` returned.
-            split: `validation` or `test`.
-            decoding: How sentences are found; None: as the recipe says.
-        """
+    def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:
+        """Returns the metrics of a split of `read_corpus`: of its tokens, and of what is written for its sentences."""
         tokens = token_metrics(self.network, corpus.splits[split])
-        return tokens | evaluate_text(self.network, corpus, split, decoding or self.decoding)[0]
+        return tokens | evaluate_text(self.network, corpus, split, self.decoding)[0]
 
     def translate(
-        self,
-        lines: Iterable[str],
-        decoding: Decoding | None = None,
-        *,
-        n_best: int = 1,
-        observe: Callable[[int], None] = lambda lines: None,
+        self, lines: Iterable[str], decoding: Decoding | None = None, *, n_best: int = 1
     ) -> Iterator[TranslatedLine]:
         """Yields each line with its translations, in order, some hundred lines at a time.
 
-        Args:
-            lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
-            decoding: How they are found; None: as the recipe says.
-            n_best: Translations of each line.
-            observe: Called with the number of lines after each part of the work.
-
-        Raises:
-            ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
+        What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` they are found as
+        the recipe says. Raises ValueError when an argument is out of its range, or a line too long for the network.
         """
         decoding = self.decoding if decoding is None else decoding
         decoding.search(n_best=n_best)  # says what is wrong before any line is read
         rest = iter(lines)
         while block := list(islice(rest, _LINES_AT_ONCE)):
             yield from self._translated(block, decoding, n_best)
-            observe(len(block))
 
     def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[TranslatedLine]:
         source, target = self.sentences.source, self.sentences.target
@@ -331,22 +282,14 @@ class SavedRun:
 
 
 def _network(folder: RunFolder, task: Task) -> Network:
-    """Returns a network with a run's weights, in evaluation mode; nothing in the folder is unpickled.
-
-    Raises:
-        RunFolderError: When the weights are damaged, not those that the run wrote, or not of that network.
-    """
+    """Returns a network with a run's weights; RunFolderError where they are damaged, or not those the run wrote."""
     try:
         folder.require_unchanged(folder.model_file)
         _check_size(folder, task)
         network = task.build_network(folder.path)
         require_header(folder.model_file)
         with safe_open(folder.model_file, framework="pt") as file:
-            names = set(file.keys())
-            unknown = sorted(names - network.state_dict().keys())
-            if unknown:  # before any of thousands is made
-                raise RuntimeError(f"unknown weights {', '.join(unknown[:3])}")
-            network.load_prediction_state({name: file.get_tensor(name) for name in names})
+            network.load_prediction_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
         if wrong is not None:
             raise RuntimeError(f"{wrong} holds a value that is not finite")
@@ -359,32 +302,13 @@ def _network(folder: RunFolder, task: Task) -> Network:
 
 
 def _check_size(folder: RunFolder, task: Task) -> None:
-    """Raises RuntimeError where the recipe's network has more numbers than the file has bytes.
-
-    It is built without memory first: a folder that somebody else made may say that its network fills any.
-    """
-    held = folder.model_file.stat().st_size
-    try:
-        with torch.device("meta"):
-            numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
-    except RecipeError as error:
-        if not isinstance(error.__cause__, NotImplementedError):
-            raise
-        return  # torch has no form without memory of something that a part does while it is built
+    """Raises RuntimeError where a recipe, of anybody, asks for a network of more numbers than the file has bytes."""
+    held, numbers = folder.model_file.stat().st_size, 0
+    with contextlib.suppress(RecipeError), torch.device("meta"):  # takes no memory; not all can be built there
+        numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
     if numbers > held:
         raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
 
 
-def _temperature(folder: RunFolder) -> float:
-    value = folder.result().get("temperature")
-    if value is None:
-        return 1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {value!r}")
-    return float(value)
-
-
-def _same_file(path: str, own: str) -> bool:
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name too long, a zero byte, a loop of links
-        return Path(path).expanduser().resolve() == Path(own).expanduser().resolve()
-    return False
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from labelembed import seeds
 from labelembed.errors import DataError
-from labelembed.lab.data.batch import TokenBudget, require_order, require_share, require_whole
-from labelembed.lab.special_tokens import BEGIN, END
+from labelembed.lab.data.batch import TokenBudget, require_whole
+from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 #: The label of padding, which no objective counts.
 IGNORED = -100
@@ -29,13 +29,7 @@ Indices = npt.NDArray[np.int64]
 class Sentences:
     """Token ids of many sentences.
 
-    Args:
-        tokens: Ids [number of all tokens] of all sentences, one after the other; may be a mapped file.
-        offsets: Where each sentence begins, int64 [N + 1]; the last is the number of tokens.
-        vocabulary_size: Ids must be below it; checked as they are read.
-
-    Raises:
-        ValueError: The shapes do not belong together.
+    `tokens` are the ids of all sentences, one after the other; `offsets` [N + 1], int64, say where each begins.
 
     Example:
         >>> sentences = Sentences(np.array([7, 8, 9]), np.array([0, 1, 3]))
@@ -43,24 +37,23 @@ class Sentences:
         (2, [8, 9], [1, 2])
     """
 
-    def __init__(self, tokens: Array, offsets: Array, *, vocabulary_size: int = 2**31) -> None:
-        fits = tokens.ndim == offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
-        if not (fits and offsets[0] == 0 and offsets[-1] == len(tokens) and (np.diff(offsets) >= 0).all()):
-            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {tokens.shape}, got {offsets}")
-        self.tokens: Array = np.asarray(tokens)  # a plain array over the same memory: np.memmap slices slowly
-        self.offsets: Indices = np.asarray(offsets, dtype=np.int64)
-        self._vocabulary_size = vocabulary_size
-        self._name, self._file = str(getattr(tokens, "filename", "`tokens`")), -1
-        if isinstance(tokens, np.memmap) and hasattr(os, "pread"):
-            # Read, where sentences are wanted here and there: pages of a map stay this process's memory once looked at.
-            self._file = os.open(self._name, os.O_RDONLY)
-            weakref.finalize(self, os.close, self._file)
+    _file: tuple[int, Path, int] | None = None  # descriptor, path, size of the vocabulary
+
+    def __init__(self, tokens: Array, offsets: Array) -> None:
+        fits = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(tokens)
+        if not (fits and (np.diff(offsets) >= 0).all()):
+            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {len(tokens)}")
+        self.tokens, self.offsets = tokens, offsets
 
     @classmethod
-    def open(cls, tokens_file: Path, offsets_file: Path, *, vocabulary_size: int) -> Sentences:
-        """Returns the sentences of two files: ids of `token_type`, which are mapped, and offsets, int64."""
-        tokens = np.memmap(tokens_file, token_type(vocabulary_size), mode="r")
-        return cls(tokens, np.fromfile(offsets_file, np.int64), vocabulary_size=vocabulary_size)
+    def open(cls, folder: Path, name: str, vocabulary_size: int) -> Sentences:
+        """Returns the sentences of ``NAME.bin``, ids of `token_type`, which is mapped, and ``NAME-offsets.bin``."""
+        path = folder / f"{name}.bin"
+        tokens = np.memmap(path, token_type(vocabulary_size), mode="r")
+        sentences = cls(np.asarray(tokens), np.fromfile(folder / f"{name}-offsets.bin", np.int64))
+        sentences._file = (os.open(path, os.O_RDONLY), path, vocabulary_size)
+        weakref.finalize(sentences, os.close, sentences._file[0])
+        return sentences
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -77,22 +70,21 @@ class Sentences:
 
     def gathered(self, indices: Indices) -> Array:
         """Returns the tokens of the sentences `indices` [B], one after the other, in that order."""
-        tokens: Array = np.concatenate([self.tokens[:0], *map(self._read, indices.tolist())])
-        highest = int(tokens.max(initial=0))
-        if highest >= self._vocabulary_size:
-            raise DataError(f"{self._name}: is damaged, it has the id {highest} of {self._vocabulary_size:,} tokens")
-        return tokens
+        read = self.__getitem__ if self._file is None else self._read
+        return np.concatenate([self.tokens[:0], *map(read, indices.tolist())])
 
     def _read(self, index: int) -> Array:
-        if self._file < 0:
-            return self[index]
-        size, begin = self.tokens.itemsize, int(self.offsets[index])
-        length = int(self.offsets[index + 1]) - begin
+        """Returns the tokens of one sentence of a file, read: pages of a map stay in memory once looked at."""
+        assert self._file is not None
+        descriptor, path, vocabulary_size = self._file
+        begin, end = (self.offsets[index : index + 2] * self.tokens.itemsize).tolist()
         try:
-            content = os.pread(self._file, size * length, size * begin)
+            tokens: Array = np.frombuffer(os.pread(descriptor, end - begin, begin), self.tokens.dtype)
         except OSError as error:
-            raise DataError(f"{self._name}: cannot be read ({error.strerror or error})") from error
-        return np.frombuffer(content, self.tokens.dtype)
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        if len(tokens) and (highest := tokens.max()) >= vocabulary_size:
+            raise DataError(f"{path}: is damaged, it has the id {highest} of {vocabulary_size:,} tokens")
+        return tokens
 
 
 def token_type(vocabulary_size: int) -> npt.DTypeLike:
@@ -101,26 +93,21 @@ def token_type(vocabulary_size: int) -> npt.DTypeLike:
 
 
 class PairInputs(NamedTuple):
-    """What the network sees of a batch.
-
-    Attributes:
-        source: Source tokens [B, S], int64: the sentence, END, then PAD.
-        target: Target tokens [B, T], int64: BEGIN, the sentence, then PAD; position t has what stands before label t.
-    """
+    """Tokens, int64: source [B, S], the sentence, END, then PAD; target [B, T], BEGIN, the sentence, then PAD."""
 
     source: Tensor
     target: Tensor
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairInputs:
+    def to(self, device: torch.device | str) -> PairInputs:
         """Returns these inputs on `device`."""
-        return PairInputs(*(part.to(device, non_blocking=non_blocking) for part in self))
+        return PairInputs(self.source.to(device), self.target.to(device))
 
 
 class PairBatch(NamedTuple):
     """The pairs of one optimiser step, or one process's share of them.
 
     Attributes:
-        inputs: Source [B, S] and target [B, T].
+        inputs: What the network sees; position t of the target has what stands before label t.
         labels: Labels [B, T], int64: the target sentence, END, then -100.
         indices: Where these labels stand among all target tokens of the split [B, T], the END of each sentence counted;
             int64, 0 at padding.
@@ -132,10 +119,9 @@ class PairBatch(NamedTuple):
     indices: Tensor
     tokens: int
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+    def to(self, device: torch.device | str) -> PairBatch:
         """Returns this batch on `device`."""
-        labels, indices = (part.to(device, non_blocking=non_blocking) for part in (self.labels, self.indices))
-        return PairBatch(self.inputs.to(device, non_blocking), labels, indices, self.tokens)
+        return PairBatch(self.inputs.to(device), self.labels.to(device), self.indices.to(device), self.tokens)
 
 
 class SentencePairs:
@@ -144,8 +130,7 @@ class SentencePairs:
     def __init__(self, source: Sentences, target: Sentences) -> None:
         if len(source) != len(target):
             raise ValueError(f"`source` and `target` must be as many, got {len(source)} and {len(target)} sentences")
-        self.source = source
-        self.target = target
+        self.source, self.target = source, target
 
     def __len__(self) -> int:
         return len(self.source)
@@ -157,16 +142,12 @@ class SentencePairs:
 
     def select(self, indices: Indices) -> SentencePairs:
         """Returns the pairs `indices` [M], in memory."""
-        source, target = (
-            Sentences(side.gathered(indices), np.append(0, np.cumsum(side.lengths[indices])))
-            for side in (self.source, self.target)
-        )
-        return SentencePairs(source, target)
+        sides = (self.source, self.target)
+        return SentencePairs(*(Sentences(s.gathered(indices), np.cumsum([0, *s.lengths[indices]])) for s in sides))
 
-    def number_of_batches(self, batch_size: int | TokenBudget, *, bucketed: bool = True) -> int:
-        """Returns how many batches a pass over all pairs has, with an order (`bucketed`) or as they stand."""
-        indices = np.arange(len(self))
-        return len(self._bounds(self._by_length(indices) if bucketed else indices, batch_size)) - 1
+    def number_of_batches(self, batch_size: int | TokenBudget) -> int:
+        """Returns how many batches a pass over all pairs in some order has."""
+        return len(self._groups(self._by_length(np.arange(len(self))), batch_size))
 
     def batches(
         self,
@@ -177,79 +158,55 @@ class SentencePairs:
         process: int = 0,
         processes: int = 1,
     ) -> Iterator[PairBatch]:
-        """Returns the batches of one pass, the last and smaller one included.
+        """Returns the batches of one pass, as `Split.batches` does; a share is padded as the whole batch is.
 
         With an order the pairs are sorted by source length, among those by target length, and among those they stay in
         the order given; then they are cut into batches, and the batches are visited in an order that is drawn from
         the order's own beginning: the same order gives the same batches. Without an order the pairs come as they stand.
-
-        With several processes each takes ``[process::processes]`` of every batch, padded as the whole batch is;
-        a share may be empty (B = 0).
-
-        Args:
-            batch_size: Pairs of one optimiser step over all processes together, or a budget of tokens.
-            order: Positions [M] of the pairs to visit, int64: an epoch's permutation. A part of them is allowed.
-            start: Number of the first batch to return, to go on in the middle of an epoch.
-            process: Number of this process, from 0.
-            processes: Number of processes that share each batch.
-
-        Raises:
-            ValueError: An argument is out of its range; raised by this call, not by the first batch.
         """
-        indices = np.arange(len(self))
+        indices = np.arange(len(self)) if order is None else self._by_length(order.cpu().numpy())
+        groups = self._groups(indices, batch_size)
         if order is not None:
-            require_order(order, len(self))
-            indices = self._by_length(order.cpu().numpy())
-        bounds = self._bounds(indices, batch_size)
-        count = len(bounds) - 1
-        require_share(count, start=start, process=process, processes=processes)
-        visited = np.arange(count)
-        if order is not None:
-            visited = torch.randperm(count, generator=seeds.generator(0, "batches", *order[:8].tolist())).numpy()
-        groups = (indices[bounds[batch] : bounds[batch + 1]] for batch in visited[start:])
-        return (self._batch(whole[process::processes], whole) for whole in groups)
+            drawn = torch.randperm(len(groups), generator=seeds.generator(0, "batches", *order[:8].tolist()))
+            groups = [groups[number] for number in drawn.tolist()]
+        return (self._batch(group, slice(process, None, processes)) for group in groups[start:])
 
-    def _batch(self, share: Indices, whole: Indices) -> PairBatch:
-        """Returns the batch of the pairs `share`, padded as the pairs `whole` need it."""
-        rows = np.arange(len(share))
-        lengths = self.source.lengths[share]
-        source = np.zeros((len(share), self.source.lengths[whole].max() + 1), np.int64)
-        source[np.arange(source.shape[1]) < lengths[:, None]] = self.source.gathered(share)
-        source[rows, lengths] = END
-
-        lengths = self.target.lengths[share]
-        positions = np.arange(self.target.lengths[whole].max() + 1)
-        is_token = positions < lengths[:, None]
-        tokens = self.target.gathered(share)
-        labels = np.full(is_token.shape, IGNORED, np.int64)
-        labels[is_token] = tokens
-        labels[rows, lengths] = END
-        target = np.zeros(is_token.shape, np.int64)
-        target[:, 0] = BEGIN
-        target[:, 1:][is_token[:, :-1]] = tokens
-        indices = (self.target.offsets[share] + share)[:, None] + positions
-        indices[positions > lengths[:, None]] = 0
-        return PairBatch(
-            PairInputs(torch.from_numpy(source), torch.from_numpy(target)),
-            torch.from_numpy(labels),
-            torch.from_numpy(indices),
-            int(self.target.lengths[whole].sum()) + len(whole),
+    def _batch(self, pairs: Indices, share: slice) -> PairBatch:
+        """Returns the rows `share` of the batch of some pairs."""
+        source, labels, target = (
+            _rows(side, pairs, fill) for side, fill in ((self.source, PAD), (self.target, IGNORED), (self.target, PAD))
         )
+        source[np.arange(len(pairs)), self.source.lengths[pairs]] = END
+        labels[np.arange(len(pairs)), self.target.lengths[pairs]] = END
+        target = np.roll(target, 1, axis=1)  # the last of a row is always padding
+        target[:, 0] = BEGIN
+        indices = (self.target.offsets[pairs] + pairs)[:, None] + np.arange(labels.shape[1])
+        indices[labels == IGNORED] = 0
+        shared = [torch.from_numpy(rows[share]) for rows in (source, target, labels, indices)]
+        return PairBatch(PairInputs(*shared[:2]), shared[2], shared[3], int((labels != IGNORED).sum()))
 
     def _by_length(self, indices: Indices) -> Indices:
         by_length: Indices = np.lexsort((self.target.lengths[indices], self.source.lengths[indices]))
         return indices[by_length]  # stable: equal ones stay as they came
 
-    def _bounds(self, indices: Indices, batch_size: int | TokenBudget) -> Indices:
-        """Returns where each batch begins, and the end [batches + 1]."""
+    def _groups(self, indices: Indices, batch_size: int | TokenBudget) -> list[Indices]:
+        """Returns the pairs of each batch."""
         if not isinstance(batch_size, TokenBudget):
-            return np.append(np.arange(0, len(indices), require_whole("batch_size", batch_size)), len(indices))
+            size = require_whole("batch_size", batch_size)
+            return [indices[begin : begin + size] for begin in range(0, len(indices), size)]
         longest = np.maximum(self.source.lengths[indices], self.target.lengths[indices]) + 1
-        bounds = [0]
-        width = 0
+        begins, width = [0], 0
         for index, length in enumerate(longest.tolist()):
             width = max(width, length)
-            if (index - bounds[-1] + 1) * width > batch_size.tokens and index > bounds[-1]:
-                bounds.append(index)
+            if (index - begins[-1] + 1) * width > batch_size.tokens and index > begins[-1]:
+                begins.append(index)
                 width = length
-        return np.array([*bounds, len(indices)] if len(indices) else [0], np.int64)
+        return np.split(indices, begins[1:])
+
+
+def _rows(side: Sentences, indices: Indices, fill: int) -> Indices:
+    """Returns some sentences [B, longest + 1], int64, filled up."""
+    lengths = side.lengths[indices]
+    rows = np.full((len(indices), lengths.max() + 1), fill, np.int64)
+    rows[np.arange(rows.shape[1]) < lengths[:, None]] = side.gathered(indices)
+    return rows
