@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -49,24 +48,19 @@ def python2_pickle(values: dict[bytes, object]) -> bytes:
     return b"\x80\x02}(" + b"".join(put(key) + put(value) for key, value in values.items()) + b"u."
 
 
-def write_cifar_python(folder: Path, classes: int, *, protocol: int | None = None, **options) -> Path:
-    """Writes the Python version: as Python 2 did, or repacked by this Python with a protocol."""
+def write_cifar_python(folder: Path, classes: int, **options) -> Path:
+    """Writes the Python version of CIFAR-10 or CIFAR-100."""
     folder.mkdir(parents=True, exist_ok=True)
-
-    def write(name: str, values: dict[bytes, object]) -> None:
-        content = python2_pickle(values) if protocol is None else pickle.dumps(values, protocol=protocol)
-        (folder / name).write_bytes(content)
-
     for name, (pictures, fine, coarse) in made_cifar(classes, **options).items():
         labels = {b"labels": fine.tolist()}
         if classes == 100:
             labels = {b"fine_labels": fine.tolist(), b"coarse_labels": coarse.tolist()}
-        write(name, {b"batch_label": b"a batch", b"data": pictures.reshape(len(pictures), -1), **labels})
-    if classes == 10:
-        write("batches.meta", {b"label_names": [name.encode() for name in TEN], b"num_vis": 3072})
-    else:
-        coarse_names = [b"coarse%d" % number for number in range(20)]
-        write("meta", {b"fine_label_names": [name.encode() for name in FINE], b"coarse_label_names": coarse_names})
+        values = {b"batch_label": b"a batch", b"data": pictures.reshape(len(pictures), -1), **labels}
+        (folder / name).write_bytes(python2_pickle(values))
+    names = {b"label_names": [name.encode() for name in TEN]}
+    if classes == 100:
+        names = {b"fine_label_names": [name.encode() for name in FINE], b"coarse_label_names": [b"coarse"] * 20}
+    (folder / ("batches.meta" if classes == 10 else "meta")).write_bytes(python2_pickle(names))
     return folder
 
 

@@ -77,7 +77,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
     if MANIFEST in names:
         pairs = sum(map(len, read_corpus(path).splits.values()))
         return Detected(f"{pairs:,} sentence pairs", RECIPES["corpus"])
-    if any(entry.suffix.lower() == (".npy" if path.is_dir() else ".npz") for entry in entries):
+    if path.is_file() and path.suffix.lower() == ".npz":
         raw = VectorReader(path=str(path)).read(to_evaluate=True)
         what = f"arrays of {sizes(tuple(raw.train.inputs.shape[1:]))} numbers"
         return Detected(f"{sum(map(len, raw.parts.values())):,} {what}", RECIPES["vectors"])
@@ -91,7 +91,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
     holds_tables = any(is_readable(entry) and not (path.is_dir() and ".txt" in entry.suffixes) for entry in inside)
     if path.is_dir() and any(map(is_image, files_below(path))):
         with contextlib.suppress(DataError) if holds_tables else contextlib.nullcontext():
-            raw = ImageReader(path=str(path)).find(to_evaluate=True)
+            raw = ImageReader(path=str(path)).read(to_evaluate=True)
             if len(raw.names) > 1 or not holds_tables:  # a list may say what the labels of pictures beside it are
                 return _of_images(raw)
     if holds_tables:
@@ -103,7 +103,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
     what = held if path.is_dir() else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
     raise DataError(
         f"{path}: {what}, and no recipe fits; expected texts or a table (CSV, TSV, JSON lines, parquet, a saved data "
-        "set), pictures in a folder for each class or a list of them, .npz or .npy arrays, the files of MNIST or "
+        "set), pictures in a folder for each class or a list of them, .npz arrays, the files of MNIST or "
         f"CIFAR, or a corpus of `labelembed preprocess`; recipes: {', '.join(RECIPES.values())}"
     )
 
@@ -124,7 +124,7 @@ def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         raise DataError(f"{path}: holds a list of its pictures; give the list itself: --data {train.source}")
     if is_list or "bytes" in train.left_aside.values():
         columns = {key: given[key] for key in ("image_column", "label_column", "split_column") if key in given}
-        return _of_images(ImageReader(path=str(path), **columns).find(to_evaluate=True))
+        return _of_images(ImageReader(path=str(path), **columns).read(to_evaluate=True))
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
         train = train.select(seen_first(len(train), given.get("test_fraction")))
     label, named = given.get("label_column"), given.get("text_column")
