@@ -1,12 +1,12 @@
-"""Small checkpoints, and calls of the system that fail, for the tests of what is saved."""
+"""Small checkpoints, for the tests of what is saved."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 
 import torch
 
-from labelembed.lab.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
+from labelembed.lab.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 
 
 def made_checkpoint(step):
@@ -16,24 +16,29 @@ def made_checkpoint(step):
 
 
 def save(folder, *steps, **arguments):
-    """Saves the checkpoints of these steps; returns the folder of the last."""
+    """Saves the checkpoints of these steps; returns the file of the last."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for step in steps:
         path = save_checkpoint(folder, made_checkpoint(step), **arguments)
     return path
 
 
+def steps_in(folder):
+    """Returns the steps of the checkpoints in a folder, the oldest first; all else in it fails."""
+    return sorted(int(path.name.split("-")[1]) for path in folder.iterdir())
+
+
 def assert_loads(folder, step, damaged=0):
     """The newest whole one is that of `step`, value for value; so many newer ones are named as damaged."""
-    found, lines = load_newest(folder)
+    checkpoint, lines = load_newest(folder)
     assert len(lines) == damaged
     expected = made_checkpoint(step)
-    assert (found.step, found.values) == (step, expected.values)
-    torch.testing.assert_close(found.tensors, expected.tensors, rtol=0, atol=0)
+    assert (checkpoint.step, checkpoint.values) == (step, expected.values)
+    torch.testing.assert_close(checkpoint.tensors, expected.tensors, rtol=0, atol=0)
     return lines
 
 
-def write_manifest(path, manifest):
-    """Writes a manifest that vouches for itself."""
-    said = {key: value for key, value in manifest.items() if key != "sha256"}
-    (path / "manifest.json").write_text(json.dumps(said | {"sha256": manifest_digest(said)}))
+def vouch_for(path):
+    """Renames a checkpoint for whatever it now holds, so that its SHA-256 fits; returns its new path."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(path.with_name(f"{path.name[:15]}-{digest}.safetensors"))

@@ -8,44 +8,44 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from labelembed.lab.runs import pools
 from labelembed.lab.runs.pools import Job
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import attempt
 
 #: Beside the runs: what happens to which of them, ``{"variant/seed-N": ["killed", times]}``.
 HARMS = "harms.json"
-_run_job, _write_log = pools.run_job, pools.write_log
+_attempt, _append = pools.attempt, RunFolder.append_history
 
 
-def harmed_job(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
-    """Makes a run as `pools.run_job` does, to which after its second epoch, or a later one where it goes on from
+def harmed(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
+    """Makes a run as `pools.attempt` does, to which after its second epoch, or a later one where it goes on from
     there, happens what `HARMS` says; a recipe that says what to `do` is no run at all.
     """
-    if "do" in job.recipe:
+    if isinstance(job.recipe, dict):
         _do(job, stop)
-        return
+        return ""
     base = next((parent for parent in job.folder.parents if (parent / HARMS).exists()), None)
-    if base is None:
-        return _run_job(job, stop)
-    name = "/".join(job.folder.parts[-2:])
-    how, times = json.loads((base / HARMS).read_text()).get(name, ("", 0))
-    made = attempt(f"{base}/attempts-{name.replace('/', '-')}")
+    if base is not None:
+        name = "/".join(job.folder.parts[-2:])
+        how, times = json.loads((base / HARMS).read_text()).get(name, ("", 0))
+        made = attempt(f"{base}/attempts-{name.replace('/', '-')}")
 
-    def watch(folder: Path, text: str) -> None:
-        _write_log(folder, text)
-        if made <= times and re.match(r"epoch [2-9]", text):
-            _harm(how)
+        def append(folder: RunFolder, line: dict[str, Any]) -> None:
+            _append(folder, line)
+            if made <= times and line["epoch"] > 1:
+                print("the last word", flush=True)
+                _harm(how)
 
-    pools.write_log = watch
-    return _run_job(job, stop)
+        RunFolder.append_history = append  # type: ignore[method-assign]
+    return _attempt(job, stop)
 
 
 def _harm(how: str) -> None:
@@ -54,13 +54,12 @@ def _harm(how: str) -> None:
     elif how == "a crash":
         ctypes.string_at(0)
     elif how == "ended":
-        print("the last word", flush=True)
         os._exit(7)
     raise RuntimeError("the job's own error")
 
 
 def _do(job: Job, stop: Callable[[], bool]) -> None:
-    facts = {"pid": os.getpid(), "threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {"pid": os.getpid(), "threads": torch.get_num_threads()}
     facts |= {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "LABELEMBED_CACHE")}
     (job.folder / "facts.json").write_text(json.dumps(facts))
     try:
@@ -71,4 +70,4 @@ def _do(job: Job, stop: Callable[[], bool]) -> None:
         raise
 
 
-pools.run_job = harmed_job
+pools.attempt = harmed

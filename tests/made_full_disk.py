@@ -15,14 +15,7 @@ import pytest
 
 
 class FailingDisk:
-    """Counts the calls that change what is below a folder, and makes all of them fail from one of them on.
-
-    Args:
-        folder: Below which calls count.
-        at: Number of the first call that fails, from 1; None: none does.
-        number: What the calls fail with.
-        only_once: Let the calls after the first one pass.
-    """
+    """Counts the calls that change what is below a folder; from the one of number `at`, or that one only, they fail."""
 
     def __init__(
         self, folder: Path, *, at: int | None = None, number: int = errno.ENOSPC, only_once: bool = False
@@ -45,8 +38,7 @@ class FailingDisk:
     @contextlib.contextmanager
     def mounted(self) -> Iterator[FailingDisk]:
         """Stands between Python and the disk for the time of the block; nothing waits for the real disk."""
-        real_open, real_fallocate = io.open, os.posix_fallocate
-        disk = self
+        real_open, disk = io.open, self
 
         class Raw(io.FileIO):
             torn = False
@@ -78,12 +70,6 @@ class FailingDisk:
             if disk.call("fsync", place):
                 disk.fail(place)
 
-        def fallocate(handle: int, *rest: int) -> None:
-            place = os.readlink(f"/proc/self/fd/{handle}")
-            if disk.call("fallocate", place):
-                disk.fail(place)
-            real_fallocate(handle, *rest)
-
         def counted(name: str, real: Any, place: int) -> Any:
             def made(*arguments: Any, **named: Any) -> Any:
                 there = name == "mkdir" and os.path.isdir(arguments[place])  # which is what the system says first
@@ -97,7 +83,6 @@ class FailingDisk:
             patched.setattr(io, "open", opened)
             patched.setattr(builtins, "open", opened)
             patched.setattr(os, "fsync", fsync)
-            patched.setattr(os, "posix_fallocate", fallocate)
             patched.setattr(os, "replace", counted("replace", os.replace, 1))
             patched.setattr(os, "mkdir", counted("mkdir", os.mkdir, 0))
             yield self

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import random
 import struct
 from pathlib import Path
 from typing import Any
-
-from tests.made_checkpoints import write_manifest
 
 # Stands for so many lists within one another, which nothing here could hold.
 _DEEP = "lists within lists: "
@@ -152,13 +149,3 @@ def mutated_file(name: str, content: bytes, chance: random.Random, bomb: bytes) 
         return chance.choice((bomb, b"", bytes(len(content)), b"\x80\x04.", b"[" * 100_000))
     kinds = {".safetensors": mutated_tensors, ".json": mutated_json, ".jsonl": mutated_lines}
     return kinds.get(Path(name).suffix, mutated_bytes)(content, chance)
-
-
-def vouch_for(checkpoint: Path) -> None:
-    """Writes a manifest that fits whatever the files of a checkpoint now hold."""
-    files = {
-        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
-        for file in checkpoint.iterdir()
-        if file.name != "manifest.json"
-    }
-    write_manifest(checkpoint, {"format": 1, "files": files})

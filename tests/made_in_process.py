@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from labelembed.lab.runs import pools
-from labelembed.lab.runs.pools import Ended
 
 
 class HerePool:
@@ -16,7 +15,7 @@ class HerePool:
         self.waiting.append(job)
 
     def poll(self, seconds):
-        return [Ended(job, pools.attempt(job)) for job in [self.waiting.pop(0)]]
+        return [(job, pools.attempt(job)) for job in [self.waiting.pop(0)]]
 
     def stop(self):
         pass
@@ -24,6 +23,5 @@ class HerePool:
 
 def make_runs_here(monkeypatch, pool=HerePool):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
-    monkeypatch.setattr("labelembed.lab.runs.cluster.LocalPool", pool)
-    for module in ("pools", "comparison"):
-        monkeypatch.setattr(f"labelembed.lab.runs.{module}.start_fork_server", lambda: None)
+    monkeypatch.setattr(pools, "LocalPool", pool)
+    monkeypatch.setattr(pools, "start_fork_server", lambda: None)

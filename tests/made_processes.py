@@ -69,15 +69,7 @@ def made_batches(epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def train(case: str, *, rank: int = 0, world: int = 1, micro_batches: int = 1, group: Any = None) -> dict[str, Any]:
-    """Returns state and terms after six steps of two epochs.
-
-    Args:
-        case: Of `CASES`.
-        rank: Of this process.
-        world: How many processes share a step.
-        micro_batches: In how many parts each process takes its examples.
-        group: The processes that share a step; None: all.
-    """
+    """Returns state and terms after six steps of two epochs, which the processes of a group share; None: all."""
     network = EncoderAndObjective(case)
     network.objective.process_group = group
     model = DistributedDataParallel(network, process_group=group) if world > 1 else network
@@ -162,8 +154,7 @@ def train_all(rank: int, world: int, folder: str) -> None:
 
 def results_of(world: int, folder: Path) -> list[dict[str, Any]]:
     """Returns what each of so many processes made; they are started once for all cases."""
-    context = fork_server()
-    processes = [context.Process(target=train_all, args=(rank, world, str(folder))) for rank in range(world)]
+    processes = [fork_server().Process(target=train_all, args=(rank, world, str(folder))) for rank in range(world)]
     for process in processes:
         process.start()
     for process in processes:

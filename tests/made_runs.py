@@ -47,7 +47,6 @@ def history_lines(
 
 
 def metrics(error: float, *, nll: float | None = None) -> dict[str, float]:
-    """Returns the metrics of a selected epoch."""
     nll = 3 * error if nll is None else nll
     return {"error": error, "nll": nll, "calibration_error": error / 2, "brier": 1.5 * error}
 
@@ -115,45 +114,17 @@ def forget_checksums(path: Path) -> None:
 
 
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
-    """Makes the folder of a run that failed."""
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_recipe({"objective": {"name": "one_hot"}, "seed": seed})
     folder.write("result.json", {"format": 1, "status": "failed", "message": message, "epochs": 0})
 
 
-def describe_comparison(
-    path: Path,
-    variants: Sequence[tuple[str, Mapping[str, Any]]],
-    *,
-    seeds: Sequence[int],
-    baseline: str | None = None,
-    recipe: str = "digits-mlp",
-) -> None:
-    """Writes ``comparison.json`` for variants given as (name, objective)."""
-    path.mkdir(parents=True, exist_ok=True)
-    about = {
-        "format": 1,
-        "recipe": recipe,
-        "baseline": baseline if baseline is not None else variants[0][0],
-        "seeds": list(seeds),
-        "variants": [
-            {"name": name, "folder": run_folder_name(name), "objective": dict(objective)}
-            for name, objective in variants
-        ],
-        "reused": 0,
-        "made": len(variants) * len(seeds),
-    }
-    (path / "comparison.json").write_text(json.dumps(about), encoding="utf-8")
-
-
 def run_folder_name(variant: str) -> str:
-    """Returns the name of a variant's folder."""
     return variant.replace(" ", "-").replace("/", "_")
 
 
 def run_path(path: Path, variant: str, seed: int) -> Path:
-    """Returns where one run of a comparison is."""
     return path / "runs" / run_folder_name(variant) / f"seed-{seed}"
 
 
@@ -177,7 +148,10 @@ def make_comparison(
     """
     objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
-    describe_comparison(path, [(name, objectives[name]) for name in errors], seeds=seeds, baseline=baseline)
+    folders = [{"name": name, "folder": run_folder_name(name), "objective": dict(objectives[name])} for name in errors]
+    about = {"format": 1, "recipe": "digits-mlp", "baseline": baseline or next(iter(errors)), "seeds": seeds}
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "comparison.json").write_text(json.dumps(about | {"variants": folders}), encoding="utf-8")
     for name, by_seed in errors.items():
         for seed, error in by_seed.items():
             curve = (curves or {}).get(name, {}).get(seed, [min(1.0, 4 * error), min(1.0, 2 * error), error])

@@ -53,6 +53,12 @@ class Case:
         """Begins its processes."""
         return [commands.start(*words)] if self.processes == 1 else start_two(commands, *words)
 
+    def finish(self, commands: CommandLines, folder: Path) -> None:
+        """Goes on with a run to its end; a kill or signal leaves no broken checkpoint, whenever it comes."""
+        for command in self.start(commands, self.resume(folder)):
+            assert command.code() == 0, command.output()
+            assert "damaged" not in command.output()
+
     def unbroken(self, commands: CommandLines, out: Path) -> dict[str, Any]:
         """Returns what a run leaves that nobody disturbs."""
         if self.processes == 1:
@@ -103,14 +109,14 @@ def start_two(
 
 
 def saves(folder: Path) -> list[Path]:
-    """Returns the folders of saves under way, or left by a kill."""
-    return list((folder / "checkpoints").glob(".tmp-*"))
+    """Returns the files of saves under way, or left by a kill."""
+    return list((folder / "checkpoints").glob(".step-*"))
 
 
 def step_of(folder: Path) -> int:
     """Returns the step of the newest checkpoint by its name, 0 when there is none."""
     names = [path.name for path in (folder / "checkpoints").glob("step-*")]
-    return int(max(names).removeprefix("step-")) if names else 0
+    return int(max(names).split("-")[1]) if names else 0
 
 
 def made_once(make: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import importlib
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import time
@@ -66,23 +64,12 @@ def objective_cases() -> dict[str, dict[str, Any]]:
         "retrospection": {"store_every": 2},  # of three epochs
     }
     return {name: {"name": name} | needed.get(name, {}) for name in OBJECTIVES} | {
-        "adaptive, every third step": {
-            "name": "adaptive_labels",
-            "update_every": 3,
-            "warmup_steps": 2,
-            "repel_weight": 1.0,
-        },
+        "adaptive, every third step": {"name": "adaptive_labels", "update_every": 3, "warmup_steps": 2},
         "online, published": {"name": "online_label_smoothing", "preset": "published"},
         "retrospection, after every epoch": {"name": "retrospection", "store_every": 1},
         "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps"},
         "shared head": {"name": "label_embedding", "auxiliary": "shared", "embedding_learning_rate": 10.0},
-        "compressed, warm-up": {
-            "name": "label_embedding",
-            "embedding": "compressed",
-            "rank": 4,
-            "target_warmup": 0.25,
-        },
-        "warm-up of half the run": {"name": "label_embedding", "target_warmup": 0.5},
+        "compressed": {"name": "label_embedding", "embedding": "compressed", "rank": 4, "target_warmup": 0.25},
         "fixed": {"name": "label_embedding", "embedding": "SAVED"},
     }
 
@@ -176,11 +163,6 @@ def newest(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def checkpoint_names(folder: Path) -> list[str]:
-    """Returns the names in a run's folder of checkpoints, the oldest first."""
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
-
-
 def timeless(value: Any) -> Any:
     """Returns JSON values without what says how long something took."""
     if isinstance(value, dict):
@@ -262,13 +244,10 @@ def assert_same_run(folder: Path, single: Path) -> None:
 # ---- the command line in a process of its own
 
 
-def command_line(
-    arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None, waits_in: str | None
-) -> None:
+def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
     """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that.
 
-    With `waits_in="module:name"` a call of that never ends. Once it answers signals, or has come so far, it says so in
-    a file.
+    Once it answers signals it says so in a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
@@ -282,25 +261,15 @@ def command_line(
     sys.argv = ["labelembed", *arguments]
     if kill_at is not None:
         name, number = kill_at.split()
-        _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
+        _kill_at_call(os, name, int(number))
     import torch
 
     from labelembed.lab import cli
 
     torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
-    if waits_in is None:
-        cli.app = lambda **given: (ready.touch(), app(**given))[1]
-    else:
-        module, name = waits_in.split(":")
-        setattr(importlib.import_module(module), name, lambda *_, **__: _wait_for_ever(ready))
+    cli.app = lambda **given: (ready.touch(), app(**given))[1]
     cli.main()
-
-
-def _wait_for_ever(ready: Path) -> None:
-    ready.touch()
-    while True:  # a signal that comes just before one long sleep would not end it
-        time.sleep(0.01)
 
 
 def _kill_at_call(module: Any, name: str, number: int) -> None:
@@ -344,17 +313,11 @@ class CommandLines:
         self._started = 0
         self._context = fork_server()
 
-    def start(
-        self,
-        *arguments: str,
-        environment: dict[str, str] | None = None,
-        kill_at: str | None = None,
-        waits_in: str | None = None,
-    ) -> Command:
+    def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
         """Begins one process; see `command_line`."""
         self._started += 1
         output = self._folder / f"output-{self._started}"
-        how = (arguments, str(output), environment or {}, kill_at, waits_in)
+        how = (arguments, str(output), environment or {}, kill_at)
         process = self._context.Process(target=command_line, args=how)
         process.start()
         return Command(process, output)

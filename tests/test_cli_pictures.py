@@ -55,7 +55,7 @@ def test_a_run_tells_keeps_predicts_and_evaluates(folder, tmp_path):
     assert set(succeed("predict", run, wide, "--json").lines[0]["probabilities"]) == {"cat", "dog", "emu"}
     assert len(succeed("predict", run, folder, "--format", "csv").out.splitlines()) == 42
     other = write_classes(tmp_path / "other", {"dog": 7, "emu": 3}, size=20)
-    assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, whole set, 10 examples\n")
+    assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, all examples: 10\n")
     (other / "emu").rename(other / "eel")
     for refused, word in (
         (call("evaluate", run, "--data", other), "eel (3 examples)"),

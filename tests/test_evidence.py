@@ -16,7 +16,7 @@ from benchmarks.evidence.stacked import Examples, Stack, Weights
 from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, level, mean_with_half, summary
 from torch import Tensor, nn
 
-from labelembed.lab.training.optimizers import Cosine
+from labelembed.lab.training.optimizers import cosine
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def _logits_of_library(stack: Stack, place: int, examples: Examples, method: str
             layer.bias.copy_(bias[place, 0])
     groups = [{"params": encoder.parameters()}, *objective.parameter_groups(0.1)]
     optimizer = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.1)
-    factor = Cosine(warmup_fraction=0.05)
+    factor = cosine(warmup_fraction=0.05)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, STEPS, STEPS))
     mean, deviation = examples.scaling()
     inputs = (examples.inputs - mean[split]) / deviation[split]

@@ -193,8 +193,8 @@ def test_training_never_makes_the_logits_of_all_tokens():
 
     with Watch():
         model(inputs, labels=inputs).loss.backward()
-        # The weight has as many rows as hidden units when transposed; a chunk has some hundred.
-        assert TINY["hidden_size"] <= max(rows) < 1_000
+        # The weight has as many rows as hidden units when transposed; a chunk has fewer than all.
+        assert TINY["hidden_size"] <= max(rows) < 1_900
         model.eval()(inputs, labels=inputs)
     assert max(rows) >= 2_000
 

@@ -185,7 +185,6 @@ def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     checked = succeed("check", "--data", file, "--json")
     assert checked.err == f"{TEXTS}\n"
     assert checked.json["recipe"] == "text-bag-small"
-    assert checked.json["reference"]["name"] == "logistic regression"
     assert any(note.startswith("two labels") for note in checked.json["notes"])
     assert "logistic regression on the same inputs: validation error" in succeed("check", "--data", file).out
     assert succeed("train", "--data", file, "--set", "epochs=1", "--quiet").err.startswith(f"{TEXTS}\n")

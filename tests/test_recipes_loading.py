@@ -255,9 +255,9 @@ def test_recipe_is_any_file_that_is_there(suffix):
         ("a:\n\t- b\n", "line 2, column 1"),
         ("a: 1\n---\nb: 2\n", "another document"),
         ("a: *nowhere\n", "line 1, column 4"),
-        ("a: !!int x\n", "'x' is no value"),
+        ("a: !!int x\n", "no valid YAML"),
         ("? [a]\n: b\n", "line 1, column 3"),
-        ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4: the key 'c' occurs twice"),
+        ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4, column 3: no valid YAML (the key 'c' occurs twice"),
         (b"epochs: \xff\xfe\n", "utf-8"),
         ("epochs: 3".encode("utf-16"), "utf-8"),
         *((text, "nested too deeply") for text in ("[" * 3000, "{a: " * 3000, "- " * 3000 + "a", "a: " + "[" * 3000)),
@@ -289,6 +289,6 @@ def test_python_tags_are_refused_and_not_executed(value, tmp_path):
         lambda: loaded(f"objective.temperature={value}"),
         lambda: parse_variant(f"label_embedding:temperature={value}", source="--objectives"),
     ):
-        with pytest.raises(RecipeError, match="is not allowed"):
+        with pytest.raises(RecipeError, match="the tag"):
             ask()
     assert not (tmp_path / "hacked").exists()

@@ -131,7 +131,7 @@ BAD = [
     ("epochs", {"hours": 3}, "epochs", "steps"),
     ("seed", -1, "seed", ">= 0"),
     ("micro_batches", 11, "micro_batches", "at most batch_size, 10"),
-    ("precision", "float16", "precision", "'float32', 'bf16' or 'fp16'"),
+    ("precision", "float16", "precision", "'float32' or 'bf16'"),
     ("data", ["digits"], "data", "mapping"),
     ("data", None, "data", "mapping"),
     ("data.test_fraction", "half", "data.test_fraction", "number"),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, print_comparison, runs_table, write_report
-from labelembed.lab.report.formatting import markdown_text, number, points, typeset
-from labelembed.lab.report.table import METRICS, differences_to_baseline
-from labelembed.lab.report.tables import report_tables
+from labelembed.lab.report.formatting import markdown_text, typeset
+from labelembed.lab.report.tables import differences_to_baseline, report_tables
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_cli import succeed
-from tests.made_runs import ENVIRONMENT, fail_run, make_comparison, run_path
+from tests.made_runs import fail_run, make_comparison, run_path
 
 SMOOTHING, EMBEDDING = "label_smoothing smoothing=0.4", "label_embedding preset=paper"
 SIX = {
@@ -41,10 +37,7 @@ def tables_of(folder):
     return {key: table.frame for key, table in report_tables(comparison, comparison_rows(comparison)).items()}
 
 
-# ------------------------------------------------------------------------------------------- means and differences
-
-
-def test_means_and_deviations_are_those_worked_by_hand(tmp_path):
+def test_means_deviations_and_paired_differences_are_those_worked_by_hand(tmp_path):
     rows = rows_of(tmp_path)
     # 1.26 / 6; squares of the deviations from 0.21: 1, 1, 0, 4, 4, 0 in units of 1e-4; of 0.19: 1, 0, 1, 4, 1, 1
     assert rows["test_error_mean"].tolist()[:2] == pytest.approx([0.21, 0.19], **EXACT)
@@ -54,10 +47,6 @@ def test_means_and_deviations_are_those_worked_by_hand(tmp_path):
     found = {name: rows[f"{name}_mean"][SMOOTHING] for name in expected}
     assert found == {name: pytest.approx(value) for name, value in expected.items()}
     assert rows["top5_error_n"].tolist() == [0, 0, 0]
-
-
-def test_paired_differences_are_those_worked_by_hand(tmp_path):
-    rows = rows_of(tmp_path)
     # differences -2, -3, -1, -2, -3, -1 points: mean -2, squares 0, 1, 1, 0, 1, 1, sd sqrt(4 / 5)
     found, half = rows.loc[SMOOTHING], 2.5705818356363155 * math.sqrt(0.8e-4 / 6)
     assert (found["difference_n"], found["difference"]) == (6, pytest.approx(-0.02, **EXACT))
@@ -65,8 +54,7 @@ def test_paired_differences_are_those_worked_by_hand(tmp_path):
     # Holm over the two: 2 * 2 / 64, and 1 (the second's |sum| is 1 or more in every flip of five ones)
     assert rows[["p_value", "p_holm"]].iloc[1:].to_numpy().tolist() == [[2 / 64, 4 / 64], [1, 1]]
     assert found["nll_difference"] == pytest.approx(-0.06, **EXACT)
-    assert rows["difference_n"]["one_hot"] == 0
-    assert math.isnan(rows["difference"]["one_hot"])
+    assert (rows["difference_n"]["one_hot"], math.isnan(rows["difference"]["one_hot"])) == (0, True)
 
 
 def test_only_common_seeds_are_paired_and_the_others_are_named(tmp_path):
@@ -75,7 +63,7 @@ def test_only_common_seeds_are_paired_and_the_others_are_named(tmp_path):
     rows = rows_of(tmp_path, errors)
     assert rows["missing_seeds"]["one_hot"] == rows["unpaired_seeds"][SMOOTHING] == "5"
     assert (rows["difference_n"][SMOOTHING], rows["difference"][SMOOTHING]) == (5, pytest.approx(-0.022, **EXACT))
-    assert f"{SMOOTHING}, seeds 5" in write_report(tmp_path).read_text(encoding="utf-8")
+    assert "label smoothing 0.4, seeds 5" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tmp_path):
@@ -97,69 +85,35 @@ def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tm
         *("top-5 error (%)", "time ratio"),
     ]
     assert "macro-F1 (%)" in tables["other-metrics"]
-    line = runs_table(comparison).iloc[6]
-    assert (line["test_calibrated_nll"], line["temperature"]) == (0.6, 2.0)
 
 
 def test_cost_is_paired_by_seed_and_kinds_of_memory_are_not_mixed(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, "label_embedding": {0: 0.1, 1: 0.1}})
-    for name, seconds in (("one_hot", {0: 2.0, 1: 4.0}), ("label_embedding", {0: 3.0, 1: 8.0})):
-        for seed, value in seconds.items():
+    for name, seconds in (("one_hot", (2.0, 4.0)), ("label_embedding", (3.0, 8.0))):
+        for seed, value in enumerate(seconds):
             run = RunFolder(run_path(tmp_path, name, seed))
-            lines = [line | {"training_seconds": value} for line in run.history()]
-            (run.path / "history.jsonl").unlink()
-            for line in lines:
-                run.append_history(line)
+            lines = [json.dumps(line | {"training_seconds": value}) for line in run.history()]
+            (run.path / "history.jsonl").write_text("\n".join(lines))
             kind = "process" if name == "one_hot" else ("gpu", "process")[seed]
             change(tmp_path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
     one_hot, ours = (row for _, row in comparison_rows(load_comparison(tmp_path)).iterrows())
     assert (one_hot["time_ratio_n"], ours["time_ratio_mean"]) == (0, pytest.approx((1.5 + 2.0) / 2))
     assert one_hot["process_memory_mean"] == 1.5 * 2**20
-    assert [ours[f"{of}_memory_{what}"] for of in ("gpu", "process") for what in ("mean", "n")] == [
-        *(2**20, 1),
-        *(2 * 2**20, 1),
-    ]
-
-
-# --------------------------------------------------------------------------------------------- files, tables, print
-
-
-def test_csv_has_every_number_to_the_last_digit(tmp_path):
-    rows = rows_of(tmp_path)
-    with write_report(tmp_path, format="csv").open(newline="") as file:
-        lines = {line["variant"]: line for line in csv.DictReader(file)}
-    for column in [f"{name}_{what}" for name in METRICS if name != "error" for what in ("mean", "sd")]:
-        for name, value in rows[column].items():
-            assert lines[name][column] == ("" if pd.isna(value) else repr(float(value)))
-    assert lines["one_hot"]["is_baseline"] == "true"
-    for column in ("interval_low", "nll_p_holm", "nll_detectable_difference"):
-        assert float(lines[SMOOTHING][column]) == rows[column][SMOOTHING]
+    assert [ours[f"{of}_memory_mean"] for of in ("gpu", "process")] == [2**20, 2 * 2**20]
 
 
 def test_tables_of_page_markdown_and_latex_have_the_same_numbers(tmp_path):
     make_comparison(tmp_path, SIX)
     page, markdown, latex = (write_report(tmp_path, format=one).read_text() for one in ("html", "markdown", "latex"))
-
     comparison = load_comparison(tmp_path)
     for table in report_tables(comparison, comparison_rows(comparison)).values():
         part = page[page.index(f'tabindex="0" data-table="{table.key}"') :].split("</table>")[0]
         for cell in table.frame.to_numpy().ravel():
             assert typeset(cell) in part
             assert markdown_text(cell) in markdown
-            assert "".join({"\u00b1": r"$\pm$", "%": r"\%"}.get(sign, sign) for sign in cell).replace("-", "$-$") in (
-                latex.replace("\u00a0", " ").replace("-", "$-$").replace("$$-$$", "$-$")
-            )
+            written = typeset(cell).replace("\u00b1", r"$\pm$").replace("%", r"\%").replace("\u2212", "$-$")
+            assert written in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\toprule") == markdown.count("## ")
-    assert "$\\pm$" in latex
-
-
-def test_names_with_signs_stay_whole_in_every_format(tmp_path):
-    name = "a|b_<i>&50%$x$"
-    objectives = {"one_hot": {"name": "one_hot"}, name: {"name": "label_embedding"}}
-    make_comparison(tmp_path, {"one_hot": {0: 0.1}, name: {0: 0.2}}, objectives=objectives)
-    assert markdown_text(name) in write_report(tmp_path, format="markdown").read_text()
-    assert r"a|b\_<i>\&50\%\$x\$" in write_report(tmp_path, format="latex").read_text()
-    assert "a|b_&lt;i&gt;&amp;50" in write_report(tmp_path).read_text()
 
 
 def test_runs_table_has_a_line_for_every_run(tmp_path):
@@ -167,23 +121,24 @@ def test_runs_table_has_a_line_for_every_run(tmp_path):
     fail_run(run_path(tmp_path, "one_hot", 2), "the loss is nan", seed=2)
     (run_path(tmp_path, SMOOTHING, 1) / "result.json").unlink()
     table = runs_table(load_comparison(tmp_path))
-    assert len(table) == 18
     assert table["status"].value_counts().to_dict() == {"finished": 16, "failed": 1, "missing": 1}
-    assert table.loc[2, "message"] == "the loss is nan"
-    assert table.loc[0, "test_error"] == 0.20
-    assert table["selected_epoch"].dropna().unique().tolist() == [2]
+    assert (table.loc[2, "message"], table.loc[0, "test_error"]) == ("the loss is nan", 0.20)
 
 
 @pytest.mark.parametrize("variants", [3, 40])
-def test_the_terminal_gets_twelve_lines_with_answer_table_and_page(variants, tmp_path, capsys):
+def test_the_terminal_gets_twelve_lines_with_answer_notes_table_and_page(variants, tmp_path, capsys):
     errors = {f"label_smoothing smoothing={nth / 100}": SIX[SMOOTHING] for nth in range(1, variants - 1)}
     make_comparison(tmp_path, {"one_hot": SIX["one_hot"], EMBEDDING: SIX[EMBEDDING]} | errors)
+    about = json.loads((tmp_path / "comparison.json").read_text())
+    (tmp_path / "comparison.json").write_text(json.dumps(about | {"notes": ["A note.", "Another."]}))
     print_comparison(load_comparison(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 12
     assert lines[0].startswith(("No ", "Label embedding"))
+    assert "A note. Another." in lines
     assert str(tmp_path / "report.html") in lines[-1]
     assert any(line.startswith("cross entropy") and "21.00" in line for line in lines)
+    assert "A note." in write_report(tmp_path).read_text()
 
 
 def test_translations_have_bleu_lengths_and_token_errors(tmp_path):
@@ -195,24 +150,3 @@ def test_translations_have_bleu_lengths_and_token_errors(tmp_path):
     frame = tables_of(tmp_path)["metrics"]
     assert list(frame) == ["variant", "BLEU", "length ratio", "chrF", "test token error (%)", "time ratio"]
     assert frame.iloc[0].tolist()[1:4] == ["20.50 ± 0.71", "0.950 ± 0.000", "40.00 ± 0.00"]
-
-
-def test_one_seed_has_no_spread_no_interval_and_no_p(tmp_path):
-    rows = rows_of(tmp_path, {name: {0: by_seed[0]} for name, by_seed in SIX.items()})
-    assert rows[["test_error_sd", "interval_low", "p_value"]].isna().all(axis=None)
-    assert "±" not in "".join(tables_of(tmp_path)["metrics"].to_numpy().ravel())
-
-
-def test_numbers_are_written_as_people_read_them():
-    assert [number(-0.0001, 2), number(None, 2), number(np.nan, 1), number(1234.5, 1)] == ["0.00", "-", "-", "1,234.5"]
-    assert points(-0.00004, 0.01) == ["-0.004", "1.000"]
-
-
-def test_the_subcommand_writes_tables_and_figures(tmp_path):
-    make_comparison(tmp_path / "c", SIX)
-    assert ENVIRONMENT["command"][0] == "labelembed"
-    out = succeed("report", tmp_path / "c", "--format", "markdown", "--figures", tmp_path / "figures").out.strip()
-    assert out == str(tmp_path / "c" / "report.md")
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in ("forest", "curves") for kind in ("svg", "pdf")
-    }

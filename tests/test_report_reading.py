@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 
 from labelembed.lab.errors import RunFolderError
@@ -25,15 +22,6 @@ def _run(path, objective, seed=0, error=0.1, **more):
     return path
 
 
-def test_curve_has_gaps_where_the_history_has_nothing_finite(tmp_path):
-    history = history_lines([0.5, float("nan"), None, 0.2])
-    del history[1]["validation"]
-    make_run(tmp_path, test=metrics(0.2), history=history[:2] + history[3:])
-    run = load_comparison(tmp_path).variants[0].runs[0]
-    for split in ("test", "validation"):
-        np.testing.assert_array_equal(run.curve(split, "error"), [0.5, np.nan, np.nan, 0.2])
-
-
 def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path):
     make_comparison(tmp_path, ERRORS)
     for name, by_seed in ERRORS.items():
@@ -42,32 +30,11 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
             folder.write("result.json", folder.result() | {"test": None})
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
-    assert comparison.split == "validation"
-    assert rows["test_error_n"].sum() == 0
-    assert rows["validation_error_n"][1] == 3
+    assert (comparison.split, rows["test_error_n"].sum(), rows["validation_error_n"][1]) == ("validation", 0, 3)
     assert rows["difference"][1] == pytest.approx(-0.04 / 3, abs=1e-12)
 
 
 # ----------------------------------------------------------------------------------- what is damaged or not finished
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seeds": "all"}, "`seeds`"),
-        ({"baseline": "nothing"}, "baseline 'nothing' is none of the variants"),
-        ({"variants": []}, "`variants`"),
-        ({"variants": [{"name": "a", "folder": "../../elsewhere", "objective": {}}]}, "`variants.0.folder`: must be"),
-        ({"format": 2}, "newer labelembed"),
-        (None, "damaged"),
-    ],
-)
-def test_a_damaged_description_is_refused_with_what_is_wrong(tmp_path, change, message):
-    make_comparison(tmp_path, ERRORS)
-    file = tmp_path / "comparison.json"
-    file.write_text(file.read_text()[:50] if change is None else json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(RunFolderError, match=message):
-        load_comparison(tmp_path)
 
 
 def _result(change):
@@ -120,13 +87,6 @@ def test_failed_missing_and_unfinished_runs_are_told_apart_on_the_page_too(tmp_p
         assert said in text
 
 
-def test_a_history_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
-    folder = _run(tmp_path / "run", {"name": "one_hot"})
-    with (folder / "history.jsonl").open("ab") as file:
-        file.write(b'{"epoch": 3, "train": {"to')
-    assert len(load_comparison(folder).variants[0].runs[0].history) == 2
-
-
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -141,63 +101,51 @@ def test_a_history_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
 def test_a_folder_in_which_nothing_can_be_shown_is_refused_in_one_message(make, said, tmp_path):
     make(tmp_path / "folder")
     called = call("report", tmp_path / "folder")
-    assert called.code == 2
-    assert said in called.err
+    assert (called.code, said in called.err, "Traceback" in called.err) == (2, True, False)
     assert len(called.err.splitlines()) <= 10
-    assert "Traceback" not in called.err
-
-
-def test_a_page_that_cannot_be_written_is_one_message(tmp_path):
-    folder = _run(tmp_path / "run", {"name": "one_hot"})
-    (tmp_path / "file").write_text("")
-    assert "page.html: cannot be written" in call("report", folder, "-o", tmp_path / "file" / "page.html").err
-    if os.geteuid() != 0:  # root may write anywhere
-        folder.chmod(0o555)
-        assert "report.html: cannot be written" in call("report", folder).err
-        folder.chmod(0o755)
 
 
 # ------------------------------------------------------------------------------------------------- several folders
 
 
-def test_runs_that_differ_by_their_seed_are_one_variant(tmp_path):
+def test_runs_that_differ_by_their_seed_are_one_variant_and_all_else_is_another(tmp_path):
     paths = [_run(tmp_path / f"a{seed}", {"name": "one_hot"}, seed, 0.10 + 0.01 * seed) for seed in range(3)]
     paths += [_run(tmp_path / f"b{seed}", {"name": "label_embedding"}, seed, 0.08) for seed in range(3)]
     whole = load_several(paths)
-    assert [(variant.name, sorted(variant.runs)) for variant in whole.variants] == [
-        ("one_hot", [0, 1, 2]),
-        ("label_embedding", [0, 1, 2]),
-    ]
-    assert (whole.baseline, whole.recipe) == ("one_hot", "6 runs")
+    assert {variant.name: sorted(variant.runs) for variant in whole.variants} == {
+        "one_hot": [0, 1, 2],
+        "label_embedding": [0, 1, 2],
+    }
     row = comparison_rows(whole).iloc[1]
-    assert (row["difference_n"], row["difference"]) == (3, pytest.approx(0.08 - 0.11))
-
-
-def test_another_setting_is_another_variant_and_is_named(tmp_path):
-    paths = [
-        _run(tmp_path / "mild", {"name": "label_smoothing", "smoothing": 0.1}),
-        _run(tmp_path / "strong", {"name": "label_smoothing", "smoothing": 0.4}),
-        _run(tmp_path / "long", {"name": "label_smoothing", "smoothing": 0.4}, recipe={"epochs": 99}),
-        _run(tmp_path / "again", {"name": "label_smoothing", "smoothing": 0.1}),
+    assert (whole.baseline, row["difference_n"], row["difference"]) == ("one_hot", 3, pytest.approx(0.08 - 0.11))
+    # Trained longer, or the same seed once more: told apart by the folder.
+    paths += [
+        _run(tmp_path / "long", {"name": "label_embedding"}, recipe={"epochs": 99}),
+        _run(tmp_path / "again", {"name": "one_hot"}),
     ]
-    names = [variant.name for variant in load_several(paths).variants]
-    # Same objective, but trained longer, or the same seed once more: told apart by the folder.
-    assert [name.split(" (")[0] for name in names] == [
-        f"label_smoothing smoothing={smoothing}" for smoothing in (0.1, 0.4, 0.4, 0.1)
+    assert [one.name for one in load_several(paths).variants] == [
+        f"{name} {tmp_path / folder}"
+        for name, folder in (
+            ("one_hot", "a0"),
+            ("label_embedding", "b0"),
+            ("label_embedding", "long"),
+            ("one_hot", "again"),
+        )
     ]
-    assert len(set(names)) == 4
-    assert "long" in names[2]
 
 
-def test_a_comparison_and_a_run_stand_together(tmp_path):
+def test_a_comparison_and_a_run_stand_together_on_one_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2, 1: 0.2}, "label_embedding": {0: 0.1, 1: 0.1}})
     extra = _run(tmp_path / "extra", {"name": "adaptive_labels"}, 1)
     whole = load_several([folder, extra])
     assert [variant.name for variant in whole.variants] == ["one_hot", "label_embedding", "adaptive_labels"]
-    assert (whole.baseline, whole.recipe) == ("one_hot", "digits-mlp + 1 run")
+    assert (whole.baseline, whole.recipe) == ("one_hot", "digits-mlp")
     assert load_several([folder, extra], baseline="adaptive_labels").baseline == "adaptive_labels"
-    with pytest.raises(RunFolderError, match=r"--baseline: 'one_hott' is none of .* \(did you mean 'one_hot'"):
+    with pytest.raises(RunFolderError, match=r"--baseline: 'one_hott' .*did you mean 'one_hot'"):
         load_several([folder, extra], baseline="one_hott")
+    assert succeed("report", folder, extra).out.strip() == "report.html"
+    assert "3 variants, 2 seeds" in (tmp_path / "report.html").read_text()
 
 
 def test_runs_of_different_data_are_refused_with_both_names(tmp_path):
@@ -212,30 +160,3 @@ def test_runs_of_different_data_are_refused_with_both_names(tmp_path):
     RunFolder(run_path(folder, "label_embedding", 0)).write("environment.json", other)
     with pytest.raises(RunFolderError, match="different data"):
         load_comparison(folder)
-
-
-def test_damaged_and_unfinished_folders_are_named_and_the_rest_shown(tmp_path):
-    _run(tmp_path / "good", {"name": "one_hot"})
-    fail_run(tmp_path / "failed", "the loss is nan")
-    broken = _run(tmp_path / "broken", {"name": "label_embedding"})
-    (broken / "history.jsonl").write_text('{"epoch": 1}\nnothing\n{"epoch": 2}\n')
-    (_run(tmp_path / "unfinished", {"name": "label_embedding"}) / "result.json").unlink()
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "comparison.json").write_text('{"recipe": ')
-    folders = [tmp_path / name for name in ("good", "failed", "broken", "unfinished", "torn")]
-    whole = load_several(folders)
-    assert [variant.name for variant in whole.variants] == ["one_hot"]
-    assert {path.rsplit("/", 1)[1] for path in whole.left_out} == {"failed", "broken", "unfinished", "torn"}
-    text = write_report(*folders, out=tmp_path / "page.html").read_text(encoding="utf-8")
-    for said in ("the loss is nan", "line 2 is damaged", "the run has not finished", "damaged, cannot be read"):
-        assert said in text
-    with pytest.raises(RunFolderError, match="no such folder"):
-        load_several([tmp_path / "good", tmp_path / "absent"])
-
-
-def test_the_verb_lays_several_runs_together(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
-    runs = [run_path(folder, name, 0) for name in ("one_hot", "label_embedding")]
-    assert succeed("report", *runs).out.strip() == "report.html"
-    assert "2 variants, 1 seed" in (tmp_path / "report.html").read_text()

@@ -196,7 +196,6 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
     )
     stopped = subprocess.run([sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True)
     assert "KeyboardInterrupt" in stopped.stderr
-    assert "call the same again" in stopped.stderr
     assert list(tmp_path.rglob("checkpoints/step-*"))
     ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "begun\n['one_hot'] [0, 1]\n"), ran.stderr
@@ -216,6 +215,5 @@ def test_the_notebook_of_the_docs_runs(tmp_path):
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
     shown = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.outputs]
-    assert any("<progress value='1.0000'" in html for html in shown)  # the bar is full
     assert any("<svg" in html and "label smoothing" in html for html in shown)
     assert any("<table" in html and "validation_error" in html for html in shown)

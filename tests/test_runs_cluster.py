@@ -11,10 +11,8 @@ import pytest
 
 import labelembed
 from labelembed.lab.errors import ClusterError
-from labelembed.lab.runs.cluster import DaskPool
-from labelembed.lab.runs.pools import LOG_FILE, Job
-from labelembed.lab.training.run_folder import RunFolder
-from tests.made_cli import call
+from labelembed.lab.runs import pools
+from labelembed.lab.runs.pools import DaskPool, Job
 from tests.made_failing_jobs import HARMS
 from tests.made_training import fork_server
 
@@ -56,7 +54,6 @@ def test_killed_workers_cost_a_run_at_most_and_the_rest_is_the_table_of_this_mac
     failed = compare(out, cluster=cluster).failed
     assert set(failed) == {"one_hot seed 1", "label_smoothing seed 1"}
     assert failed["one_hot seed 1"].startswith("workers died of it again and again")
-    assert "loss" in failed["one_hot seed 1"].split(f"the last lines of its {LOG_FILE}: ")[1]
     assert failed["label_smoothing seed 1"].startswith("RuntimeError: the job's own error")
     (out / HARMS).write_text("{}")
     again, here = compare(out, cluster=cluster), compare("here", jobs=1, device="cpu")
@@ -66,7 +63,7 @@ def test_killed_workers_cost_a_run_at_most_and_the_rest_is_the_table_of_this_mac
 
 def test_stopping_lets_the_runs_save(cluster, tmp_path):
     pool = DaskPool(cluster)
-    jobs = [Job(name, {"do": "wait"}, tmp_path / name, "a test") for name in "ab"]
+    jobs = [Job(name, {"do": "wait"}, tmp_path / name) for name in "ab"]
     for job in jobs:
         job.folder.mkdir()
         pool.submit(job)
@@ -76,25 +73,17 @@ def test_stopping_lets_the_runs_save(cluster, tmp_path):
         assert time.monotonic() < until
     pool.stop()
     with contextlib.closing(distributed.Client(cluster, set_as_default=False)) as client:
-        assert not any(client.run(lambda dask_worker: list(dask_worker.active_threads)).values())
+        while any(client.run(lambda dask_worker: list(dask_worker.active_threads)).values()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
-@pytest.mark.parametrize("address", ["here", "http://host:1", "tcp://host", "tcp://host:x"])
-def test_address_of_another_form_is_refused(address, tmp_path):
-    with pytest.raises(ClusterError, match="tcp://HOST:PORT"):
+@pytest.mark.parametrize("address", ["here", "http://host:1", "tcp://127.0.0.1:1", "tcp://host:x"])
+def test_scheduler_that_does_not_answer_is_refused_with_its_address(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "_CONNECT_SECONDS", 0.2)
+    with pytest.raises(ClusterError, match=f"tcp://HOST:PORT of a dask scheduler.*got '{address}'"):
         compare(tmp_path / "out", cluster=address)
-    assert not RunFolder(tmp_path / "out/runs/one_hot/seed-0").path.exists()
-
-
-def test_cluster_and_jobs_together_are_refused():
-    called = call("compare", "digits-mlp", "--cluster", "tcp://127.0.0.1:1", "--jobs", 2)
-    assert (called.code, "--jobs" in called.err) == (2, True)
-
-
-def test_scheduler_that_does_not_answer_is_refused(monkeypatch):
-    monkeypatch.setattr("labelembed.lab.runs.cluster._CONNECT_SECONDS", 0.2)
-    with pytest.raises(ClusterError, match="dask scheduler"):
-        DaskPool("tcp://127.0.0.1:1")
+    assert not (tmp_path / "out/runs").exists()
 
 
 def test_workers_with_several_threads_are_refused(tmp_path):

@@ -92,7 +92,6 @@ def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
     [
         ({"track": "wanbd"}, "wandb"),
         ({"trials": 5}, "trials"),
-        ({"space": ["objective.smoothing=0.05:0.6"]}, "space"),
         ({"device": "cuda:9"}, "cuda:9"),
     ],
 )

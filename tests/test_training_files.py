@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 
-import numpy as np
 import pytest
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.runs.run import start_over
-from labelembed.lab.training.files import sha256
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
 from tests.made_training import small_recipe, stop_after, train
-
-# ---- files
-
 
 # ---- run folders
 
@@ -47,10 +41,10 @@ def test_last_line_of_the_history_may_be_torn_anywhere(folder):
     last = content.splitlines(keepends=True)[-1]
     for cut in range(1, len(last) + 1):
         history_file(folder).write_bytes(content[: len(content) - cut])
-        assert epochs(folder) == ([1, 2, 3] if cut == 1 else [1, 2])
+        assert epochs(folder) == [1, 2]
         folder.keep_history(3)
         folder.append_history({"epoch": 4})
-        assert epochs(folder) == ([1, 2, 3, 4] if cut == 1 else [1, 2, 4])
+        assert epochs(folder) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("line", [b'{"epoch": 2, "sec', b"[2]", b'{"epoch": "two"}', b"\xff\xfe"])
@@ -71,40 +65,25 @@ def test_states_follow_one_another(tmp_path):
     assert (folder.environment(), folder.result()) == ({"threads": 2}, {})
     folder.write_recipe({"seed": 1})
     assert folder.state() == "unfinished"
+    with pytest.raises(RunFolderError, match="has not finished; labelembed resume"):
+        folder.require_finished()
     folder.write("result.json", {"status": "failed", "message": "the loss is not finite"})
     assert folder.state() == "failed"
-    (folder.path / "result.json").unlink()
-    assert folder.state() == "unfinished"
+    with pytest.raises(RunFolderError, match="failed: the loss is not finite"):
+        folder.require_finished()
     folder.write("result.json", {"status": "finished"})
     assert folder.state() == "finished"
     assert folder.result() == {"status": "finished"}
 
 
-@pytest.mark.parametrize(
-    ("result", "message"),
-    [
-        (None, r"the run has not finished; labelembed resume .*run$"),
-        ({"status": "failed", "message": "the loss is not finite"}, "the run failed: the loss is not finite"),
-    ],
-)
-def test_run_that_has_not_finished_is_refused_with_why(result, message, folder):
-    if result:
-        folder.write("result.json", result)
-    with pytest.raises(RunFolderError, match=message):
-        folder.require_finished()
-
-
 def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
     with pytest.raises(RunFolderError, match="no such folder"):
         RunFolder(tmp_path / "none").require_run()
-    with pytest.raises(RunFolderError, match=r"no run folder, it has no recipe.yaml \(holds \[\]\)"):
+    with pytest.raises(RunFolderError, match=r"no run folder, it has no recipe.yaml"):
         RunFolder(tmp_path).recipe()
     (tmp_path / "runs").mkdir()
     with pytest.raises(RunFolderError, match="it is a comparison folder"):
         RunFolder(tmp_path).require_finished()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="no run folder"):
-        RunFolder(tmp_path / "file").require_run()
 
 
 def test_starting_over_removes_the_run_and_nothing_else(tmp_path):
@@ -133,54 +112,29 @@ def flip(file, *, bit):
     file.write_bytes(content)
 
 
-def test_each_flipped_bit_of_the_weights_is_refused_and_named(done, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(done, "run")
-    file = tmp_path / "run" / "model.safetensors"
-    whole, expected = file.read_bytes(), sha256(file)
-    bits = random.Random(0).sample(range(8 * len(whole)), 3)
-    refused = 0
-    for bit in bits:
-        flip(file, bit=bit)
-        called = call("evaluate", "run")
-        words = (
-            f"error: run/model.safetensors: has changed since the run wrote it: result.json has its SHA-256, {expected}"
-        )
-        assert called.err.startswith(f"{words}; put the file back"), called.err
-        refused += called.code == 2
-        file.write_bytes(whole)
-    assert refused == 3
-    assert succeed("evaluate", "run").err == ""
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("model", ["predict", "run", "input.npy"]),
-        ("model", ["export", "run", "--out", "out"]),
-        ("model", ["train", "digits-mlp", "--objective", "distillation:teacher=run", "--out", "student"]),
-        ("label_geometry", ["labels", "run"]),
-        ("label_geometry", ["labels", "run/label_geometry.safetensors"]),
-        ("label_geometry", ["export", "run", "--format", "card"]),
-        (
-            "label_geometry",
-            ["train", "digits-mlp", "--objective", "label_embedding:embedding=run/label_geometry.safetensors"],
-        ),
-        ("class_means", ["labels", "run"]),
+        ("model", "evaluate run"),
+        ("model", "train digits-mlp --objective distillation:teacher=run --out student"),
+        ("label_geometry", "labels run"),
+        ("label_geometry", "labels run/label_geometry.safetensors"),
+        ("label_geometry", "export run --format card"),
+        ("label_geometry", "train digits-mlp --objective label_embedding:embedding=run/label_geometry.safetensors"),
+        ("class_means", "labels run"),
     ],
 )
 def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(done, "run")
-    np.save("input.npy", np.zeros((1, 8, 8), dtype=np.uint8))
     file = tmp_path / "run" / f"{name}.safetensors"
     flip(file, bit=8 * file.stat().st_size - 9)  # in the last number
-    called = call(*words)
+    called = call(*words.split())
     assert called.code == 2
     assert f"{name}.safetensors: has changed since the run wrote it" in called.err
     forget_checksums(tmp_path / "run")  # as a run of before, which still loads
-    if words[0] != "train":
-        succeed(*words)
+    if not words.startswith("train"):
+        succeed(*words.split())
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,4 @@ def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     recipe = small_recipe(objective={"name": name}, micro_batches=2, epochs=1)
     train(recipe, tmp_path, warn=notes.append)
     (told,) = [note for note in notes if note.startswith("micro_batches: ")]
-    named = "".join(part.title() for part in name.split("_"))
-    assert f"the 2 parts of a step are not the same as one batch for {named}: " in told
     assert reason in told

@@ -15,7 +15,7 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import bleu
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import contents, stop_after, train
+from tests.made_training import contents, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 
@@ -96,18 +96,6 @@ def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_p
     assert result["selected_epoch"] == 1 + scores.index(max(scores))
     geometry = RunFolder(tmp_path).label_geometry()
     assert geometry.names == corpus.names
-
-
-def test_tied_output_layer_is_one_with_the_embedding_after_training_and_resuming(made, tmp_path):
-    model = {"name": "attention_lstm", "width": 12, "embedding_size": 12, "tied_output": True}
-    recipe = sequence_recipe(made, model=model)
-    stop_after(recipe, tmp_path, 11)
-    train(recipe, tmp_path)
-    corpus = read_corpus(made / "corpus")
-    network = network_of(recipe, corpus)
-    assert network.objective.output.weight is network.encoder.target_embedding.weight
-    untied = network_of(sequence_recipe(made, model=model | {"tied_output": False}), corpus)
-    assert untied.parameter_count() - network.parameter_count() == corpus.num_labels * 12
 
 
 def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):

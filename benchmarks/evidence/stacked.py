@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from labelembed.lab.training.optimizers import Cosine
+from labelembed.lab.training.optimizers import cosine
 
 MOMENTUM = 0.99  # of the class means, for each example
 WARMUP = 0.05  # share of the steps in which the learning rate rises
@@ -165,7 +165,7 @@ class Stack:
         if self.embedding is not None:
             groups.append({"params": [self.embedding], "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
-        factor = Cosine(warmup_fraction=WARMUP)
+        factor = cosine(warmup_fraction=WARMUP)
         scheduler = LambdaLR(optimizer, lambda number: factor(number, steps, steps))
         mean, deviation = examples.scaling()
         count = examples.train.shape[1]

@@ -37,15 +37,3 @@ def seeded(seed: int, *purpose: object) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, *purpose))
         yield
-
-
-def seed_step(device: torch.device, seed: int, *purpose: object) -> None:
-    """Sets the global generators of the CPU and of a device for one step of a run.
-
-    What a step draws, as dropout masks, then follows from its number, and a resumed run needs no state of generators.
-    """
-    value = derived_seed(seed, *purpose)
-    # `torch.manual_seed` would take a tenth of a millisecond where there is no GPU.
-    torch.default_generator.manual_seed(value)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(value)

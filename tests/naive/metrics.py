@@ -179,6 +179,34 @@ def naive_sign_flip_p(values, baseline):
     return Fraction(as_extreme, patterns)
 
 
+def naive_power(effect, n, level=0.05):
+    """Returns the power of the two-sided paired t test for a true mean of `effect` standard deviations.
+
+    The test statistic is (Z + effect sqrt(n)) / S with S^2 chi-squared / degrees: Simpson's rule over S.
+    """
+    degrees = n - 1
+    critical = naive_t_critical(1 - level, degrees)
+    shift = effect * math.sqrt(n)
+
+    def density_of_s(s):
+        if s == 0:
+            return math.sqrt(2 / math.pi) if degrees == 1 else 0.0
+        log_density = (degrees - 1) * math.log(s * math.sqrt(degrees)) - s * s * degrees / 2
+        return math.sqrt(degrees) * math.exp(log_density - (degrees / 2 - 1) * math.log(2) - math.lgamma(degrees / 2))
+
+    def normal_below(z):
+        return 0.5 * math.erfc(-z / math.sqrt(2))
+
+    steps, end = 4000, 8.0
+    total = 0.0
+    for step in range(steps + 1):
+        s = end * step / steps
+        weight = 1 if step in (0, steps) else 4 if step % 2 else 2
+        rejected = normal_below(shift - critical * s) + normal_below(-shift - critical * s)
+        total += weight * density_of_s(s) * rejected
+    return total * end / steps / 3
+
+
 def naive_holm(p_values):
     """Returns the corrected values straight from the definition: a maximum over all smaller values."""
     known = [p_value for p_value in p_values if p_value is not None]

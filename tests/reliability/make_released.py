@@ -8,7 +8,6 @@ Run it once with the release installed, from the root of the checkout, and never
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -38,7 +37,7 @@ def make(place: Path) -> None:
     ):
         stop_after(recipe, run, STOPPED_AT)
     for left in [run / ".lock", *sorted((run / "checkpoints").iterdir())[:-1]]:
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        left.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as whole:
         result = train(recipe, Path(whole) / "run")
         history = RunFolder(Path(whole) / "run").history()

@@ -1,21 +1,33 @@
-"""R1: a run that was broken off and resumed is, to the last bit, the run that was not; positions are next door."""
+"""R1: wherever a run is broken off, of every objective and loader, it ends as the unbroken one to the last bit."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.runs.task import build_task
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
+from tests.made_corpus import write_corpus
+from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
+from tests.made_pictures import write_classes
+from tests.made_survival import SELDOM, cases, gloo
+from tests.made_texts import reviews, write_csv
 from tests.made_training import (
+    BATCHES,
     EPOCHS,
+    STEPS,
+    CommandLines,
+    Killed,
+    after_steps,
     cached_data,
-    checkpoint_names,
     contents,
     differences,
     kill_after,
@@ -25,32 +37,14 @@ from tests.made_training import (
     stop_after,
     train,
     unbroken_runs,
+    wait_until,
     with_saved_geometry,
 )
-
-pytestmark = pytest.mark.usefixtures("no_flush")
+from tests.reliability.figures import sized
 
 CASES = objective_cases()
-TRAINING = {
-    "adamw, cosine": {
-        "optimizer": {"name": "adamw", "weight_decay": 0.1},
-        "schedule": {"name": "cosine", "warmup_fraction": 0.3, "final_fraction": 0.1},
-    },
-    "sgd, step": {
-        "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
-        "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5},
-    },
-    "plain sgd, linear": {
-        "optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01},
-        "schedule": {"name": "linear"},
-        "selection": {"by": "last_epoch"},
-    },
-    "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
-    "bf16": {"precision": "bf16"},
-    "standard scaling, no validation": {
-        "data": {"name": "digits", "train_examples": 190, "scaling": "standard"},
-    },
-}
+FIGURE = "positions from which a resumed run is bit-equal"
+POLICY = {"minimum_seconds": 1_000.0}
 
 
 @pytest.fixture(scope="module")
@@ -59,107 +53,234 @@ def unbroken(tmp_path_factory):
     return unbroken_runs(tmp_path_factory)
 
 
-@pytest.mark.parametrize("how", TRAINING)
-def test_resumed_run_equals_unbroken_run_for_every_way_of_training(how, unbroken, tmp_path):
-    recipe = small_recipe(**TRAINING[how])
-    for steps in (4, 4):  # the end of the first epoch lies between them
-        stop_after(recipe, tmp_path / "run", steps)
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+def stopped(recipe, folder, *steps):
+    """Stops after so many steps of each process, as Ctrl-C does."""
+    for made, number in enumerate(steps, start=1):
+        message = stop_after(recipe, folder, number)
+        assert message.exit_code == 130
+        assert f"labelembed resume {folder}" in str(message)
+        assert RunFolder(folder).state() == "unfinished"
+        assert newest(folder).step == sum(steps[:made])
 
 
+def killed_between_micro_batches(recipe, folder):
+    """Kills in the eighth step, after the gradients of the first of its parts."""
+    calls: list[bool] = []
+
+    def kill(module, *_):
+        if isinstance(module, Objective) and module.training and seven:
+            calls.append(True)
+            if len(calls) == 3:  # of mixed examples there are two a part
+                raise Killed
+
+    seven: list[bool] = []
+    handle = register_module_forward_hook(kill)
+    try:
+        with after_steps(7, lambda: seven.append(True)), pytest.raises(Killed):
+            train(recipe, folder)
+    finally:
+        handle.remove()
+    assert newest(folder).step == 7
+
+
+# What is changed in the recipe, and what breaks the run off.
+POSITIONS = {
+    "first step": ({}, lambda *run: stopped(*run, 1)),
+    "mid epoch": ({}, lambda *run: stopped(*run, 7)),
+    "before an epoch's last batch": ({}, lambda *run: stopped(*run, BATCHES - 1)),
+    "at the end of an epoch": ({}, lambda *run: stopped(*run, BATCHES)),
+    "right after an evaluation": ({}, lambda *run: kill_after(*run, BATCHES + 1)),
+    "between saves": ({"checkpoints": POLICY | {"every_steps": 2}}, lambda *run: kill_after(*run, 9)),
+    "in accumulation": ({"micro_batches": 3, "checkpoints": POLICY | {"every_steps": 1}}, killed_between_micro_batches),
+    "after two resumes": ({}, lambda *run: stopped(*run, 1, BATCHES - 2, 5)),
+    "last step but one": ({}, lambda *run: stopped(*run, STEPS - 1)),
+}
+
+
+def positions(names):
+    """Gives each case some of the positions in the short form, other ones to the next."""
+    every = list(POSITIONS)
+    return [(name, one) for place, name in enumerate(names) for one in sized(short=every[place % 9 :: 5], full=every)]
+
+
+def hold(recipe, position, unbroken, folder, figure):
+    """Breaks a run off at a position, resumes it, and holds it to the unbroken one."""
+    changes, break_off = POSITIONS[position]
+    recipe = recipe.model_copy(update={key: value for key, value in changes.items() if key == "micro_batches"})
+    broken = recipe
+    if "checkpoints" in changes:  # when it saves is no part of the numbers
+        broken = recipe.model_copy(update={"checkpoints": type(recipe.checkpoints)(**changes["checkpoints"])})
+    break_off(broken, folder)
+    train(broken, folder)
+    assert differences(contents(folder), unbroken(recipe)) == []
+    figure.count(FIGURE, 1, 1)
+
+
+def texts_recipe(folder):
+    write_csv(folder / "rows.csv", reviews(300), "text", "label")
+    data = {"name": "texts", "path": str(folder / "rows.csv"), "validation": {"examples": 30}, "train_examples": 190}
+    return small_recipe(data=data, model={"name": "bag_of_words", "embedding_size": 6, "dropout": 0.2})
+
+
+def images_recipe(folder):
+    if not (folder / "images").exists():
+        write_classes(folder / "images", {"a": 150, "b": 150})
+    data = {"name": "images", "path": str(folder / "images"), "image_size": 16, "train_examples": 190}
+    data |= {"validation": {"examples": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "cutmix"}
+    model = {"name": "small_resnet", "channels": [4, 4, 6], "dropout": 0.2}
+    return small_recipe(data=data, model=model, objective={"name": "label_smoothing"})
+
+
+ADAMW, NESTEROV = {"name": "adamw", "weight_decay": 0.1}, {"name": "sgd", "momentum": 0.9, "nesterov": True}
+PLAIN = {"optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01}, "schedule": {"name": "linear"}}
+WAYS = {
+    "chunked head": {"objective": {"name": "label_embedding", "impl": "chunked"}},
+    "chunked head, one-hot": {"objective": {"name": "one_hot", "impl": "chunked"}},
+    "bf16, retrospection": {"precision": "bf16", "objective": {"name": "retrospection", "store_every": 1}},
+    "adamw, cosine": {"optimizer": ADAMW, "schedule": {"name": "cosine", "warmup_fraction": 0.3}},
+    "sgd, step": {"optimizer": NESTEROV, "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5}},
+    "plain sgd, linear": PLAIN | {"selection": {"by": "last_epoch"}},
+    "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
+    "no validation": {"data": {"name": "digits", "train_examples": 190, "scaling": "standard"}},
+    "examples for each label": {"batch_size": {"per_label": 4}},
+    "texts": texts_recipe,
+    "images, augmented and mixed": images_recipe,
+}
+
+
+def test_every_objective_is_here():
+    assert {case["name"] for case in CASES.values()} == set(OBJECTIVES)
+    assert set(OVER_TOKENS) == set(OBJECTIVES) - {"distillation", "static_labels"}
+
+
+@pytest.mark.usefixtures("no_flush")
+@pytest.mark.parametrize(("case", "position"), positions([*CASES, *WAYS]))
+def test_resumed_run_is_the_unbroken_one(case, position, unbroken, tmp_path, tmp_path_factory, figure):
+    place = tmp_path_factory.getbasetemp()  # one place, for one recipe in all tests
+    if case in CASES:
+        recipe = small_recipe(objective=with_saved_geometry(CASES[case], place))
+    else:
+        recipe = WAYS[case](place) if callable(WAYS[case]) else small_recipe(**WAYS[case])
+    hold(recipe, position, unbroken, tmp_path / "run", figure)
+
+
+# ---- sentences: 3 epochs of 8 steps
+
+OF_SENTENCES = [
+    *((objective, {}) for objective in OVER_TOKENS),
+    ("label_embedding", {"batch_size": {"tokens": 60}}),
+    ("one_hot", {"batch_size": {"tokens": 60}, "micro_batches": 2}),
+    ("label_embedding", {"micro_batches": 3, "precision": "bf16"}),
+]
+BREAKS = [(11,), (8,), (1, 6, 5), (7,), (3,), (15,)]
+
+
+@pytest.mark.usefixtures("no_flush")
+@pytest.mark.parametrize(
+    ("number", "steps"),
+    [
+        (number, steps)
+        for number in sized(short=range(0, len(OF_SENTENCES), 3), full=range(len(OF_SENTENCES)))
+        for steps in sized(short=BREAKS[number % 5 : number % 5 + 1], full=BREAKS)
+    ],
+)
+def test_resumed_run_on_sentences_is_the_unbroken_one(number, steps, unbroken, tmp_path, tmp_path_factory, figure):
+    folder = tmp_path_factory.getbasetemp() / "sentences"
+    if not folder.exists():
+        folder.mkdir()
+        write_corpus(folder)
+    objective, changes = OF_SENTENCES[number]
+    recipe = sequence_recipe(folder, objective=over_tokens(objective), **changes)
+    stopped(recipe, tmp_path, *steps)
+    train(recipe, tmp_path)
+    assert differences(contents(tmp_path), unbroken(recipe)) == []
+    figure.count(FIGURE, 1, 1)
+
+
+@pytest.mark.skipif(not gloo or not hasattr(os, "fork"), reason="needs gloo, by which processes on a CPU talk")
+@pytest.mark.parametrize("name", sized(short=[], full=list(OBJECTIVES)))
+def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, tmp_path, figure):
+    # With dropout: of the 51 examples of a step one has 26, so that they draw unlike.
+    (tmp_path / "outputs").mkdir()
+    commands = CommandLines(tmp_path / "outputs")
+    objective = with_saved_geometry(CASES[name], tmp_path)
+    text = ", ".join(f"{key}: {value}" for key, value in objective.items())
+    case = cases(tmp_path)["rows, two processes"]
+    case = replace(case, settings=[*case.settings, f"objective={{{text}}}", "micro_batches=2", "batch_size=51"])
+    folder = tmp_path / "run"
+    started = case.start(commands, case.train(folder, saves=SELDOM))
+    wait_until(lambda: len(RunFolder(folder).history()) >= 2, started[0])
+    for command in started:
+        command.signal(signal.SIGTERM)
+    assert [command.code() for command in started] == [143, 143], started[0].output()
+    assert 16 <= newest(folder).step < case.steps
+    case.finish(commands, folder)
+    assert differences(contents(folder), case.unbroken(commands, tmp_path / "unbroken")) == []
+    figure.count("objectives of which two processes resume bit-equal", 1, 1)
+
+
+# ---- what the comparison sees, and what one seed fixes
+
+
+@pytest.mark.usefixtures("no_flush")
 def test_contents_compared_depend_on_every_step(unbroken):
     # A comparison that overlooked a group of tensors, or a run too short to move them, would pass every test above.
-    expected = unbroken(small_recipe())
-    other = unbroken(small_recipe(seed=1))
-    differing = differences(expected, other)
-    for group in ("network: encoder", "network: objective.output", "network: objective.embedding", "optimizer", "best"):
-        assert any(name.startswith(f"checkpoint: {group}") for name in differing), group
-    assert {
-        "history",
-        "result",
-        "label_geometry: similarities",
-        "checkpoint: position",
-    } <= set(differing)
-    assert any(name.startswith("model: ") for name in differing)
+    differing = differences(unbroken(small_recipe()), unbroken(small_recipe(seed=1)))
+    groups = ["network: encoder", "network: objective.output", "network: objective.embedding", "optimizer", "best"]
+    for group in (*(f"checkpoint: {group}" for group in groups), "model: ", "history", "result", "label_geometry: sim"):
+        assert any(name.startswith(group) for name in differing), group
 
 
-def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
-    policy = {"minimum_seconds": 1_000.0, "every_steps": 2}
-    recipe = small_recipe(checkpoints=policy)
-    kill_after(recipe, tmp_path / "run", 9)
-    assert newest(tmp_path / "run").step == 8  # killed within the step, before its save
-    train(recipe, tmp_path / "run")
-    ended, expected = contents(tmp_path / "run"), unbroken(small_recipe())
-    assert differences(ended, expected) == []  # when it saves is no part of the numbers
-
-
-def test_run_refuses_to_go_on_with_another_recipe_or_other_data(tmp_path):
-    recipe = small_recipe()
+@pytest.mark.usefixtures("no_flush")
+def test_run_refuses_another_recipe_other_data_and_the_checkpoint_of_another_network(tmp_path):
+    recipe, other = small_recipe(), small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
     stop_after(recipe, tmp_path / "run", 4)
-    with pytest.raises(RunFolderError, match=r"optimizer.learning_rate: here 0.01, asked for 0.02"):
-        train(small_recipe(optimizer={"name": "adam", "learning_rate": 0.02}), tmp_path / "run")
+    stop_after(other, tmp_path / "other", 4)
+    with pytest.raises(RunFolderError, match="hidden_sizes: here"):
+        train(other, tmp_path / "run")
     data = cached_data(recipe)
     flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
     with pytest.raises(RunFolderError, match="other data"):
         train(recipe, tmp_path / "run", data=flipped)
-
-
-def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):
-    recipe = small_recipe()
-    stop_after(recipe, tmp_path / "run", 4)
-    other = small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
-    stop_after(other, tmp_path / "other", 4)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "run" / "checkpoints")
     with pytest.raises(RunFolderError, match="checkpoint of step 4 does not fit"):
         train(recipe, tmp_path / "run")
 
 
-def start_of(name, seed, folder):
-    recipe = small_recipe(objective=with_saved_geometry(CASES[name], folder), seed=seed)
-    network = build_task(recipe, data=cached_data(recipe)).build_network()
-    return {"encoder": network.encoder.state_dict(), "output": network.objective.output.state_dict()}
-
-
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_one_seed_gives_every_objective_the_same_start(name, tmp_path):
-    one_hot = start_of("one_hot", 5, tmp_path)
-    expected = start_of("one_hot", 5, tmp_path)
+    def start_of(name, seed):
+        recipe = small_recipe(objective=with_saved_geometry(CASES[name], tmp_path), seed=seed)
+        network = build_task(recipe, data=cached_data(recipe)).build_network()
+        return {"encoder": network.encoder.state_dict(), "output": network.objective.output.state_dict()}
+
+    expected, other = start_of("one_hot", 5), start_of("one_hot", 6)
+    assert not any(torch.equal(value, other[part][key]) for part in expected for key, value in expected[part].items())
     if name == "adaptive_labels":  # whose output layer has no bias
         del expected["output"]["bias"]
-    torch.testing.assert_close(start_of(name, 5, tmp_path), expected, rtol=0, atol=0)
-    for part in ("encoder", "output"):
-        for key, value in start_of("one_hot", 6, tmp_path)[part].items():
-            assert not torch.equal(value, one_hot[part][key])
+    torch.testing.assert_close(start_of(name, 5), expected, rtol=0, atol=0)
 
 
-def rows_seen(recipe, folder):
-    """Returns the rows each epoch trained on, in order."""
-    seen = []
-
-    def note(module, arguments):
-        if isinstance(module, Objective):
-            seen.append(arguments[2])
-
-    handle = register_module_forward_pre_hook(note)
-    try:
-        train(recipe, folder)
-    finally:
+@pytest.mark.usefixtures("no_flush")
+def test_one_seed_gives_every_objective_the_same_order_of_examples(tmp_path):
+    def seen(folder, **changes):
+        indices: list[torch.Tensor] = []
+        handle = register_module_forward_pre_hook(
+            lambda module, arguments: indices.append(arguments[2]) if isinstance(module, Objective) else None
+        )
+        train(small_recipe(**changes), folder)
         handle.remove()
-    return torch.cat(seen).view(EPOCHS, -1)
+        return torch.cat(indices).view(EPOCHS, -1)
+
+    order = seen(tmp_path / "one", objective="one_hot")
+    assert torch.equal(order, seen(tmp_path / "two", objective={"name": "retrospection", "store_every": 1}))
+    assert all(sorted(epoch.tolist()) == list(range(190)) for epoch in order)
+    assert not torch.equal(order[0], order[1])
+    assert not torch.equal(order, seen(tmp_path / "three", objective="one_hot", seed=1))
 
 
-@pytest.mark.parametrize("name", ["label_embedding", "retrospection"])  # the second goes over all rows once more
-def test_one_seed_gives_every_objective_the_same_order_of_rows(name, tmp_path):
-    recipe = small_recipe(objective=with_saved_geometry(CASES[name], tmp_path))
-    rows = rows_seen(recipe, tmp_path / name)
-    torch.testing.assert_close(rows, rows_seen(small_recipe(objective="one_hot"), tmp_path / "one"), rtol=0, atol=0)
-    assert all(sorted(epoch.tolist()) == list(range(190)) for epoch in rows)
-    assert not torch.equal(rows[0], rows[1])
-    assert not torch.equal(rows, rows_seen(recipe.model_copy(update={"seed": 1}), tmp_path / "other seed"))
-
-
+@pytest.mark.usefixtures("no_flush")
 def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path):
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 7)
@@ -167,7 +288,7 @@ def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path
     names = [".lock", "checkpoints", "class_means.safetensors", "diagnostics", "environment.json", "history.jsonl"]
     names += ["label_geometry.safetensors", "model.safetensors", "recipe.yaml", "result.json"]
     assert sorted(os.listdir(tmp_path / "run")) == names
-    assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (10, 15)]
+    assert len(os.listdir(tmp_path / "run" / "checkpoints")) == 2
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     assert train(recipe, tmp_path / "run") == result
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before

@@ -26,7 +26,6 @@ from tests.made_training import (
     differences,
     newest,
     small_recipe,
-    stop_after,
     train,
     wait_until,
 )
@@ -44,37 +43,30 @@ HOW_MANY = {
 
 def signalled(case, folder, commands, words, chance):
     """Starts a run and signals it at a random time; tells whether it was there to be hit."""
-    number = chance.choice(SIGNALS)
-    before = step_of(folder)
+    number, before = chance.choice(SIGNALS), step_of(folder)
     started = case.start(commands, words)
     for command in started:
         wait_until(command.ready, command)
     if chance.random() < 0.7:  # the others come while data are read and the network is built
         wait_until(lambda: step_of(folder) > before, started[0], pause=0.001)
-        time.sleep(chance.uniform(0.0, 0.1))
-    else:
-        time.sleep(chance.uniform(0.0, 0.4))
+    time.sleep(chance.uniform(0.0, 0.2))
     if not started[0].running():
         assert started[0].code() == 0, started[0].output()
         return False
     for command in started:  # as torchrun hands it on
         command.signal(number)
-    codes = [command.code() for command in started]
-    if len(started) > 1 and set(codes) <= {128 + number, -number} and -number in codes:
-        return True  # while one waited for the other one to come
-    codes = set(codes)
+    codes = {command.code() for command in started}
+    said = "".join(command.output() for command in started)
     if 0 in codes and RunFolder(folder).state() == "finished":  # it had written its result
         assert codes <= {0, 128 + number}, codes
         return False
-    said = "".join(command.output() for command in started)
     assert codes == {128 + number}, said
     assert "Traceback" not in said
     begun = RunFolder(folder).state() != "empty"
     assert "give the same command again" in said or (begun and f"labelembed resume {folder}" in said)
     if "stopped in epoch" in said:
-        epoch = int(said.split("stopped in epoch ")[1].split()[0])
-        a_epoch = 8
-        assert a_epoch * (epoch - 1) <= newest(folder).step <= a_epoch * epoch
+        epoch, steps = int(said.split("stopped in epoch ")[1].split()[0]), 8
+        assert steps * (epoch - 1) <= newest(folder).step <= steps * epoch
         assert newest(folder).step > before
     return True
 
@@ -93,10 +85,9 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
             if not signalled(case, folder, commands, case.resume(folder) if begun else case.train(folder), chance):
                 break
             answered += 1
-        if RunFolder(folder).state() != "finished":
-            begun = RunFolder(folder).state() != "empty"
-            for command in case.start(commands, case.resume(folder) if begun else case.train(folder)):
-                assert command.code() == 0, command.output()
+        if RunFolder(folder).state() == "empty":
+            continue
+        case.finish(commands, folder)
         assert differences(contents(folder), expected(name)) == [], folder
         assert saves(folder) == []
     figure.count(
@@ -104,38 +95,26 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
     )
 
 
-VERBS = {
-    "compare": ["compare", "--objectives", "one_hot", "--seeds", "2", "--jobs", "2"],
-    "tune": ["compare", "--tuned", "--seeds", "1", "--objectives", "label_smoothing", "--trials", "2", "--jobs", "2"],
-}
-
-
-@pytest.mark.parametrize("verb", sized(short=["compare"], full=list(VERBS)))
-def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(verb, commands, tmp_path):
-    if "tune" in verb:
-        pytest.importorskip("optuna")
+@pytest.mark.parametrize("tuned", sized(short=[False], full=[False, True]))
+def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(tuned, commands, tmp_path):
     out = tmp_path / "out"
-    settings = [
-        "data.train_examples=400",
-        "model.hidden_sizes=[24]",
-        "model.dropout=0.2",
-        "batch_size=50",
-        "epochs=4000",
-    ]
-    sets = [word for setting in [*settings, SELDOM] for word in ("--set", setting)]
-    first, *rest = VERBS[verb]
-    words = [first, "digits-mlp", *sets, *rest, "--out", str(out), "--device", "cpu", "--quiet"]
+    settings = ["data.train_examples=400", "model.hidden_sizes=[24]", "batch_size=50", "epochs=4000", SELDOM]
+    words = ["compare", "digits-mlp", *(word for setting in settings for word in ("--set", setting))]
+    words += ["--out", str(out), "--device", "cpu", "--quiet", "--jobs", "2", "--objectives", "label_smoothing"]
+    if tuned:
+        pytest.importorskip("optuna")
+    words += ["--tuned", "--seeds", "1", "--trials", "2"] if tuned else ["--seeds", "2"]
 
-    def grown(before):
-        lines = {path: path.read_bytes().count(b"\n") for path in out.rglob("history.jsonl")}
-        return lines if any(count > before.get(path, 0) + 1 for path, count in lines.items()) else None
+    def lines():
+        return {path: path.read_bytes().count(b"\n") for path in out.rglob("history.jsonl")}
 
-    before = {}
-    for number in sized(
-        short=[signal.SIGTERM], full=[signal.SIGTERM, signal.SIGINT]
-    ):  # the second command goes on with what the first one has saved
-        command = commands.start(*words)
-        wait_until(lambda before=before: grown(before) is not None, command, pause=0.01)
+    for number in sized(short=[signal.SIGTERM], full=[signal.SIGTERM, signal.SIGINT]):
+        before, command = lines(), commands.start(*words)  # the second goes on with what the first one has saved
+        wait_until(
+            lambda before=before: any(count > before.get(path, 0) + 1 for path, count in lines().items()),
+            command,
+            pause=0.01,
+        )
         command.signal(number)
         assert command.code() == 128 + number, command.output()
         assert "Traceback" not in command.output()
@@ -143,13 +122,11 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
         runs = [RunFolder(path.parent) for path in out.rglob("recipe.yaml")]
         assert {run.state() for run in runs} == {"unfinished"}
         assert all(newest(run.path).step >= 8 * len(run.history()) for run in runs if run.history())
-        before = grown({})
 
 
 BEFORE_TRAINING = {
     "train": (["train"], "labelembed.lab.runs.build.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.comparison.build_data"),
-    "train, building the network": (["train"], "labelembed.lab.runs.run._network"),
     "train, before the first step": (["train"], "labelembed.lab.training.trainer.to_device_if_fits"),
 }
 
@@ -168,21 +145,18 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
     monkeypatch.setattr(place, hit)
     called = call(name, "digits-mlp", *words, "--out", out, "--device", "cpu")
     assert called.code == 128 + number
-    assert called.err.splitlines()[-1].startswith("stopped")
     assert "give the same command again" in called.err
     assert began == [True]
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("no_flush")
-@pytest.mark.parametrize("phase", ["check_same_data", "begin", "attach_teacher_logits", "finish"])
+@pytest.mark.parametrize("phase", ["begin", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
     recipe, folder = small_recipe(), RunFolder(tmp_path / "run")
     train(recipe, tmp_path / "unbroken")
     done = getattr(run_module, phase)
-    if phase == "check_same_data":  # of runs that go on
-        stop_after(recipe, folder.path, 7)
 
     def hit(*arguments, **named):
         if not late:
@@ -194,11 +168,9 @@ def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, lat
         patch.setattr(run_module, phase, hit)
         with stop_at_once(), pytest.raises((Stopped, InterruptedTraining)) as stopped:
             train(recipe, folder.path)
-    if folder.state() == "unfinished":
-        assert str(stopped.value) == f"stopped; to go on: labelembed resume {folder.path}"
-        assert stopped.value.exit_code == 143
-    else:
-        assert stopped.value.code == 143
+    state = folder.state()
+    assert ("labelembed resume" in str(stopped.value)) == (state == "unfinished")
+    assert getattr(stopped.value, "exit_code", None) == 143 or stopped.value.code == 143
     train(recipe, folder.path)
     assert differences(contents(folder.path), contents(tmp_path / "unbroken")) == []
 

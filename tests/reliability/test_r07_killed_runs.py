@@ -14,7 +14,7 @@ import pytest
 from labelembed.lab.errors import TrainingError
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.comparison import _settings, compare
-from labelembed.lab.runs.pools import LOG_FILE, Job, LocalPool, with_last_lines
+from labelembed.lab.runs.pools import LOG_FILE, Job, LocalPool
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_failing_jobs import HARMS
@@ -45,15 +45,14 @@ def words(out, objectives, seeds):
 
 
 TWICE = "its process died twice "
-KILLED = TWICE + "(killed by SIGKILL: by a person, or by the system when memory ran out)"
 OWN_FAULT = "RuntimeError: the job's own error"
-# What happens to runs and how often, how they are told then, and what their last words end with.
+# What happens to runs and how often, how they are told then, and what else the message says.
 LOST = {
-    "one_hot/seed-1": (["killed", 2], KILLED, "epoch 3 of 3: loss "),
-    "label_smoothing/seed-2": (["killed", 2], KILLED, "epoch 3 of 3: loss "),
+    "one_hot/seed-1": (["killed", 2], TWICE + "(Killed; is there enough memory?)", "the last word"),
+    "label_smoothing/seed-2": (["killed", 2], TWICE, "the last word"),
     "label_embedding/seed-0": (["raises", 1], OWN_FAULT, OWN_FAULT),
-    "label_embedding/seed-1": (["a crash", 2], TWICE + "(by SIGSEGV)", "in _harm"),
-    "label_embedding/seed-2": (["ended", 2], TWICE + "(it ended with exit code 7 and no word)", "the last word"),
+    "label_embedding/seed-1": (["a crash", 2], TWICE + "(Segmentation fault", "in _harm"),
+    "label_embedding/seed-2": (["ended", 2], TWICE + "(exit code 7)", "the last word"),
 }
 ONCE = {"one_hot/seed-0": ["killed", 1], "label_embedding/seed-3": ["killed", 1]}
 
@@ -78,9 +77,7 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
     for run, (_, reason, end) in LOST.items():
         messages = [lines[run]["message"], described[run]["message"]]
         messages += [line for line in called.err.splitlines() if line.startswith(run.replace("/seed-", " seed "))]
-        told += sum(
-            reason in text and f"the last lines of its {LOG_FILE}: " in text and end in text for text in messages
-        )
+        told += sum(reason in text and end in text for text in messages)
         assert lines[run]["status"] == "failed"
     figure.count("places that tell of a lost run with its last words", told, 3 * len(LOST))
     assert "in _harm" in (out / "runs" / "label_embedding/seed-0" / LOG_FILE).read_text()  # where it was raised
@@ -103,7 +100,7 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path)
     asked = {"objectives": "label_smoothing", "seeds": 1, "settings": SETTINGS, "out": out, "jobs": 2, "quiet": True}
     out.mkdir()
     (out / HARMS).write_text(json.dumps({"label_smoothing/trial-001": ["killed", 2]}))
-    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: .*SIGKILL.*epoch 3 of 3: loss "):
+    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: .*Killed.*the last word"):
         compare("digits-mlp", tuned=True, trials=3, **asked)
     before = {path: path.read_bytes() for path in out.rglob("trial-*/result.json")}
     assert len(before) == 2
@@ -117,7 +114,7 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path)
 def jobs(folder, *names, do="work"):
     for name in names:
         (folder / name).mkdir()
-    return [Job(name, {"do": do}, folder / name, "a test") for name in names]
+    return [Job(name, {"do": do}, folder / name) for name in names]
 
 
 def run_all(pool, todo):
@@ -194,25 +191,3 @@ def test_runs_that_were_broken_off_or_failed_go_on_and_finished_ones_stay(tmp_pa
     assert call(*words(out, "one_hot", 3)).code == 0
     assert (folders[2].path / "result.json").read_bytes() == finished
     assert [differences(contents(folder.path), one) for folder, one in zip(folders, whole, strict=True)] == [[], [], []]
-    about = json.loads((out / "comparison.json").read_text())
-    assert (about["reused"], about["made"]) == (1, 2)
-
-
-# ---- the log
-
-
-def test_last_words_of_a_crash_say_where_it_was(tmp_path):
-    log = tmp_path / LOG_FILE
-    assert with_last_lines("first\nsecond", tmp_path) == "first"
-    log.write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)
-    assert with_last_lines("first", tmp_path) == (
-        f"first; the last lines of its worker.log: \ufffd [31mred | {'y' * 100}"
-    )
-    begun = "2026-11-01 10:00:00 one_hot seed 3: started in process 7 on m"
-    dump = ["Fatal Python error: Bus error", "", "Stack (most recent call first):", '  File "a.py", line 1 in inner']
-    dump += ['  File "b.py", line 2', '  File "c.py", line 3', "", "Extension modules: numpy, torch"]
-    log.write_text("\n".join([begun, "epoch 1 of 2", *dump]))
-    told = f'{dump[0]} | File "a.py", line 1 in inner | File "b.py", line 2'
-    assert with_last_lines("first", tmp_path).endswith(told)
-    log.write_text("\n".join([*dump, begun, "epoch 2 of 2"]))  # an attempt after it
-    assert with_last_lines("first", tmp_path).endswith(f"{begun} | epoch 2 of 2")

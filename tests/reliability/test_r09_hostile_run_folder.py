@@ -19,8 +19,9 @@ from labelembed.lab.report import write_card, write_report
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_checkpoints import vouch_for
 from tests.made_cli import call, listing
-from tests.made_hostile import mutated_file, pickle_bomb, vouch_for
+from tests.made_hostile import mutated_file, pickle_bomb
 from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
 from tests.made_training import no_flush, one_thread, train  # noqa: F401
 from tests.made_watching import watched
@@ -53,12 +54,12 @@ def runs(tmp_path_factory):
 
 
 def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
-    """Copies a run with one file damaged; nine times in ten the manifest of a checkpoint fits the damage."""
+    """Copies a run with one file damaged; nine times in ten the SHA-256 of a checkpoint fits the damage."""
     shutil.copytree(run, to)
     file = to / chance.choice(files_of(run))
     file.write_bytes(mutated_file(file.name, file.read_bytes(), chance, bomb))
-    if file.parent.parent.name == "checkpoints" and file.name != "manifest.json" and chance.random() < 0.9:
-        vouch_for(file.parent)
+    if file.parent.name == "checkpoints" and chance.random() < 0.9:
+        file = vouch_for(file)
     return str(file.relative_to(to))
 
 
@@ -106,8 +107,8 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
         folder = tmp_path / name.name
         shutil.copytree(run, folder)
         (folder / name).write_bytes(pickle_bomb(tmp_path / "sentinel"))
-        if name.parts[0] == "checkpoints" and name.name != "manifest.json":
-            vouch_for(folder / name.parent)
+        if name.parts[0] == "checkpoints":
+            vouch_for(folder / name)
         with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
             for subcommand, *words in READING[:4]:
                 called = call(subcommand, folder, *words)
@@ -121,7 +122,7 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
 
 
 LINKS = ("recipe.yaml", "result.json", "model.safetensors", "diagnostics", "diagnostics/errors.json", "checkpoints")
-LINKS += ("checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations", ".lock")
+LINKS += ("checkpoints/step-9999999999", "translations", ".lock")
 
 
 @pytest.mark.parametrize("name", LINKS)

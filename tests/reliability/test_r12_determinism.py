@@ -74,15 +74,6 @@ def test_comparison_is_the_same_in_any_number_of_processes(jobs, digits, tmp_pat
     figure.count("comparisons equal to the one made by one process, bit for bit", 1, 1)
 
 
-def test_second_call_leaves_every_byte_but_when_it_was(digits):
-    before = {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
-    compare(DIGITS, digits, jobs=4)
-    after = {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
-    assert before.keys() == after.keys()
-    changed = {path.name for path in before if before[path] != after[path]}
-    assert changed <= {"comparison.json"}  # how many runs were reused
-
-
 def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
     words = [*DIGITS[:1], *DIGITS[5:], "--set", "seed=1", "--device", "cpu", "--quiet"]
     succeed("train", *words, "--objective", "label_embedding", "--out", tmp_path / "alone")
@@ -94,15 +85,7 @@ def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
 @pytest.mark.skipif(not FULL, reason="in the full form only: starting the workers takes 20 seconds")
 def test_comparison_of_sentences_is_the_same_in_any_number_of_processes(tmp_path, figure):
     write_corpus(tmp_path)
-    words = [
-        "translation-lstm",
-        "--data",
-        tmp_path / "corpus",
-        "--objectives",
-        "one_hot,label_embedding",
-        "--seeds",
-        "2",
-    ]
+    words = ["translation-lstm", "--data", tmp_path / "corpus", "--objectives", "one_hot,label_embedding", "--seeds", 2]
     words += ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.3}", "--set", "epochs=2"]
     words += ["--set", "objective.rank=4", "--set", "batch_size=8"]
     one, other = (compare(words, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
@@ -119,47 +102,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def entries():
-    """Returns the names of the arrays that are kept."""
-    return {path.name for path in cache_folder().glob("*.npy")}
-
-
-def check_changes(read, real, harmless, figure, monkeypatch, tmp_path):
-    """Holds a reader to its cache: after a harmless change it finds what is kept, after a real one it makes it anew.
-
-    Args:
-        read: Returns the tensor; what is kept grows when it had to be made.
-        real: Changes by name that must miss; each may return arguments for `read`.
-        harmless: Changes by name that must hit; they may add up.
-    """
-    read()
-    hits = misses = 0
-    for name, change in harmless.items():
-        change()
-        before = entries()
-        found = read()
-        assert entries() == before, f"{name}: was made anew"
-        assert torch.equal(found, afresh(read, monkeypatch, tmp_path)), f"{name}: what was found is stale"
-        hits += 1
-    for name, change in real.items():
-        before = entries()
-        arguments = change() or {}
-        found = read(**arguments)
-        assert entries() > before, f"{name}: what is kept was found all the same"
-        assert torch.equal(found, afresh(lambda arguments=arguments: read(**arguments), monkeypatch, tmp_path)), name
-        misses += 1
-    figure.count("harmless changes that find what is kept", hits, len(harmless))
-    figure.count("real changes that make it anew", misses, len(real))
-
-
-def afresh(read, monkeypatch, tmp_path):
-    """Returns what is read where nothing is kept."""
-    with monkeypatch.context() as other:
-        other.setenv("LABELEMBED_CACHE", str(tmp_path / f"empty-{len(list(tmp_path.iterdir()))}"))
-        return read()
-
-
-def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
+def test_image_files_are_found_by_content(tmp_path, figure, monkeypatch):
     root = [tmp_path / "pictures"]
     for number, pixels in enumerate(made_colours(12)):
         split, label = ("test" if number % 3 == 0 else "train"), ("cat", "dog")[number % 2]
@@ -204,43 +147,14 @@ def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
         "another size": lambda: {"image_size": 8},
         "another fit": of_other_proportions,
     }
-    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
-
-
-def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
-    pytest.importorskip("transformers", reason="features of texts need transformers: the extra `text`")
-    from labelembed.lab.data import TextReader
-    from tests.made_text_encoder import write_encoder
-    from tests.made_texts import reviews, write_csv
-
-    encoder, file = [write_encoder(tmp_path / "encoder")], [tmp_path / "reviews.csv"]
-    rows = reviews(24)
-    write_csv(file[0], rows, "text", "label")
-
-    def read(maximum_tokens=16, **how):
-        given = {"encoder": str(encoder[0]), "maximum_tokens": maximum_tokens, **how}
-        raw = TextReader(path=str(file[0]), inputs="features", **given).read()
-        fresh = raw.new_encoder()
-        return torch.cat([fresh.transform(part.inputs).inputs for part in (raw.train, raw.test)])
-
-    def move():
-        file[0] = file[0].rename(tmp_path / "moved.csv")
-        encoder[0] = encoder[0].rename(tmp_path / "moved encoder")
-
-    def rewritten(change):
-        nonlocal rows
-        rows = change(rows)
-        write_csv(file[0], rows, "text", "label")
-
-    harmless = {
-        "moved": move,
-        "touched": lambda: os.utime(file[0], (1, 1)),
-        "labels": lambda: rewritten(lambda old: [(text, {"pos": "good", "neg": "bad"}[label]) for text, label in old]),
-    }
-    real = {
-        "one letter": lambda: rewritten(lambda old: [(old[0][0] + " the", old[0][1]), *old[1:]]),
-        "another order": lambda: rewritten(lambda old: old[::-1]),
-        "tokens of a text": lambda: {"maximum_tokens": 4},
-        "weights": lambda: write_encoder(encoder[0], seed=5) and None,
-    }
-    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
+    read()
+    for name, change in (harmless | real).items():  # a change may return arguments, and the harmless ones add up
+        given, before = change() or {}, {path.name for path in cache_folder().glob("*.npy")}
+        found, is_real = read(**given), name in real
+        is_new = {path.name for path in cache_folder().glob("*.npy")} > before
+        assert is_new == is_real, f"{name}: {'found all the same' if is_real else 'made anew'}"
+        with monkeypatch.context() as other:  # what is read where nothing is kept
+            other.setenv("LABELEMBED_CACHE", str(tmp_path / f"empty-{len(list(tmp_path.iterdir()))}"))
+            assert torch.equal(found, read(**given)), f"{name}: what was found is stale"
+    figure.count("harmless changes that find what is kept", len(harmless), len(harmless))
+    figure.count("real changes that make it anew", len(real), len(real))

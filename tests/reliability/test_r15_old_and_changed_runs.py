@@ -13,7 +13,7 @@ from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_checkpoints import write_manifest
+from tests.made_checkpoints import vouch_for
 from tests.made_cli import call, listing, succeed
 from tests.made_training import small_recipe, stop_after, train
 
@@ -151,7 +151,8 @@ def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figur
     stop_after(small_recipe(), tmp_path / "run", 7)
     train(small_recipe(), tmp_path / "done")
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
-    write_manifest(newest, json.loads((newest / "manifest.json").read_text()) | {"format": 2})
+    newest.write_bytes(newest.read_bytes().replace(rb"{\"format\": 1", rb"{\"format\": 2"))
+    newest = vouch_for(newest)
     RunFolder("done").write("result.json", RunFolder("done").result() | {"format": 2})
     about = {"format": "labelembed.label_geometry", "version": "2", "names": json.dumps(list("0123456789"))}
     save_file(load_file("done/label_geometry.safetensors"), "newer.safetensors", metadata=about)

@@ -89,7 +89,7 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
         groups = _SHIPPED.get(str(source)) or read_json(Path(source))
         leaves = list(_leaves(groups)) if isinstance(groups, dict) else None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{source}: no JSON of groups ({getattr(error, 'strerror', None) or error})") from None
+        raise DataError(f"{source}: cannot be read as JSON ({getattr(error, 'strerror', None) or error})") from None
     if not leaves:
         raise DataError(f"{source}: must hold a JSON object {{group: [labels]}}")
     counts = Counter(label for label, _ in leaves)

@@ -84,8 +84,4 @@ class InterruptedTraining(LabelEmbedError):  # noqa: N818 - being interrupted is
         self.exit_code = 128 + signal_number
 
     def __reduce__(self) -> tuple[Any, ...]:  # exit_code must survive the way back from a worker process
-        return (_interrupted, (str(self), self.exit_code - 128))
-
-
-def _interrupted(message: str, signal_number: int) -> InterruptedTraining:
-    return InterruptedTraining(message, signal_number=signal_number)
+        return (partial(type(self), signal_number=self.exit_code - 128), (str(self),))

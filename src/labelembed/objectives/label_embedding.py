@@ -205,7 +205,8 @@ class LabelEmbedding(Objective):
         weights = examples.loss_weights * correct
         sums = torch.stack([examples.loss_weights.sum(), weights.sum()])
         share, of_correct = global_count(sums, group=examples.group)
-        return weights * (share / of_correct.clamp_min(1e-30))  # where none is correct the sum is 0
+        factor: Tensor = share / of_correct.clamp_min(1e-30)  # where none is correct the sum is 0
+        return weights * factor
 
     def _in_chunks(self, examples: Examples) -> LabelEmbeddingTerms:
         """Computes the terms without all logits at once."""

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from labelembed.errors import LabelEmbedError
-from labelembed.lab.cli.app import app
+from labelembed.lab.cli.app import OLD, app
 from labelembed.lab.training.device import SIGNALS, Stopped, process_count, process_index, stop_at_once
 
 # Each adds its subcommands, in the order of the help.
@@ -30,6 +30,8 @@ def main() -> None:
 
 def _exit_code() -> int:
     """Calls the subcommand; returns the exit code, once what is wrong has been said."""
+    if (name := "".join(sys.argv[1:2])) in OLD:
+        return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
     try:
         with stop_at_once():
             return int(app(prog_name="labelembed", standalone_mode=False) or 0)
@@ -47,8 +49,8 @@ def _exit_code() -> int:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 0
-    except RecursionError:
-        return _complain("a file is nested too deeply to be read", 2)
+    except UnicodeDecodeError as error:
+        return _complain(f"standard input is no {error.encoding} text ({error.reason})", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}", 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 
@@ -15,7 +15,8 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 #: Subcommands that several processes can do together.
 _TOGETHER = ("train", "resume")
-_OLD = {
+#: Old subcommands, and what to use instead.
+OLD = {
     "tune": "labelembed compare --tuned",
     "distill": "labelembed train --objective distillation:teacher=FOLDER",
     "figure": "labelembed report --figures DIR",
@@ -72,15 +73,3 @@ def _everything(
             f"labelembed {name} works in one process, and {process_count()} were started: torchrun and accelerate "
             f"launch are for {' and '.join(_TOGETHER)}; give the command without them"
         )
-
-
-def _add_old(name: str, instead: str) -> None:
-    def old(context: typer.Context) -> Any:
-        raise LabelEmbedError(f"labelembed {name} is gone; instead: {instead}")
-
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    app.command(name, hidden=True, context_settings=settings)(old)
-
-
-for _name, _instead in _OLD.items():
-    _add_old(_name, _instead)

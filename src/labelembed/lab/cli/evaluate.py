@@ -17,14 +17,6 @@ USE = "Use what was trained"
 _CALIBRATED = ("nll", "calibration_error", "brier")
 # What was evaluated, its metrics, and those after temperature scaling; None where there is no temperature.
 _Evaluated = tuple[dict[str, Any], dict[str, float], dict[str, float] | None]
-_DISPLAY_NAMES = {
-    "nll": "NLL",
-    "macro_f1": "macro-F1",
-    "aurc": "AURC",
-    "excess_aurc": "excess AURC",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-}
 
 
 @subcommand(
@@ -56,11 +48,11 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(about | before | {"temperature": temperature, "calibrated": after}))
         return
-    typer.echo(f"{about['source']}, {about['split']} set, {about['examples']:,} examples")
+    typer.echo(f"{about['source']}, {about['split']} examples: {about['examples']:,}")
     for name, value in before.items():
         calibrated = f"calibrated {_metric_text(name, after[name])}" if after and name in _CALIBRATED else ""
-        display_name = _DISPLAY_NAMES.get(name, name.replace("_", " "))
-        typer.echo(f"  {display_name:<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
+        words = (word.upper() if word in ("nll", "aurc", "bleu") else word for word in name.split("_"))
+        typer.echo(f"  {' '.join(words):<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
     if after:
         typer.echo(f"calibrated: at temperature {temperature:.3g}, which is that of predict")
 
@@ -77,7 +69,7 @@ def _evaluate_examples(saved: SavedRun, data: str | None, split: str) -> _Evalua
     for note in read.notes:
         typer.echo(f"data: {note}", err=True)
     before, after = saved.evaluate_both(examples)
-    about = {"split": "whole" if whole else split, "examples": len(examples), "source": read.source}
+    about = {"split": "all" if whole else split, "examples": len(examples), "source": read.source}
     return about, before, after if saved.folder.result().get("temperature") is not None else None
 
 

@@ -87,7 +87,6 @@ def labels(
 
 def _geometries(run: Path) -> dict[str, LabelGeometry]:
     """Returns the geometries of a run or a file by what they are called, the learned one, if there is one, first."""
-    from labelembed.errors import DataError
     from labelembed.geometry import LabelGeometry
     from labelembed.lab.training.run_folder import RunFolder
 
@@ -100,10 +99,7 @@ def _geometries(run: Path) -> dict[str, LabelGeometry]:
     geometry = folder.label_geometry()
     geometries = {_MEANS if geometry.is_class_means else _LEARNED: geometry}
     if folder.class_means_file.exists():
-        means = geometries[_MEANS] = folder.class_means()
-        if means.names != geometry.names:
-            what = f"its {len(means)} labels are not the {len(geometry)} of the run"
-            raise DataError(f"{folder.class_means_file}: {what}; the file is of another run")
+        geometries[_MEANS] = folder.class_means()
     return geometries
 
 
@@ -129,7 +125,7 @@ def _score(geometry: LabelGeometry, known: Tensor | Hierarchy) -> dict[str, Any]
 
 
 def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
-    """Returns groups, or distances in WordNet or of a CSV matrix, which must have all labels; WordNet may lack some."""
+    """Returns groups, or distances: of a CSV matrix, which must have all labels, or in WordNet, which may lack some."""
     import pandas
     import torch
 
@@ -137,14 +133,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
     from labelembed.geometry import WordNet, read_hierarchy, senses_for
 
     if reference == "wordnet":
-        try:
-            return WordNet().distances(names, senses_for(names))
-        except DataError as error:
-            distances = WordNet().distances(names, senses_for(names), missing="drop")
-            if distances.isnan().all():
-                raise
-            typer.echo(f"note: {error}", err=True)
-            return distances
+        return WordNet().distances(names, senses_for(names), missing="drop")
     if not reference.lower().endswith(".csv"):
         return read_hierarchy(reference, names)
     try:
@@ -161,7 +150,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
 
 def _export(geometries: dict[str, LabelGeometry], folder: Path, known: Tensor | Hierarchy | None) -> list[Path]:
     from labelembed.geometry import Hierarchy
-    from labelembed.lab.report.label_figures import export_geometry, groups_for
+    from labelembed.lab.report.labels import export_geometry, groups_for
 
     first, *others = geometries.values()
     groups = tuple(path[-1] for path in known.paths) if isinstance(known, Hierarchy) else groups_for(first.names)

@@ -110,10 +110,12 @@ def _row(one: dict[str, Any], columns: dict[str, Any], *, probabilities: bool) -
 def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns: bool) -> Iterator[_Inputs]:
     """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
     for word in words:
+        if word == "-" and not saved.reads_texts:
+            raise DataError("-: only texts are read from standard input; name a file")
         if word == "-" or (saved.reads_texts and is_text(word)):
-            texts, names = _standard_input(saved) if word == "-" else ([word], [word])
+            texts = list(filter(str.strip, sys.stdin.read().splitlines())) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
-            yield _Inputs(values, names, [{"text": text} if word == "-" else {} for text in texts], notes)
+            yield _Inputs(values, texts, [{} for _ in texts], notes)
             continue
         for file in _files(saved, word):
             try:
@@ -134,9 +136,8 @@ def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
     reading = getattr(build_reader(saved.recipe), "reading", None)
     if reading is None or not is_readable(file):
         return []
-    table = read_file(file, reading=reading)
-    columns = [table.values(name) for name in table.names]
-    return [dict(zip(table.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    records: list[dict[str, Any]] = read_file(file, reading=reading).frame.to_dict("records")
+    return records
 
 
 def _files(saved: SavedRun, word: str) -> list[Path]:
@@ -160,17 +161,6 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
     if not files:
         raise DataError(f"{path}: holds no {kinds} to predict for")
     return sorted(files)
-
-
-def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
-    """Returns the texts of standard input, one a line, and where each stands."""
-    from labelembed.lab.data.table_files import decoded
-    from labelembed.lab.data.tabular import text_lines
-
-    if not saved.reads_texts:
-        raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
-    content = b"" if sys.stdin is None else sys.stdin.buffer.read()  # None: closed
-    return text_lines(decoded(content, "standard input", encoding=saved.recipe.data["encoding"]))
 
 
 def is_text(word: str) -> bool:

@@ -57,7 +57,8 @@ def preprocess(
         return PairFiles(given[0], given[1] if len(given) > 1 else None, *columns) if given else None
 
     def show(what: str, done: int, total: int) -> None:
-        shown.show(what, done / max(total, 1), "", line=f"{what}: {done / max(total, 1):.0%}")
+        share = done / max(total, 1)
+        shown.show(what, share, f"{share:.0%}")
 
     splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}

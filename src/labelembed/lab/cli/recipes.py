@@ -69,27 +69,22 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
-    from labelembed.lab.data import LabelledData, comparison_notes, reference_errors
-    from labelembed.lab.pretrained_images import RANDOM
+    from labelembed.lab.data import LabelledData
     from labelembed.lab.recipes.choosing import choose_recipe
+    from labelembed.lab.recipes.variants import seeds_of, variants_of
     from labelembed.lab.runs.build import build_data
-    from labelembed.lab.runs.comparison import Plan, plan_comparison
+    from labelembed.lab.runs.comparison import notes_of
     from labelembed.lab.runs.display import RunDisplay, duration, say
     from labelembed.lab.runs.pools import default_jobs
     from labelembed.lab.runs.run import seconds_of_a_run, try_network
 
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
-    plan = plan_comparison(Plan(chosen, name, Path("comparisons") / f".check-{name}"))
-    with RunDisplay(chosen.data["name"], quiet=as_json).watching() as display:
+    variants, numbers = variants_of(chosen, None), seeds_of(chosen, None)
+    with RunDisplay(quiet=as_json).watching() as display:
         read = build_data(chosen, progress=display.reading, dry_run=True)
     network = try_network(chosen, read)
     seconds = seconds_of_a_run(chosen, read)
-    notes, features, reference = list(read.notes), None, None
-    if isinstance(read, LabelledData):
-        from_scratch = read.images is not None and chosen.model.get("weights", RANDOM) == RANDOM
-        notes += comparison_notes(read, random_weights=from_scratch)
-        features = read.encoder.left_to_do
-        reference = reference_errors(read) if features is None else None  # a dry run has stand-ins for features
+    notes, features = notes_of(chosen, read), read.encoder.left_to_do if isinstance(read, LabelledData) else None
     facts: dict[str, Any] = {
         "recipe": name,
         "source": read.source,
@@ -101,31 +96,23 @@ def check(
         "steps_per_epoch": read.train.number_of_batches(chosen.step_size(read.num_labels)),
         "epochs": chosen.number_of_epochs(read),
         "objective": chosen.objective["name"],
-        "comparison": [variant.name for variant in plan.variants],
+        "comparison": [variant.name for variant in variants],
         "seconds": round(seconds, 3),
     }
     facts |= {} if features is None else {"features_seconds": round(features[1], 1)}
-    facts |= {} if reference is None else {"reference": reference._asdict()}
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
-    lines = {"data": f"{read.source}: {_splits_text(facts)}; {read.num_labels:,} labels"}
+    examples = ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())
+    lines = {"data": f"{read.source}: {examples}; {read.num_labels:,} labels"}
     if features is not None:
         lines["features"] = f"about {duration(features[1])} for {features[0]:,} pictures, then in the cache"
     lines["network"] = f"{facts['parameters']:,} parameters, objective {facts['objective']}"
     lines["training"] = f"{facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps"
     lines["one run"] = f"about {duration(seconds)} on one thread"
-    jobs, runs = default_jobs(None), len(plan.runs)
-    together = f"{len(plan.seeds)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"
+    jobs, runs = default_jobs(None), len(numbers) * len(variants)
+    together = f"{len(numbers)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"
     lines["comparison"] = f"{', '.join(facts['comparison'])}; {together}"
-    if reference is not None:
-        errors = {"validation": reference.validation_error, "test": reference.test_error}
-        shown = ", ".join(f"{part} error {100 * error:.1f} %" for part, error in errors.items() if error is not None)
-        lines["reference"] = f"{reference.name} on the same inputs: {shown}"
     typer.echo(f"{name}: fine")
     for heading, line in [*lines.items(), *(("note", note) for note in notes)]:
         typer.echo(f"  {heading:<11} {line}")
-
-
-def _splits_text(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from labelembed.errors import LabelEmbedError
 from labelembed.lab.cli.app import subcommand
 from labelembed.lab.cli.evaluate import USE
 from labelembed.lab.cli.options import BaselineOption, BestRunArgument, best_run_of, out_option
@@ -61,5 +62,7 @@ def export(
     from labelembed.lab.runs.saved_run import SavedRun
 
     path = out or run / "model.onnx"
+    if path.is_dir():
+        raise LabelEmbedError(f"{path}: is a folder; name a file with --out")
     difference = SavedRun.load(run).export(path, probabilities=True)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")

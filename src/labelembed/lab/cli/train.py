@@ -93,27 +93,13 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Continue a run that was stopped, or train a finished one further with a changed recipe."""
-    import torch
-
-    from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
     from labelembed.lab.runs.options import RunOptions
-    from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
     from labelembed.lab.training.run_folder import RunFolder
 
-    options, folder = RunOptions(device=use_device(device)), RunFolder(run)
-    typed = recipe_settings(settings, epochs=epochs)
+    folder, typed = RunFolder(run), recipe_settings(settings, epochs=epochs)
+    options = RunOptions(device=use_device(device), change=bool(typed))
     recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
-    check_same_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
-    if folder.state() != "finished" or differences(recipe, folder):
-        # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
-        about = folder.environment()
-        threads = about.get("threads")
-        if not isinstance(about.get("data"), dict) or not (isinstance(threads, int) and threads > 0):
-            what = "missing or damaged, it does not say what the run began with"
-            raise RunFolderError(f"{run / 'environment.json'}: {what}")
-        torch.set_num_threads(threads)
-        options = RunOptions(device=options.device, change=bool(typed))
     _run(recipe, run, options, quiet=quiet, as_json=as_json)
 
 
@@ -122,7 +108,7 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
     from labelembed.lab.runs.display import RunDisplay, duration, metrics_text
     from labelembed.lab.runs.run import run_recipe
 
-    display = RunDisplay(recipe.data["name"], quiet=quiet)
+    display = RunDisplay(quiet=quiet)
     with display.watching():
         result = run_recipe(recipe, out, options=options, reporter=display)
     if process_index() > 0:  # all have to say the same
@@ -145,10 +131,8 @@ def _calibration_text(result: dict[str, Any]) -> str | None:
     if calibrated is None:
         return None if "corpus" in result["calibration"] else f"no temperature: {result['calibration']}"
     split = "test" if calibrated.get("test") else "validation"
-    before, after = result[split], calibrated[split]
-    nll = f"NLL {before['nll']:.3f} -> {after['nll']:.3f}"
-    error = f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}"
-    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {split} {nll}, {error}"
+    nll = f"{split} NLL {result[split]['nll']:.3f} -> {calibrated[split]['nll']:.3f}"
+    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {nll}"
 
 
 @subcommand(
@@ -176,15 +160,6 @@ def compare(
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
     ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--space",
-            metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
-            help="With --tuned: tune this key too, or over this range, e.g. optimizer.learning_rate=1e-4:1e-1:log; may "
-            "be repeated. `objective` tunes the objectives' own arguments only.",
-        ),
-    ] = None,
     epochs: EpochsOption = None,
     lr: LearningRateOption = None,
     batch_size: BatchSizeOption = None,
@@ -202,6 +177,7 @@ def compare(
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of a dask scheduler, tcp://HOST:PORT."),
     ] = None,
+    track: TrackOption = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -223,13 +199,13 @@ def compare(
         baseline=baseline,
         tuned=tuned,
         trials=trials,
-        space=space or [],
         settings=recipe_settings(settings, epochs=epochs, lr=lr, batch_size=batch_size),
         out=out,
         overwrite=overwrite,
         jobs=jobs,
         cluster=cluster,
-        device=device,
+        track=track or "",
+        device=use_device(device),
         quiet=quiet,
     )
     if as_json:

@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 @subcommand(
     USE,
     "labelembed translate runs/en-de input.txt --set decoding.beam=10 --out translated.txt",
-    "labelembed translate runs/en-de input.txt --n-best 3 --set decoding.length_penalty=1.5",
+    "labelembed translate runs/en-de input.txt --set decoding.length_penalty=1.5",
 )
 def translate(
     run: BestRunArgument,
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Text with a sentence a line, plain or gzipped; - is standard input.")
     ] = "-",
-    n_best: Annotated[
-        int, typer.Option("--n-best", min=1, metavar="N", help="Translations of a sentence: number ||| text ||| score.")
-    ] = 1,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,20 +48,16 @@ def translate(
     from labelembed.lab.training.device import Stopped
 
     saved = load_run(run, use_device(device))
-    decoding = _decoding(saved, settings or [], n_best=n_best)
+    decoding = _decoding(saved, settings or [])
     lines = sys.stdin if file == "-" else read_lines(Path(file))
-    done, unknown_lines = 0, 0
+    done = 0
     try:
         with Shown(quiet=not is_file(out)).watching() as shown:
             texts = (text.rstrip("\r\n") for text in lines)
-            for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
-                if n_best == 1:
-                    print(line.translations[0].text if line.translations else "", file=out, flush=True)
-                for one in line.translations if n_best > 1 else ():
-                    print(f"{number} ||| {one.text} ||| {one.score:.4f}", file=out, flush=True)
+            for line in saved.translate(texts, decoding):
+                print(line.translations[0].text if line.translations else "", file=out, flush=True)
                 done += 1
-                unknown_lines += bool(line.translations) and not line.known
-                shown.show("", 0.0, text := f"translated {done:,} lines", line=text)
+                shown.show("", 0.0, f"translated {done:,} lines")
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:
@@ -74,16 +67,13 @@ def translate(
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
     if is_file(out):
         typer.echo(f"{out.name}: {done:,} lines written")
-    if unknown_lines:
-        typer.echo(f"note: {unknown_lines:,} of {done:,} lines have no word that the run knows", err=True)
 
 
-def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decoding:
+def _decoding(saved: SavedRun, settings: Sequence[str]) -> Decoding:
     """Returns how sentences are found: as the recipe says, with what was typed."""
     from labelembed.errors import LabelEmbedError
     from labelembed.lab.runs.build import changed_recipe
 
     if other := next((setting for setting in settings if not setting.strip().startswith("decoding.")), None):
         raise LabelEmbedError(f"--set {other}: only keys of decoding can be changed, e.g. decoding.length_penalty=1.5")
-    beam = max(saved.decoding.beam, n_best)
-    return changed_recipe(saved.folder, [f"decoding.beam={beam}", *settings]).decoding or saved.decoding
+    return changed_recipe(saved.folder, settings).decoding or saved.decoding

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError, nearest
 from labelembed.lab.data.batch import Split
-from labelembed.lab.data.checks import few, first_invalid, require_file, require_finite, require_names, sizes
+from labelembed.lab.data.checks import few, first_invalid, require_file, require_finite, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, ReadingProgress
 from labelembed.lab.data.image_files import Images, decode, decoding
@@ -63,7 +63,6 @@ def raw_data(
     `source` is what messages call the data; for the other arguments see `assigned`.
     """
     names = tuple(map(str, arrays["names"].tolist() if "names" in arrays else ()))
-    require_names(names, None, f"{source}: names")
     count = len(names)
     splits: dict[str, Split] = {}
     for part in (part for part in ("train", "validation", "test") if f"{part}_inputs" in arrays):

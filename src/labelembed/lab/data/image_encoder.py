@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cache_folder, cached_array, cached_file, file_digest
+from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes, file_digest
 from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settings
 from labelembed.lab.data.image_files import Array, Fit, Images, ImageSize, decode
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
@@ -71,7 +71,8 @@ class ImagePixels(Encoder):
         if not examples.belong:
             return Encoded(torch.from_numpy(self._make(examples)))
         key = {"inputs": self._cache_key(), "pictures": examples.digests}
-        return Encoded(torch.from_numpy(cached_array(key, lambda: self._make(examples))))
+        made, _ = cached_with_notes(key, lambda new_array: (self._make(examples), None))
+        return Encoded(torch.from_numpy(made))
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: channels, size and fit, and of features network and weights."""

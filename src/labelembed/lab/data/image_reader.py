@@ -13,13 +13,13 @@ import torch
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import few, printable, require_file
-from labelembed.lab.data.columns import LabelReading, find_label, labelled, numbered
+from labelembed.lab.data.columns import find_label, labelled, numbered
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
-from labelembed.lab.data.splits import PARTS, assigned, display_name, fraction_errors
+from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
 from labelembed.lab.data.table_files import Reading, Table, damage_named, is_missing, is_readable, read_columns
 from labelembed.lab.data.tables import read_parts
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED
@@ -92,7 +92,7 @@ class ImageReader:
             is_whole = torch.tensor(examples.inputs.readable())
             bad = [examples.inputs.shown(index) for index in (~is_whole).nonzero()[:, 0].tolist()]
             if bad:
-                notes.append(f"unreadable {display_name(part)} pictures left out: {len(bad):,} ({few(sorted(bad))})")
+                notes.append(f"unreadable {part} pictures left out: {len(bad):,} ({few(sorted(bad))})")
                 parts[part] = examples.select(is_whole.nonzero()[:, 0])
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
         raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
@@ -122,8 +122,7 @@ class ImageReader:
         if column not in (*train.names, *stored):
             raise DataError(train.missing_column("image_column", column))
         label = find_label(train, self.label_column, without=[column])
-        how = LabelReading(merge=False, skip_incomplete=None, to_evaluate=to_evaluate)
-        examples, names, notes = labelled(tables, label, how, path)
+        examples, names, notes = labelled(tables, label, path, merge=False, to_evaluate=to_evaluate)
         if self.label_column is None:
             notes.insert(0, label_column_note(label, examples["train"].labels, names))
         pictures = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))

@@ -1,10 +1,9 @@
 """Run folders in; tables, figures, a verdict in plain words, one HTML page and a model card out."""
 
-from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
+from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison, load_several
 from labelembed.lab.report.model_card import model_card, write_card
 from labelembed.lab.report.page import notebook_html, print_comparison, write_comparison, write_report
-from labelembed.lab.report.several import load_several
-from labelembed.lab.report.table import comparison_rows, runs_table, write_csv
+from labelembed.lab.report.tables import comparison_rows, runs_table, write_csv
 from labelembed.lab.report.verdict import full_verdict, verdict
 
 __all__ = [

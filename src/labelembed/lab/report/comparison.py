@@ -1,25 +1,29 @@
-"""What a comparison folder, or the folder of a single run, holds.
+"""What run and comparison folders hold: variants of an objective, each with its runs by seed.
 
 A run that failed or whose files are damaged is kept with the reason; it never hides the others.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelembed.errors import nearest
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.formatting import shortened, without_folders
-from labelembed.lab.training.comparison_folder import read_description, seeds_of_variant
+from labelembed.lab.training.comparison_folder import ComparisonFile
 from labelembed.lab.training.run_folder import RunFolder
 
+Content = TypeVar("Content")
 Split = Literal["test", "validation"]
 SPLITS: tuple[Split, ...] = ("test", "validation")
 # A damaged number must not ask for a curve that fills the memory.
@@ -35,10 +39,17 @@ class RunRecord:
     history: list[dict[str, Any]]
     folder: Path
 
-    def metric(self, split: str, name: str, *, calibrated: bool = False) -> float | None:
-        """Returns one metric of the selected epoch, or None where there is none."""
-        metrics = (self.result.get("calibrated") or {}) if calibrated else self.result
-        return number_in((metrics.get(split) or {}).get(name))
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All metrics of the selected epoch that are a number, as ``test_nll`` and ``test_calibrated_nll``."""
+        both = {"": self.result, "calibrated_": self.result.get("calibrated") or {}}
+        return {
+            f"{split}_{prefix}{name}": number
+            for prefix, metrics in both.items()
+            for split in SPLITS
+            for name, value in (metrics.get(split) or {}).items()
+            if (number := number_in(value)) is not None
+        }
 
     def curve(self, split: str, name: str) -> NDArray[np.float64]:
         """Returns a number of each epoch [epochs], of `train`, `validation` or `test`; nan where there is none."""
@@ -52,18 +63,12 @@ class RunRecord:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """What the run ran on; nothing where that cannot be read."""
-        try:
-            return RunFolder(self.folder).environment()
-        except RunFolderError:
-            return {}
+        return readable(RunFolder(self.folder).environment) or {}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The run's recipe as plain values; nothing where that cannot be read."""
-        try:
-            return RunFolder(self.folder).recipe()
-        except RunFolderError:
-            return {}
+        return readable(RunFolder(self.folder).recipe) or {}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -79,11 +84,7 @@ class RunRecord:
 
     def losses(self, split: str) -> dict[str, NDArray[np.float64]]:
         """Returns error, NLL and calibrated NLL of each example [N]; nothing where the run keeps none of this split."""
-        try:
-            kept = RunFolder(self.folder).examples()
-        except RunFolderError:
-            return {}
-        error = self.metric(split, "error")
+        kept, error = readable(RunFolder(self.folder).examples), self.metrics.get(f"{split}_error")
         if kept is None or kept.split != split or error is None:
             return {}
         wrong = ~kept.right
@@ -96,21 +97,16 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class VariantRuns:
-    """The runs of one variant of an objective, by seed.
+    """The finished runs of one variant by seed, why others failed, and the seeds that have not run to the end.
 
-    Attributes:
-        name: As in commands and files, for instance ``label_smoothing smoothing=0.4``.
-        objective: The objective's name and the arguments that were given.
-        runs: The finished runs.
-        failed: Why a run failed or cannot be read.
-        missing: Seeds that have not run, or not to the end.
+    Its name is as in commands and files, for instance ``label_smoothing smoothing=0.4``.
     """
 
     name: str
     objective: dict[str, Any]
-    runs: dict[int, RunRecord]
-    failed: dict[int, str]
-    missing: list[int]
+    runs: dict[int, RunRecord] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
 
     @property
     def objective_name(self) -> str:
@@ -133,24 +129,17 @@ class VariantRuns:
         """All seeds, also of runs that failed or are missing."""
         return {*self.runs, *self.failed, *self.missing}
 
-    def metrics(self, split: str, name: str, *, calibrated: bool = False) -> dict[int, float]:
+    def metrics(self, split: str, name: str) -> dict[int, float]:
         """Returns one metric of the selected epoch by seed, of the runs that have it."""
-        values = {seed: run.metric(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
-        return {seed: value for seed, value in values.items() if value is not None}
+        key = f"{split}_{name}"
+        return {seed: run.metrics[key] for seed, run in self.runs.items() if key in run.metrics}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variants of an objective, each trained with the same seeds.
+    """Variants of an objective, each trained with the same seeds; of a single run there is no baseline.
 
-    Attributes:
-        path: The folder.
-        recipe: The recipe's name.
-        baseline: The variant the others are compared with; None for a single run.
-        variants: In the order in which they were given.
-        seeds: The seeds of the comparison.
-        left_out: Folders that were given with others and cannot be shown, and why.
-        tuning: How the variants' arguments were found; empty where nothing was tuned.
+    `tuning` and `notes` are those of ``comparison.json``.
     """
 
     path: Path
@@ -158,8 +147,8 @@ class Comparison:
     baseline: str | None
     variants: list[VariantRuns]
     seeds: list[int]
-    left_out: dict[str, str] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -193,43 +182,53 @@ class Comparison:
         """The metric that the comparison is decided by: BLEU, of which more is better, where any run has it."""
         return "bleu" if any(variant.metrics(self.split, "bleu") for variant in self.variants) else "error"
 
-    @property
-    def headline_words(self) -> str:
-        """What the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
-        return f"{self.split} {'BLEU' if self.headline == 'bleu' else 'error'}"
-
 
 def load_comparison(path: str | Path) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
     Raises:
-        RunFolderError: When the folder is neither, ``comparison.json`` is damaged, the single run has not finished, or
-            runs of a comparison are of different data. A damaged run inside a comparison raises nothing; it is in
-            `failed`.
+        RunFolderError: When it is neither, ``comparison.json`` is damaged, the single run has not finished, or runs are
+            of different data. A damaged run inside a comparison raises nothing; it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
         return _load_comparison(path)
     if (path / "recipe.yaml").is_file():
-        return _load_single_run(path)
-    if not path.exists():
-        raise RunFolderError(f"{path}: no such folder; a comparison or a run leaves one")
-    raise RunFolderError(
-        f"{path}: neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
-        + ("" if path.is_dir() else "; it is a file")
-    )
+        return _load_single_run(RunFolder(path))
+    what = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
+    hint = "" if path.is_dir() else "; it is a file"
+    raise RunFolderError(f"{path}: {what + hint if path.exists() else 'no such folder'}")
+
+
+def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) -> Comparison:
+    """Reads runs and comparisons as one comparison; runs that differ by nothing but the seed are one variant.
+
+    The baseline, a variant or an objective, is by default that of the first comparison, else one-hot, else the first.
+
+    Raises:
+        RunFolderError: As `load_comparison`; and when two are of different data, or `baseline` is none of the variants.
+    """
+    read = [load_comparison(path) for path in dict.fromkeys(Path(path) for path in paths)]
+    whole = read[0] if len(read) == 1 else _merged(read)
+    if baseline is None:
+        return whole
+    names = [variant.name for variant in whole.variants]
+    chosen = [name for name in names if name == baseline] or [
+        one.name for one in whole.variants if one.objective_name == baseline
+    ]
+    if len(chosen) != 1:
+        what = "stands for more than one of" if chosen else "is none of"
+        raise RunFolderError(f"--baseline: {baseline!r} {what} {', '.join(names)}{nearest(baseline, names)}")
+    return replace(whole, baseline=chosen[0])
 
 
 def _load_comparison(path: Path) -> Comparison:
-    about = read_description(path)
-    noted = about.get("failed")
-    entries = [entry for entry in (noted if isinstance(noted, list) else []) if isinstance(entry, dict)]
-    failures = {(entry.get("variant"), entry.get("seed")): str(entry.get("message")) for entry in entries}
-    variants = []
-    for one in about["variants"]:
-        variant = VariantRuns(one["name"], dict(one["objective"]), {}, {}, [])
-        for seed in seeds_of_variant(about, one):
-            folder = RunFolder(path / "runs" / one["folder"] / f"seed-{seed}")
+    about, variants = ComparisonFile.read(path), []
+    lost = {(one.variant, one.seed): one.message for one in about.failed}
+    for entry in about.variants:
+        variant = VariantRuns(entry.name, entry.objective)
+        for seed in entry.seeds:
+            folder = RunFolder(path / "runs" / entry.folder / f"seed-{seed}")
             try:
                 state = folder.state()
                 if state == "finished":
@@ -238,46 +237,38 @@ def _load_comparison(path: Path) -> Comparison:
                     step, message = (folder.result().get(key) for key in ("diverged_at_step", "message"))
                     diverged = f"diverged at step {step}: " if isinstance(step, int) else ""
                     variant.failed[seed] = f"{diverged}{message or 'it failed without a message'}"
-                elif (one["name"], seed) in failures:
-                    variant.failed[seed] = failures[one["name"], seed]
+                elif (entry.name, seed) in lost:
+                    variant.failed[seed] = lost[entry.name, seed]
                 else:
                     variant.missing.append(seed)
             except (RunFolderError, OSError) as error:
                 variant.failed[seed] = str(error).replace(f"{folder.path}/", "")
         variants.append(variant)
-    check_same_data(variants)
-    tuning = about.get("tuning")
-    tuning = tuning if isinstance(tuning, dict) else {}
-    return Comparison(path, str(about["recipe"]), about["baseline"], variants, list(about["seeds"]), tuning=tuning)
+    _check_same_data(variants)
+    notes = [str(note) for note in getattr(about, "notes", [])]
+    return Comparison(path, about.recipe, about.baseline, variants, about.seeds, tuning=about.tuning, notes=notes)
 
 
-def _load_single_run(path: Path) -> Comparison:
-    folder = RunFolder(path)
+def _load_single_run(folder: RunFolder) -> Comparison:
     folder.require_finished()
     recipe = folder.recipe()
     objective = recipe.get("objective")
-    objective = dict(objective) if isinstance(objective, dict) else {}
+    objective = objective if isinstance(objective, dict) else {}
     seed = recipe["seed"] if isinstance(recipe.get("seed"), int) else 0
-    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)}, {}, [])
-    return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed])
+    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)})
+    return Comparison(folder.path, str(recipe.get("name") or folder.path.resolve().name), None, [variant], [seed])
 
 
 def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     result, history = folder.result(), folder.history()
-    error = _result_error(result) or history_error(history)
+    calibrated, error = result.get("calibrated") or {}, history_error(history)
+    if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
+        error = "result.json: damaged, has neither validation nor test metrics"
+    elif not all(_can_be(of.get(split), error_needed=True) for of in (result, calibrated) for split in SPLITS):
+        error = "result.json: damaged, an error in it is no fraction"
     if error:
         raise RunFolderError(f"{folder.path}/{error}")
     return RunRecord(seed, result, history, folder.path)
-
-
-def _result_error(result: dict[str, Any]) -> str:
-    calibrated = result.get("calibrated") or {}
-    if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
-        return "result.json: damaged, has neither validation nor test metrics"
-    wrong = [
-        why for of in (result, calibrated) for split in SPLITS if (why := _wrong_error(of.get(split), required=True))
-    ]
-    return f"result.json: damaged, {wrong[0]}" if wrong else ""
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
@@ -287,18 +278,15 @@ def history_error(history: list[dict[str, Any]]) -> str:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
             return f"history.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
         before = entry["epoch"]
-        for split in SPLITS:
-            if why := _wrong_error(entry.get(split), required=False):
-                return f"history.jsonl: damaged, epoch {before}: {why}"
+        if not all(_can_be(entry.get(split), error_needed=False) for split in SPLITS):
+            return f"history.jsonl: damaged, an error of epoch {before} is no fraction"
     return ""
 
 
-def _wrong_error(metrics: Any, *, required: bool) -> str:
-    """Returns why metrics cannot be true: their error is no fraction, or lacking where it is required."""
+def _can_be(metrics: Any, *, error_needed: bool) -> bool:
+    """Returns whether metrics are none at all, or a mapping whose error is a fraction, or lacking where it may be."""
     error = number_in(metrics.get("error")) if isinstance(metrics, dict) else -1.0
-    if metrics is None or (error is None and not required) or (error is not None and 0 <= error <= 1):
-        return ""
-    return f"an error in {metrics!r:.80} is no fraction"
+    return metrics is None or (not error_needed if error is None else 0 <= error <= 1)
 
 
 def number_in(value: object) -> float | None:
@@ -312,8 +300,15 @@ def number_in(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def check_same_data(variants: Iterable[VariantRuns]) -> None:
-    """Raises RunFolderError, with both, when two runs are known to be of different data."""
+def readable(read: Callable[[], Content]) -> Content | None:
+    """Returns what can be read of a run folder; None where it is damaged."""
+    try:
+        return read()
+    except RunFolderError:
+        return None
+
+
+def _check_same_data(variants: Iterable[VariantRuns]) -> None:
     runs = [
         run for variant in variants for run in variant.runs.values() if isinstance(run.data.get("fingerprint"), str)
     ]
@@ -324,3 +319,35 @@ def check_same_data(variants: Iterable[VariantRuns]) -> None:
             f"{runs[0].data.get('source')!r} and {other.data.get('source')!r} (other examples are held out, or their "
             "content differs); report them one by one"
         )
+
+
+def _merged(read: Sequence[Comparison]) -> Comparison:
+    _check_same_data(variant for one in read for variant in one.variants)
+    groups: dict[str, VariantRuns] = {}
+    for variant in (variant for one in read for variant in one.variants):
+        # The same but for the seed and for where the data are.
+        recipe = dict(next((run.recipe for run in variant.runs.values()), {})) or dict(variant.objective)
+        recipe.pop("seed", None)
+        data = recipe.get("data")
+        recipe["data"] = {**data, "path": None} if isinstance(data, dict) else data
+        key = json.dumps(recipe, sort_keys=True, default=str)
+        # The same recipe and seed twice is no second seed: it stays beside the first, by its folder.
+        while key in groups and variant.seeds & groups[key].seeds:
+            key += "+"
+        group = groups.setdefault(key, VariantRuns(variant.name, variant.objective))
+        group.runs.update(variant.runs)
+        group.failed.update(variant.failed)
+        group.missing.extend(variant.missing)
+    merged = list(groups.values())
+    wanted = [one.baseline for one in read if one.baseline is not None][:1]
+    order = [(one.name not in wanted, one.objective_name != "one_hot") for one in merged]
+    # Where two share a name, the folder tells them apart.
+    counts = Counter(one.name for one in merged)
+    folders = [next((str(run.folder) for run in one.runs.values()), str(nth)) for nth, one in enumerate(merged)]
+    names = [
+        one.name if counts[one.name] == 1 else f"{one.name} {path}" for one, path in zip(merged, folders, strict=True)
+    ]
+    variants = [replace(one, name=name) for one, name in zip(merged, names, strict=True)]
+    seeds = sorted({seed for one in merged for seed in one.seeds})
+    baseline, notes = variants[order.index(min(order))].name, [note for one in read for note in one.notes]
+    return Comparison(read[0].path, read[0].recipe, baseline, variants, seeds, notes=notes)

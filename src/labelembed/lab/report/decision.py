@@ -1,13 +1,15 @@
-"""What paired differences allow to be said, and what would be needed to say more: numbers only, no sentences."""
+"""Which variant the verdict is about, what its differences allow to be said, and what would be needed to say more."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
-from labelembed.metrics import PairedComparison, holm
+from labelembed.lab.report.comparison import Comparison, Split, VariantRuns
+from labelembed.metrics import PairedComparison
 from labelembed.metrics.joint_interval import variance_of_mean
 from labelembed.metrics.statistics import detectable_shift
 
@@ -16,19 +18,15 @@ LEVEL = 0.05
 FEWEST_SEEDS = 5
 # Nobody waits for more seeds or examples than these.
 _MOST_SEEDS, _MOST_TIMES_EXAMPLES = 100, 100
-
-Outcome = Literal["too few seeds", "no interval", "better", "worse", "small gain", "open"]
-
-
-class Needed(NamedTuple):
-    """How many seeds or test examples would show a difference as large as the observed one."""
-
-    of: Literal["seeds", "examples"]
-    number: int
+#: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
+MOST_DRAWN = 7
+SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
+# They treat all wrong classes alike: nothing about the labels is learned or given.
+_ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
 
-def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> Outcome:
-    """Returns what a method's difference to its reference shows.
+def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> str:
+    """Returns what a difference shows: too few seeds, no interval, better, worse, small gain or open.
 
     "better" and "worse" have the same standard, see `shown_sign`. "small gain": the upper ends of both intervals are
     below the smallest gain that is worth anything.
@@ -38,12 +36,17 @@ def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bo
     if math.isnan(found.interval_low):
         return "no interval"
     better = 1 if more_is_better else -1
-    largest_gain = max(better * end for end in (*found[2:4], *(found.joint[:2] if found.joint else ())))
     if shown_sign(found) == -better:
         return "worse"
-    if largest_gain < smallest_gain:
+    if largest_gain(found, more_is_better=more_is_better) < smallest_gain:
         return "small gain"
     return "better" if shown_sign(found) == better else "open"
+
+
+def largest_gain(found: PairedComparison, *, more_is_better: bool = False) -> float:
+    """Returns the largest gain that any of the intervals leaves possible."""
+    ends = (*found[2:4], *(found.joint[:2] if found.joint else ()))
+    return float(max(ends) if more_is_better else -min(ends))
 
 
 def shown_sign(found: PairedComparison) -> int:
@@ -52,10 +55,13 @@ def shown_sign(found: PairedComparison) -> int:
     Both intervals exclude zero, and the p after Holm's correction, where there is one, is at most 5 %. Without a joint
     interval the one over seeds decides, with fewer than six seeds the intervals alone.
     """
+    return 0 if contradicted_by_p(found) else sign_of_intervals(found)
+
+
+def sign_of_intervals(found: PairedComparison) -> int:
+    """Returns the sign of a difference of which both intervals exclude zero, else 0."""
     sign = sign_of(found.interval_low, found.interval_high)
-    if found.joint is not None and sign_of(*found.joint[:2]) != sign:
-        return 0
-    return 0 if contradicted_by_p(found) else sign
+    return 0 if found.joint is not None and sign_of(*found.joint[:2]) != sign else sign
 
 
 def sign_of(low: float, high: float) -> int:
@@ -63,29 +69,14 @@ def sign_of(low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def corrected_p(found: PairedComparison) -> float | None:
-    """Returns the p after Holm's correction, or before it where nothing was corrected."""
-    return found.p_value if found.p_holm is None else found.p_holm
-
-
 def contradicted_by_p(found: PairedComparison) -> bool:
-    """Returns whether there is a p, and it is above 5 %."""
-    p_value = corrected_p(found)
+    """Returns whether there is a p, corrected where it was, and it is above 5 %."""
+    p_value = found.p_value if found.p_holm is None else found.p_holm
     return p_value is not None and p_value > LEVEL
 
 
-def smallest_corrected_p(tested: Sequence[PairedComparison]) -> float | None:
-    """Returns the smallest p that Holm's correction over these can leave, however the runs turn out; None without p."""
-    # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
-    smallest = holm([None if found.p_value is None else 2.0 ** (1 - found.n) for found in tested])
-    return min((p_value for p_value in smallest if p_value is not None), default=None)
-
-
 def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
-    """Returns the true difference that so many seeds and test examples would show with a probability of 80 %.
-
-    Both intervals have to exclude zero. With `found.n` seeds and no joint interval it is `found.detectable`.
-    """
+    """Returns the true difference that so many seeds and examples would show, by both intervals, with 80 % power."""
     if found.joint is None:
         deviation = found.detectable * found.n**0.5 / detectable_shift(found.n - 1)
         return float(detectable_shift(seeds - 1) * deviation / seeds**0.5)
@@ -98,26 +89,22 @@ def detectable(found: PairedComparison, seeds: int, examples: int) -> float:
     return float((squares / (seeds * examples)) ** 0.5)
 
 
-def needed(found: PairedComparison) -> Needed | None:
-    """Returns what would show a difference as large as the observed one with a probability of 80 %.
+def needed(found: PairedComparison) -> tuple[str, int]:
+    """Returns how many ``seeds`` or ``examples`` would show the observed difference with 80 % power, or nothing and 0.
 
-    More seeds with these examples, or more examples with these seeds: first examples where the seeds agree already.
-    None where neither alone is enough, or more than anybody would wait for.
+    Examples come first where the seeds agree already, and neither where it is more than anybody would wait for.
     """
     gain, examples = abs(found.difference), found.joint.examples if found.joint else 0
-    seeds = range(found.n + 1, _MOST_SEEDS + 1)
-    more_seeds = _first(seeds, lambda count: detectable(found, count, examples) <= gain)
-    more = range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1)
-    more_examples = _first(more, lambda count: detectable(found, found.n, count) <= gain)
+    counts = (range(found.n + 1, _MOST_SEEDS + 1), range(examples + 1, _MOST_TIMES_EXAMPLES * examples + 1))
+    # The first count from which on all are enough.
+    seeds = bisect_left(counts[0], True, key=lambda count: detectable(found, count, examples) <= gain)
+    more = bisect_left(counts[1], True, key=lambda count: detectable(found, found.n, count) <= gain)
+    more_seeds, more_examples = (
+        of[index] if index < len(of) else 0 for of, index in zip(counts, (seeds, more), strict=True)
+    )
     if more_examples and (sign_of(found.interval_low, found.interval_high) or not more_seeds):
-        return Needed("examples", more_examples)
-    return Needed("seeds", more_seeds) if more_seeds else None
-
-
-def _first(counts: range, is_enough: Callable[[int], bool]) -> int:
-    """Returns the first count from which on all are enough, or 0."""
-    place = bisect_left(counts, True, key=is_enough)
-    return counts[place] if place < len(counts) else 0
+        return "examples", more_examples
+    return "seeds" if more_seeds else "", more_seeds
 
 
 def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
@@ -126,3 +113,55 @@ def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
         run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch"
         for run in results
     )
+
+
+def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
+    """Returns variants by their mean on validation examples, the best first, and what they were ranked by in words.
+
+    It is by test examples only where one has no validation examples. A variant without a number comes last.
+    """
+    metric = comparison.headline
+    validated = all(variant.metrics("validation", metric) for variant in variants)
+    chosen_on: Split = "validation" if validated else comparison.split
+
+    def loss(variant: VariantRuns) -> float:
+        values = variant.metrics(chosen_on, metric).values()
+        return (-fmean(values) if metric == "bleu" else fmean(values)) if values else math.inf
+
+    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
+    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if metric == 'bleu' else 'error'}{flattered}"
+
+
+def best_method(comparison: Comparison) -> VariantRuns | None:
+    """Returns the best of `method_candidates`, which the verdict is about; None where no run has finished."""
+    candidates = method_candidates(comparison) or comparison.finished
+    return ranked(candidates, comparison)[0][0] if candidates else None
+
+
+def method_candidates(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the finished variants that the verdict's method is chosen among; the baseline is none of them.
+
+    The learned methods; where there are none the others, then label smoothing, then cross entropy.
+    """
+    others = [variant for variant in comparison.finished if variant.name != comparison.baseline]
+    learned = [variant for variant in others if variant.objective_name not in _ALL_LABELS_ALIKE]
+    methods = learned or [variant for variant in others if variant.objective_name not in (SMOOTHING, ONE_HOT)]
+    return methods or [variant for variant in others if variant.objective_name == SMOOTHING] or others
+
+
+def by_weight(comparison: Comparison) -> list[VariantRuns]:
+    """Returns all variants: the verdict's, the baseline, the best of each objective, the others from the best on."""
+    order = ranked(comparison.finished, comparison)[0]
+    best: dict[str, VariantRuns] = {}
+    for one in order:
+        best.setdefault(one.objective_name, one)
+    first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
+    return list({one.name: one for one in [*first, *best.values(), *order, *comparison.variants]}.values())
+
+
+def drawn_variants(comparison: Comparison) -> dict[str, int]:
+    """Returns the variants that figures draw, in the comparison's order, and for each the index of its colour."""
+    names = {variant.name for variant in by_weight(comparison)[:MOST_DRAWN]}
+    others = [one.name for one in comparison.variants if one.name in names and one.name != comparison.baseline]
+    places = {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
+    return {one.name: places[one.name] for one in comparison.variants if one.name in names}

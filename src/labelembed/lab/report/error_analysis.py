@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import RunRecord, VariantRuns
+from labelembed.lab.report.comparison import RunRecord, VariantRuns, readable
 from labelembed.lab.report.formatting import counted, number
-from labelembed.lab.report.labels import LabelSimilarities
 from labelembed.lab.report.tables import Table, make_table
 from labelembed.lab.training.run_folder import RunFolder
 
 _BINS, _MOST_SHOWN = 15, 12
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1.000001)]  # a float sum of shares may end a little above 1
-BinOf = Annotated[list[Share | None], Field(min_length=_BINS, max_length=_BINS)]
+OfBins = Field(min_length=_BINS, max_length=_BINS)
 
 
 class _Strict(BaseModel):
@@ -28,14 +27,9 @@ class _Strict(BaseModel):
 
 
 class _Bins(_Strict):
-    count: list[Count] = Field(min_length=_BINS, max_length=_BINS)
-    confidence: BinOf
-    accuracy: BinOf
-
-
-class _Reliability(_Strict):
-    before: _Bins
-    calibrated: _Bins | None = None
+    count: list[Count] = OfBins
+    confidence: list[Share | None] = OfBins
+    accuracy: list[Share | None] = OfBins
 
 
 class HighLossExample(_Strict):
@@ -55,10 +49,9 @@ class ErrorDiagnostics(_Strict):
 
     split: str
     labels: int = Field(ge=1, lt=2**53)
-    examples: int = Field(ge=1, lt=2**53)
     confusions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
     of_label: list[Count] | None = None
-    reliability: _Reliability
+    reliability: dict[Literal["before", "calibrated"], _Bins | None]
     worst: list[HighLossExample]
 
     @model_validator(mode="after")
@@ -93,32 +86,28 @@ Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
 
 def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | None:
     """Returns what a run has left under a name; None where it left nothing, or nothing that can be true."""
+    content = readable(lambda: RunFolder(run.folder).read(f"diagnostics/{name}.json"))
     try:
-        content = RunFolder(run.folder).read(f"diagnostics/{name}.json")
         return kind.model_validate(content) if content else None
-    except (RunFolderError, ValidationError):
+    except ValidationError:
         return None
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Errors of a variant's runs, added up.
+    """Errors of a variant's runs, added up; `first` is what the first run left.
 
     Attributes:
-        first: What the first run left: its split, labels and examples with the highest loss.
-        seed: Of that run.
-        runs: How many runs are added up.
         pairs: How often label `a` is predicted as `b`, for `(a, b)`, over all runs.
-        reliability: Count, mean confidence and accuracy [3, bins] of the examples, nan where a bin is empty.
-        calibrated: The same with the temperature of each run; None where any has none.
+        reliability, calibrated: Count, mean confidence and accuracy [3, bins], nan in empty bins, before and
+            after temperature scaling.
         wrong: Which examples each run gets wrong [runs, N]; None where any run keeps no outcomes.
     """
 
     first: ErrorDiagnostics
-    seed: int
     runs: int
     pairs: Counter[tuple[int, int]]
-    reliability: NDArray[np.float64]
+    reliability: NDArray[np.float64] | None
     calibrated: NDArray[np.float64] | None
     wrong: NDArray[np.bool_] | None
 
@@ -130,6 +119,32 @@ class ErrorAnalysis:
                 table[true, predicted] = times
         return table
 
+    def lines(self, nearest: NDArray[np.int64] | None) -> list[str]:
+        """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
+        lines, runs = [], counted(self.runs, "run")
+        if self.wrong is not None:
+            ever, always = int(self.wrong.any(axis=0).sum()), int(self.wrong.all(axis=0).sum())
+            examples = f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples"
+            lines.append(f"{examples} are wrong in at least one of {runs}, {always:,} in every one.")
+        if nearest is not None and 2 < len(nearest) <= self.first.labels:
+            confused = self.counts(len(nearest))
+            near = confused[np.arange(len(nearest)), nearest].sum() / max(confused.sum(), 1)
+            chance = 1 / (len(nearest) - 1)
+            lines.append(
+                f"In {near:.0%} of the mistakes the label nearest to the true one is predicted; by chance {chance:.0%}."
+            )
+        return lines
+
+    def confused(self, names: Sequence[str]) -> Table:
+        """Returns the most frequent confusions, a line each."""
+        rows = []
+        for (true, predicted), count in sorted(self.pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_SHOWN]:
+            per_run = count / self.runs
+            rows.append({"true class": names[true], "predicted class": names[predicted], "per run": f"{per_run:.1f}"})
+            if self.first.of_label is not None:
+                rows[-1]["of the class (%)"] = number(per_run / max(self.first.of_label[true], 1), 1, scale=100)
+        return make_table("confused", "Most confused", rows)
+
 
 def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     """Returns what a variant's runs get wrong; None where no run left anything."""
@@ -138,19 +153,19 @@ def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     }
     if not read:
         return None
-    seed, first = next(iter(read.items()))
+    first = next(iter(read.values()))
     alike = {seed: one for seed, one in read.items() if (one.labels, one.split) == (first.labels, first.split)}
     pairs: Counter[tuple[int, int]] = Counter()
     for one in alike.values():
         for true, predicted, count in one.confusions:
             pairs[true, predicted] += count
-    bins = [one.reliability for one in alike.values()]
-    after = [one.calibrated for one in bins if one.calibrated is not None]
+    before, calibrated = (
+        _added([one.reliability.get(when) for one in alike.values()]) for when in ("before", "calibrated")
+    )
     losses = [loss["error"] for seed in alike if (loss := variant.runs[seed].losses(first.split))]
     whole = len(losses) == len(alike) and len({len(loss) for loss in losses}) == 1
-    calibrated = _added(after) if len(after) == len(alike) else None
     wrong = np.array(losses, dtype=bool) if whole else None
-    return ErrorAnalysis(first, seed, len(alike), pairs, _added([one.before for one in bins]), calibrated, wrong)
+    return ErrorAnalysis(first, len(alike), pairs, before, calibrated, wrong)
 
 
 def most_frequent_label(run: RunRecord, split: str) -> float | None:
@@ -161,75 +176,29 @@ def most_frequent_label(run: RunRecord, split: str) -> float | None:
     return max(errors.of_label) / sum(errors.of_label)
 
 
-def _added(bins: list[_Bins]) -> NDArray[np.float64]:
+def _added(every: list[_Bins | None]) -> NDArray[np.float64] | None:
+    bins = [one for one in every if one is not None]
+    if len(bins) < len(every):
+        return None
     counts = np.array([one.count for one in bins], dtype=np.float64)
+    values = np.array([[one.confidence for one in bins], [one.accuracy for one in bins]], dtype=np.float64)
     total = counts.sum(axis=0)
-    values = [[one.confidence for one in bins], [one.accuracy for one in bins]]
-    sums = (counts * np.array(values, dtype=np.float64).clip(0)).astype(np.float64)
-    return np.vstack([total, np.nansum(sums, axis=1) / np.where(total > 0, total, np.nan)])
-
-
-def risk_coverage(bins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns coverage and error [2, bins in use] where the bins [3, bins] of least confidence are left out."""
-    count, _, accuracy = bins[:, bins[0] > 0][:, ::-1]
-    kept = np.cumsum(count)
-    return np.array([kept / max(kept[-1], 1), np.cumsum(count * (1 - accuracy)) / kept])
-
-
-def error_lines(errors: ErrorAnalysis, learned: LabelSimilarities | None) -> list[str]:
-    """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
-    lines = [f"{errors.pairs.total():,} wrong predictions in {counted(errors.runs, 'run')}."]
-    if errors.wrong is not None:
-        ever, always = int(errors.wrong.any(axis=0).sum()), int(errors.wrong.all(axis=0).sum())
-        lines = [
-            f"{ever:,} of {errors.wrong.shape[1]:,} {errors.first.split} examples are wrong in at least one of "
-            f"{counted(errors.runs, 'run')}, {always:,} in every one."
-        ]
-    if learned is not None and len(learned.names) == errors.first.labels and len(learned.similarity) > 2:
-        confused = errors.counts(len(learned.similarity))
-        nearest = confused[np.arange(len(confused)), learned.nearest].sum() / max(confused.sum(), 1)
-        lines.append(
-            f"In {number(nearest, 0, scale=100)} % of the mistakes the predicted class is the label nearest to the "
-            f"true one; by chance it would be {number(1 / (len(confused) - 1), 0, scale=100)} %."
-        )
-    return lines
-
-
-def confused_table(errors: ErrorAnalysis, names: list[str]) -> Table:
-    """Returns the most frequent confusions, a line each."""
-    rows = []
-    for (true, predicted), count in sorted(errors.pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_SHOWN]:
-        per_run = count / errors.runs
-        rows.append({"true class": names[true], "predicted class": names[predicted], "per run": number(per_run, 1)})
-        if errors.first.of_label is not None:
-            share = per_run / max(errors.first.of_label[true], 1)
-            rows[-1]["of the class (%)"] = number(share, 1, scale=100)
-    return make_table("confused", "Most confused", rows)
+    return np.vstack([total, np.nansum(counts * values, axis=1) / np.where(total > 0, total, np.nan)])
 
 
 def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[str, Any] | None:
-    """Returns a sample of sentences of a method and what it is held against, of one seed; None without any.
-
-    The best for the method come first, those worst for it last, with chrF as fractions.
-    """
+    """Returns a sample of sentences of one seed, the best for the method first and the worst last; None without any."""
     for seed, run in method.runs.items():
         ours = read_diagnostics(run, "sentences", SentenceDiagnostics)
         other = reference.runs.get(seed) if reference is not None else None
         theirs = read_diagnostics(other, "sentences", SentenceDiagnostics) if other is not None else None
         if ours is None or (reference is not None and theirs is None):
             continue
-        others = {one.place: one for one in theirs.sentences} if theirs else {}
-        pairs = [(one, others.get(one.place)) for one in ours.sentences if theirs is None or one.place in others]
-        gains = [one.score - (other.score if other else 0) for one, other in pairs]
-        order = sorted(range(len(pairs)), key=lambda index: -gains[index])
-        shown = order if len(order) <= 2 * _MOST_SHOWN else order[:_MOST_SHOWN] + order[-_MOST_SHOWN:]
-        return {
-            "seed": seed,
-            "split": ours.split,
-            "sample": len(pairs),
-            "of": ours.of,
-            "better": sum(gain > 0 for gain in gains),
-            "worse": sum(gain < 0 for gain in gains),
-            "pairs": [[one for one in pairs[index][::-1] if one is not None] for index in shown],
-        }
+        others = {one.place: [one] for one in theirs.sentences} if theirs else {}
+        pairs = [[*others.get(one.place, []), one] for one in ours.sentences if theirs is None or one.place in others]
+        gains = {id(pair): pair[-1].score - (pair[0].score if theirs else 0) for pair in pairs}
+        pairs.sort(key=lambda pair: -gains[id(pair)])
+        about = {"seed": seed, "split": ours.split, "sample": len(pairs), "of": ours.of}
+        about["better"], about["worse"] = (sum(sign * gain > 0 for gain in gains.values()) for sign in (1, -1))
+        return about | {"pairs": pairs if len(pairs) <= 2 * _MOST_SHOWN else pairs[:_MOST_SHOWN] + pairs[-_MOST_SHOWN:]}
     return None

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -45,15 +45,7 @@ def interval(ends: Sequence[float] | None, decimals: int, *, scale: float = 1.0)
 
 def p_text(p_value: float | None) -> str:
     """Returns a p value with two significant digits, or a dash."""
-    if p_value is None:
-        return NOTHING
-    return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
-
-
-def seeds_text(seeds: Iterable[int]) -> str:
-    """Returns ``"seed 3"`` or ``"seeds 3, 5"``."""
-    chosen = sorted(seeds)
-    return f"seed{'' if len(chosen) == 1 else 's'} {', '.join(map(str, chosen))}"
+    return NOTHING if p_value is None else f"{p_value:.2g}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -76,16 +68,15 @@ def shortened(text: str, limit: int) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
 
 
-def short_label(name: str, length: int = 28) -> str:
-    """Returns a name with its end kept: names that differ at their ends only must still be told apart."""
-    line = shortened(name, 10_000)
-    end = min(10, length // 2)
-    return line if len(line) <= length else f"{line[: length - end - 1].rstrip()}…{line[-end:].lstrip()}"
-
-
 def markdown_text(value: object) -> str:
     """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
     return _MARKDOWN_SIGNS.sub(r"\\\1", shortened(str(value), 1_000))
+
+
+def typeset(text: str) -> str:
+    """Returns a text with real minus signs, and numbers that stay beside their unit."""
+    text = re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
+    return re.sub(r" (?=%|points|nats)", "\u00a0", text)
 
 
 def without_folders(text: str) -> str:
@@ -104,21 +95,10 @@ def templates() -> Environment:
         lstrip_blocks=True,
         loader=FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
     )
+    made.filters |= {"typeset": typeset, "counted": counted, "number": number, "p": p_text, "markdown": markdown_text}
     made.filters |= {
-        "typeset": typeset,
-        "counted": counted,
-        "number": number,
         "points": lambda fraction: points(fraction)[0],
         "interval": lambda ends: " to ".join(points(*ends)),
-        "p": p_text,
-        "markdown": markdown_text,
-        "capital": lambda text: text[:1].upper() + text[1:],
-        "short": lambda text, limit=40: shortened(text, limit),
     }
+    made.filters |= {"capital": lambda text: text[:1].upper() + text[1:], "short": shortened}
     return made
-
-
-def typeset(text: str) -> str:
-    """Returns a text with real minus signs, and numbers that stay beside their unit."""
-    text = re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
-    return text.replace(" %", "\u00a0%").replace(" points", "\u00a0points").replace(" nats", "\u00a0nats")

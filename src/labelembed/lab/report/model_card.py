@@ -10,11 +10,10 @@ import shlex
 from pathlib import Path
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import RunRecord, load_comparison, number_in
+from labelembed.lab.report.comparison import load_comparison, number_in, readable
 from labelembed.lab.report.formatting import shortened, templates, without_folders
 from labelembed.lab.report.labels import label_similarities
-from labelembed.lab.report.table import comparison_rows, write_text
-from labelembed.lab.report.tables import cost_line, report_tables
+from labelembed.lab.report.tables import comparison_rows, cost_line, report_tables, write_text
 from labelembed.lab.report.verdict import verdict
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -22,15 +21,10 @@ _LISTED_LABELS = 20
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
-    """Writes the model card of a finished run; of one of a comparison with what the comparison shows.
-
-    Args:
-        run: The run folder; ``runs/<variant>/seed-<n>`` of a comparison too.
-        path: The file; None: ``README.md`` in the run folder.
+    """Writes the model card of a finished run, by default ``README.md`` in its folder, and returns where it is.
 
     Raises:
-        RunFolderError: There is no finished run, it is damaged, the card cannot be written, or the package
-            huggingface_hub is missing.
+        RunFolderError: No run has finished there, it is damaged, or the card or huggingface_hub cannot be used.
     """
     file = Path(run) / "README.md" if path is None else Path(path)
     if file.is_dir():
@@ -46,19 +40,23 @@ def model_card(run: str | Path) -> str:
         raise RunFolderError("a model card needs the package huggingface_hub: pip install 'labelembed[hub]'") from error
     folder = Path(run)
     if (folder / "comparison.json").is_file():
-        example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
-        raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
+        raise RunFolderError(f"{folder}: is a comparison; a card is of one run, {folder}/runs/VARIANT/seed-N")
     if RunFolder(folder).geometry_file.exists():
         RunFolder(folder).label_geometry()  # raises where it has changed since the run
     single = load_comparison(folder)
     (record,), (variant,), split = single.runs, single.variants, single.split
     blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
     names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
-    task, title = _task(record, names[0]), f"{' '.join(names)}, seed {record.seed}"
-    measured = {name: record.metric(split, name) for name in ("error", "bleu", "chrf", "nll", "calibration_error")}
+    shape, title = record.data.get("input_shape") or [], f"{' '.join(names)}, seed {record.seed}"
+    task = "translation" if not shape else "image-classification" if len(shape) == 3 else "tabular-classification"
+    task = "text-classification" if shape and "text" in names[0] else task
+    measured = {
+        name: record.metrics.get(f"{split}_{name}") for name in ("error", "bleu", "chrf", "nll", "calibration_error")
+    }
     values = {"accuracy": 1 - (measured.pop("error") or 0.0)} | measured
+    data = shortened(single.data_name, 200)
     results = [
-        EvalResult(task, names[0], shortened(single.data_name, 200), name, round(value, 4), dataset_split=split)
+        EvalResult(task, names[0], data, name, round(value, 4), dataset_split=split)
         for name, value in values.items()
         if value is not None
     ]
@@ -66,9 +64,12 @@ def model_card(run: str | Path) -> str:
     header = ModelCardData(
         library_name="labelembed", pipeline_tag=task, tags=tags, model_name=title, eval_results=results
     )
-    changes = record.environment.get("changes")
     rows, learned = comparison_rows(single), label_similarities(variant)
-    labels, notes = record.data.get("names"), record.data.get("notes")
+    tables = [*report_tables(single, rows).values(), *([learned.table(_LISTED_LABELS)] if learned else [])]
+    above = folder.resolve().parents[2:3]
+    whole = (
+        readable(lambda: verdict(load_comparison(*above))) if above and (above[0] / "comparison.json").is_file() else []
+    )
     text = (
         templates()
         .get_template("card.md")
@@ -79,36 +80,12 @@ def model_card(run: str | Path) -> str:
             statement=verdict(single)[0],
             data=single.data_name,
             about=record.data,
-            labels=[*map(str, labels[:_LISTED_LABELS])] if isinstance(labels, list) else [],
-            notes=[without_folders(str(note)) for note in notes] if isinstance(notes, list) else [],
-            tables=[table.markdown() for table in report_tables(single, rows).values()],
-            why=shortened(str(record.result.get("calibration")), 200),
+            tables=[table.markdown() for table in tables],
             temperature=number_in(record.result.get("temperature")),
-            nearest=learned.rows()[:_LISTED_LABELS] if learned else [],
-            measure=learned.measure if learned else "",
             cost=cost_line(variant, single, rows),
-            changes=[without_folders(str(change)) for change in changes] if isinstance(changes, list) else [],
-            comparison=_of_comparison(folder),
+            comparison=whole or [],
             command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
             recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
         )
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))
-
-
-def _task(run: RunRecord, data: str) -> str:
-    shape = run.data.get("input_shape")
-    if not shape or not isinstance(shape, list):
-        return "translation"
-    if "text" in data:
-        return "text-classification"
-    return "image-classification" if len(shape) == 3 else "tabular-classification"
-
-
-def _of_comparison(folder: Path) -> list[str]:
-    """Returns the verdict of the comparison that the run is one of; nothing where it is none of any."""
-    whole = folder.resolve()
-    try:
-        return verdict(load_comparison(whole.parents[2])) if whole.parent.parent.name == "runs" else []
-    except RunFolderError:
-        return []

@@ -5,33 +5,31 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
+import shlex
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, VariantRuns, load_comparison
-from labelembed.lab.report.drawing import Figure
-from labelembed.lab.report.error_analysis import (
-    ErrorAnalysis,
-    HighLossExample,
-    confused_table,
-    error_analysis,
-    error_lines,
-    sentence_pairs,
+from labelembed.lab.report.comparison import Comparison, load_comparison, load_several
+from labelembed.lab.report.decision import best_method, by_weight
+from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
+from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
+from labelembed.lab.report.formatting import NOTHING, TEMPLATES, shortened, templates
+from labelembed.lab.report.labels import LabelSimilarities, groups_for, label_figure, label_similarities
+from labelembed.lab.report.tables import (
+    Table,
+    comparison_rows,
+    cost_line,
+    make_table,
+    metrics_table,
+    report_tables,
+    runs_table,
+    write_csv,
+    write_text,
 )
-from labelembed.lab.report.figures import calibration_figure, curve_figure, forest_figure
-from labelembed.lab.report.formatting import TEMPLATES, seeds_text, shortened, templates
-from labelembed.lab.report.label_figures import Panel, groups_for, label_figure, make_folder
-from labelembed.lab.report.labels import LabelSimilarities, label_similarities
-from labelembed.lab.report.ranking import best_method, by_weight
-from labelembed.lab.report.settings import Settings, describe_settings
-from labelembed.lab.report.several import load_several
-from labelembed.lab.report.table import comparison_rows, runs_table, write_csv, write_text
-from labelembed.lab.report.tables import Table, cost_line, metrics_table, report_tables
 from labelembed.lab.report.verdict import Verdict, full_verdict
 
 if TYPE_CHECKING:
@@ -40,25 +38,8 @@ if TYPE_CHECKING:
 _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # Of more variants what they learned about labels is not read, and in the terminal they are not printed.
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
-
-
-class LabelSection(NamedTuple):
-    """What one variant, named by `variant`, learned about the labels."""
-
-    variant: str
-    learned: LabelSimilarities
-    figure: Figure
-
-
-class ErrorSection(NamedTuple):
-    """What a variant gets wrong: sentences, the most frequent confusions, and the examples with the highest loss."""
-
-    variant: str
-    seed: int
-    lines: list[str]
-    confused: Table
-    names: list[str]
-    examples: list[HighLossExample]
+# Not what a run ran on: the command has its own place, and the labels' names fill a page.
+_NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
 
 
 @dataclass(frozen=True)
@@ -71,13 +52,18 @@ class Page:
     cost: str
     forest: list[Figure]
     failures: list[str]
-    tables: Mapping[str, Table]
+    tables: dict[str, Table]
     calibration: Figure | None
-    labels: LabelSection | None
-    errors: list[ErrorSection]
+    labels: LabelSimilarities | None
+    tree: Figure | None
+    errors: dict[str, ErrorAnalysis]
+    names: list[str]
     sentences: dict[str, Any] | None
     curves: Figure | None
-    settings: Settings
+    settings: Table
+    recipe: str
+    command: str
+    environment: dict[str, str]
 
     def html(self) -> str:
         """Returns the page."""
@@ -85,13 +71,11 @@ class Page:
         # No other script runs in the page, whatever a label is called.
         digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii")
         page = templates().get_template("page.html")
-        return page.render(page=self, style=style, script=script, script_hash=digest)
+        return page.render(vars(self), style=style, script=script, script_hash=digest)
 
     def save_figures(self, folder: Path) -> None:
         """Writes each figure into a folder, which is made, as SVG and PDF."""
-        make_folder(folder)
-        shown = [*self.forest[:1], self.calibration, self.labels.figure if self.labels else None, self.curves]
-        for figure in shown:
+        for figure in (*self.forest[:1], self.calibration, self.tree, self.curves):
             if figure is not None:
                 figure.save(folder)
 
@@ -102,34 +86,21 @@ def write_report(
     format: str = "html",
     figures: str | Path | None = None,
     baseline: str | None = None,
-    groups: str | Path | None = None,
 ) -> Path:
-    """Writes one page of a comparison, of a run, or of several of both; or its tables alone.
+    """Writes one page of a comparison, of a run, or of several of both, or its tables alone; returns the file.
 
-    The page loads nothing from anywhere, can be read with scripts off, and is the same to the byte when it is made
-    again from the same runs.
+    The page loads nothing from anywhere and is the same to the byte when it is made again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `several.load_several` for several.
-        out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
-            ``report.csv``, ``report.md`` or ``report.tex``.
-        format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
-            every number in full precision.
-        figures: A folder that gets each figure of the page as SVG and PDF; None: they are not written.
+        paths: Run and comparison folders; see `load_several` for several.
+        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder, of several in the current one.
+        format: `html`; `markdown` or `latex` for the tables of the page; `csv` for every number in full precision.
+        figures: A folder that gets each figure of the page as SVG and PDF.
         baseline: The variant the others are compared with; None: as the comparison says.
-        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships.
-
-    Returns:
-        The file.
 
     Raises:
-        RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
-            unknown, or a file cannot be written.
-        DataError: When `groups` cannot be read.
-        ValueError: Without a path.
+        RunFolderError: As `load_several`; and when the format is unknown or a file cannot be written.
     """
-    if not paths:
-        raise ValueError("give one run or comparison folder or more")
     if format not in _ENDINGS:
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
     comparison = load_several(paths, baseline=baseline)
@@ -138,7 +109,7 @@ def write_report(
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
     if format == "html" or figures is not None:
-        page = make_page(comparison, groups)
+        page = make_page(comparison)
         if figures is not None:
             page.save_figures(Path(figures))
         if format == "html":
@@ -152,12 +123,7 @@ def write_report(
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
-    """Writes the tables and the page of a comparison beside its runs, and returns it.
-
-    Args:
-        out: The comparison folder.
-        redraw: Write the page even where the tables have not changed: drawing takes seconds.
-    """
+    """Writes the tables of a comparison beside its runs, and the page where they have changed or `redraw` says so."""
     comparison = load_comparison(out)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
@@ -169,7 +135,7 @@ def write_comparison(out: Path, *, redraw: bool) -> Comparison:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Prints the verdict, one table, and where the page is; plain text where the output is no terminal."""
+    """Prints the verdict, one table, and where the page is, in twelve lines; plain text where it is no terminal."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -179,22 +145,20 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    for line in (found.headline, found.worse, found.step):
-        if line:
-            console.print(Text(line), soft_wrap=True)
+    for line in filter(None, (found.headline, found.worse, found.step, " ".join(found.notes))):
+        console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
     table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(frame):
-        heading = column.replace(" after temperature scaling", "")
-        table.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
+    for column in frame:
+        side: Any = "right" if len(table.columns) else "left"
+        table.add_column(Text(column.replace(" after temperature scaling", "")), justify=side, overflow="fold")
     for variant, cells in zip(comparison.variants, frame.itertuples(index=False), strict=True):
         if variant.name in shown:
             table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
     console.print(table)
-    more = f"{len(comparison.variants) - len(shown)} more variants, " if len(comparison.variants) > len(shown) else ""
-    page = comparison.path / "report.html"
-    console.print(Text(f"{more}figures, labels and errors: {page}"), soft_wrap=True)
+    more = f"{len(frame) - len(shown)} more variants, " if len(frame) > len(shown) else ""
+    console.print(Text(f"{more}figures, labels and errors: {comparison.path / 'report.html'}"), soft_wrap=True)
 
 
 def notebook_html(comparison: Comparison) -> str:
@@ -205,70 +169,83 @@ def notebook_html(comparison: Comparison) -> str:
     return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
 
 
-def make_page(comparison: Comparison, groups: str | Path | None = None) -> Page:
-    """Returns all that the page shows of a comparison; for `groups` see `write_report`."""
+def make_page(comparison: Comparison) -> Page:
+    """Returns all that the page shows of a comparison."""
     rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
     reference = found.contrast.reference if found.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
+    baseline = comparison.baseline_runs or comparison.variants[0]
+    shown = next(iter([*baseline.runs.values(), *comparison.runs]), None)
+    titled = {one.title: errors[one.name] for one in comparison.variants if one.name in errors}
     forest = [forest_figure(comparison, rows, reference, narrow=narrow) for narrow in (False, True)]
-    labels = _labels(comparison, errors, groups)
+    learned = (label_similarities(one) for one in by_weight(comparison)[:_MOST_VARIANTS])
+    labels = next((one for one in learned if one is not None), None)
+    count = max((one.first.labels for one in errors.values()), default=0)
+    known = labels.names if labels is not None and len(labels.names) == count else map(str, range(count))
     return Page(
         comparison,
         rows,
         found,
         cost_line(method, comparison, rows) if method else "",
         [figure for figure in forest if figure is not None],
-        _failures(comparison),
+        _failures(comparison, rows),
         report_tables(comparison, rows),
         calibration_figure(comparison, errors),
         labels,
-        [
-            _errors(one, errors[one.name], labels)
-            for one in (method, reference)
-            if one is not None and one.name in errors
-        ],
+        _tree(labels, titled) if labels else None,
+        {one.title: titled[one.title] for one in (method, reference) if one is not None and one.title in titled},
+        [shortened(name, 40) for name in known],
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
-        describe_settings(comparison),
+        _settings(comparison),
+        (shown.folder / "recipe.yaml").read_text(errors="replace").rstrip() if shown and shown.recipe else "",
+        shlex.join(shown.command) if shown else "",
+        {key: value for key, value in _flat(shown.environment).items() if key not in _NOT_SHOWN} if shown else {},
     )
 
 
-def _failures(comparison: Comparison) -> list[str]:
-    """Returns a line for each folder, run and variant without a result."""
-    lines = [f"{path}: {why}" for path, why in comparison.left_out.items()]
+def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
+    """Returns a line for each run and variant without a result."""
+    lines = []
     for one in comparison.variants:
-        lines += [
-            f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in sorted(one.failed.items())
-        ]
+        failed = sorted(one.failed.items())
+        lines += [f"Failed: {one.title}, seed {seed}: {shortened(why, 500)}" for seed, why in failed]
         if one.missing:
-            lines.append(f"Not finished: {one.title}, {seeds_text(one.missing)}; run the comparison again.")
-    return lines
+            seeds = ", ".join(map(str, sorted(one.missing)))
+            lines.append(f"Not finished: {one.title}, seeds {seeds}; run the comparison again.")
+    unpaired = zip(comparison.variants, rows["unpaired_seeds"], strict=True)
+    return lines + [f"Not in the differences: {one.title}, seeds {seeds}" for one, seeds in unpaired if seeds]
 
 
-def _labels(
-    comparison: Comparison, errors: Mapping[str, ErrorAnalysis], groups: str | Path | None
-) -> LabelSection | None:
-    """Returns the labels of the first variant that learned any."""
-    for variant in by_weight(comparison)[:_MOST_VARIANTS]:
-        learned, analysis = label_similarities(variant), errors.get(variant.name)
-        if learned is None:
-            continue
-        count = len(learned.similarity)
-        panels = [Panel(learned.measure, learned.relative)]
-        if analysis is not None and len(learned.names) == analysis.first.labels and analysis.pairs:
-            panels.append(Panel("confusion matrix", analysis.counts(count)))
-        figure = label_figure(learned.names, learned.distances, panels, groups=groups_for(learned.names, groups))
-        return LabelSection(variant.title, learned, figure)
-    return None
+def _tree(labels: LabelSimilarities, errors: dict[str, ErrorAnalysis]) -> Figure:
+    """Returns the figure of the labels, with the confusions of the variant that learned them."""
+    squares, errors_of = {labels.measure: labels.relative}, errors.get(labels.variant)
+    if errors_of is not None and len(labels.names) == errors_of.first.labels and errors_of.pairs:
+        squares["confusion matrix"] = errors_of.counts(len(labels.distances))
+    return label_figure(labels.names, labels.distances, squares, groups=groups_for(labels.names))
 
 
-def _errors(variant: VariantRuns, errors: ErrorAnalysis, labels: LabelSection | None) -> ErrorSection:
-    learned = labels.learned if labels is not None and labels.variant == variant.title else None
-    known = next(iter(variant.runs.values())).data.get("names")
-    names = [str(name) for name in known] if isinstance(known, list) else []
-    names = list(labels.learned.names) if labels is not None else names
-    if len(names) != errors.first.labels:
-        names = [str(label) for label in range(errors.first.labels)]
-    names = [shortened(name, 40) for name in names]
-    examples, lines = errors.first.worst[:_MOST_VARIANTS], error_lines(errors, learned)
-    return ErrorSection(variant.title, errors.seed, lines, confused_table(errors, names), names, examples)
+def _settings(comparison: Comparison) -> Table:
+    """Returns each variant's objective, and other settings that are not the same in all variants."""
+    firsts = [next(iter(variant.runs.values()), None) for variant in comparison.variants]
+    recipes = [_flat(run.recipe) if run else {} for run in firsts]
+    keys = dict.fromkeys(key for one in recipes for key in one if key != "seed" and not key.startswith("objective."))
+    differing = [key for key in keys if len({one.get(key, NOTHING) for one in recipes if one}) > 1]
+    lines = []
+    for variant, recipe in zip(comparison.variants, recipes, strict=True):
+        given = [f"{key}={_text(value)}" for key, value in variant.objective.items() if value is not None]
+        line = {"variant": variant.title, "objective": "  ".join(given).removeprefix("name=")}
+        lines.append(line | {key: recipe.get(key, NOTHING) for key in differing})
+    return make_table("settings", "Settings", lines)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": _text(value)}
+    return flat
+
+
+def _text(value: object) -> str:
+    values = value[:50] if isinstance(value, list) else [value]
+    return shortened(", ".join("none" if one is None else str(one) for one in values), 160)

@@ -28,8 +28,7 @@ class RunOptions:
         track: Log the epochs to these trackers too, see `training.reporter`; a run keeps those that it has.
         begin_only: Refuse a run that has begun and not finished, instead of going on with it.
         overwrite: Train anew: what is in the folder goes once the new run can begin.
-        change: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit; the
-            folder then says what was changed when. The schedule is that of the new recipe, from the step reached.
+        change: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit.
         lock_seconds: How long to wait for another process that trains this run.
     """
 
@@ -50,35 +49,34 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> dict[str, int | str] | None:
-    """Returns the most bytes since a run began, and of what; None where the system does not tell.
-
-    ``{"bytes": ..., "of": "gpu"}`` is what PyTorch's tensors took on the GPU, ``"process"`` the resident memory of the
-    whole process, Python and libraries included.
-    """
+    """Returns the most `bytes` since a run began, `of` the `gpu` or the `process`; None where no system tells."""
     if device.type == "cuda":
         return {"bytes": int(torch.cuda.max_memory_allocated(device)), "of": "gpu"}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return {"bytes": int(line.split()[1]) * 1024, "of": "process"}
+    with contextlib.suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return {"bytes": int(lines["VmHWM"].split()[0]) * 1024, "of": "process"}
     return None
 
 
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:
-    """Returns versions, machine, commit, command and threads as JSON values.
-
-    Args:
-        device: The device asked for, None for whatever Accelerate finds.
-    """
+    """Returns versions, machine, commit, command and threads as JSON values; `device` is the one asked for."""
     gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     program = Path(sys.argv[0])
     is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
+    packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # run from a source tree that was not installed
+            packages[name] = version(name)
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": packages,
         "commit": _commit(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(0) if gpus else "cpu",
@@ -86,31 +84,12 @@ def describe_environment(*, device: str | None = None) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    with contextlib.suppress(PackageNotFoundError):  # run from a source tree that was not installed
-        return version(package)
-    return None
-
-
 @cache
 def _commit() -> str | None:
     """Returns the commit of the source tree this package stands in, with `-modified` where it has changed."""
     here = Path(__file__).parent
-    if not (here.parents[3] / ".git").exists():
-        return None
-    answers = []
-    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
-        try:
-            ran = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=5, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        answers.append(ran.stdout.strip())
-    return answers[0] + ("-modified" if answers[1] else "")
-
-
-@cache
-def _processor() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
+    if (here.parents[3] / ".git").exists():
+        words = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=-modified"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(words, cwd=here, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    return None

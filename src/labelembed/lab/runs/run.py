@@ -52,17 +52,22 @@ def run_recipe(
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
-    folder.state()  # refuses a folder whose lock leads out of it
+    # Also while somebody has the folder; and one whose lock leads out of it is refused.
+    if not options.overwrite and folder.state() == "finished" and not _find(recipe, folder, options)[1]:
+        check_same_data(recipe, folder, data=data, reporter=reporter)
+        reporter.warn(f"{folder.path}: finished already, nothing to do")
+        return folder.result()
     try:
         with (
-            locked(folder.path, patience=options.lock_seconds, stop=reporter.wants_stop),
+            locked(folder.path, patience=options.lock_seconds),
             lost_processes_named(folder.path),
         ):
             has_begun, is_changed = _find(recipe, folder, options)
-            if has_begun and not is_changed and folder.state() == "finished":
-                check_same_data(recipe, folder, data=data, reporter=reporter)
-                reporter.warn(f"{folder.path}: finished already, nothing to do")
+            if has_begun and not is_changed and folder.state() == "finished":  # by whom had the lock before
                 return folder.result()
+            if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
+                threads = folder.environment().get("threads")
+                torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
             task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
             if has_begun:
                 check_same_data(recipe, folder, data=task.data, reporter=reporter)

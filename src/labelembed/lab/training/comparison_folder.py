@@ -46,7 +46,7 @@ class FailedRun(BaseModel):
 class ComparisonFile(BaseModel):
     """What ``comparison.json`` says; `tuning` tells how the variants' arguments were found, empty where they were not.
 
-    `reused` and `made` count the runs of the last command.
+    `notes` says what speaks against the comparison, and what a linear classifier reaches.
     """
 
     format: int = FORMAT_VERSION
@@ -57,8 +57,7 @@ class ComparisonFile(BaseModel):
     published: list[Any] = []
     tuning: dict[str, Any] = {}
     failed: list[FailedRun] = []
-    reused: int = 0
-    made: int = 0
+    notes: list[str] = []
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -73,25 +72,20 @@ class ComparisonFile(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonFile:
-        """Reads the file of a folder.
-
-        Raises:
-            RunFolderError: When it cannot be read, is damaged, or is of a newer version.
-        """
+        """Reads the file of a folder; RunFolderError: it cannot be read, is damaged, or is of a newer version."""
         file = folder / DESCRIPTION_FILE
         try:
             about = read_json(file)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
-        if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
-            raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
-        try:
+            if isinstance(about, dict) and type(about.get("format")) is int and about["format"] > FORMAT_VERSION:
+                what = f"written by a newer labelembed (format {about['format']}); update labelembed"
+                raise RunFolderError(f"{file}: {what}")
             return cls.model_validate(about, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            what = first["msg"].removeprefix("Value error, ")
-            raise RunFolderError(f"{file}: damaged, {f'`{where}`: ' if where else ''}{what}") from error
+            where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            raise RunFolderError(f"{file}: damaged, `{where or 'comparison'}`: {what}") from error
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
 
     def write(self, folder: Path) -> None:
         """Writes the file into a folder."""
@@ -116,13 +110,3 @@ def remove_comparison(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for file in (folder / name for name in _WRITTEN):
             file.unlink(missing_ok=True)
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Returns what ``comparison.json`` says as plain values; see `ComparisonFile.read`."""
-    return ComparisonFile.read(folder).model_dump()
-
-
-def seeds_of_variant(about: dict[str, Any], variant: dict[str, Any]) -> list[int]:
-    """Returns the seeds that were asked for of a variant."""
-    return list(variant["seeds"])

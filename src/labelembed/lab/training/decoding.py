@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from labelembed.lab.data import SentencePairs, TextCorpus, Tokenizer
 from labelembed.lab.models import BeamSearch, Hypothesis
@@ -33,9 +34,7 @@ class Decoding(Block):
 
     beam: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(1, description="hypotheses kept; 1: greedy")
     length_penalty: Annotated[Number, Field(ge=0)] = Field(
-        1.0,
-        description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose, the more so the "
-        "softer the targets were",
+        1.0, description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose"
     )
     minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
         0, description="tokens before a sentence may end"
@@ -54,15 +53,10 @@ class Decoding(Block):
 def decode(
     network: Network, sources: Sequence[Tokens], decoding: Decoding, *, n_best: int = 1
 ) -> list[list[Hypothesis]]:
-    """Returns the hypotheses of each sentence, best first, in the order of the sentences.
+    """Returns the `n_best` hypotheses of each sentence, best first, in the order of the sentences.
 
-    Sentences of like length are decoded together; the log-probabilities are float32 in any precision.
-
-    Args:
-        network: Of a sequence model; in evaluation mode for the time of this, its mode is put back.
-        sources: Tokens of each sentence, without END.
-        decoding: How they are found.
-        n_best: Hypotheses returned for each sentence.
+    The sources are tokens without END. Sentences of like length are decoded together, in evaluation mode; the
+    log-probabilities are float32 in any precision.
     """
     search = decoding.search(n_best=n_best)
     encoder: Any = network.encoder
@@ -74,7 +68,8 @@ def decode(
     hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
     with evaluation_mode(network) as device:
         for indices in _batches_by_length([len(source) for source in sources], beam=decoding.beam):
-            source = _padded([sources[index] for index in indices]).to(device)
+            tokens = [torch.tensor([*sources[index], END], dtype=torch.int64) for index in indices]
+            source = pad_sequence(tokens, batch_first=True, padding_value=PAD).to(device)
             state, lengths = encoder.encode(source), (source != PAD).sum(1)
             best = search.search(step, state, batch_size=len(indices), source_lengths=lengths, device=device)
             for index, its in zip(indices, best, strict=True):
@@ -84,39 +79,17 @@ def decode(
 
 def _batches_by_length(lengths: Sequence[int], *, beam: int) -> Iterator[list[int]]:
     """Yields the indices of sentences of like length, the longest first: what does not fit shows at once."""
-    batch: list[int] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        longest = longest or lengths[index] + 1
-        if batch and (len(batch) + 1) * longest * beam > _TOKENS_AT_ONCE:
-            yield batch
-            batch, longest = [], lengths[index] + 1
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _padded(sources: Sequence[Tokens]) -> Tensor:
-    """Returns source tokens [B, S] with END behind each sentence."""
-    table = np.full((len(sources), max(len(source) for source in sources) + 1), PAD, np.int64)
-    for row, source in zip(table, sources, strict=True):
-        row[: len(source)] = source
-        row[len(source)] = END
-    return torch.from_numpy(table)
+    left = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    while left:
+        count = max(1, _TOKENS_AT_ONCE // ((lengths[left[0]] + 1) * beam))
+        yield left[:count]
+        left = left[count:]
 
 
 def hypothesis_text(
     hypothesis: Hypothesis, source_line: str, source: Tokenizer, target: Tokenizer, *, replace_unknown: bool
 ) -> str:
-    """Returns a hypothesis as text.
-
-    Args:
-        hypothesis: What the search found.
-        source_line: What it is the translation of.
-        source: Tokenizer of the source.
-        target: Tokenizer of the target.
-        replace_unknown: Put the source token with the highest attention in the place of an unknown one.
-    """
+    """Returns a hypothesis as text, the source token with the highest attention in the place of an unknown one."""
     whole = target.level == "subword"  # whose pieces are no words that could stand for one another
     if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
         return target.decode(hypothesis.tokens)
@@ -130,10 +103,7 @@ def hypothesis_text(
 def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level: str) -> dict[str, Any]:
     """Returns BLEU with its brevity penalty and length ratio, chrF and the F1 of ROUGE-1, 2 and L as fractions.
 
-    Args:
-        hypotheses: What was written.
-        references: What should have been.
-        level: Of the target side; characters are counted as words for `character`.
+    At the `level` of the target side `character`, characters are counted as words.
     """
     by_character = level == "character"
     scores = rouge(hypotheses, [references], level="character" if by_character else "word")
@@ -170,31 +140,17 @@ def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
     nll, wrong, far, count = 0.0, 0, 0, 0
     for logits, labels in logits_and_labels(network, pairs):
         nll += float(F.cross_entropy(logits, labels, reduction="sum"))
-        # As an argmax does, of equal ones the first counts as predicted.
-        own = logits.gather(1, labels[:, None])
-        earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-        rank = ((logits > own) | ((logits == own) & earlier)).sum(1)
-        wrong += int((rank >= 1).sum())
-        far += int((rank >= 5).sum())
+        wrong += int((logits.argmax(1) != labels).sum())
+        far += int((logits.topk(min(5, logits.shape[1])).indices != labels[:, None]).all(1).sum())
         count += len(labels)
     if not math.isfinite(nll):
         raise ValueError("the network predicts values that are not finite")
     mean = nll / count
-    return {
-        "error": wrong / count,
-        "top5_error": far / count,
-        "nll": mean,
-        "perplexity": math.exp(min(mean, 700.0)),
-    }
+    return {"error": wrong / count, "top5_error": far / count, "nll": mean, "perplexity": math.exp(min(mean, 700.0))}
 
 
 def sentence_diagnostics(corpus: TextCorpus, split: str, written: Sequence[str]) -> dict[str, Any]:
-    """Returns a sample of what a run on a corpus wrote, evenly spread, so that every run shows the same sentences.
-
-    Args:
-        corpus: What it was trained on.
-        split: `test` or `validation`.
-        written: What the network wrote for all its sentences.
+    """Returns a sample of what a run on a corpus wrote for a split, evenly spread: every run shows the same sentences.
 
     Returns:
         `split`, `of` (how many there are) and `sentences`, each with `place`, `source`, `reference`, `output` and its

@@ -5,26 +5,24 @@ Torch is imported where it is needed: the command line answers signals, and `--h
 
 from __future__ import annotations
 
-import datetime
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelembed.lab.errors import InterruptedTraining, LostProcess, RecipeError
+from labelembed.lab.errors import InterruptedTraining, LostProcess
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+#: Seconds that one process waits for another, which may hang or write a large checkpoint; half an hour by default.
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
-# How long one process waits for another, in seconds. A process that dies is noticed at once; one that hangs cannot be
-# told from one that writes a large checkpoint, or asks a teacher about every training example, but by its time.
-_TIMEOUT_SECONDS = 1800.0
+_OF_A_COLLECTIVE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught")
 
 
 def process_index() -> int:
@@ -40,14 +38,9 @@ def process_count() -> int:
 
 
 def make_accelerator(precision: str, *, device: str | None = None) -> Accelerator:
-    """Returns an Accelerator for one run, once all its processes have met.
-
-    Args:
-        precision: What the run computes in.
-        device: `cpu` keeps off any accelerator there is; None: what Accelerate finds.
+    """Returns an Accelerator for one run; `cpu` keeps off any device there is.
 
     Raises:
-        RecipeError: For fp16 without a device that has it.
         LostProcess: Of several processes some do not come.
     """
     import torch
@@ -55,53 +48,30 @@ def make_accelerator(precision: str, *, device: str | None = None) -> Accelerato
     from accelerate.state import AcceleratorState
 
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if precision == "fp16" and on_cpu:
-        raise RecipeError(["precision: 'fp16' needs a GPU; here 'bf16' or 'float32' work"])
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
-    # The other processes may have been signalled and gone before this one has met them: a signal ends the wait.
-    waiting = _first_signal(None) if process_count() > 1 else nullcontext()
-    with lost_processes_named("give the command again"), waiting:
-        PartialState(cpu=on_cpu, timeout=_timeout())
+    with lost_processes_named("give the command again"):
+        PartialState(cpu=on_cpu, timeout=timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, 1800))))
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "float32" else precision)
 
 
 @contextmanager
 def lost_processes_named(way_on: str | Path) -> Iterator[None]:
-    """Raises LostProcess where torch says that another process was killed, ran out of memory, or hangs.
-
-    Args:
-        way_on: The run folder, or what else to do about it.
-    """
+    """Raises LostProcess where torch says that another process was killed or hangs, with what to do."""
     try:
         yield
-    except RuntimeError as error:
-        if not _is_of_a_collective(error):
+    except RuntimeError as error:  # gloo's are like any other
+        from torch.distributed import DistError
+
+        text = str(error)
+        is_known = process_count() > 1 and any(words in text for words in _OF_A_COLLECTIVE)
+        if not isinstance(error, DistError) and not is_known:
             raise
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         how = f"labelembed resume {way_on}" if isinstance(way_on, Path) else way_on
         raise LostProcess(
-            f"process {process_index()} of {process_count()}: another process has died or hangs, and cannot be waited "
-            f"for any longer\n({reason[:200]})\n"
-            f"What is saved is kept. To go on, in one process or several: {how}"
+            f"process {process_index()} of {process_count()}: another process has died or hangs "
+            f"({' '.join(text.split())[:200]})\nWhat is saved is kept. To go on, in one process or several: {how}"
         ) from error
-
-
-def _timeout() -> datetime.timedelta:
-    given = os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT_SECONDS)
-    try:
-        return datetime.timedelta(seconds=float(given))
-    except (ValueError, OverflowError):
-        error = f"{TIMEOUT_VARIABLE}: must be a number of seconds, got {given!r}"
-        raise RecipeError([error], source="environment") from None
-
-
-def _is_of_a_collective(error: RuntimeError) -> bool:
-    """Returns whether an error is of processes talking to each other; gloo's are RuntimeErrors like any other."""
-    from torch.distributed import DistError
-
-    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught collective")
-    return isinstance(error, DistError) or (process_count() > 1 and any(word in str(error) for word in words))
 
 
 # ---- signals
@@ -126,12 +96,11 @@ class Received:
 
 @contextmanager
 def stop_after_step() -> Iterator[Received]:
-    """Notes the first signal of the block, which asks for it after every step, saves and leaves by an exception.
+    """Notes the first signal of the block, which looks after every step, saves and leaves by an exception.
 
     One that came after the last step is sent once more when the block has ended.
     """
-    received = Received()
-    with _first_signal(partial(setattr, received, "number")):
+    with _first_signal(at_once=False) as received:
         yield received
     if received.number is not None:
         signal.raise_signal(received.number)
@@ -140,45 +109,40 @@ def stop_after_step() -> Iterator[Received]:
 @contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    received = Received()
-
-    def end(number: int) -> None:
-        received.number = number
-        raise Stopped(number)
-
-    try:
-        with _first_signal(end):
+    with _first_signal(at_once=True) as received:
+        try:
             yield
-    except Exception as error:
-        if received.number is None or isinstance(error, InterruptedTraining):
-            raise
-        raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
+        except Exception as error:
+            if received.number is None or isinstance(error, InterruptedTraining):
+                raise
+            raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
 
 
 @contextmanager
-def _first_signal(answer: Callable[[int], None] | None) -> Iterator[None]:
-    """Calls `answer` with the first signal of the block; a second one does what it would have done without us.
+def _first_signal(*, at_once: bool) -> Iterator[Received]:
+    """Notes the first signal of the block, or raises `Stopped`; a second one does what it would have done without us.
 
-    That loses time and no data, for every file of a run folder is whole at any moment. Without an `answer` the system
-    ends the process at once: for a wait within a library, where Python would not hear signals. One that is ignored, as
+    That loses time and no data, for every file of a run folder is whole at any moment. A signal that is ignored, as
     SIGHUP is under `nohup`, stays so. Only the main thread may set handlers; in another one all stay as they are.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    received = Received()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
 
     def first(number: int, _: object) -> None:
+        received.number = number
         for other, handler in before.items():
-            # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
-            # SIGTERM: nobody who does so wants the step in progress to be lost.
+            # A closed terminal sends SIGHUP twice, by its shell and by itself: nobody wants to lose the step by that.
             signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
-        if answer is not None:
-            answer(number)
+        if at_once:
+            raise Stopped(number)
 
     for number in before:
-        signal.signal(number, signal.SIG_DFL if answer is None else first)
+        signal.signal(number, first)
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelembed.lab.data import Batch, LabelledData, Split
+from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TokenBudget
 from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.network import (
     EVALUATION_EXAMPLES,
+    AnyBatch,
     Examples,
     Network,
     TrainingData,
-    evaluation_batches,
     evaluation_mode,
 )
 from labelembed.lab.training.run_folder import ExampleOutcomes
@@ -34,8 +34,7 @@ from labelembed.metrics import (
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
-# Examples whose logits [n, C] are held at a time.
-_LOGITS_AT_ONCE = 1_024
+_LOGITS_AT_ONCE = 1_024  # examples whose logits [n, C] are held at a time
 _MOST_PAIRS, _MOST_COUNTED = 20_000, 5_000  # confusions; labels whose examples are counted
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
@@ -44,12 +43,13 @@ _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yields hidden states [n, H], labels [n] and indices [n], each example once, in evaluation mode.
 
-    Args:
-        network: Its mode is put back.
-        split: The examples; of a corpus each target token is one.
+    Of a corpus each target token is one; sentences of like length go together, so that little is padding.
     """
+    of_pairs = isinstance(split, SentencePairs)
+    size, order = (TokenBudget(4_096), torch.arange(len(split))) if of_pairs else (EVALUATION_EXAMPLES, None)
+    batches: Iterator[AnyBatch] = split.batches(size, order=order)
     with evaluation_mode(network) as device:
-        for batch in evaluation_batches(split):
+        for batch in batches:
             placed = batch.to(device)
             hidden, labels, indices = network.hidden(placed.inputs), placed.labels, placed.indices
             if isinstance(placed, Batch):
@@ -68,12 +68,7 @@ def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tenso
 
 @torch.no_grad()
 def predicted_logits(network: Network, inputs: Tensor | SparseRows) -> Tensor:
-    """Returns logits [N, C] float32 on the CPU, in evaluation mode; the network's mode is put back.
-
-    Args:
-        network: What predicts.
-        inputs: [N, ...] as stored, on any device.
-    """
+    """Returns logits [N, C] float32 on the CPU for inputs [N, ...] as stored, in evaluation mode."""
     begins = range(0, max(1, len(inputs)), EVALUATION_EXAMPLES)
     with evaluation_mode(network) as device:
         pieces = (inputs[begin : begin + EVALUATION_EXAMPLES] for begin in begins)
@@ -87,14 +82,9 @@ def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dic
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
-    """Fits a temperature on the validation set and evaluates with it; see `fit_temperature`.
+    """Fits a temperature on the validation set, unless nothing is `wanted`, and evaluates with it.
 
     On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
-
-    Args:
-        network: With the weights that are kept.
-        data: Test examples take part in nothing but their own metrics.
-        wanted: False: nothing is fitted, and the result says so.
 
     Returns:
         For ``result.json``: `temperature` (None where none was fitted), `calibration` (in words what was done, and why)
@@ -102,21 +92,16 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
     """
     held_out = 0 if data.validation is None else len(data.validation)
     if data.validation is None or not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
-        why = "off" if not wanted else "not fitted, there are no validation examples"
-        if wanted and held_out:
-            why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
-        return {"temperature": None, "calibration": why, "calibrated": None}
+        why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
+        return {"temperature": None, "calibration": why if wanted else "off", "calibrated": None}
     logits = predicted_logits(network, data.validation.inputs).numpy()
     temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
-    metrics: dict[str, Any] = {"temperature": temperature, "validation": None, "test": None}
-    for name in data.splits.keys() - {"train"}:
-        metrics[name] = evaluate(network, data.splits[name], temperature=temperature)
+    splits = {name: data.splits.get(name) for name in ("validation", "test")}
+    its = {name: split and evaluate(network, split, temperature=temperature) for name, split in splits.items()}
     how = "fitted on the validation examples"
-    if metrics["validation"]["error"] == 0:
-        how += ", which are all right, with the doubt of one example more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
-    return {"temperature": temperature, "calibration": how, "calibrated": metrics}
+    return {"temperature": temperature, "calibration": how, "calibrated": {"temperature": temperature} | its}
 
 
 @torch.no_grad()
@@ -126,10 +111,6 @@ def class_means(network: Network, split: Examples) -> Tensor:
     It shows which labels the network finds similar, whatever the objective. The outputs are the logits, or what an
     objective compares with its label vectors. Above 4,000 labels the hidden states [C, H] take their place. A label
     without examples gets the mean over all.
-
-    Args:
-        network: Its mode is put back.
-        split: The training examples.
     """
     objective, device = network.objective, next(network.parameters()).device
     of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
@@ -154,53 +135,38 @@ def shown_split(data: TrainingData) -> str | None:
 def error_diagnostics(
     network: Network, data: TrainingData, *, temperature: float | None = None
 ) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
-    """Returns what the network gets wrong, as JSON values, and the outcome of each example.
+    """Returns what the network gets wrong on the split of `shown_split`, as JSON values, and each example's outcome.
 
     Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
-    sentence are no independent examples.
-
-    Args:
-        network: With the weights that are kept.
-        data: Whose test examples are shown; without a test set those of the validation set.
-        temperature: What the logits are divided by for the calibrated reliability; None for none.
+    sentence are no independent examples. The temperature is that of the calibrated reliability; None: there is none.
 
     Returns:
         The first has `split`, `examples`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
-        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000);
-        `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width
-        (null where a bin is empty); `worst`, the wrong ones with the highest loss: images as PNG in base64, texts and
-        examples of tables by their beginning.
+        frequent first; `of_label`, how many examples each label has (null above 5,000); `reliability`, `before` and
+        `calibrated`, for bins of equal width (null where one is empty); and `worst`, those of the highest loss.
     """
     split = shown_split(data)
     if split is None:
         return None, None
     outcomes = _outcomes(network, data.splits[split], temperature or 1.0)
-    labels, classes = outcomes["labels"], network.objective.num_labels
-    right, calibrated = labels == outcomes["predicted"], temperature is not None
+    labels, classes, right = outcomes["label"], network.objective.num_labels, outcomes["right"]
     pairs, counts = np.unique(np.stack([labels, outcomes["predicted"]])[:, ~right].T, axis=0, return_counts=True)
     confusions = np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
+    calibrated = None if temperature is None else _bins(right, outcomes["calibrated_confidence"])
     errors = {
         "split": split,
         "examples": len(right),
         "labels": classes,
         "confusions": confusions[:_MOST_PAIRS].tolist(),
         "of_label": np.bincount(labels, minlength=classes).tolist() if classes <= _MOST_COUNTED else None,
-        "reliability": {
-            "before": _bins(binned_reliability(right, outcomes["confidence"])),
-            "calibrated": _bins(binned_reliability(right, outcomes["calibrated_confidence"])) if calibrated else None,
-        },
+        "reliability": {"before": _bins(right, outcomes["confidence"]), "calibrated": calibrated},
         "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],
     }
     if not isinstance(data, LabelledData):
         return errors, None
-    losses = [_half_precision(outcomes[name]) for name in ("loss", "calibrated_loss")]
-    return errors, ExampleOutcomes(split, right, losses[0], losses[1] if calibrated else None)
-
-
-def _half_precision(nll: NDArray[Any]) -> NDArray[np.float16]:
-    """Returns float16 values; what is above its range becomes its largest number, not infinity."""
-    kept: NDArray[np.float16] = np.minimum(nll, np.finfo(np.float16).max).astype(np.float16)
-    return kept
+    limit = np.finfo(np.float16).max  # what is above it becomes this number, not infinity
+    nll, at_temperature = (np.minimum(outcomes[name], limit).astype(np.float16) for name in ("loss", "calibrated_loss"))
+    return errors, ExampleOutcomes(split, right, nll, None if temperature is None else at_temperature)
 
 
 def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
@@ -209,46 +175,39 @@ def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str
     for logits, labels in logits_and_labels(network, split):
         log_p, calibrated = logits.log_softmax(-1), (logits / temperature).log_softmax(-1)
         own, best = log_p.gather(1, labels[:, None])[:, 0], log_p.max(-1)
-        batches.append(
-            {
-                "labels": labels,
-                "predicted": best.indices,
-                "confidence": best.values.exp(),
-                "calibrated_confidence": calibrated.amax(-1).exp(),
-                "loss": -own,
-                "calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0],
-                "probability": own.exp(),
-            }
-        )
-    return {name: torch.cat([batch[name].cpu() for batch in batches]).numpy() for name in batches[0]}
+        outcomes = {"label": labels, "predicted": best.indices, "right": labels == best.indices}
+        outcomes |= {"probability": own.exp(), "loss": -own}
+        outcomes |= {"confidence": best.values.exp(), "calibrated_confidence": calibrated.amax(-1).exp()}
+        outcomes |= {"calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0]}
+        batches.append({name: value.cpu() for name, value in outcomes.items()})
+    return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
 
 
-def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
-    count, *means = diagram.tolist()
-    confidence, accuracy = ([None if math.isnan(mean) else mean for mean in line] for line in means)
-    return {"count": [int(number) for number in count], "confidence": confidence, "accuracy": accuracy}
+def _bins(right: NDArray[np.bool_], confidence: NDArray[Any]) -> dict[str, list[Any]]:
+    count, *means = binned_reliability(right, confidence).tolist()
+    confidences, accuracies = ([None if math.isnan(mean) else mean for mean in line] for line in means)
+    return {"count": [int(number) for number in count], "confidence": confidences, "accuracy": accuracies}
 
 
 def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Returns the wrong examples with the highest loss, as small images or as texts; none where neither is known."""
-    shape = data.input_shape
-    of_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
-    if data.texts is None and not of_images:
+    shape, inputs = data.input_shape, data.splits[split].inputs
+    are_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
+    if data.texts is None and not are_images:
         return []
-    inputs: Any = data.splits[split].inputs
-    wrong = np.flatnonzero(outcomes["labels"] != outcomes["predicted"])
+    wrong = np.flatnonzero(~outcomes["right"])
     examples = []
     for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
-        example = {"row": index, "label": int(outcomes["labels"][index])}
-        example |= {"predicted": int(outcomes["predicted"][index]), "share": float(outcomes["probability"][index])}
+        example = {"row": index} | {name: int(outcomes[name][index]) for name in ("label", "predicted")}
+        example |= {"share": float(outcomes["probability"][index])}
         example |= {"predicted_share": float(outcomes["confidence"][index])}
         if data.images is not None:
             example["png"] = _png(data.images(split, index), (0.0, 255.0))
-        elif data.texts is None:
-            example["png"] = _png(inputs[index], data.input_range)
-        else:
+        elif data.texts is not None:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
             example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
+        elif isinstance(inputs, Tensor):
+            example["png"] = _png(inputs[index], data.input_range)
         examples.append(example)
     return examples
 

@@ -28,13 +28,7 @@ def sha256(path: Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Writes a file under a temporary name, flushes it to the disk and renames it: a kill leaves the old or the new.
-
-    Args:
-        path: The file to write or replace.
-        content: All of it.
-        durable: Wait until the disk has it; a rename alone survives a killed process, not a power cut.
-    """
+    """Writes a file under a temporary name and renames it: a kill leaves the old or the new, `durable` a power cut."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
@@ -50,19 +44,9 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True, indent: int | None = 2) -> None:
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     """Writes JSON as `write_bytes` does; a NaN is refused, for it is no JSON."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode(), durable=durable)
-
-
-def flush_folder(path: Path) -> None:
-    """Waits until the disk knows the names in a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def make_writable_folder(path: Path) -> None:
@@ -84,15 +68,9 @@ def elsewhere(folder: Path) -> str:
 
 @contextmanager
 def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
-    """Turns a failed save into an error that stops the run and says how to go on; none is swallowed.
+    """Turns a failed save into a TrainingError that stops the run and says how to go on; none is swallowed.
 
-    Args:
-        folder: The run folder.
-        needed_bytes: About how many bytes are written, for the message; None: not known.
-        way_on: What to do when it can be saved again; empty: to resume the run.
-
-    Raises:
-        TrainingError: In the place of an OSError that names nothing outside the folder.
+    An error of a file outside the run folder is raised as it is.
     """
     try:
         yield
@@ -101,21 +79,13 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
         if outside or isinstance(error, ConnectionError):  # a file of the data, or a reader of our pipe that has left
             raise
         what = f"cannot save ({error.strerror or error})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            quota = " (your quota of it is used up)" if error.errno == errno.EDQUOT else ""
-            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
-            what = f"the disk is full{quota}: {needed}{_free_bytes(folder)} bytes are free"
-        elif not folder.is_dir():
+        if not folder.is_dir():
             what += ", the folder is not there any more"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
+            what += f": {needed}{shutil.disk_usage(folder).free:,} bytes are free"
         way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
-
-
-def _free_bytes(folder: Path) -> str:
-    for place in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            return f"{shutil.disk_usage(place).free:,}"
-    return "unknown"
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -127,43 +97,24 @@ class _PlainLoader(yaml.SafeLoader):
             raise ConstructorError(None, None, "references are not allowed; write the value out", mark)
         return super().compose_node(parent, index)
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise ValueError(f"line {line}: the key {key.value[:40]!r} occurs twice; keep one")
-            seen.add(key.value)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep=deep)
-        except (yaml.YAMLError, RecursionError):
-            raise
-        except Exception as error:  # a month of 13, `!!bool maybe`, a number of 5,000 digits: each raises its own
-            raise ConstructorError(None, None, f"{str(node.value)[:40]!r} is no value", node.start_mark) from error
-
-    def construct_undefined(self, node: yaml.Node) -> Any:
-        raise ConstructorError(None, None, f"the tag {node.tag!r} is not allowed", node.start_mark)
-
-
-_PlainLoader.add_constructor(None, _PlainLoader.construct_undefined)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                what = f"the key {str(key.value)[:40]!r} occurs twice; keep one"
+                raise ConstructorError(None, None, what, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds; nothing in it is executed.
-
-    Raises:
-        ValueError: It is no YAML, gives a key twice, has references or is nested too deeply; one line.
-    """
+    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line, where it is none."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = (getattr(error, "problem", None) or str(error).splitlines()[0]).removeprefix("but ")
-        raise ValueError(f"{where}no valid YAML ({problem})") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except Exception as error:  # a month of 13, `!!bool maybe`, a number of 5,000 digits: each raises its own
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())[:100]
+        raise ValueError(f"{where}no valid YAML ({problem.removeprefix('but ')})") from error

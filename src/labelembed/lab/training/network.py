@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelembed.lab.data import (
-    Batch,
-    LabelledData,
-    PairBatch,
-    PairInputs,
-    SentencePairs,
-    Split,
-    TextCorpus,
-    TokenBudget,
-)
+from labelembed.lab.data import Batch, LabelledData, PairBatch, PairInputs, SentencePairs, Split, TextCorpus
 from labelembed.lab.models import Mixing
 from labelembed.lab.sparse_rows import SparseRows
 from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
@@ -26,12 +18,10 @@ from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Term
 TrainingData = LabelledData | TextCorpus
 Examples = Split | SentencePairs
 AnyBatch = Batch | PairBatch
+Inputs = Tensor | SparseRows | PairInputs
 
+#: Examples of a batch of evaluation.
 EVALUATION_EXAMPLES = 1_000
-# Of a corpus: as many sentences as have so many tokens.
-EVALUATION_TOKENS = 4_096
-# Share of a GPU's free memory that the data may take; the rest is for weights, gradients and activations.
-_LARGEST_SHARE = 0.5
 
 
 class Network(nn.Module):
@@ -43,9 +33,6 @@ class Network(nn.Module):
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
         mixing: Mixes the examples of a batch in pairs in training mode; None for none.
-
-    Attributes:
-        autocast: Makes the precision that evaluation computes in; as the weights are, unless a trainer sets it.
     """
 
     def __init__(
@@ -62,64 +49,50 @@ class Network(nn.Module):
         self.mixing = mixing
         self.encoder = encoder
         self.objective = objective
+        # The precision that evaluation computes in: that of the weights, unless a trainer sets it.
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
         # DistributedDataParallel's own attribute: every process computes the same state of an objective, so that
         # nothing of it is sent at every step.
         self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in objective.named_buffers()]
 
     def forward(
-        self,
-        inputs: Tensor | SparseRows | PairInputs,
-        labels: Tensor,
-        indices: Tensor | None = None,
-        *,
-        num_items_in_step: Tensor | None = None,
+        self, inputs: Inputs, labels: Tensor, indices: Tensor | None = None, *, num_items_in_step: Tensor | None = None
     ) -> Terms:
         """Returns the objective's terms for a batch: inputs [N, ...], labels [N], indices [N]; of sentences [B, T].
 
         With mixing each example counts twice: for its own label by its share, and for its partner's by the rest.
         """
         if self.mixing is None or not self.training:
-            terms: Terms = self.objective(self.hidden(inputs), labels, indices, num_items_in_step=num_items_in_step)
-            return terms
+            hidden = self.hidden(inputs)
+            return cast(Terms, self.objective(hidden, labels, indices, num_items_in_step=num_items_in_step))
         mixed = self.mixing(self.augmentation(self.scaling(inputs)))
         hidden = self.encoder(mixed.inputs)
         share = mixed.share.to(hidden.dtype).expand(len(labels))
-        terms = self.objective(
-            torch.cat([hidden, hidden]),
-            torch.cat([labels, labels[mixed.partners]]),
-            None if indices is None else torch.cat([indices, indices[mixed.partners]]),
-            sample_weight=torch.cat([share, 1 - share]),
-            num_items_in_step=num_items_in_step,
+        twice, labels = torch.cat([hidden, hidden]), torch.cat([labels, labels[mixed.partners]])
+        indices = None if indices is None else torch.cat([indices, indices[mixed.partners]])
+        weight = torch.cat([share, 1 - share])
+        return cast(
+            Terms, self.objective(twice, labels, indices, sample_weight=weight, num_items_in_step=num_items_in_step)
         )
-        return terms
 
-    def hidden(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
+    def hidden(self, inputs: Inputs) -> Tensor:
         """Returns hidden states [N, H]."""
-        hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
-        return hidden
+        return cast(Tensor, self.encoder(self.augmentation(self.scaling(inputs))))
 
-    def logits(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
+    def logits(self, inputs: Inputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 
-    def _training_buffers(self) -> set[str]:
-        """Returns the names of the buffers that only training needs."""
-        return {f"objective.{name}" for name in self.objective.training_buffers}
-
     def prediction_state(self) -> dict[str, Tensor]:
         """Returns what prediction needs of the state, on the CPU: all but what only training needs."""
-        left_out = self._training_buffers()
+        left_out = {f"objective.{name}" for name in self.objective.training_buffers}
         state = self.state_dict().items()
-        return {name: value.detach().cpu().clone() for name, value in state if name not in left_out}
+        return {name: value.detach().to("cpu", copy=True) for name, value in state if name not in left_out}
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
-        """Takes what `prediction_state` returned; what only training needs stays as it is.
-
-        Raises:
-            RuntimeError: When a value is missing, is not known, or has another shape.
-        """
-        kept = {name: value for name, value in self.state_dict().items() if name in self._training_buffers()}
+        """Takes what `prediction_state` returned; what only training needs stays as it is."""
+        of_training = {f"objective.{name}" for name in self.objective.training_buffers}
+        kept = {name: value for name, value in self.state_dict().items() if name in of_training}
         self.load_state_dict({**kept, **state})
 
     def parameter_count(self) -> int:
@@ -138,15 +111,11 @@ def mixing_refusal(objective: Objective) -> str | None:
 
 def coupling_notes(network: Network, count: int) -> list[str]:
     """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
-    notes = []
-    reason = network.objective.accumulation_warning
-    if reason is not None and count > 1:
-        name = type(network.objective).__name__
-        notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {reason}")
-    if count > 1 and any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
-        what = "batch normalisation takes its statistics from each"
-        notes.append(f"micro_batches: {what} of the {count} parts of a step")
-    return notes
+    reasons = [network.objective.accumulation_warning]
+    if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
+        reasons.append("batch normalisation takes its statistics from each part")
+    what = f"micro_batches: the {count} parts of a step are not the same as one batch"
+    return [f"{what}: {reason}" for reason in reasons if reason is not None and count > 1]
 
 
 @contextmanager
@@ -164,28 +133,17 @@ def evaluation_mode(network: Network) -> Iterator[torch.device]:
 # ---- batches
 
 
-def evaluation_batches(examples: Examples) -> Iterator[AnyBatch]:
-    """Yields every example once; sentences of like length together, so that little is padding."""
-    if isinstance(examples, SentencePairs):
-        return examples.batches(TokenBudget(EVALUATION_TOKENS), order=torch.arange(len(examples)))
-    return examples.batches(EVALUATION_EXAMPLES)
-
-
 def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes: int) -> list[AnyBatch]:
-    """Cuts a batch into micro-batches, whose sizes differ by one at most; into as many in every process.
+    """Cuts this process's share of a step into micro-batches, whose sizes differ by one at most.
 
-    A small last batch comes in fewer than wanted, so that none is empty where that can be known.
-
-    Args:
-        batch: This process's share of the step.
-        wanted: How many there should be.
-        step_examples: Examples of the step over all processes together; of sentences their tokens.
-        processes: How many share it.
+    Every process makes as many. A small last batch comes in fewer than wanted, so that none is empty where that can be
+    known from the examples (of sentences the tokens) of the step over all processes together.
     """
+    count = wanted
     if isinstance(batch, Batch):
         count = max(1, min(wanted, -(-step_examples // processes)))
-    else:
-        count = max(1, min(wanted, len(batch.labels))) if processes == 1 else wanted
+    elif processes == 1:
+        count = max(1, min(wanted, len(batch.labels)))
     if count == 1:
         return [batch]
     labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
@@ -197,14 +155,11 @@ def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes
     return [Batch(*part) for part in zip(inputs, labels, indices, strict=True)]
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Returns how much memory of a GPU is free; None for other devices, which share the computer's memory."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
-
-
 def to_device_if_fits(data: TrainingData, device: torch.device) -> TrainingData:
     """Returns the data on the device, or where they are: a corpus in its files, what would fill half of a GPU too."""
     if not isinstance(data, LabelledData):
         return data
-    needed, free = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values()), free_bytes(device)
-    return data if free is not None and needed > _LARGEST_SHARE * free else data.to(device)
+    needed = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values())
+    if device.type == "cuda" and needed > 0.5 * torch.cuda.mem_get_info(device)[0]:
+        return data
+    return data.to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ from labelembed.lab.training.run_folder import RunFolder
 
 #: Trackers by name, and what is imported for each.
 TRACKERS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-#: Of a run folder: TensorBoard's files, and the run's ids in all trackers, with which a resumed run goes on.
-TENSORBOARD_FOLDER, TRACKING_FILE = "tensorboard", "tracking.json"
+#: Of a run folder: its trackers, and its id in each.
+TRACKING_FILE = "tracking.json"
 
 
 class Progress(NamedTuple):
@@ -52,11 +53,7 @@ class Reporter:
 
 
 def tracker_names(given: str | Sequence[str] | None) -> list[str]:
-    """Returns the trackers that `--track` names, as a list or with commas between them.
-
-    Raises:
-        LabelEmbedError: One of them is unknown, or its package is not installed.
-    """
+    """Returns the trackers that `--track` names, as a list or with commas between them; refuses what is not there."""
     parts = given.split(",") if isinstance(given, str) else given or ()
     names = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
     for name in names:
@@ -65,10 +62,8 @@ def tracker_names(given: str | Sequence[str] | None) -> list[str]:
         try:
             import_module(TRACKERS[name])
         except ImportError as error:
-            raise LabelEmbedError(
-                f"--track {name} needs the package {name}, which cannot be imported ({error}): pip install {name}, "
-                "or all trackers: pip install 'labelembed[track]'"
-            ) from error
+            what = f"--track {name} needs the package {name}, which cannot be imported ({error})"
+            raise LabelEmbedError(f"{what}: pip install 'labelembed[track]'") from error
     return names
 
 
@@ -76,43 +71,46 @@ def tracker_names(given: str | Sequence[str] | None) -> list[str]:
 def tracked(folder: RunFolder, names: Sequence[str], warn: Callable[[str], None]) -> Iterator[Callable[..., None]]:
     """Gives a function that logs the line of an epoch to the trackers; one that fails later is left out.
 
-    Args:
-        folder: The run's, with its recipe.
-        names: See `tracker_names`. A run goes on with the trackers that it has, named or not.
-        warn: Called when a tracker that was not named cannot be started, and when one fails.
+    A run that is resumed goes on with the trackers that it has, named or not, in wandb under the same id.
 
     Raises:
         LabelEmbedError: When a tracker that was named cannot be started.
     """
     known: dict[str, Any] = {}
     with contextlib.suppress(RunFolderError):  # a damaged file: they begin new runs
-        known = {name: value for name, value in folder.read(TRACKING_FILE).items() if name in TRACKERS}
+        known = {name: str(identity) for name, identity in folder.read(TRACKING_FILE).items() if name in TRACKERS}
+    known |= {name: uuid.uuid4().hex for name in names if name not in known}
     trackers: dict[str, Any] = {}
-    for name in dict.fromkeys([*known, *names]):
-        try:
-            trackers[name], known[name] = _started(name, folder, known.get(name))
-        except Exception as error:  # a package that is missing, no login, no server: each raises its own
-            what = f"--track {name}: cannot be started ({type(error).__name__}: {' '.join(str(error).split())})"
-            if name in names:
-                raise LabelEmbedError(f"{what}; correct it, or leave it out") from error
-            warn(f"{what}; the run goes on without it")
-    if trackers:
-        folder.write(TRACKING_FILE, known)
 
-    def tell(name: str, call: Callable[..., None], *arguments: Any, **named: Any) -> None:
+    def tell(name: str, call: Callable[..., None], *arguments: Any) -> None:
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                call(*arguments, **named)
-        except Exception as error:
+                call(*arguments)
+        except Exception as error:  # a package that is missing, no login, no server: each raises its own
+            reason = f"({type(error).__name__}: {' '.join(str(error).split())})"
+            if name in names and name not in trackers:
+                raise LabelEmbedError(f"--track {name}: cannot be started {reason}") from error
             trackers.pop(name, None)
-            warn(f"{name} has failed and is left out ({type(error).__name__}: {' '.join(str(error).split())})")
+            warn(f"--track {name} has failed and is left out {reason}")
+
+    def start(name: str) -> None:
+        tracker = _tracker(name, folder, known[name])
+        tracker.main_process_only = False  # whoever calls this is the main process
+        tracker.start()
+        config = _flat(folder.recipe(), ".").items()
+        plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in config}
+        tracker.store_init_configuration(plain)
+        trackers[name] = tracker
 
     def log(line: dict[str, Any]) -> None:
         numbers = {key: value for key, value in _flat(line, "/").items() if isinstance(value, (int, float))}
-        numbers.pop("epoch")
         for name, tracker in list(trackers.items()):
-            tell(name, tracker.log, numbers, step=line["epoch"])
+            tell(name, tracker.log, numbers, numbers["epoch"])
 
+    for name in known:
+        tell(name, start, name)
+    if trackers:
+        folder.write(TRACKING_FILE, known)
     try:
         yield log
     finally:
@@ -120,30 +118,15 @@ def tracked(folder: RunFolder, names: Sequence[str], warn: Callable[[str], None]
             tell(name, tracker.finish)
 
 
-def _started(name: str, folder: RunFolder, identity: str | None) -> tuple[Any, str]:
-    """Returns a tracker, of a new run with the recipe as its configuration, and the run's id in it."""
+def _tracker(name: str, folder: RunFolder, identity: str) -> Any:
     from accelerate.tracking import MLflowTracker, TensorBoardTracker, WandBTracker
 
     run = str(folder.path)
     if name == "tensorboard":  # with `purge_step` it forgets the epochs that a resumed run makes again
-        tracker = TensorBoardTracker(TENSORBOARD_FOLDER, logging_dir=run, purge_step=len(folder.history()) + 1)
-    elif name == "wandb":
-        project = os.environ.get("WANDB_PROJECT", "labelembed")
-        tracker = WandBTracker(project, name=run, id=identity or None, resume="allow")
-    else:
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "labelembed")
-        import_module("mlflow").set_experiment(experiment)  # as several processes may at once, which `start` may not
-        tracker = MLflowTracker(experiment, run_id=identity or None, run_name=run)
-    tracker.main_process_only = False  # whoever calls this is the main process
-    with contextlib.redirect_stdout(sys.stderr):
-        tracker.start()
-        if identity is None:
-            config = _flat(folder.recipe(), ".").items()
-            plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in config}
-            tracker.store_init_configuration(plain)
-    if name == "tensorboard":
-        return tracker, ""
-    return tracker, tracker.tracker.id if name == "wandb" else tracker.tracker.info.run_id
+        return TensorBoardTracker("tensorboard", logging_dir=run, purge_step=len(folder.history()) + 1)
+    if name == "wandb":
+        return WandBTracker(os.environ.get("WANDB_PROJECT", "labelembed"), name=run, id=identity, resume="allow")
+    return MLflowTracker(os.environ.get("MLFLOW_EXPERIMENT_NAME", "labelembed"), run_name=run)
 
 
 def _flat(values: dict[str, Any], separator: str, prefix: str = "") -> dict[str, Any]:

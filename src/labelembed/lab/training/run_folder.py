@@ -36,27 +36,16 @@ State = Literal["empty", "unfinished", "finished", "failed"]
 
 
 class ExampleOutcomes(NamedTuple):
-    """What a network says of each example of a split.
+    """What a network says of each of the N examples of a split."""
 
-    Attributes:
-        split: `test`, or `validation` where there is no test set.
-        right: Whether the predicted class is the true class, bool ``[N]``.
-        nll: Negative log-likelihood in nats, float16 ``[N]``.
-        nll_calibrated: The same with the logits divided by the fitted temperature; None where none was fitted.
-    """
-
-    split: str
-    right: NDArray[np.bool_]
-    nll: NDArray[np.float16]
-    nll_calibrated: NDArray[np.float16] | None
+    split: str  # `test`, or `validation` where there is no test set
+    right: NDArray[np.bool_]  # whether the predicted class is the true class
+    nll: NDArray[np.float16]  # negative log-likelihood in nats
+    nll_calibrated: NDArray[np.float16] | None  # the same at the fitted temperature; None where none was fitted
 
 
 class RunFolder:
-    """Reads and writes one run folder.
-
-    Args:
-        path: The folder; it need not exist yet.
-    """
+    """Reads and writes one run folder, which need not exist yet; what is damaged raises RunFolderError."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -68,20 +57,18 @@ class RunFolder:
         self.examples_file = self.diagnostics_folder / "examples.safetensors"
 
     def read(self, name: str) -> dict[str, Any]:
-        """Returns a JSON file of the folder, ``diagnostics/errors.json`` for instance; {} where there is none.
-
-        Raises:
-            RunFolderError: It is damaged.
-        """
+        """Returns a JSON or YAML file of the folder, ``diagnostics/errors.json`` for instance; {} for none."""
         path = self.path / name
         if not path.exists():
             return {}
         try:
-            value = read_json(path)
+            if path.suffix == ".yaml" and path.stat().st_size > _RECIPE_BYTES:
+                raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
+            value = read_json(path) if path.suffix == ".json" else plain_values(path.read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("it holds no mapping")
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise RunFolderError(f"{path}: damaged, holds no mapping")
         return value
 
     def write(self, name: str, content: dict[str, Any] | bytes) -> None:
@@ -93,6 +80,8 @@ class RunFolder:
             write_bytes(path, content)
         else:
             write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
+
+    # ---- its state
 
     def state(self) -> State:
         """Returns how far the run got; `failed` when it stopped by an error of its own."""
@@ -110,9 +99,8 @@ class RunFolder:
                 continue  # a run may stand in a folder of other things
             for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
                 if one.is_symlink() and not one.resolve().is_relative_to(own):
-                    raise RunFolderError(
-                        f"{one}: is a link that leads out of the run folder; put the file itself there, or remove it"
-                    )
+                    what = "is a link that leads out of the run folder; put the file itself there, or remove it"
+                    raise RunFolderError(f"{one}: {what}")
 
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
@@ -120,19 +108,17 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
         self._check_links()
         if not (self.path / "recipe.yaml").is_file():
-            entries = self.path.iterdir() if self.path.is_dir() else ()
-            inside = sorted(entry.name for entry in entries if not entry.name.startswith("."))[:5]
-            hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
-            raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml (holds {inside}){hint}")
+            hint = "; it is a comparison folder, its runs are below runs/" if (self.path / "runs").is_dir() else ""
+            raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml{hint}")
 
     def require_finished(self) -> None:
         """Raises RunFolderError unless the run has finished."""
         self.require_run()
-        state = self.state()
-        if state == "unfinished":
-            raise RunFolderError(f"{self.path}: the run has not finished; labelembed resume {self.path}")
-        if state == "failed":
-            raise RunFolderError(f"{self.path}: the run failed: {self.result().get('message')}")
+        if (result := self.result()).get("status") != "finished":
+            why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
+            raise RunFolderError(f"{self.path}: {why}; labelembed resume {self.path}")
+
+    # ---- recipe, environment, history, result
 
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
@@ -142,16 +128,7 @@ class RunFolder:
     def recipe(self) -> dict[str, Any]:
         """Returns the resolved recipe as plain values."""
         self.require_run()
-        path = self.path / "recipe.yaml"
-        try:
-            if path.stat().st_size > _RECIPE_BYTES:
-                raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
-            recipe = plain_values(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        if not isinstance(recipe, dict):
-            raise RunFolderError(f"{path}: damaged, holds no recipe")
-        packages = self.environment().get("packages")
+        recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
         made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
         if made_by.startswith(_OLD_EDITIONS):
             what = f"made by labelembed {made_by}, whose runs this version does not read"
@@ -159,7 +136,7 @@ class RunFolder:
         return recipe
 
     def environment(self) -> dict[str, Any]:
-        """Returns what the run ran on; empty when it was not written yet."""
+        """Returns what the run ran on; empty where it is not written yet."""
         return self.read("environment.json")
 
     def append_history(self, line: dict[str, Any]) -> None:
@@ -176,38 +153,26 @@ class RunFolder:
         """Returns one dictionary an epoch: `epoch` (from 1), `epochs` of the run, `seconds`, `train`, `validation`, ...
 
         `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
-
-        Raises:
-            RunFolderError: When another line is damaged.
         """
         path = self.path / "history.jsonl"
         if not path.exists():
             return []
         try:
-            lines = read_bounded(path).split(b"\n")
+            *lines, _ = read_bounded(path).split(b"\n")  # no line break after the last: cut short
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         entries: list[dict[str, Any]] = []
         for number, text in enumerate(lines, start=1):
-            if not text.strip():
-                continue
             try:
-                entry = parse_json(text)
-                if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+                entries.append(parse_json(text))
+                if not isinstance(entries[-1], dict) or type(entries[-1].get("epoch")) is not int:
                     raise ValueError("no epoch in it")
             except ValueError as error:
-                if number == len(lines):  # no line break after it: cut short
-                    break
                 raise RunFolderError(f"{path}: line {number} is damaged ({error})") from error
-            entries.append(entry)
         return entries
 
     def result(self) -> dict[str, Any]:
-        """Returns how the run ended; empty when it has not.
-
-        Raises:
-            RunFolderError: When it is damaged, or of a newer version.
-        """
+        """Returns how the run ended; empty when it has not."""
         result = self.read("result.json")
         version = result.get("format", RESULT_FORMAT)
         if type(version) is int and version > RESULT_FORMAT:
@@ -215,42 +180,44 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'result.json'}: {what}")
         return result
 
+    # ---- what a finished run has measured and learned
+
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
-        """Writes the outcome of each test example: a bit for right or wrong, two bytes for each NLL."""
+        """Writes the outcome of each test example: a byte for right or wrong, two bytes for each NLL."""
         from safetensors.numpy import save
 
-        tensors: dict[str, NDArray[Any]] = {"right": np.packbits(outcomes.right), "nll": outcomes.nll}
-        if outcomes.nll_calibrated is not None:
-            tensors["nll_calibrated"] = outcomes.nll_calibrated
-        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-        about = {"examples": json.dumps({"format": 1, "split": outcomes.split, "examples": len(outcomes.right)})}
-        self.write("diagnostics/examples.safetensors", save(tensors, metadata=about))
+        tensors = {name: value for name, value in outcomes._asdict().items() if isinstance(value, np.ndarray)}
+        self.write("diagnostics/examples.safetensors", save(tensors, metadata={"split": outcomes.split}))
 
     def examples(self) -> ExampleOutcomes | None:
-        """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs.
+        """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs."""
+        from safetensors import SafetensorError, safe_open
 
-        Raises:
-            RunFolderError: When it is damaged.
-        """
         if not self.examples_file.exists():
             return None
         try:
-            return _read_outcomes(self.examples_file)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({error})") from error
+            require_header(self.examples_file, most=10_000)
+            if self.examples_file.stat().st_size > _OUTCOME_BYTES:
+                raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
+            with safe_open(self.examples_file, framework="numpy") as file:
+                split = (file.metadata() or {}).get("split")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            right, nlls = tensors.pop("right"), tensors.values()
+            fits = all(nll.dtype == np.float16 and nll.shape == right.shape and np.isfinite(nll).all() for nll in nlls)
+            if not fits or right.dtype != np.bool_ or right.ndim != 1 or split not in ("test", "validation"):
+                raise ValueError("it does not hold the outcomes of examples of a split")
+            return ExampleOutcomes(split, right, tensors.pop("nll"), tensors.pop("nll_calibrated", None))
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            what = " ".join(str(error).split())[:300]
+            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({what})") from error
 
     def label_geometry(self) -> LabelGeometry:
-        """Returns what the run learned about the labels.
-
-        Raises:
-            DataError: When the file is missing or damaged.
-            RunFolderError: When the file is not the one that the run wrote.
-        """
+        """Returns what the run learned about the labels; DataError: the file is missing or damaged."""
         self.require_unchanged(self.geometry_file)
         return LabelGeometry.load(self.geometry_file)
 
     def class_means(self) -> LabelGeometry:
-        """Returns the mean output over the training examples of each label; raises as `label_geometry` does."""
+        """Returns the mean output over the training examples of each label."""
         self.require_unchanged(self.class_means_file)
         return LabelGeometry.load(self.class_means_file)
 
@@ -259,31 +226,5 @@ class RunFolder:
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
         if expected is not None and file.is_file() and sha256(file) != expected:
-            raise RunFolderError(
-                f"{file}: has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}; "
-                "put the file back from a copy, or train the run again"
-            )
-
-
-def _read_outcomes(path: Path) -> ExampleOutcomes:
-    from safetensors import SafetensorError, safe_open
-
-    require_header(path, most=10_000)
-    if path.stat().st_size > _OUTCOME_BYTES:
-        raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = parse_json((file.metadata() or {}).get("examples", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, TypeError) as error:
-        raise ValueError(" ".join(str(error).split())[:300]) from error
-    if not isinstance(about, dict) or about.get("format") != 1 or about.get("split") not in ("test", "validation"):
-        raise ValueError("does not say that it holds outcomes of examples in format 1, and of which split")
-    right, nlls, count = tensors.pop("right", np.empty(0)), list(tensors.values()), about.get("examples")
-    if type(count) is not int or tensors.keys() not in ({"nll"}, {"nll", "nll_calibrated"}):
-        raise ValueError("does not hold the outcomes of examples")
-    fits = all(one.dtype == np.float16 and one.shape == (count,) and np.isfinite(one).all() for one in nlls)
-    if not fits or right.dtype != np.uint8 or right.shape != ((count + 7) // 8,):
-        raise ValueError(f"does not hold the outcomes of {count!r:.40} examples")
-    found = np.unpackbits(right, count=count).astype(bool)
-    return ExampleOutcomes(about["split"], found, tensors["nll"], tensors.get("nll_calibrated"))
+            what = f"has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}"
+            raise RunFolderError(f"{file}: {what}; put the file back from a copy, or train the run again")

@@ -15,7 +15,6 @@ from labelembed.lab.training.network import TrainingData
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
-Precision = Literal["float32", "bf16", "fp16"]
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -24,40 +23,30 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+def _number_or(rule: str, *forms: set[str]) -> pydantic.WrapValidator:
+    """Returns a check for a number, or a mapping of numbers with the keys of one of the forms."""
+
+    def checked(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict) and set(value) not in forms:
+            raise ValueError(f"must be {rule}, got {value}")
+        return {name: check(one) for name, one in value.items()} if isinstance(value, dict) else check(value)
+
+    return pydantic.WrapValidator(checked)
+
+
 Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
-
-
-def _examples_or_another_unit(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
-    if not isinstance(value, dict):
-        return check(value)
-    (unit,) = value if len(value) == 1 else (None,)
-    if unit not in ("per_label", "tokens"):
-        raise ValueError(
-            "must be a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, "
-            f"{{tokens: TOKENS}} for as many sentences as have so many, got {value}"
-        )
-    return {unit: check(value[unit])}
-
-
-def _epochs_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
-    if not isinstance(value, dict):
-        return check(value)
-    if not {"steps"} <= set(value) <= {"steps", "at_least"}:
-        raise ValueError(
-            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with "
-            f"`at_least: EPOCHS` no fewer than these, got {value}"
-        )
-    return {name: check(value[name]) for name in value}
-
-
 if TYPE_CHECKING:
     BatchSize = int | dict[str, int]
     Epochs = int | dict[str, int]
 else:  # checked as a number, so that the message is about a number
     _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
-    BatchSize = Annotated[PositiveInt, pydantic.WrapValidator(_examples_or_another_unit), _AS_GIVEN]
+    _SIZES = "a number of examples, {per_label: EXAMPLES}, or, of a corpus, {tokens: TOKENS}"
+    _LENGTHS = "a number of epochs, {steps: STEPS}, or {steps: STEPS, at_least: EPOCHS}"
+    BatchSize = Annotated[PositiveInt, _number_or(_SIZES, {"per_label"}, {"tokens"}), _AS_GIVEN]
     Epochs = Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000, strict=True)], pydantic.WrapValidator(_epochs_or_steps), _AS_GIVEN
+        Annotated[int, Field(ge=1, le=1_000_000, strict=True)],
+        _number_or(_LENGTHS, {"steps"}, {"steps", "at_least"}),
+        _AS_GIVEN,
     ]
 
 
@@ -71,9 +60,7 @@ class Selection(Block):
     """Which epoch's weights are kept: of equal errors those with the lowest NLL, of equal epochs the first."""
 
     by: Literal["auto", "validation_error", "validation_nll", "validation_bleu", "last_epoch"] = Field(
-        "auto",
-        description="auto: validation_error (of a corpus validation_bleu) where there is a validation set, "
-        "else last_epoch",
+        "auto", description="auto: validation_error (of a corpus validation_bleu), without a validation set last_epoch"
     )
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
 
@@ -85,9 +72,7 @@ class CheckpointPolicy(Block):
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
-    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
-        2, description="how many are kept; the older one is there if one breaks"
-    )
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(2, description="how many are kept, if one breaks")
 
 
 class TrainingSettings(Block):
@@ -95,28 +80,18 @@ class TrainingSettings(Block):
 
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: Epochs = Field(
-        description="passes over the training set; {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30"
-    )
-    batch_size: BatchSize = Field(
-        description="examples of one optimiser step; {per_label: 50}: 50 times the number of labels"
-    )
-    micro_batches: PositiveInt = Field(
-        1, description="gradient accumulation: parts of a batch, one after the other where it does not fit into memory"
-    )
+    epochs: Epochs = Field(description="or {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30")
+    batch_size: BatchSize = Field(description="examples of a step; {per_label: 50}: 50 times the number of labels")
+    micro_batches: PositiveInt = Field(1, description="parts of a batch, where it does not fit into memory")
     seed: Seed = Field(0, description="of the start, the order of the examples, dropout")
-    precision: Precision = Field("float32", description="bf16 and fp16: mixed precision")
-    compile: Flag = Field(
-        False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
-    )
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: mixed precision")
+    compile: Flag = Field(False, description="torch.compile: a minute at the start, then faster steps on a GPU")
     max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
         None, description="scale gradients down to this norm, all parameters together; null: never"
     )
     selection: Selection = Field(Selection(), description="which epoch's weights are kept")
     checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), description="when to save what resuming needs")
-    test_every_epoch: Flag = Field(
-        False, description="evaluate the test set after every epoch, as papers' curves do; false: once, at the end"
-    )
+    test_every_epoch: Flag = Field(False, description="the test set after every epoch; false: once, at the end")
 
     def step_size(self, num_labels: int) -> int | TokenBudget:
         """Returns the batch size in examples, or of a corpus in sentences or tokens, for data with so many labels."""
