@@ -167,7 +167,7 @@ class Evil:
 def test_a_pickle_that_wants_more_is_refused_by_name_and_nothing_runs(tmp_path, function, protocol):
     mark = tmp_path / "ran"
     folder = write_cifar_python(tmp_path / "data", 10)
-    (folder / "batches.meta").write_bytes(pickle.dumps({b"data": Evil(function, f"touch {mark}")}, protocol=protocol))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"data": Evil(function, f"touch {mark}")}, protocol=protocol))
     with pytest.raises(DataError, match=rf"batches.meta: .*asks for \S*{function.__name__}"):
         CifarReader(path=str(folder)).read()
     assert not mark.exists()

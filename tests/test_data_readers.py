@@ -24,7 +24,6 @@ from tests.made_data import (
     made_images,
     picture_bytes,
     write_arrays,
-    write_idx,
     write_idx_folder,
     write_image,
     write_parquet,
@@ -268,8 +267,6 @@ def write_new(case, folder, raw, data):
     if kind == "images":
         (folder / "new.png").write_bytes(raw.test.inputs.content(0))
         return folder / "new.png", 1
-    if kind == "mnist":
-        return write_idx(folder / "new", data.test.inputs[:, 0].numpy()), len(data.test)
     np.save(folder / "new.npy", data.test.inputs.numpy())
     return folder / "new.npy", len(data.test)
 

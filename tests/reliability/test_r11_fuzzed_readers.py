@@ -9,7 +9,6 @@ import shutil
 import traceback
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpu
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_arrays, made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
+from tests.made_data import made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
@@ -39,12 +38,6 @@ def preprocessed(place: Path) -> None:
         preprocess(train=PairFiles(place / "train.source", place / "train.target"), out=place.with_name("corpus-made"))
     finally:
         shutil.rmtree(place.with_name("corpus-made"), ignore_errors=True)
-
-
-def npy_folder(place: Path) -> None:
-    place.mkdir()
-    for name, array in made_arrays().items():
-        np.save(place / f"{name}.npy", array)
 
 
 def picture_list(place: Path) -> None:
@@ -100,7 +93,6 @@ FILES = {
 }
 # Of each reader of a folder: what writes it, and what reads it.
 FOLDERS = {
-    "npy folder": (npy_folder, reading("vectors")),
     "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), reading("cifar")),
     "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
     "picture list": (picture_list, preparing("list.csv")),

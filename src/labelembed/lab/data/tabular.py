@@ -190,7 +190,7 @@ class TextReader(TabularReader):
         raw = replace(raw, parts={part: Examples(texts[part], of.labels) for part, of in raw.parts.items()})
         return raw if to_evaluate else raw.renamed(self.names)
 
-    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+    def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.
 
         Without `text_column` they stand in the column that the texts of the training stood in, or in the only one of a
@@ -266,7 +266,7 @@ class TableReader(TabularReader):
                 raise DataError(f"{table.source}: column {label!r} holds the labels, and cannot be learned from")
         return (), label
 
-    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+    def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the examples of a file to predict for."""
         table = read_file(file, reading=self.reading)
         return NewExamples(table, [f"{file.name} {table.place(row)}" for row in range(len(table))], [])
