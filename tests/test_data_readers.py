@@ -104,7 +104,7 @@ def image_features(folder, other, monkeypatch):
 
 def cifar(folder, other, monkeypatch):
     write_cifar_python(folder, 10)
-    pictures, labels, _ = made_cifar(10)["test_batch"]
+    pictures, labels = made_cifar(10)["test_batch"]
     pictures[:2] = other
     values = {b"data": pictures.reshape(len(pictures), -1), b"labels": labels.tolist()}
     (folder / "test_batch").write_bytes(python2_pickle(values))

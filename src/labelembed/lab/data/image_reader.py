@@ -146,7 +146,7 @@ def _listed(table: Table, column: str, path: Path, pictures: Callable[[Path], An
         raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
     for row, value in enumerate(table.values(column)):
         if not isinstance(value, str) or is_missing(value):
-            raise DataError(f"{path}: {table.place(row)} has no path in column {column!r}")
+            raise DataError(f"{table.source}: {table.place(row)} has no path in column {column!r}")
     return Images([folder / value.strip() for value in table.values(column)], folder)
 
 
