@@ -81,15 +81,6 @@ def test_the_packaged_weights_give_what_timm_computes_with_them(tmp_path):
     assert distances.min() < 1e-3 < distances.sort().values[1]
 
 
-def test_alone_or_among_others_a_picture_has_the_same_features_to_the_bit(folder, weights, cache_place, monkeypatch):
-    data = features(folder, weights)
-    monkeypatch.setenv("LABELEMBED_CACHE", str(cache_place / "another"))
-    raw = reader(folder, weights).read()
-    for index in (0, 7, 40):
-        one = Images([raw.train.inputs.places[index]], folder, belong=False)
-        assert torch.equal(data.encoder.transform(one).inputs[0], data.train.inputs[index])
-
-
 def test_computed_once_for_each_content_and_kept(folder, weights, computed, cache_place):
     first = features(folder, weights)
     assert len(computed) == 60

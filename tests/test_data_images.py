@@ -177,14 +177,6 @@ def test_size_and_channels_follow_the_training_pictures(tmp_path, height, width,
         np.testing.assert_array_equal(data.train.inputs[0, 0].numpy(), made_images(3, height=28, width=28)[0])
 
 
-def test_equal_pictures_in_two_parts_are_told_of(tmp_path):
-    write_classes(tmp_path / "train", {"cat": 3, "dog": 3})
-    write_classes(tmp_path / "test", {"cat": 2, "dog": 2}, seed=5)
-    (tmp_path / "test" / "dog" / "same.png").write_bytes((tmp_path / "train" / "cat" / "000.png").read_bytes())
-    (note,) = (note for note in data_of(tmp_path).notes if "in the training set" in note)
-    assert "test/dog/same.png" in note
-
-
 def test_an_unreadable_picture_is_named_and_all_such_left_out_if_wanted(tmp_path):
     folder = write_classes(tmp_path, {"cat": 30, "dog": 30}, size=40, suffix="jpg")
     whole = (folder / "cat" / "000.jpg").read_bytes()

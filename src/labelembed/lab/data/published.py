@@ -17,6 +17,7 @@ from labelembed.lab.data.checks import content_of, few, require_file, sizes
 from labelembed.lab.data.columns import numbered
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
+from labelembed.lab.data.splits import fraction_errors
 from labelembed.lab.data.table_files import damage_named
 
 _IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
@@ -142,6 +143,9 @@ class DigitsReader(ArrayReader):
     """
 
     test_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        fraction_errors(self.test_fraction).raise_if_any()
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set."""
