@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.gradient_histograms import features_of
 from labelembed.errors import DataError
+from labelembed.geometry import WordNet, senses_for
 from labelembed.lab.data import MnistReader
 
 Numbers = tuple[Tensor, Tensor]  # inputs [N, F] float32, labels [N] int64
@@ -41,6 +43,9 @@ class DataSet:
         validation: The same; None: a fifth. The rest is the test set, at most `test` examples.
         test: The most test examples.
         own_trials: Whether each split chooses by its own trials; else those of the first split choose for all.
+        noise: Share of the training and validation labels that are wrong.
+        near: A wrong label is one of the two nearest classes; else any other.
+        references: Reads what the labels are known to be alike by, from the folder of `--data`.
     """
 
     name: str
@@ -54,6 +59,9 @@ class DataSet:
     validation: int | None = None
     test: int = 10_000
     own_trials: bool = True
+    noise: float = 0.0
+    near: bool = False
+    references: Callable[[Path], dict[str, Tensor]] | None = None
 
     def sizes(self, examples: int) -> tuple[int, int, int]:
         """Returns how many training, validation and test examples a split has."""
@@ -71,6 +79,19 @@ class DataSet:
         )
         parts = {"train": chosen, "validation": validated, "test": tested}
         return {name: torch.from_numpy(part) for name, part in parts.items()}
+
+    def noisy(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Returns the labels [N] with `noise` of them wrong, the same ones for every split."""
+        num_labels = int(labels.max()) + 1
+        generator = torch.Generator().manual_seed(0)
+        others = torch.arange(1, num_labels) + torch.arange(num_labels)[:, None]
+        if self.near:
+            scaled = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-6)
+            means = torch.stack([scaled[labels == label].mean(0) for label in range(num_labels)])
+            others = torch.cdist(means, means).topk(3, largest=False).indices[:, 1:]  # the first is the label itself
+        drawn = torch.randint(others.shape[1], labels.shape, generator=generator)
+        wrong = torch.rand(labels.shape, generator=generator) < self.noise
+        return torch.where(wrong, others[labels, drawn] % num_labels, labels)
 
 
 def _keel(_: Path, *, name: str) -> Numbers:
@@ -105,6 +126,32 @@ def _features(data: Path, *, name: str, column: str | None = None) -> Numbers:
     return torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
+def _pretrained(features: Path, *, name: str, other: str, column: str = "labels") -> Numbers:
+    """Returns 256 principal components of the features that `benchmarks.pretrained_features` wrote.
+
+    The components are those of the other set of pictures, so that no test picture has a part in them.
+    """
+    made, fitted = np.load(features / f"{name}.npz"), np.load(features / f"{other}.npz")
+    sample = torch.from_numpy(fitted["inputs"][:50_000]).float()
+    components = torch.linalg.eigh(torch.cov(sample.T)).eigenvectors[:, -256:]
+    inputs = torch.from_numpy(made["inputs"]).float() @ components
+    return inputs, torch.from_numpy(made[column])
+
+
+def _cifar100_references(features: Path) -> dict[str, Tensor]:
+    made = np.load(features / "cifar100.npz")
+    groups = torch.zeros(100, dtype=torch.int64)
+    groups[made["labels"]] = torch.from_numpy(made["groups"])
+    names = [str(name) for name in made["labels_names"]]
+    return {"groups": groups, "tau_wordnet": WordNet().distances(names, senses_for(names), missing="drop")}
+
+
+def _cifar10_references(features: Path) -> dict[str, Tensor]:
+    """Returns distances by people's confusions (CIFAR-10H): minus how often a pair was confused, both ways together."""
+    people = torch.tensor(pd.read_csv(features / "cifar10h-confusion.csv", index_col=0).to_numpy())
+    return {"tau_people": -(people + people.T)}
+
+
 _TABLES = {"letter": 100, "texture": 50, "movement_libras": 200, "vowel": 150, "satimage": 50, "segment": 80,
            "penbased": 50, "optdigits": 50, "marketing": 15}  # fmt: skip
 _FINE = partial(_features, name="cifar100", column="fine_label")
@@ -114,6 +161,16 @@ def _of_features(name: str, load: Callable[[Path], Numbers], train: int, epochs:
     return DataSet(
         name=name, load=load, hidden_sizes=(500, 500), batch_size=100, epochs=epochs, learning_rate=1e-3,
         weight_decay=1.0, train=train, validation=5_000, own_trials=False,
+    )  # fmt: skip
+
+
+def _of_network(name: str, load: Callable[[Path], Numbers], train: int, epochs: int, **changes: Any) -> DataSet:
+    of_cifar10 = name.startswith("cifar10-")
+    references = _cifar10_references if of_cifar10 else None if "groups" in name else _cifar100_references
+    return DataSet(
+        name=name, load=load, hidden_sizes=(512,), batch_size=100 if train > 1_000 else 50, epochs=epochs,
+        learning_rate=1e-3, weight_decay=1.5, train=train, validation=min(train, 5_000), own_trials=train < 40_000,
+        references=references, **changes,
     )  # fmt: skip
 
 
@@ -134,3 +191,29 @@ DATA_SETS: tuple[DataSet, ...] = (
         train=55_000, validation=5_000, own_trials=False,
     ),
 )  # fmt: skip
+_FINE_FEATURES = partial(_pretrained, name="cifar100", other="cifar10")
+_GROUP_FEATURES = partial(_pretrained, name="cifar100", other="cifar10", column="groups")
+_TEN_FEATURES = partial(_pretrained, name="cifar10", other="cifar100")
+#: The second plan: features of a network trained on ImageNet; `--data` is the folder of their .npz files.
+PRETRAINED: tuple[DataSet, ...] = (
+    _of_network("cifar100-30-net", _FINE_FEATURES, 3_000, 30),
+    _of_network("cifar100-100-net", _FINE_FEATURES, 10_000, 15),
+    _of_network("cifar100-groups-net", _GROUP_FEATURES, 10_000, 15),
+    _of_network("cifar10-50-net", _TEN_FEATURES, 500, 60),
+    _of_network("cifar10-500-net", _TEN_FEATURES, 5_000, 30),
+    _of_network("cifar100-450-net", _FINE_FEATURES, 45_000, 10),
+    _of_network("cifar10-4500-net", _TEN_FEATURES, 45_000, 10),
+)
+_CLEAN = (
+    DataSet(name="digits", load=_digits, epochs=60),
+    DataSet(name="satimage", load=partial(_keel, name="satimage"), epochs=30),
+    DataSet(name="letter", load=partial(_keel, name="letter"), epochs=40),
+    _of_network("cifar100-30-net", _FINE_FEATURES, 3_000, 30),
+)
+#: The third: wrong labels in training and validation.
+NOISY: tuple[DataSet, ...] = tuple(
+    replace(clean, name=f"{clean.name}-{'near' if near else 'any'}-{100 * noise:.0f}", noise=noise, near=near)
+    for noise, near in ((0.2, False), (0.4, False), (0.2, True))
+    for clean in _CLEAN
+)
+PLANS = {"first": DATA_SETS, "pretrained": PRETRAINED, "noise": NOISY}

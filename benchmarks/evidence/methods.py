@@ -20,12 +20,16 @@ KINDS = {
     "online_label_smoothing": "class_means",
     "label_embedding": "embedding",
 }
+#: Those of the second plan: online label smoothing without a uniform part, and retrospection's preset `progressive`.
+MORE_KINDS = {**KINDS, "class_means": "class_means", "progressive": "progressive"}
 #: The settings that labelembed recommends, untuned; smoothing 0.1 is the usual one.
 RECOMMENDED = {
     "cross_entropy": Weights(),
     "label_smoothing": Weights(uniform=0.1),
     "online_label_smoothing": Weights(similarity=0.5, uniform=0.2),
     "label_embedding": Weights(similarity=0.5, uniform=0.3),
+    "class_means": Weights(similarity=0.6),
+    "progressive": Weights(similarity=0.8),
 }
 
 
@@ -51,7 +55,8 @@ def trials(data_set: DataSet) -> Iterator[Trial]:
     """Yields the eight trials and the fixed settings.
 
     Learning rate, weight decay and length are the same points for all methods. Cross entropy has nothing else to
-    choose; smoothing has its strength, the others the share of soft targets and how much of it is similarity. Every
+    choose; smoothing has its strength, class means alone and `progressive` the share of soft targets, the others also
+    how much of it is similarity. Every
     axis is cut into eight parts with one trial in each (a Latin hypercube), so that eight trials cover it.
     """
     random = np.random.default_rng(20_261_123)
@@ -71,6 +76,8 @@ def trials(data_set: DataSet) -> Iterator[Trial]:
                 "label_smoothing": Weights(uniform=0.05 + 0.75 * float(strength[number])),
                 "online_label_smoothing": mixture,
                 "label_embedding": mixture,
+                "class_means": Weights(similarity=total),
+                "progressive": Weights(similarity=total),
             },
         )
     yield Trial(FIXED, data_set.learning_rate, data_set.weight_decay, 1.0, RECOMMENDED)

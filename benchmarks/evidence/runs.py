@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.evidence.data_sets import DataSet
-from benchmarks.evidence.methods import FIXED, KINDS, Trial, trials
+from benchmarks.evidence.data_sets import NOISY, PRETRAINED, DataSet
+from benchmarks.evidence.methods import FIXED, Trial, trials
 from benchmarks.evidence.stacked import Examples, Stack, Weights
+from labelembed.geometry import LabelGeometry, kendall_agreement
 from labelembed.metrics.calibration import fit_temperature
-from labelembed.metrics.classification import classification_metrics
+from labelembed.metrics.classification import classification_metrics, risk_coverage
 
 SEEDS = 8
 #: The regimes: trained to where validation no longer improves, and for a third of that.
@@ -24,11 +26,25 @@ FIELDS = (
     *("validation_error", "validation_nll", "error", "nll", "ece", "raw_nll", "raw_ece", "top", "temperature"),
     *("train_error", "train_nll"),
 )
+#: What the second and the third plan keep besides.
+MORE_FIELDS = ("excess_aurc", "error_at_80", "error_at_90", "group_error", "tau_learned", "tau_means")
+_RISKS = {
+    "excess_aurc": "excess_aurc",
+    "error_at_80": "error_at_80_coverage",
+    "error_at_90": "error_at_90_coverage",
+}
 Row = dict[str, Any]
 
 
-def run(data_set: DataSet, data: Path, results: Path) -> None:
-    """Trains what is not yet in the results.
+def run(
+    data_set: DataSet,
+    data: Path,
+    results: Path,
+    *,
+    kinds: Mapping[str, str],
+    regimes: Iterable[str],
+) -> None:
+    """Trains what is not yet in the results: methods by what they learn from, with their trials.
 
     That is every trial for every split; or, of a data set that costs more, the trials of the first split and then what
     they chose for the others.
@@ -37,18 +53,19 @@ def run(data_set: DataSet, data: Path, results: Path) -> None:
     done = read(file)
     inputs, labels = data_set.load(data)
     splits = [data_set.split(labels, seed) for seed in range(SEEDS)]
-    work = _Work(data_set, inputs, labels, splits)
-    for regime in REGIMES:
+    references = data_set.references(data) if data_set.references is not None else {}
+    work = _Work(data_set, inputs, labels, splits, references)
+    for regime in regimes:
         for trial in trials(data_set):
             seeds = range(SEEDS) if data_set.own_trials or trial.name == FIXED else [0]
-            for kind in sorted(set(KINDS.values())):
-                methods = [method for method in KINDS if KINDS[method] == kind]
+            for kind in sorted(set(kinds.values())):
+                methods = [method for method in kinds if kinds[method] == kind]
                 if not _has(done, regime, trial.name, methods[0], len(seeds)):
                     done += append(file, work.rows(regime, trial, kind, methods, seeds))
         if data_set.own_trials:
             continue
         tried = {trial.name: trial for trial in trials(data_set)}
-        for method, kind in KINDS.items():
+        for method, kind in kinds.items():
             best = min(
                 (row for row in done if row["regime"] == regime and row["method"] == method and row["seed"] == 0
                  and row["trial"] != FIXED),
@@ -77,7 +94,7 @@ def append(file: Path, rows: list[Row]) -> list[Row]:
     file.parent.mkdir(parents=True, exist_ok=True)
     is_new = not file.is_file()
     with file.open("a", newline="") as opened:
-        writer = csv.DictWriter(opened, FIELDS)
+        writer = csv.DictWriter(opened, list(rows[0]))
         if is_new:
             writer.writeheader()
         writer.writerows(rows)
@@ -87,16 +104,24 @@ def append(file: Path, rows: list[Row]) -> list[Row]:
 class _Work:
     """A data set with its splits, ready to train on."""
 
-    def __init__(self, data_set: DataSet, inputs: Tensor, labels: Tensor, splits: Sequence[dict[str, Tensor]]) -> None:
+    def __init__(
+        self,
+        data_set: DataSet,
+        inputs: Tensor,
+        labels: Tensor,
+        splits: Sequence[dict[str, Tensor]],
+        references: Mapping[str, Tensor],
+    ) -> None:
         self.data_set, self.inputs, self.labels, self.splits = data_set, inputs, labels, splits
-        self.num_labels = int(labels.max()) + 1
+        self.num_labels, self.references = int(labels.max()) + 1, references
+        self.noisy = data_set.noisy(inputs, labels) if data_set.noise else labels
 
     def rows(self, regime: str, trial: Trial, kind: str, methods: Sequence[str], seeds: Sequence[int]) -> list[Row]:
         """Trains the methods of one kind with one trial's settings, and returns a row for each network."""
         weights = [trial.weights[method] for method in methods]
         sizes = (self.inputs.shape[1], *self.data_set.hidden_sizes, self.num_labels)
         parts = {name: torch.stack([self.splits[seed][name] for seed in seeds]) for name in self.splits[0]}
-        examples = Examples(self.inputs, self.labels, parts["train"], self.num_labels)
+        examples = Examples(self.inputs, self.noisy, parts["train"], self.num_labels)
         stack = Stack(sizes, seeds, weights, kind=kind)
         epoch = parts["train"].shape[1] // self.data_set.batch_size
         steps = max(1, round(self.data_set.epochs * epoch * REGIMES[regime] * trial.length))
@@ -108,14 +133,16 @@ class _Work:
         logits = {name: stack.predict(examples, chosen) for name, chosen in parts.items()}
         found = []
         for place, seed in enumerate(seeds):
-            truth = {name: self.labels[chosen[place]] for name, chosen in parts.items()}
+            truth = {name: self.noisy[chosen[place]] for name, chosen in parts.items()}
+            truth["test"] = self.labels[parts["test"][place]]
             for number, method in enumerate(methods):
                 own = {name: some[place, number] for name, some in logits.items()}
-                found.append(
-                    {"regime": regime, "trial": trial.name, "method": method, "seed": seed}
-                    | settings(weights[number], trial, steps)
-                    | measured(own, truth)
-                )
+                row = {"regime": regime, "trial": trial.name, "method": method, "seed": seed}
+                row |= settings(weights[number], trial, steps) | measured(own, truth)
+                if self.data_set in (*PRETRAINED, *NOISY):
+                    learned = stack.learned(place * len(methods) + number)
+                    row |= measured_more(own, truth, row["temperature"], learned, self.references)
+                found.append(row)
         return found
 
 
@@ -152,4 +179,31 @@ def measured(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Row:
         "train_error": found["train"]["error"],
         "train_nll": found["train"]["nll"],
     }
+    return {name: float(f"{value:.6g}") for name, value in row.items()}
+
+
+def measured_more(
+    logits: dict[str, Tensor],
+    labels: dict[str, Tensor],
+    temperature: float,
+    learned: Tensor | None,
+    references: Mapping[str, Tensor],
+) -> Row:
+    """Returns what the second plan asks for besides: risk against coverage, wrong groups, and what labels are alike."""
+    probabilities = (logits["test"].double() / temperature).softmax(dim=1)
+    risk = risk_coverage(probabilities, labels["test"])
+    row = dict.fromkeys(MORE_FIELDS, math.nan)
+    row |= {name: risk[key] for name, key in _RISKS.items()}
+    if (groups := references.get("groups")) is not None:
+        wrong = groups[probabilities.argmax(dim=1)] != groups[labels["test"]]
+        row["group_error"] = float(wrong.double().mean())
+    reference = next((table for name, table in references.items() if name.startswith("tau_")), None)
+    if reference is not None:
+        shares, truth = logits["train"].double().softmax(dim=1), labels["train"]
+        means = torch.stack([shares[truth == label].mean(dim=0) for label in range(shares.shape[1])])
+        names = tuple(map(str, range(len(means))))
+        row["tau_means"] = kendall_agreement(LabelGeometry(names, vectors=means).distances(), reference).mean
+        if learned is not None:
+            of_labels = LabelGeometry(names, similarities=learned).distances()
+            row["tau_learned"] = kendall_agreement(of_labels, reference).mean
     return {name: float(f"{value:.6g}") for name, value in row.items()}

@@ -68,27 +68,21 @@ class Stack:
         seeds: The seed of each split: of its initial weights and of its order of examples.
         weights: The K weights.
         kind: What a network learns from beside the label: `none`, `class_means` (online label smoothing), `embedding`
-            (label embedding with a second output layer), or `table` (predictions for each example, by `tables`).
-        tables: [S, n, C], for `table`: what the teachers predict of each training example of each split.
+            (label embedding with a second output layer), or `progressive` (retrospection's preset: each example's own
+            prediction of the epoch before).
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        seeds: Sequence[int],
-        weights: Sequence[Weights],
-        *,
-        kind: str,
-        tables: Tensor | None = None,
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], seeds: Sequence[int], weights: Sequence[Weights], *, kind: str) -> None:
         self.seeds, self.count = list(seeds), len(weights)
         self.similarity = torch.tensor([some.similarity for some in weights]).repeat(len(self.seeds))
         self.uniform = torch.tensor([some.uniform for some in weights]).repeat(len(self.seeds))
-        self.kind, self.tables, self.num_labels = kind, tables, sizes[-1]
+        self.kind, self.num_labels = kind, sizes[-1]
         self.layers = self._each([_initial_weights(sizes, seed) for seed in self.seeds])
         networks = len(self.similarity)
         identity = torch.eye(self.num_labels).repeat(networks, 1, 1)
         self.similarities = torch.full_like(identity, 1 / self.num_labels)
+        self.memory = self.gathered = torch.empty(0)  # of `progressive`: [M, n, C], of the last epoch and of this one
+        self.growth = 0.0
         self.second: list[Tensor] = []
         self.embedding: Tensor | None = None
         if kind == "embedding":
@@ -127,9 +121,10 @@ class Stack:
         if self.kind == "none":
             return total
         networks = torch.arange(len(total))[:, None]
-        if self.kind == "table":
-            assert self.tables is not None
-            return total + self.similarity * _soft(self.tables[networks // self.count, places], log_p)
+        if self.kind == "progressive":
+            self.gathered[networks, places] = log_p.detach().exp()
+            weight = self.similarity * self.growth
+            return (1 - weight) * output + weight * _soft(self.memory[networks, places], log_p)
         if self.kind == "class_means":
             total = total + self.similarity * _soft(self.similarities[networks, labels], log_p)
             self._follow(log_p.detach(), labels)
@@ -156,6 +151,12 @@ class Stack:
         keep = MOMENTUM**number
         self.similarities.mul_(keep).add_(sums[..., :-1] * ((1 - keep) / number.clamp_min(1)))
 
+    def learned(self, network: int) -> Tensor | None:
+        """Returns the similarities [C, C] that a network learned, as logits; None where it learned none."""
+        if self.kind == "class_means":
+            return self.similarities[network].clamp_min(1e-12).log()
+        return self.embedding[network].detach() if self.embedding is not None else None
+
     def train(
         self, examples: Examples, *, steps: int, batch_size: int, learning_rate: float, weight_decay: float
     ) -> None:
@@ -170,9 +171,15 @@ class Stack:
         mean, deviation = examples.scaling()
         count = examples.train.shape[1]
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
-        order, position = torch.empty(0), count
+        order, position, epoch, epochs = torch.empty(0), count, -1, math.ceil(steps / (count // batch_size))
+        if self.kind == "progressive":
+            self.memory = torch.zeros(len(self.similarity), count, self.num_labels)
+            self.gathered = self.memory.clone()
         for _ in range(steps):
             if position + batch_size > count:  # the last, smaller batch of an epoch is left out
+                epoch += 1
+                self.growth = epoch / epochs
+                self.memory, self.gathered = self.gathered, self.memory
                 order = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
                 position = 0
             places = order[:, position : position + batch_size]

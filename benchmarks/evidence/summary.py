@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.evidence.data_sets import DATA_SETS, DataSet
-from benchmarks.evidence.methods import FIXED, KINDS
+from benchmarks.evidence.methods import FIXED, KINDS, MORE_KINDS
 from benchmarks.evidence.runs import REGIMES, SEEDS, Row, read
 
 CONTROL = "label_smoothing"
@@ -116,18 +116,25 @@ def level(
 
 
 def differences(
-    results: Path, regime: str, metric: str, method: str, comparison: Comparison = COMPARISONS[0]
+    results: Path,
+    regime: str,
+    metric: str,
+    method: str,
+    comparison: Comparison = COMPARISONS[0],
+    *,
+    data_sets: Sequence[DataSet] = DATA_SETS,
+    control: str = CONTROL,
 ) -> dict[str, Difference]:
-    """Returns a method's difference from smoothing on each data set whose splits are all there."""
+    """Returns a method's difference from the control on each data set whose splits are all there."""
     found = {}
-    for data_set in DATA_SETS:
+    for data_set in data_sets:
         rows = read(results / f"{data_set.name}.csv")
-        own, control = (
+        own, others = (
             chosen(rows, regime, name, fixed=fixed, own_trials=data_set.own_trials)
-            for name, fixed in ((method, comparison.methods_fixed), (CONTROL, comparison.control_fixed))
+            for name, fixed in ((method, comparison.methods_fixed), (control, comparison.control_fixed))
         )
-        if len(own) == len(control) == SEEDS:
-            found[data_set.name] = difference(own, control, metric, test_over_train=share(data_set))
+        if len(own) == len(others) == SEEDS:
+            found[data_set.name] = difference(own, others, metric, test_over_train=share(data_set))
     return found
 
 
@@ -235,3 +242,56 @@ def summary(results: Path) -> str:
         for comparison in COMPARISONS
     )
     return "\n\n".join([overview(results), calibration(results), *tables])
+
+
+#: What the second and the third plan show besides: heading, scale, digits.
+MORE_METRICS = METRICS | {
+    "raw_nll": ("NLL without temperature, nats", 1.0, 3),
+    "excess_aurc": ("excess AURC x 1,000", 1_000.0, 1),
+    "error_at_80": ("error at 80 % coverage, points", 100.0, 2),
+    "group_error": ("wrong group, points", 100.0, 2),
+    "tau_learned": ("tau-b of the learned labels", 1.0, 3),
+    "tau_means": ("tau-b of class means of the outputs", 1.0, 3),
+}
+CONTROLS = ("cross_entropy", "label_smoothing")
+
+
+def more_summary(results: Path, data_sets: Sequence[DataSet]) -> str:
+    """Returns the tables of the second or the third plan: differences from both controls, then means."""
+    tables = [_against(results, data_sets, metric, control) for metric in METRICS for control in CONTROLS]
+    return "\n\n".join([*tables, *(_means(results, data_sets, metric) for metric in MORE_METRICS)])
+
+
+def _against(results: Path, data_sets: Sequence[DataSet], metric: str, control: str) -> str:
+    unit, scale, digits = MORE_METRICS[metric]
+    methods = [method for method in MORE_KINDS if method != control]
+    columns = [differences(results, "long", metric, method, data_sets=data_sets, control=control) for method in methods]
+    done = [one for one in data_sets if all(one.name in own for own in columns)]
+    lines = [
+        f"| {unit} | {' | '.join((control, *methods)).replace('_', ' ')} |",
+        f"|{'---|' * (2 + len(methods))}",
+    ]
+    for one in done:
+        whole = level(results, one, "long", metric, method=control) * scale
+        cells = [cell(own[one.name], scale, digits) for own in columns]
+        lines.append(f"| {one.name} | {whole:.{digits}f} | {' | '.join(cells)} |")
+    if len(done) > 1:
+        cells = [across([own[one.name].mean * scale for one in done], digits) for own in columns]
+        lines.append(f"| all: {len(done)} | | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _means(results: Path, data_sets: Sequence[DataSet], metric: str) -> str:
+    """Returns the mean of each method, tuned and with its fixed settings; a dash where there is none."""
+    unit, scale, digits = MORE_METRICS[metric]
+    lines = [f"| {unit}; fixed settings in brackets | {' | '.join(MORE_KINDS).replace('_', ' ')} |"]
+    lines.append(f"|{'---|' * (1 + len(MORE_KINDS))}")
+    for one in data_sets:
+        both = [
+            [level(results, one, "long", metric, method=method, fixed=fixed) * scale for fixed in (False, True)]
+            for method in MORE_KINDS
+        ]
+        if not all(math.isnan(tuned) for tuned, _ in both):
+            cells = ["-" if math.isnan(tuned) else f"{tuned:.{digits}f} ({fixed:.{digits}f})" for tuned, fixed in both]
+            lines.append(f"| {one.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -51,8 +51,15 @@ def prepare(
     """
     require_names(raw.names, None, raw.source)
     for name, part in raw.parts.items():
+        where = f"{raw.source}: {display_name(name)} set"
         if not len(part):
-            raise DataError(f"{raw.source}: {display_name(name)} set: is empty; expected at least one example")
+            raise DataError(f"{where}: is empty; expected at least one example")
+        if isinstance(part.inputs, Tensor) and isinstance(raw.train.inputs, Tensor):
+            shape, expected = tuple(part.inputs.shape[1:]), tuple(raw.train.inputs.shape[1:])
+            if shape != expected:
+                raise DataError(f"{where}: expected inputs of shape {expected} as in the training set, found {shape}")
+        if (label := int(part.labels.max())) >= len(raw.names):
+            raise DataError(f"{where}: has the label {label}, but there are names of {len(raw.names)} labels only")
     notes: list[str] = []
     train, held_out = raw.train, raw.validation
     if held_out is None:
