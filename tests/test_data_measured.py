@@ -27,6 +27,13 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
 
 
+def trained(folder, data, *, model="mlp"):
+    """Returns a run of one epoch."""
+    recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4}
+    run_recipe(parse_recipe(recipe, source="made"), folder, options=RunOptions(device="cpu"))
+    return SavedRun.load(folder)
+
+
 def test_labels_without_names_keep_their_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.ones((4, 2), np.float32) * [[1], [2], [3], [4]], labels=[2, 0, 2, 1])
     raw = DATA["vectors"](path=str(tmp_path / "a.npz")).read(to_evaluate=True)
@@ -43,57 +50,33 @@ def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
         renumbered(raw, RUN, merge=None)
 
 
-def trained(folder, data, *, model="mlp", **settings):
-    """Returns a run of one epoch."""
-    recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4} | settings
-    run_recipe(parse_recipe(recipe, source="made"), folder, options=RunOptions(device="cpu"))
-    return SavedRun.load(folder)
-
-
-def write_pictures(folder, *, grey):
-    for number, picture in enumerate(made_colours(12, size=20, seed=int(grey))):
-        (folder / f"class {number % 2}").mkdir(parents=True, exist_ok=True)
-        write_image(folder / f"class {number % 2}" / f"{number:02}.png", picture[..., 0] if grey else picture)
-    return folder
-
-
 @pytest.mark.parametrize("grey", [True, False], ids=["a grey run", "a coloured run"])
-def test_pictures_to_evaluate_are_decoded_as_those_to_predict(tmp_path, grey):
-    own, other = (write_pictures(tmp_path / str(which), grey=which) for which in (grey, not grey))
+def test_pictures_to_evaluate_are_decoded_as_those_to_predict_by_the_columns_of_the_run(tmp_path, grey):
+    def write_list(coloured, *heading):
+        for number, picture in enumerate(made_colours(12, size=20, seed=int(coloured))):
+            write_image(tmp_path / f"{coloured}{number:02}.png", picture if coloured else picture[..., 0])
+        rows = [(f"{coloured}{n:02}.png", f"class {n % 2}", f"class {1 - n % 2}") for n in range(12)]
+        return write_csv(tmp_path / f"{coloured}.csv", [row[: len(heading)] for row in rows], *heading)
+
+    own = write_list(not grey, "path", "kind")
     run = trained(tmp_path / "run", {"name": "images", "path": str(own), "image_size": 8})
     assert run.input_shape == (1 if grey else 3, 8, 8)
-    data = run.read_data(str(other))
-    files = sorted(other.rglob("*.png"))
+    data = run.read_data(str(write_list(grey, "path", "label", "kind")))
+    files = sorted(tmp_path.glob(f"{grey}*.png"))
     assert torch.equal(data.test.inputs, torch.cat([run.read_inputs(file)[0] for file in files]))
-    assert [run.names[label] for label in data.test.labels.tolist()] == [file.parent.name for file in files]
+    assert [run.names[label] for label in data.test.labels.tolist()] == [f"class {1 - n % 2}" for n in range(12)]
 
 
-def test_labels_to_evaluate_are_read_from_the_column_of_the_runs(tmp_path):
-    for number, picture in enumerate(made_colours(12, size=8)):
-        write_image(tmp_path / f"{number}.png", picture)
-    own = write_csv(tmp_path / "own.csv", [(f"{n}.png", n % 2) for n in range(12)], "path", "kind")
-    run = trained(tmp_path / "run", {"name": "images", "path": str(own)})
-    rows = [(f"{n}.png", n % 2, 1 - n % 2) for n in range(12)]
-    data = run.read_data(str(write_csv(tmp_path / "other.csv", rows, "path", "label", "kind")))
-    assert [run.names[label] for label in data.test.labels.tolist()] == [str(1 - n % 2) for n in range(12)]
-
-
-def test_a_run_without_the_datas_own_labels_matches_no_others(tmp_path):
+def test_labels_are_those_of_the_runs_own_data_or_refused(tmp_path):
     file = write_csv(tmp_path / "t.csv", reviews(40), "text", "label")
     data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
     run = trained(tmp_path / "run", data, model="bag_of_words")
     older = replace(run, task=copy(run.task))
-    older.task.label_values = ()
+    older.task.label_values = ()  # of a run that kept only the names
     other = str(write_csv(tmp_path / "other.csv", [("a b", "good"), ("c d", "bad")], "text", "label"))
     assert [one.read_data(other).test.labels.tolist() for one in (run, older)] == [[1, 0]] * 2
     with pytest.raises(DataError, match="does not know: neg"):
         older.read_data(str(write_csv(tmp_path / "values.csv", reviews(6), "text", "label")))
-
-
-def test_the_runs_own_data_with_other_labels_are_refused(tmp_path):
-    file = write_csv(tmp_path / "t.csv", reviews(40), "text", "label")
-    data = {"name": "texts", "path": str(file), "names": ["bad", "good"], "validation": {"examples": 4}}
-    run = trained(tmp_path / "run", data, model="bag_of_words")
     write_csv(file, reviews(40, labels=("good", "poor")), "text", "label")
     with pytest.raises(DataError, match=r"has the labels good, poor .* trained on neg, pos"):
         run.read_data(None)
@@ -103,14 +86,6 @@ def test_the_runs_own_data_with_other_labels_are_refused(tmp_path):
 def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values):
     rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
     file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
-    raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split").read(
-        to_evaluate=True
-    )
+    reader = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split")
+    raw = reader.read(to_evaluate=True)
     assert (len(raw.train), raw.validation, raw.test) == (4, None, None)
-
-
-def test_parts_that_the_data_name_are_kept(tmp_path):
-    for name, count in (("train", 10), ("dev", 4), ("test", 6)):
-        write_csv(tmp_path / f"{name}.csv", reviews(count), "text", "label")
-    raw = DATA["texts"](path=str(tmp_path)).read(to_evaluate=True)
-    assert [len(part) for part in (raw.train, raw.validation, raw.test)] == [10, 4, 6]

@@ -19,6 +19,8 @@ from labelembed.lab.data.table_encoder import COLUMNS_FILE, TableEncoder, kind_o
 from labelembed.lab.data.table_files import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
 
+HEADING = ("age", "city", "code", "class")
+
 
 def made_rows(count, *, seed=0):
     """Returns rows of (age, city, code, class): a number with gaps, categories some of them rare, and a label."""
@@ -31,19 +33,19 @@ def made_rows(count, *, seed=0):
     return rows
 
 
+def made_table(folder, rows, *heading):
+    return read_file(write_csv(folder / "t.csv", rows, *(heading or HEADING)), reading=Reading())
+
+
 def fitted_on(table, rows, *, asked):
     encoder = TableEncoder(asked=asked, most_categories=4)
     encoder.fit_transform(table.select(rows))
     return encoder
 
 
-HEADING = ("age", "city", "code", "class")
-
-
-def test_inputs_are_those_of_scikit_learn(tmp_path):
-    table = read_file(write_csv(tmp_path / "t.csv", made_rows(120), *HEADING), reading=Reading())
-    asked = {"code": "categorical", "class": None}
-    encoding = fitted_on(table, range(80), asked=asked)
+def test_inputs_are_those_of_scikit_learn_and_come_back_from_a_run_folder(tmp_path):
+    table = made_table(tmp_path, made_rows(120))
+    encoder = fitted_on(table, range(80), asked={"code": "categorical", "class": None})
 
     def matrix(rows):
         ages = [float(value) if value else np.nan for value in table.values("age")]
@@ -57,11 +59,15 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
         ("missing", make_pipeline(numbers, MissingIndicator(features="missing-only", error_on_new=False)), [0]),
         ("categories", OneHotEncoder(**rare), [1, 2]),
     ]).fit(matrix(range(80)))  # fmt: skip
+    (tmp_path / COLUMNS_FILE).write_bytes(encoder.files()[COLUMNS_FILE])
+    again = TableEncoder.load(tmp_path)
+    assert again.files() == encoder.files()
     for rows in (range(80), range(80, 120)):  # the second with villages that were not seen
         wanted = fitted.transform(matrix(rows)).astype(np.float32)
-        np.testing.assert_array_equal(encoding.transform(table.select(rows)).inputs.numpy(), wanted)
-    assert encoding.categorical[0].others
-    assert encoding.numeric[0].indicator
+        for one in (encoder, again):
+            np.testing.assert_array_equal(one.transform(table.select(rows)).inputs.numpy(), wanted)
+    assert encoder.categorical[0].others
+    assert encoder.numeric[0].indicator
 
 
 KINDS = [
@@ -72,10 +78,8 @@ KINDS = [
     ("x", [str(n) for n in range(30)], None, "counts the examples"),
     ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "counts the examples"),
     ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
-    ("x", ["2024-01-05", "2023-12-31 10:00"], None, "dates"),
-    ("x", ["05.01.2024", "31.12.23"], None, "dates"),
-    ("x", [f"a remark of several words {n}" for n in range(30)], None, "texts"),
-    ("x", [f"key{n}" for n in range(30)], None, "another value in nearly every example"),
+    ("x", [f"a remark of several words {n}" for n in range(30)], None, "another value"),
+    ("x", [f"2024-01-{n}" for n in range(10, 30)], None, "another value"),
     ("x", [f"{n},5" for n in range(30)], None, "numbers with commas: --set data.decimal=','"),
     ("x", ["", None, "NA"], None, "no value"),
     ("x", ["7", "7", ""], None, "one value only"),
@@ -87,36 +91,27 @@ KINDS = [
 @pytest.mark.parametrize(("name", "values", "kind", "reason"), KINDS)
 def test_columns_are_told_by_their_values(tmp_path, name, values, kind, reason):
     table = read_file(write_json_lines(tmp_path / "t.jsonl", [(value,) for value in values], name), reading=Reading())
-    assert kind_of(table, name) == (kind, reason)
-
-
-def test_numbers_with_commas_are_read_with_the_key(tmp_path):
-    rows = [(f"1.{n:03},5", n % 2) for n in range(40)]
-    file = str(write_csv(tmp_path / "t.csv", rows, "price", "class", delimiter=";"))
-    data = prepare(TableReader(path=file, decimal=",").read(), validation=None)
-    (column,) = data.encoder.numeric
-    assert 1_000 < column.median < 1_040
+    found, why = kind_of(table, name)
+    assert (found, why[: len(reason)]) == (kind, reason)
 
 
 def test_what_is_used_and_left_out_is_told(tmp_path):
-    rows = [(n, age, city, "2024-01-05", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
+    rows = [(n, age, city, "the same", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
     data = prepare(TableReader(path=str(file), most_categories=5, leave_out=["colour"]).read(), validation=None)
-    assert "columns used: 1 of numbers, 1 of categories" in data.notes
-    assert "columns left out: nr (counts the examples), day (dates), colour (as asked)" in [
-        note.replace("one value only", "dates") for note in data.notes
-    ]
-    assert "rare categories taken together, in: city" in data.notes
+    assert {
+        "columns used: 1 of numbers, 1 of categories",
+        "columns left out: nr (counts the examples), day (one value only), colour (as asked)",
+        "rare categories taken together, in: city",
+    } <= set(data.notes)
 
 
-@pytest.mark.parametrize("begin", [0, 1, 1000])
 @pytest.mark.parametrize("train_examples", [None, 30])
-def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_examples):
-    rows = [(begin + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
+def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, train_examples):
+    rows = [(1000 + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
     raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class"))).read()
     data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_examples=train_examples)
     assert [column.name for column in data.encoder.numeric] == ["x"]
-    assert "columns left out: nr (counts the examples)" in data.notes
 
 
 def test_typed_files_give_the_same_inputs(tmp_path):
@@ -132,82 +127,45 @@ def test_typed_files_give_the_same_inputs(tmp_path):
     assert len({data.fingerprint() for data in found}) == 1
 
 
-def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    table = read_file(write_csv(tmp_path / "t.csv", made_rows(90), *HEADING), reading=Reading())
-    encoding = fitted_on(table, range(50), asked={"class": None})
-    (tmp_path / COLUMNS_FILE).write_bytes(encoding.files()[COLUMNS_FILE])
-    again = TableEncoder.load(tmp_path)
-    assert torch.equal(again.transform(table).inputs, encoding.transform(table).inputs)
-    assert again.files() == encoding.files()
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         lambda kept: kept.clear(),
         lambda kept: kept["numeric"][0].update(deviation=0),
-        lambda kept: kept["numeric"][0].update(mean="1"),
         lambda kept: kept["categorical"][0].update(categories=[1]),
     ],
 )
 def test_damaged_columns_are_refused(tmp_path, damage):
-    table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), reading=Reading())
-    kept = json.loads(fitted_on(table, range(50), asked={}).files()[COLUMNS_FILE])
+    kept = json.loads(fitted_on(made_table(tmp_path, made_rows(50)), range(50), asked={}).files()[COLUMNS_FILE])
     damage(kept)
     (tmp_path / COLUMNS_FILE).write_text(json.dumps(kept))
     with pytest.raises(DataError, match=r"columns\.json: damaged, "):
         TableEncoder.load(tmp_path)
 
 
-def test_new_rows_without_a_column_or_with_a_word_for_a_number_are_refused(tmp_path):
-    table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), reading=Reading())
-    encoding = fitted_on(table, range(50), asked={"class": None})
-    fewer = read_file(write_csv(tmp_path / "fewer.csv", [("Bonn",)], "city"), reading=Reading())
-    with pytest.raises(DataError, match=r"fewer\.csv: has no column 'age', which the training examples had; it has"):
-        encoding.transform(fewer)
-    wrong = read_file(
-        write_csv(tmp_path / "wrong.csv", [*made_rows(3), ("old", "Ulm", 1, "no")], *HEADING), reading=Reading()
-    )
-    with pytest.raises(DataError) as caught:
-        encoding.transform(wrong)
-    assert str(caught.value) == (
-        f"{tmp_path}/wrong.csv: row 5: column 'age' holds numbers, but 'old' stands there; repair it, or say what the "
-        "column is: --set 'data.categorical=[age]' or --set 'data.leave_out=[age]'"
-    )
-
-
-def test_infinite_numbers_are_refused(tmp_path):
-    rows = [(float(n) if n != 7 else float("inf"), ("a", "b")[n % 2]) for n in range(40)]
-    file = write_json_lines(tmp_path / "t.jsonl", rows, "x", "class")
-    with pytest.raises(DataError, match="line 8: column 'x' holds numbers, but 'inf' stands there"):
-        prepare(TableReader(path=str(file)).read(), validation=None)
+@pytest.mark.parametrize(
+    ("rows", "heading", "word"),
+    [
+        ([("Bonn",)], ["city"], "has no column 'age', which the training examples had"),
+        (
+            [*made_rows(3), ("old", "Ulm", 1, "no")],
+            HEADING,
+            "row 5: column 'age' holds numbers, but 'old' stands there",
+        ),
+        (
+            [*made_rows(3), ("inf", "Ulm", 1, "no")],
+            HEADING,
+            "row 5: column 'age' holds numbers, but 'inf' stands there",
+        ),
+    ],
+)
+def test_new_rows_that_do_not_fit_are_refused(tmp_path, rows, heading, word):
+    encoder = fitted_on(made_table(tmp_path, made_rows(50)), range(50), asked={"class": None})
+    with pytest.raises(DataError, match=word):
+        encoder.transform(made_table(tmp_path, rows, *heading))
 
 
 def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
-    table = read_file(write_csv(tmp_path / "t.csv", [(n,) for n in range(10)], "x"), reading=Reading())
-    encoding = fitted_on(table, range(10), asked={"x": "numeric"})
-    far = read_file(write_csv(tmp_path / "far.csv", [("1e300",), ("-1e300",)], "x"), reading=Reading())
-    assert encoding.transform(far).inputs.tolist() == [[20.0], [-20.0]]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"numeric": ["aeg"]}, "`numeric`: no column 'aeg' (did you mean 'age'?); there are: age, city, code, class"),
-        ({"numeric": ["class"]}, "column 'class' holds the labels, and cannot be learned from"),
-        ({"numeric": ["city"]}, ": column 'city' holds numbers, but '"),
-        ({"leave_out": ["age", "city", "code"]}, "has no column to learn from: age (as asked), city (as asked), code"),
-        ({"label_column": "clas"}, "`label_column`: no column 'clas' (did you mean 'class'?)"),
-    ],
-)
-def test_columns_named_wrongly_are_refused(tmp_path, options, message):
-    file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
-    with pytest.raises(DataError) as caught:
-        prepare(TableReader(path=str(file), **options).read(), validation=None)
-    assert message in str(caught.value)
-    assert str(caught.value).count("t.csv") == 1
-
-
-def test_the_labels_may_be_named_among_what_is_left_out(tmp_path):
-    file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
-    assert prepare(TableReader(path=str(file), leave_out=["class"]).read(), validation=None).names == ("no", "yes")
+    encoder = fitted_on(made_table(tmp_path, [(n,) for n in range(10)], "x"), range(10), asked={"x": "numeric"})
+    far = encoder.transform(made_table(tmp_path, [("1e300",), ("-1e300",)], "x"))
+    assert torch.equal(far.inputs, torch.tensor([[20.0], [-20.0]]))

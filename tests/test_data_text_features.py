@@ -1,4 +1,4 @@
-"""Fixed features of texts: equal to their naive form, computed once, and gone on with where they were cut short."""
+"""Features and tokens of texts: equal to their naive form, computed once; models that cannot be read are refused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Texts
+from labelembed.lab import pretrained_text
+from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.data import text_encoder as module
-from labelembed.lab.data.text_encoder import TextFeatures, TextTokens, tokens_of
-from labelembed.lab.pretrained_text import length_groups, load_encoder, load_tokenizer
+from labelembed.lab.pretrained_text import length_groups, load_encoder, load_tokenizer, tokens_of
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2, t5
@@ -36,7 +36,7 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    monkeypatch.setitem(module._TOKENS_AT_ONCE, "cpu", 24)
+    monkeypatch.setitem(pretrained_text.TOKENS_AT_ONCE, "cpu", 24)
 
 
 @pytest.fixture(scope="module")
@@ -45,68 +45,52 @@ def encoder(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_features_equal_their_naive_form(encoder):
-    found = text_features(TEXTS, folder=encoder, maximum_tokens=10)
+def test_features_equal_their_naive_form_and_tell_their_progress(encoder):
+    shown = []
+    found = text_features(TEXTS, folder=encoder, maximum_tokens=10, progress=lambda *done: shown.append(done))
     model, cut = bert(vocabulary=len(WORDS)).base_model, tokenizer()
     expected = [naive_text_features(text, cut, model, maximum_tokens=10) for text in TEXTS]
     assert found.dtype == np.float32
     # float32 against float64
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+    assert shown == sorted(shown)
+    assert len(shown) > 5
+    assert shown[-1] == (24, 24)
 
 
 @pytest.mark.parametrize("make", [gpt2, t5])
 @pytest.mark.usefixtures("small_steps")
-def test_decoders_and_encoder_decoders_give_features_too(tmp_path, make):
+def test_decoders_and_encoder_decoders_give_features_of_empty_texts_too(tmp_path, make):
     model = make(vocabulary=len(WORDS))
     folder = write_encoder(tmp_path / "model", model, marks=False, padded=False)
-    found = text_features([*TEXTS[:6], TEXTS[20]], folder=folder, maximum_tokens=10)
+    found = text_features([*TEXTS[:6], TEXTS[20], ""], folder=folder, maximum_tokens=10)
     body = model.get_encoder() if make is t5 else model.transformer
     expected = [naive_text_features(text, tokenizer(marks=False), body, maximum_tokens=10) for text in TEXTS[:6]]
     np.testing.assert_allclose(found[:6], expected, rtol=0, atol=2e-6)
-
-
-def test_text_in_which_the_tokenizer_finds_nothing_has_features(tmp_path):
-    folder = write_encoder(tmp_path / "model", marks=False)
-    found = text_features(["", "film"], folder=folder)
     assert np.isfinite(found).all()
-    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[6], found[7])
 
 
-def test_features_are_computed_once(encoder, tmp_path, monkeypatch):
-    first = text_features(TEXTS, folder=encoder)
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(encoder, moved)
-    monkeypatch.setattr(module, "load_encoder", lambda folder: pytest.fail("loaded again"))
-    assert np.array_equal(text_features(TEXTS, folder=moved), first)
-
-
-@pytest.mark.parametrize("change", ["text", "order", "border", "maximum_tokens", "weights"])
-def test_what_changes_the_features_computes_them_anew(encoder, tmp_path, change):
+@pytest.mark.parametrize("change", ["text", "order", "border", "maximum_tokens", "weights", "the folder's place"])
+def test_features_are_computed_once_and_anew_where_anything_changes(encoder, tmp_path, change):
     texts = ["film", "music", "a plot", "scenes of actors and music"]
-    text_features(texts, folder=encoder)
-    asked = {"folder": encoder}
+    first = text_features(texts, folder=encoder)
+    limit, folder, files = 20, encoder, len(list((tmp_path / "cache").glob("*.npy")))
+    if change == "the folder's place":
+        assert np.array_equal(text_features(texts, folder=shutil.copytree(encoder, tmp_path / "moved")), first)
+        assert len(list((tmp_path / "cache").glob("*.npy"))) == files
+        return
     if change == "weights":
-        asked["folder"] = write_encoder(tmp_path / "other", seed=1)
+        folder = write_encoder(tmp_path / "other", seed=1)
     elif change == "maximum_tokens":
-        asked["maximum_tokens"] = 4
+        limit = 4
     else:
         texts = {"text": [*texts[:3], "dull"], "order": texts[::-1], "border": ["filmm", "usic", *texts[2:]]}[change]
-    files = len(list((tmp_path / "cache").glob("*.npy")))
-    found = text_features(texts, folder=asked["folder"], **{key: asked[key] for key in asked if key != "folder"})
+    found = text_features(texts, folder=folder, maximum_tokens=limit)
     assert len(list((tmp_path / "cache").glob("*.npy"))) > files
-    cut, model = load_tokenizer(asked["folder"]), load_encoder(asked["folder"])
-    limit = asked.get("maximum_tokens", 20)
+    cut, model = load_tokenizer(folder), load_encoder(folder)
     expected = [naive_text_features(text, cut, model, maximum_tokens=limit) for text in texts]
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
-
-
-@pytest.mark.usefixtures("small_steps")
-def test_progress_is_told_text_by_text(encoder):
-    shown = []
-    text_features(TEXTS, folder=encoder, progress=lambda done, total: shown.append((done, total)))
-    assert shown == sorted(shown)
-    assert len(shown) > 5
-    assert shown[-1] == (24, 24)
 
 
 def test_batches_hold_no_more_than_their_tokens():
@@ -122,60 +106,56 @@ def test_truncated_texts_are_counted_and_the_same_from_the_cache(encoder, monkey
     monkeypatch.setattr(module, "tokens_of", lambda *args, **more: pytest.fail("read again"))
     again = TextTokens(str(encoder), 9).transform(texts)
     assert (again.inputs.tolist(), again.truncated) == (rows.tolist(), 1)
-    monkeypatch.undo()
     tokens, truncated = tokens_of(["film a film", "film a film a"], tokenizer(marks=False), maximum_tokens=3)
     assert (truncated, (tokens > 0).sum(axis=1).tolist()) == (1, [3, 3])  # a text that fills its row has no more
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused(encoder):
-    with pytest.raises(DataError, match=r"reads 32 tokens of a text at most, and data.maximum_tokens is 33; set it to"):
+    with pytest.raises(DataError, match=r"reads 32 tokens .* data.maximum_tokens is 33"):
         text_features(["film"], folder=encoder, maximum_tokens=33)
 
 
-def test_missing_tokenizer_is_named(encoder, tmp_path):
-    folder = tmp_path / "bare"
-    folder.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(encoder / name, folder)
-    with pytest.raises(DataError, match=r"bare: has no tokenizer \(none of tokenizer\.json, .*save_pretrained"):
-        text_features(TEXTS, folder=folder)
+def without_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
 
 
-def test_pickled_weights_are_refused_and_not_run(encoder, tmp_path):
-    folder = shutil.copytree(encoder, tmp_path / "old")
-    (folder / "model.safetensors").unlink()
-    touched = tmp_path / "touched"
+def of_another_architecture(folder):
+    gpt2(vocabulary=len(WORDS)).save_pretrained(folder.parent / "gpt2")
+    shutil.copy(folder.parent / "gpt2" / "model.safetensors", folder)
 
+
+def of_another_size(folder):
+    bert(vocabulary=7).save_pretrained(folder.parent / "small")
+    shutil.copy(folder.parent / "small" / "model.safetensors", folder)
+
+
+def pickled(folder):
     class Evil:
         def __reduce__(self):
-            return (open, (str(touched), "w"))
+            return (open, (str(folder.parent / "touched"), "w"))
 
+    (folder / "model.safetensors").unlink()
     torch.save(Evil(), folder / "pytorch_model.bin")
-    with pytest.raises(
-        DataError, match=r"there is none; pytorch_model\.bin is not read, for it .*unpickled.*save_pretr"
-    ):
-        load_encoder(folder)
-    assert not touched.exists()
 
 
-def test_weights_of_another_architecture_are_refused(encoder, tmp_path):
-    folder = shutil.copytree(encoder, tmp_path / "mixed")
-    gpt2(vocabulary=len(WORDS)).save_pretrained(tmp_path / "gpt2")
-    shutil.copy(tmp_path / "gpt2" / "model.safetensors", folder)
-    with pytest.raises(
-        DataError, match=r"weights of another architecture than config\.json names, a BertModel: .* and"
-    ):
-        load_encoder(folder)
-    bert(vocabulary=7).save_pretrained(tmp_path / "small")
-    shutil.copy(tmp_path / "small" / "model.safetensors", folder)
-    with pytest.raises(DataError, match=r"mixed: cannot be read as a transformers model"):
-        load_encoder(folder)
-
-
-def test_code_in_a_folder_is_not_run(encoder, tmp_path):
-    folder = shutil.copytree(encoder, tmp_path / "code")
+def with_code(folder):
     (folder / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoModel": "m.M", "AutoConfig": "m.C"}}')
-    (folder / "m.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
-    with pytest.raises(DataError, match="code: cannot be read as a transformers model"):
-        load_encoder(folder)
+    (folder / "m.py").write_text(f"open({str(folder.parent / 'touched')!r}, 'w')")
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (without_tokenizer, "has no tokenizer"),
+        (of_another_architecture, "weights of another architecture"),
+        (of_another_size, "cannot be read as a transformers model"),
+        (pickled, "has no model.safetensors"),
+        (with_code, "cannot be read as a transformers model"),
+    ],
+)
+def test_models_that_cannot_be_read_are_refused_and_no_code_is_run(encoder, tmp_path, damage, word):
+    folder = shutil.copytree(encoder, tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises(DataError, match=f"damaged: .*{word}"):
+        text_features(TEXTS, folder=folder)
     assert not (tmp_path / "touched").exists()

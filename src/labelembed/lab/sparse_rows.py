@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
+@dataclass(frozen=True, eq=False)
 class SparseRows:
     """The ids of N examples' features, one example after the other, as `torch.nn.EmbeddingBag` reads them.
 
@@ -21,12 +24,11 @@ class SparseRows:
         width: Columns of the matrix; ids are smaller.
     """
 
+    ids: Tensor
+    offsets: Tensor
+    width: int
     ndim = 2
-
-    def __init__(self, ids: Tensor, offsets: Tensor, width: int) -> None:
-        self.ids = ids
-        self.offsets = offsets
-        self.width = width
+    dtype = torch.int32
 
     def __len__(self) -> int:
         return self.offsets.shape[0] - 1
@@ -35,11 +37,6 @@ class SparseRows:
     def shape(self) -> tuple[int, int]:
         """(N, width)."""
         return len(self), self.width
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the ids."""
-        return self.ids.dtype
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +75,8 @@ class SparseRows:
 
     def padded(self) -> Tensor:
         """Returns the ids [N, most features of an example], int32, filled up with 0: what an exported network takes."""
-        lengths = self.offsets.diff()
-        longest = max(1, int(lengths.max())) if len(self) else 1
-        dense = torch.zeros(len(self), longest, dtype=self.ids.dtype, device=self.device)
-        dense[torch.arange(longest, device=self.device) < lengths[:, None]] = self.ids
-        return dense
+        rows = torch.split(self.ids, self.offsets.diff().tolist())
+        return pad_sequence([*rows, self.ids.new_zeros(1)], batch_first=True)[:-1]  # a column at least
 
     @classmethod
     def cat(cls, parts: Sequence[SparseRows]) -> SparseRows:

@@ -1,7 +1,6 @@
 """Bags of words: which words and n-grams of a vocabulary, learned from the training texts, each text has.
 
-The bag of a text says which features occur in it, each once however often it occurs; for the sentiment of reviews that
-serves better than counts (Wang and Manning 2012, "Baselines and bigrams", section 2).
+A feature counts once however often it occurs (Wang and Manning 2012, "Baselines and bigrams", section 2).
 """
 
 from __future__ import annotations
@@ -51,16 +50,10 @@ class _Settings:
 
 
 class BagOfWordsEncoder(Encoder):
-    """A vocabulary of words and n-grams, and how texts become the ids of those that they have.
+    """A vocabulary of words and n-grams, and how texts become the ids of those that they have; see `TextReader`.
 
-    Args:
-        ngrams: Words of a feature at most: 1 for words alone, 2 for pairs too.
-        minimum_texts: Training texts that a feature must stand in.
-        maximum_features: Features at most, those of the most texts; of equals the shorter, then by their letters.
-        maximum_words: Words of a text that are read.
-
-    Attributes:
-        vocabulary: Words, and n-grams as their words with a space between; the first has the id 1, see `SparseRows`.
+    Of features that stand in equally many texts the shorter are taken, then those first by their letters. In the
+    `vocabulary` n-grams are their words with a space between; the first feature has the id 1, see `SparseRows`.
     """
 
     reads_texts = True
@@ -80,20 +73,14 @@ class BagOfWordsEncoder(Encoder):
         return (0.0, float(len(self.vocabulary)))
 
     def fit_transform(self, examples: Texts) -> Encoded:
-        """Learns the vocabulary of the training texts, and returns the features of each, as `transform`.
-
-        Raises:
-            DataError: No feature stands in so many texts.
-        """
+        """Learns the vocabulary of the training texts, and returns the features of each, as `transform`."""
         self.column = examples.column
         counter = self._counter(min_df=self._minimum_texts)
         try:
             counts = counter.fit_transform(examples)
         except ValueError:  # none is left
-            raise DataError(
-                f"{examples.source}: no word occurs in {self._minimum_texts} training texts or more; lower it with "
-                "--set data.minimum_texts=1"
-            ) from None
+            least = f"no word occurs in {self._minimum_texts} training texts or more"
+            raise DataError(f"{examples.source}: {least}; lower it with --set data.minimum_texts=1") from None
         features = counter.get_feature_names_out().tolist()  # by their letters
         texts_with = np.bincount(counts.indices, minlength=len(features))
         words = np.array([feature.count(" ") for feature in features])
@@ -140,17 +127,12 @@ class BagOfWordsEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> BagOfWordsEncoder:
-        """Reads what `files` returned from a run folder.
-
-        Raises:
-            DataError: A file is missing or damaged.
-        """
-        file = folder / VOCABULARY_FILE
+        """Reads what `files` returned from a run folder; raises DataError where a file is missing or damaged."""
+        file, settings = folder / VOCABULARY_FILE, read_settings(folder / SETTINGS_FILE, _Settings)
         try:
             features = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        settings = read_settings(folder / SETTINGS_FILE, _Settings)
         if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
             raise DataError(f"{file}: damaged, a line is empty or occurs twice")
         longest = max(feature.count(" ") + 1 for feature in features)

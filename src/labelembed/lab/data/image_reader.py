@@ -12,7 +12,7 @@ import torch
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import few, printable, require_file
-from labelembed.lab.data.columns import LabelReading, find_label, labelled, numbered
+from labelembed.lab.data.columns import find_label, labelled, numbered
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
@@ -133,8 +133,7 @@ class ImageReader:
             raise DataError(f"{path}: column {column!r} cannot hold both; name image_column and label_column")
         are_stored = column in train.left_aside
         stored = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))
-        how = LabelReading(merge=False, skip_incomplete=None, to_evaluate=to_evaluate)
-        found, names, notes = labelled(tables, label, how, path)
+        found, names, notes = labelled(tables, label, path, merge=False, to_evaluate=to_evaluate)
 
         def images(table: Table) -> Images:
             if column not in (table.left_aside if are_stored else table.names):

@@ -20,15 +20,12 @@ from labelembed.lab.data.encoder import Encoded, Encoder, read_settings
 from labelembed.lab.data.table_files import Table
 
 COLUMNS_FILE = "columns.json"
-#: Values that stand for nothing, in lower case.
+# Values that stand for nothing, in lower case.
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>", "?", "-"})
 # Scaled numbers are clipped here: a value that far from the training examples would drive a network out of its range.
 _FARTHEST = 20.0
 # So few different values are categories, whatever most of them look like.
 _FEW = 20
-_WORDS_OF_A_TEXT = 4.0
-_TIME = r"\d{1,2}:\d{2}(:\d{2}.*)?"
-_DATE = rf"\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}([ T].*)?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}( .*)?|{_TIME}"
 
 Kind = Literal["numeric", "categorical"]
 Decimal = Literal[".", ","]
@@ -37,14 +34,9 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers: ``(value - mean) / deviation``, and where training examples miss it, whether it is missing.
+    """A column of numbers: ``(value - mean) / deviation``, with the median for a missing one.
 
-    Attributes:
-        name: The column.
-        median: What stands for a missing value.
-        mean: Of the training examples, missing ones filled.
-        deviation: The same; 1 where it is 0.
-        indicator: Whether a further input says that the value is missing.
+    Where training examples miss it, `indicator`, a further input says whether it is missing.
     """
 
     name: str
@@ -65,52 +57,37 @@ class NumericColumn:
     def encode(self, numbers: Any) -> Numbers:
         """Returns the inputs [N, 1 or 2] of numbers, a Series."""
         scaled = (numbers.fillna(self.median).to_numpy() - self.mean) / self.deviation
-        columns = [np.clip(scaled, -_FARTHEST, _FARTHEST)]
-        columns += [numbers.isna().to_numpy(np.float64)] if self.indicator else []
-        return np.stack(columns, axis=1)
+        columns = [np.clip(scaled, -_FARTHEST, _FARTHEST), numbers.isna().to_numpy(np.float64)]
+        return np.stack(columns[: 1 + self.indicator], axis=1)
 
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A column of categories: an input for each, 1 where the example has it.
+    """A column of categories: an input for each, 1 where the example has it; an empty one is a missing value.
 
-    Attributes:
-        name: The column.
-        categories: Those with an input of their own; None is a missing value.
-        others: Whether a further input stands for the rare ones of the training examples, and for those never seen
-            there.
+    With `others` a further input stands for the rare ones of the training examples, and for those never seen.
     """
 
     name: str
-    categories: tuple[str | None, ...]
+    categories: tuple[str, ...]
     others: bool
 
     @classmethod
     def fit(cls, texts: Any, name: str, *, most: int) -> CategoricalColumn:
         """Learns from the texts of training examples, a Series; of more than `most` the rarest share one input."""
-        counts = texts.value_counts(dropna=False)
-        # missing ones come last, as scikit-learn has them
-        different = sorted(
-            (None if text != text else text for text in counts.index), key=lambda text: (text is None, text)
-        )
-        if len(different) <= most:
-            return cls(name, tuple(different), others=False)
-        rarest_first = sorted(different, key=lambda text: int(counts[text]) if text else int(texts.isna().sum()))
-        rare = set(rarest_first[: len(different) - (most - 1)])
-        return cls(name, tuple(text for text in different if text not in rare), others=True)
+        counts = texts.fillna("").value_counts()
+        others = len(counts) > most
+        # of those that are equally rare the last by their letters stay; missing ones come last
+        ordered = sorted(counts.index, key=lambda text: (counts[text], not text, text))[-(most - 1) if others else 0 :]
+        return cls(name, tuple(sorted(ordered, key=lambda text: (not text, text))), others)
 
     def encode(self, texts: Any) -> Numbers:
         """Returns the inputs [N, categories] of texts, a Series; one that is not known has zeros, or is another."""
         import pandas as pd
 
-        width = len(self.categories) + self.others
-        known = pd.Index([category for category in self.categories if category is not None], dtype=object)
-        codes = known.get_indexer(texts.to_numpy())
-        codes = np.where(codes >= 0, codes, width - 1 if self.others else width)
-        is_missing = texts.isna().to_numpy()
-        if None in self.categories:
-            codes[is_missing] = self.categories.index(None)
-        return np.eye(width + 1, width)[codes]
+        codes = pd.Index(self.categories, dtype=object).get_indexer(texts.fillna(""))
+        inputs: Numbers = np.eye(len(self.categories) + 1)[codes]  # -1, the last, of a text that is none of them
+        return inputs if self.others else inputs[:, :-1]
 
 
 @dataclass
@@ -122,20 +99,14 @@ class _Columns:
 
 
 class TableEncoder(Encoder):
-    """How columns become numbers, to the same numbers as scikit-learn's scalers and encoders.
+    """How columns become numbers, to the same numbers as scikit-learn's scalers and encoders; see `TableReader`.
 
-    Numbers are filled with the median and scaled; categories get an input each, the rarest of a column that has too
-    many one together, which is also that of categories seen later only.
-
-    Args:
-        asked: What the user says that columns are, None: to be left out; other columns are looked at.
-        most_categories: Inputs of a column of categories at most.
-        decimal: What stands before the fraction of a number.
-
-    Attributes:
-        numeric: Columns of numbers.
-        categorical: Columns of categories.
+    `asked` has what the user says that columns are, None: to be left out; other columns are looked at.
     """
+
+    numeric: tuple[NumericColumn, ...] = ()
+    categorical: tuple[CategoricalColumn, ...] = ()
+    input_range = (0.0, 1.0)  # inputs are scaled already
 
     def __init__(
         self, *, asked: Mapping[str, Kind | None] | None = None, most_categories: int = 50, decimal: Decimal = "."
@@ -143,41 +114,25 @@ class TableEncoder(Encoder):
         self._asked = dict(asked or {})
         self._most_categories = most_categories
         self.decimal: Decimal = decimal
-        self.numeric: tuple[NumericColumn, ...] = ()
-        self.categorical: tuple[CategoricalColumn, ...] = ()
-
-    @property
-    def input_range(self) -> tuple[float, float]:
-        """Inputs are scaled already."""
-        return (0.0, 1.0)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Which columns are used, and which are left out."""
-        notes = [f"columns used: {len(self.numeric)} of numbers, {len(self.categorical)} of categories"]
-        if self.left_out:
-            notes.append(
-                f"columns left out: {few([f'{printable(name)} ({why})' for name, why in self.left_out.items()])}"
-            )
-        others = [column.name for column in self.categorical if column.others]
-        notes += [f"rare categories taken together, in: {few(others)}"] if others else []
-        return tuple(notes)
+        left_out = few([f"{printable(name)} ({why})" for name, why in self.left_out.items()])
+        others = few([column.name for column in self.categorical if column.others])
+        return (
+            f"columns used: {len(self.numeric)} of numbers, {len(self.categorical)} of categories",
+            *([f"columns left out: {left_out}"] if left_out else []),
+            *([f"rare categories taken together, in: {others}"] if others else []),
+        )
 
     def fit_transform(self, examples: Table) -> Encoded:
-        """Learns what the columns are and how they become numbers.
-
-        Raises:
-            DataError: No column can be used, or a column of numbers has a value that is none.
-        """
-        numeric: list[NumericColumn] = []
-        categorical: list[CategoricalColumn] = []
-        left_out = dict(examples.left_aside)
+        """Learns what the columns are and how they become numbers; raises DataError where no column can be used."""
+        numeric, categorical, left_out = [], [], dict(examples.left_aside)
         for name in examples.names:
-            asked = self._asked.get(name)
-            is_left_out = name in self._asked and asked is None
-            kind, why = (
-                (None, "as asked") if is_left_out else kind_of(examples, name, decimal=self.decimal, asked=asked)
-            )
+            kind, why = self._asked.get(name), "as asked"
+            if kind is not None or name not in self._asked:
+                kind, why = kind_of(examples, name, decimal=self.decimal, asked=kind)
             if kind == "numeric":
                 numeric.append(NumericColumn.fit(_numbers(examples, name, self.decimal), name))
             elif kind == "categorical":
@@ -192,15 +147,11 @@ class TableEncoder(Encoder):
         return self.transform(examples)
 
     def transform(self, examples: Table) -> Encoded:
-        """Returns the inputs [N, F], float32: numbers, then categories, in the order of the columns.
-
-        Raises:
-            DataError: A column is missing, or a value is no number.
-        """
-        names = [*(column.name for column in self.numeric), *(column.name for column in self.categorical)]
-        missing = next((name for name in names if name not in examples.names), None)
-        if missing is not None:
-            had = f"has no column {missing!r}, which the training examples had; it has {examples.listed()}"
+        """Returns the inputs [N, F], float32: numbers, then categories; raises DataError where a value is no number."""
+        names = [column.name for column in self.numeric] + [column.name for column in self.categorical]
+        missing = [name for name in names if name not in examples.names]
+        if missing:
+            had = f"has no column {missing[0]!r}, which the training examples had; it has {examples.listed()}"
             raise DataError(f"{examples.source}: {had}")
         parts = [column.encode(_numbers(examples, column.name, self.decimal)) for column in self.numeric]
         parts += [column.encode(texts_of(examples.frame[column.name])) for column in self.categorical]
@@ -213,11 +164,7 @@ class TableEncoder(Encoder):
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> TableEncoder:
-        """Reads what `files` returned from a run folder.
-
-        Raises:
-            DataError: The file is missing or damaged.
-        """
+        """Reads what `files` returned from a run folder; raises DataError where it is missing or damaged."""
         kept = read_settings(folder / COLUMNS_FILE, _Columns)
         encoder = cls(decimal=kept.decimal)
         encoder.numeric, encoder.categorical, encoder.left_out = kept.numeric, kept.categorical, kept.left_out
@@ -225,52 +172,36 @@ class TableEncoder(Encoder):
 
 
 def kind_of(table: Table, name: str, *, decimal: Decimal = ".", asked: Kind | None = None) -> tuple[Kind | None, str]:
-    """Returns what a column of training examples is, and where it is to be left out (None) why.
-
-    Args:
-        table: The examples; of a column of numbers some values may still be none.
-        name: The column.
-        decimal: See `TableEncoder`.
-        asked: What the user says that it is; None: found.
-    """
+    """Returns what a column of training examples is (`asked`: said by the user), and where it is left out why."""
     texts = texts_of(table.frame[name]).dropna()
-    if asked == "numeric" or not len(texts):
-        return ("numeric", "") if asked == "numeric" else (None, "no value")
     different = texts.nunique()
-    if different == 1 or asked == "categorical":
-        return ("categorical", "") if different > 1 else (None, "one value only")
+    if asked == "numeric" or different < 2:
+        return ("numeric", "") if asked else (None, "one value only" if different else "no value")
+    if asked == "categorical":
+        return "categorical", ""
     numbers = _as_numbers(texts, decimal)
-    is_number = numbers.notna()
-    if is_number.all():
-        every = different == len(table) > 10 and bool((numbers % 1 == 0).all())
+    if numbers.notna().all():
         is_id = "id" in re.split(r"[^a-z]+", re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower())
-        # test examples held out before, or rows left out by hand, leave gaps in what counts the examples
-        first, last = (table.origin[table.frame.index[place]][1] for place in (0, -1))
-        counts = numbers.is_monotonic_increasing and numbers.iloc[-1] - numbers.iloc[0] < 3 * max(
-            last - first + 1, len(table)
-        )
-        return (None, "counts the examples") if every and (is_id or counts) else ("numeric", "")
-    if different > _FEW and is_number.mean() > 0.5:
+        every = different == len(table) > 10 and (numbers % 1 == 0).all()
+        counts = every and (is_id or numbers.is_monotonic_increasing)
+        return (None, "counts the examples") if counts else ("numeric", "")
+    if different > _FEW and numbers.notna().mean() > 0.5:
         return "numeric", ""  # and what is no number is asked about
-    if texts.str.fullmatch(_DATE).all():
-        return None, "dates"
-    if different > len(texts) / 2 and len(texts) > 10:
-        if decimal == "." and _as_numbers(texts, ",").notna().all():
-            return None, "numbers with commas: --set data.decimal=','"
-        words = texts.str.split().str.len().mean()
-        return None, "texts" if words >= _WORDS_OF_A_TEXT else "another value in nearly every example"
-    return "categorical", ""
+    if different <= len(texts) / 2 or len(texts) <= 10:
+        return "categorical", ""
+    if decimal == "." and _as_numbers(texts, ",").notna().all():
+        return None, "numbers with commas: --set data.decimal=','"
+    return None, "another value in nearly every example"
 
 
 def texts_of(values: Any) -> Any:
     """Returns a column as a Series of texts, ``3`` for 3.0 and ``true`` for True, NaN where a value is missing."""
+    import pandas as pd
 
     def text(value: Any) -> str:
         if isinstance(value, bool):
             return str(value).lower()
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-    import pandas as pd
 
     texts = pd.Series([text(value) for value in values.tolist()], index=values.index, dtype=object)
     return texts.mask(texts.str.lower().isin(MISSING_WORDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from labelembed.errors import DataError
 from labelembed.lab.data.checks import few
@@ -26,14 +27,10 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
     Args:
         path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind (parquet may be in several,
             ``train-00000-of-00002.parquet``, or in folders ``train`` and ``test``) or with one file alone; or a data
-            set that the `datasets` library saved (`save_to_disk`).
+            set that the `datasets` library saved.
         reading: How files are read.
-        split: Column that says what each example is for, of data without files for each split; None: the one named
-            `split` or the like with `train` among its values, if any.
-        to_evaluate: A file without the column `split`, or without training examples in it, is one split.
-
-    Raises:
-        DataError: Nothing there can be read; names file and row.
+        split: Column that says what each example is for; None: one named `split` or the like.
+        to_evaluate: A file without such a column, or without training examples in it, is one split.
     """
     try:
         files = _files_by_split(path) if path.is_dir() else {"train": [path]}
@@ -42,22 +39,20 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
     if "train" not in files:
         raise DataError(f"{path}: has no training set; found {', '.join(sorted(files))}")
     tables = {part: read_file(*found, reading=reading) for part, found in files.items()}
-    train = tables["train"]
-    if list(tables) == ["train"]:
-        return _by_column(train, path, split, to_evaluate)
-    if split is not None:
-        raise DataError(f"{path}: has a file for each split already; leave `split_column` out")
-    for part, table in tables.items():
-        missing = [column for column in train.names if column not in table.names]
-        if missing and part != "test":  # a test set may come without labels
-            raise DataError(f"{table.source}: has no column {missing[0]!r}, which the training set has")
-    return tables
+    return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
 
 
 def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     """Returns the files of each split of a folder."""
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return _files_of_saved(folder)
+        with damage_named(folder):
+            import datasets
+
+            saved: Any = datasets.load_from_disk(str(folder))
+            splits = saved if isinstance(saved, dict) else {"train": saved}
+            of_saved = {name: [Path(file["filename"]) for file in split.cache_files] for name, split in splits.items()}
+        known = {PARTS[name.lower()]: files for name, files in of_saved.items() if name.lower() in PARTS}
+        return known or ({"train": next(iter(of_saved.values()))} if len(of_saved) == 1 else of_saved)
     for place in (folder, folder / "data"):
         named = _named_files(place) if place.is_dir() else {}
         if "train" in named:
@@ -71,17 +66,6 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
         f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
         f"there are such, one file alone, or a saved data set; found {seen}"
     )
-
-
-def _files_of_saved(folder: Path) -> dict[str, list[Path]]:
-    with damage_named(folder):
-        import datasets
-
-        saved = datasets.load_from_disk(str(folder))
-        splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-        files = {str(name): [Path(file["filename"]) for file in split.cache_files] for name, split in splits.items()}
-    known = {PARTS[name.lower()]: found for name, found in files.items() if name.lower() in PARTS}
-    return known or ({"train": next(iter(files.values()))} if len(files) == 1 else files)
 
 
 def _named_files(folder: Path) -> dict[str, list[Path]]:
@@ -107,39 +91,26 @@ def _named_files(folder: Path) -> dict[str, list[Path]]:
     return {part: found for part, found in files.items() if found}
 
 
-def _by_column(table: Table, source: Path, split: str | None, to_evaluate: bool) -> Parts:
+def _by_column(table: Table, column: str | None, to_evaluate: bool) -> Parts:
     """Cuts one table into splits where a column says what each example is for."""
-    if to_evaluate and split not in table.names:
-        split = None
-    if split is None:
-        split = next((name for name in table.names if _says_splits(name, table)), None)
-        if split is None:
-            return {"train": table}
-    elif split not in table.names:
-        raise DataError(table.missing_column("split", split))
-    parts = [_split_of(value) for value in table.values(split)]
-    if None in parts:
-        row = parts.index(None)
-        value = table.values(split)[row]
-        raise DataError(
-            f"{source}: {table.place(row)} has {value!r:.60} in column {split!r}; expected {', '.join(PARTS)}"
-        )
-    if "train" not in parts and to_evaluate:
+
+    def splits_of(name: str) -> list[str | None]:
+        return [PARTS.get(str(value).strip().lower()) for value in table.values(name)]
+
+    likely = [name for name in table.names if name.strip().lower() in _SPLIT_WORDS and "train" in splits_of(name)]
+    column = next(iter(likely), None) if column is None else column
+    if column is None or (to_evaluate and column not in table.names):
         return {"train": table}
-    if "train" not in parts:
-        raise DataError(f"{source}: has no training example in column {split!r}")
-    rest = table.without((split,))  # it says what an example is for, and is nothing to learn from
-    rows = {part: [row for row, other in enumerate(parts) if other == part] for part in dict.fromkeys(PARTS.values())}
-    return {part: rest.select(chosen) for part, chosen in rows.items() if chosen}
-
-
-def _says_splits(name: str, table: Table) -> bool:
-    """Tells whether a column is called as one of splits is, and has `train` among its values or nothing but splits."""
-    if name.strip().lower() not in _SPLIT_WORDS:
-        return False
-    parts = set(map(_split_of, table.values(name)))
-    return "train" in parts or None not in parts
-
-
-def _split_of(value: object) -> str | None:
-    return PARTS.get(value.strip().lower()) if isinstance(value, str) else None
+    if column not in table.names:
+        raise DataError(table.missing_column("split", column))
+    splits = splits_of(column)
+    if None in splits:
+        value = f"{table.place(splits.index(None))} has {table.values(column)[splits.index(None)]!r:.60}"
+        raise DataError(f"{table.source}: {value} in column {column!r}; expected {', '.join(PARTS)}")
+    if "train" not in splits:
+        if to_evaluate:
+            return {"train": table}
+        raise DataError(f"{table.source}: has no training example in column {column!r}")
+    rest = table.without((column,))  # it says what an example is for, and is nothing to learn from
+    found = dict.fromkeys(split for split in ("train", "validation", "test") if split in splits)
+    return {part: rest.select([row for row, split in enumerate(splits) if split == part]) for part in found}

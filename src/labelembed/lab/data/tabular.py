@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import numpy as np
+from typing import ClassVar, Literal
 
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import content_of, require_file
-from labelembed.lab.data.columns import (
-    LabelReading,
-    find_columns,
-    find_label,
-    find_texts,
-    labelled,
-    likely_text,
-)
+from labelembed.lab.data.columns import find_columns, find_label, find_texts, labelled
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress, Texts
@@ -35,16 +25,9 @@ from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
 #: What stands between the texts of two columns.
 BETWEEN = "\n"
-_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
-# The arguments that only some inputs have, with their defaults.
-_OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
-    "ngrams": (("words",), 2),
-    "minimum_texts": (("words",), 2),
-    "maximum_features": (("words",), 200_000),
-    "maximum_words": (("words",), 1_000),
-    "encoder": (("features", "tokens"), None),
-    "maximum_tokens": (("features", "tokens"), 256),
-}
+# The arguments that only some inputs have, with their defaults and the least of whole numbers.
+_OF_WORDS = {"ngrams": (2, 1), "minimum_texts": (2, 1), "maximum_features": (200_000, 1), "maximum_words": (1_000, 1)}
+_OF_ENCODERS = {"encoder": (None, None), "maximum_tokens": (256, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +39,11 @@ class TabularReader:
         label_column: Column of the labels; null: found by its name, then by what stands in it.
         split_column: Column that says which examples are train, dev and test; null: one named `split` or the like.
         columns: Names of the columns of a CSV file without a heading.
-        delimiter: Between the cells of a CSV file; null: found.
+        delimiter: Between the cells of a CSV file; null: found in the first line.
         encoding: Of text files; null: UTF-8, or what a byte order mark says.
         merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
             such labels.
         minimum_label_examples: Leave out labels with fewer training examples.
-        skip_incomplete: Leave out examples without a label (or a text), with a note, instead of refusing the file.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
     """
 
@@ -74,7 +56,6 @@ class TabularReader:
     encoding: str | None = None
     merge_labels: bool | None = None
     minimum_label_examples: int = 1
-    skip_incomplete: bool = False
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
@@ -83,8 +64,7 @@ class TabularReader:
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
         errors = self.reading.errors()
-        least = self.minimum_label_examples
-        errors.require(least >= 1, "minimum_label_examples", least, "must be >= 1")
+        errors.whole("minimum_label_examples", self.minimum_label_examples, least=1)
         errors.errors += fraction_errors(self.test_fraction).errors
         return errors
 
@@ -101,31 +81,26 @@ class TabularReader:
     def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
         """Returns the columns of texts (none: of a table) and that of the labels; adds to the notes."""
 
-    @abstractmethod
-    def inputs_of(self, table: Table) -> Any:
-        """Returns what the encoder takes of a table without its labels."""
-
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
         source = Path(self.path).expanduser()
         tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
         train, notes = tables["train"], list[str]()
         # Test examples that are still to be held out may not decide which columns there are.
-        seen = None if to_evaluate or len(tables) > 1 else seen_first(len(train), self.test_fraction)
-        texts, label = self.find(train if seen is None else train.select(seen), notes)
+        seen = train
+        if not to_evaluate and len(tables) == 1:
+            seen = train.select(seen_first(len(train), self.test_fraction))
+        texts, label = self.find(seen, notes)
         if texts:
-            joined = {part: with_texts(table, texts, self.skip_incomplete, notes) for part, table in tables.items()}
-            tables = {part: table.without(set(table.names) - {texts[0], label}) for part, table in joined.items()}
-        how = LabelReading(merge=self.merge_labels, skip_incomplete=self.skip_incomplete, to_evaluate=to_evaluate)
-        found, names, of_labels = labelled(tables, label, how, source)
-        seen = None if seen is None else seen[found["train"].inputs.frame.index]
-        parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=seen)
+            tables = {part: with_texts(table, texts, notes) for part, table in tables.items()}
+            tables = {part: table.without(set(table.names) - {texts[0], label}) for part, table in tables.items()}
+        found, names, of_labels = labelled(tables, label, source, merge=self.merge_labels, to_evaluate=to_evaluate)
+        is_seen = None if seen is train else found["train"].inputs.frame.index.isin(seen.frame.index)
+        parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=is_seen)
         if self.label_column is None:
             of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
-        for part, rows in parts.items():
-            parts[part] = Examples(self.inputs_of(rows.inputs.without((label,))), rows.labels)
         return RawData(
-            parts=parts,
+            parts={part: Examples(rows.inputs.without((label,)), rows.labels) for part, rows in parts.items()},
             names=names,
             source=f"{self.what} {source}",
             notes=(*notes, *of_labels, *of_parts),
@@ -142,7 +117,7 @@ class TextReader(TabularReader):
     Words are counted on the training texts that stay when validation and test texts are held out. Features are an
     encoder's last hidden states, averaged over the tokens; they are computed once and kept in ``~/.cache/labelembed``
     (or the folder that the environment variable ``LABELEMBED_CACHE`` names), where they are found again by the content
-    of texts and encoder, once all are there. Tokens are for `text_transformer`, which begins with the encoder.
+    of texts and encoder. Tokens are for `text_transformer`, which begins with the encoder.
 
     Args:
         inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.
@@ -175,50 +150,44 @@ class TextReader(TabularReader):
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
         errors = super().errors()
-        named, column = _as_list(self.text_column), self.text_column
+        named, column = self.text_columns, self.text_column
         errors.require(column is None or bool(named), "text_column", column, "must name one column or more")
         errors.require(len(set(named)) == len(named), "text_column", column, "must name each column once")
         errors.choice("inputs", self.inputs, ("words", "features", "tokens"))
-        for name, (those, default) in _OF_INPUTS.items():
-            value = getattr(self, name)
-            fits = self.inputs in those or value == default
-            errors.require(fits, name, value, f"is for inputs: {' or '.join(those)}")
-        errors.require(1 <= self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
-        for name, least in (("minimum_texts", 1), ("maximum_features", 1), ("maximum_words", 1), ("maximum_tokens", 3)):
-            errors.require(getattr(self, name) >= least, name, getattr(self, name), f"must be >= {least}")
+        for of, those in (("words", _OF_WORDS), ("features or tokens", _OF_ENCODERS)):
+            for name, (default, least) in those.items():
+                value = getattr(self, name)
+                errors.require(self.inputs in of or value == default, name, value, f"is for inputs: {of}")
+                errors.require(least is None or value >= least, name, value, f"must be >= {least}")
+        errors.require(self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
         return errors
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of the texts that are named."""
+        named = [self.text_column] if isinstance(self.text_column, str) else self.text_column
+        return tuple(named or ())
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn how texts become inputs."""
         if self.inputs == "words":
-            return BagOfWordsEncoder(
-                ngrams=self.ngrams,
-                minimum_texts=self.minimum_texts,
-                maximum_features=self.maximum_features,
-                maximum_words=self.maximum_words,
-            )
+            return BagOfWordsEncoder(**{name: getattr(self, name) for name in _OF_WORDS})
         return (TextTokens if self.inputs == "tokens" else TextFeatures)(self.encoder, self.maximum_tokens)
 
     def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
         """Returns the columns of texts and that of the labels."""
-        texts, label = find_columns(table, texts=_as_list(self.text_column), label=self.label_column)
+        texts, label = find_columns(table, texts=self.text_columns, label=self.label_column)
         if self.text_column is None:
             notes.append(f"texts are taken from column {texts[0]!r}")
-            other = likely_text(table.without(texts), label=label)
-            if other is not None:
-                together = json.dumps([name for name in table.names if name in (*texts, other)], ensure_ascii=False)
-                notes.append(f"{other!r} holds texts too; --set data.text_column='{together}' joins them")
         return texts, label
-
-    def inputs_of(self, table: Table) -> Texts:
-        """Returns the texts."""
-        (column,) = table.names
-        is_joined = len(_as_list(self.text_column)) > 1
-        return Texts(table.values(column), column=None if is_joined else column, source=f"{self.what} {self.path}")
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
         raw = super().read(to_evaluate=to_evaluate, progress=progress)
+        (column,) = raw.train.inputs.names
+        own = column if len(self.text_columns) < 2 else None
+        texts = {part: Texts(of.inputs.values(column), column=own, source=raw.source) for part, of in raw.parts.items()}
+        raw = replace(raw, parts={part: Examples(texts[part], of.labels) for part, of in raw.parts.items()})
         return raw if to_evaluate else raw.renamed(self.names)
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
@@ -232,12 +201,11 @@ class TextReader(TabularReader):
             texts, places = text_lines(decoded(content_of(file), file, encoding=self.encoding))
         else:
             table = read_file(file, reading=self.reading)
-            names = _as_list(self.text_column) or tuple(filter(None, [encoder.column]))
+            names = self.text_columns or tuple(filter(None, [encoder.column]))
             if self.text_column is None and table.typed and len(table.names) == 1:
                 names = tuple(table.names)
-            names = find_texts(table, names)
-            table = with_texts(table, names, False, [])
-            texts, places = table.values(names[0]), [table.place(row) for row in range(len(table))]
+            texts = joined_texts(table, find_texts(table, names))
+            places = [table.place(row) for row in range(len(table))]
         return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], [])
 
 
@@ -246,8 +214,8 @@ class TableReader(TabularReader):
     """A table of CSV, TSV, JSON lines or parquet, or a saved data set, as numbers.
 
     Columns of numbers are filled with the median and scaled, columns of categories get an input for each category.
-    Dates, texts, and columns with another value in nearly every example are left out. All of this is learned from the
-    training examples that stay when validation and test examples are held out.
+    Texts, dates and other columns with another value in nearly every example are left out. All of this is learned from
+    the training examples that stay when validation and test examples are held out.
 
     Args:
         numeric: Columns that are numbers, whatever they look like.
@@ -267,40 +235,36 @@ class TableReader(TabularReader):
     most_categories: int = 50
     decimal: Literal[".", ","] = "."
 
+    @property
+    def _asked(self) -> list[tuple[str, str, Kind | None]]:
+        """(key, column, what it is) of the columns that are named."""
+        kinds: dict[str, Kind | None] = {"numeric": "numeric", "categorical": "categorical", "leave_out": None}
+        return [(key, name, kind) for key, kind in kinds.items() for name in getattr(self, key) or []]
+
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
         errors = super().errors()
-        errors.require(self.most_categories >= 2, "most_categories", self.most_categories, "must be >= 2")
+        errors.whole("most_categories", self.most_categories, least=2)
         errors.choice("decimal", self.decimal, (".", ","))
-        seen: set[str] = set()
-        for key in ("numeric", "categorical", "leave_out"):
-            for name in getattr(self, key) or []:
-                errors.require(name not in seen, key, name, "must not name a column that is named already")
-                seen.add(name)
+        named = [name for _, name, _ in self._asked]
+        for number, (key, name, _) in enumerate(self._asked):
+            errors.require(name not in named[:number], key, name, "must not name a column that is named already")
         return errors
 
     def new_encoder(self) -> TableEncoder:
         """Returns what will learn how the columns become numbers."""
-        keys: tuple[tuple[str, Kind | None], ...] = (
-            ("numeric", "numeric"), ("categorical", "categorical"), ("leave_out", None),
-        )  # fmt: skip
-        asked = {name: kind for key, kind in keys for name in getattr(self, key) or []}
+        asked = {name: kind for _, name, kind in self._asked}
         return TableEncoder(asked=asked, most_categories=self.most_categories, decimal=self.decimal)
 
     def find(self, table: Table, notes: list[str]) -> tuple[tuple[str, ...], str]:
         """Returns no column of texts, and that of the labels."""
         label = find_label(table, self.label_column)
-        for key in ("numeric", "categorical", "leave_out"):
-            for name in getattr(self, key) or []:
-                if name not in (*table.names, *table.left_aside):
-                    raise DataError(table.missing_column(key, name))
-                if name == label and key != "leave_out":
-                    raise DataError(f"{table.source}: column {label!r} holds the labels, and cannot be learned from")
+        for key, name, kind in self._asked:
+            if name not in (*table.names, *table.left_aside):
+                raise DataError(table.missing_column(key, name))
+            if name == label and kind is not None:
+                raise DataError(f"{table.source}: column {label!r} holds the labels, and cannot be learned from")
         return (), label
-
-    def inputs_of(self, table: Table) -> Table:
-        """Returns the table."""
-        return table
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
         """Returns the examples of a file to predict for."""
@@ -315,38 +279,18 @@ def text_lines(content: str) -> tuple[list[str], list[str]]:
     return [line for line, _ in found], [place for _, place in found]
 
 
-def with_texts(table: Table, names: Sequence[str], skip: bool, notes: list[str]) -> Table:
-    """Returns the examples that have a text, which stands in the first of the columns and is that of all, joined.
+def joined_texts(table: Table, names: Sequence[str]) -> list[str]:
+    """Returns the texts [N] of some columns, joined; an example without any has an empty one."""
+    columns = map(table.values, find_texts(table, names))
+    cells = [[v if isinstance(v, str) and not is_missing(v) else "" for v in values] for values in columns]
+    return [BETWEEN.join(row) if any(row) else "" for row in zip(*cells, strict=True)]
 
-    A column of an example that has none counts as an empty text. Examples without any are refused, or left out with a
-    note where `skip` says so. Raises DataError for those, and for a column that is not there or holds numbers.
-    """
+
+def with_texts(table: Table, names: Sequence[str], notes: list[str]) -> Table:
+    """Returns the examples that have a text, which stands in the first of the columns and is that of all, joined."""
     import pandas as pd
 
-    for name in names:
-        if name not in table.names:
-            raise DataError(table.missing_column("text_column", name))
-        values = [value for value in table.values(name) if not is_missing(value)]
-        numeric = sum(not isinstance(value, str) or _NUMBER.fullmatch(value) is not None for value in values)
-        if numeric > len(values) // 2:
-            raise DataError(
-                f"{table.source}: column {name!r} holds numbers in {numeric:,} of {len(table):,} examples; name that "
-                f"of the texts with --set data.text_column=...; there are: {table.listed()}"
-            )
-    rows = list(zip(*map(table.values, names), strict=True))
-    cells = [["" if is_missing(value) else value for value in row] for row in rows]
-    is_text = np.array([any(row) and all(isinstance(value, str) for value in row) for row in cells], dtype=bool)
-    if not is_text.all():
-        missing = np.flatnonzero(~is_text)
-        what = f"no text in {len(missing):,} of {len(table):,} examples ({table.places_of(missing.tolist())})"
-        if not skip:
-            way = "leave them out with --set data.skip_incomplete=true"
-            raise DataError(f"{table.source}: column {' and '.join(map(repr, names))}: {what}; {way}")
-        notes.append(f"left out: {what}")
-        table, cells = table.select(is_text), [row for row, kept in zip(cells, is_text, strict=True) if kept]
-    joined = pd.Series(list(map(BETWEEN.join, cells)), index=table.frame.index, dtype=object)
-    return replace(table, frame=table.frame.assign(**{names[0]: joined}))
-
-
-def _as_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    texts = joined_texts(table, names)
+    joined = pd.Series(texts, index=table.frame.index, dtype=object)
+    table = replace(table, frame=table.frame.assign(**{names[0]: joined}))
+    return table.complete(list(map(bool, texts)), f"text in {' and '.join(map(repr, names))}", notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentErrors
-from labelembed.lab.pretrained_text import load_encoder, mean_hidden, unfilled_encoder
-
-# Tokens that are looked at together where nothing is learned, padding among them.
-_TOKENS_AT_ONCE = 8_192
+from labelembed.lab.pretrained_text import load_encoder, mean_hidden, mean_hidden_by_length
 
 
 class TextTransformer(nn.Module):
@@ -59,13 +56,22 @@ class TextTransformer(nn.Module):
             learning_rate_factor=learning_rate_factor,
             dropout=dropout,
         )
-        self.layers: Any = load_encoder(encoder_folder) if encoder_filled else unfilled_encoder(encoder_folder)
+        self.layers: Any = load_encoder(encoder_folder, filled=encoder_filled)
+        stack = max((part for part in self.layers.modules() if isinstance(part, nn.ModuleList)), key=len)
         limit = getattr(self.layers.config, "max_position_embeddings", None)
         errors = ArgumentErrors()
         fits = not isinstance(limit, int) or input_shape[0] <= limit
         errors.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
+        fits = layers_frozen <= len(stack)
+        errors.require(fits, "layers_frozen", layers_frozen, f"must be at most {len(stack)}, the encoder's layers")
         errors.raise_if_any()
-        _freeze(self.layers, layers_frozen)
+        if layers_frozen:
+            # The embeddings stand before the layers; what stands behind them, a last normalisation, is trained.
+            *_, last = stack[layers_frozen - 1].parameters()
+            for parameter in self.layers.parameters():
+                parameter.requires_grad_(False)
+                if parameter is last:
+                    break
         self.layers.train()
         self.learning_rate_factor = learning_rate_factor
         self.dropout = nn.Dropout(dropout)
@@ -75,11 +81,7 @@ class TextTransformer(nn.Module):
     def check_arguments(
         *, input_shape: Sequence[int], layers_frozen: int, learning_rate_factor: float, dropout: float
     ) -> None:
-        """Raises what is wrong with the arguments, without building anything.
-
-        Raises:
-            ValueError: An argument is out of its range.
-        """
+        """Raises ValueError where an argument is out of its range, without building anything."""
         errors = ArgumentErrors()
         errors.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
         errors.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
@@ -88,59 +90,11 @@ class TextTransformer(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns hidden states [N, hidden_size]."""
-        if torch.is_grad_enabled() or torch.compiler.is_exporting():
-            hidden = self._means(inputs)
-        else:
-            # Texts of like length together, so that little is padding.
-            lengths = (inputs > 0).sum(dim=1)
-            order = lengths.argsort()
-            means = [self._means(inputs[places]) for places in _groups(order, lengths)]
-            hidden = torch.cat(means)[order.argsort()]
-        dropped: Tensor = self.dropout(hidden)
-        return dropped
-
-    def _means(self, inputs: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():  # shapes may not depend on the numbers
-            return mean_hidden(self.layers, (inputs.long() - 1).clamp_min(0), (inputs > 0).long()).float()
-        if inputs.shape[0] == 0:  # a process without examples of its own: most encoders cannot read nothing
-            return self._means(inputs.new_ones(1, 1))[:0]
-        present = inputs > 0
-        longest = max(1, int(present.any(dim=0).sum()))  # inputs are filled up at their end
-        tokens = (inputs[:, :longest].long() - 1).clamp_min(0)
-        return mean_hidden(self.layers, tokens, present[:, :longest].long()).float()
+        at_once = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        hidden: Tensor = self.dropout((mean_hidden if at_once else mean_hidden_by_length)(self.layers, inputs))
+        return hidden
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns what is trained, with its own learning rate; see `training.optimizers`."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [{"params": trained, "learning_rate_factor": self.learning_rate_factor}]
-
-
-def _groups(order: Tensor, lengths: Tensor) -> Iterator[Tensor]:
-    """Gives the places in their order, as many at once as have so many tokens with their padding; one at least."""
-    sorted_lengths = lengths[order].tolist()
-    begin = 0
-    for end, length in enumerate(sorted_lengths):
-        if end > begin and length * (end + 1 - begin) > _TOKENS_AT_ONCE:
-            yield order[begin:end]
-            begin = end
-    yield order[begin:]
-
-
-def _freeze(model: nn.Module, layers: int) -> None:
-    """Takes the embeddings and the lowest layers out of what is trained.
-
-    Raises:
-        ValueError: There are fewer layers.
-    """
-    if layers == 0:
-        return
-    stack = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
-    errors = ArgumentErrors()
-    errors.require(layers <= len(stack), "layers_frozen", layers, f"must be at most {len(stack)}, the encoder's layers")
-    errors.raise_if_any()
-    # The embeddings stand before the layers; what stands behind them, a last normalisation, is trained with them.
-    *_, last = stack[layers - 1].parameters()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        if parameter is last:
-            return
