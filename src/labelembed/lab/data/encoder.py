@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -48,30 +47,6 @@ class NewExamples(NamedTuple):
     inputs: Any
     names: list[str]
     notes: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truncation:
-    """Texts that are longer than what is read of them.
-
-    `setting` is the key of `data` that says how much of a text is read, `most` what an encoder reads at most.
-    """
-
-    count: int
-    of: int
-    setting: str
-    limit: int
-    most: int | None = None
-
-    @property
-    def note(self) -> str:
-        """What the user should know."""
-        unit = self.setting.removeprefix("maximum_")
-        share = max(self.count / self.of, 0.001)
-        what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
-        if self.most is not None and self.limit >= self.most:
-            return f"{what} there, the most that the encoder reads"
-        return f"{what} there; --set data.{self.setting}={min(2 * self.limit, self.most or 2 * self.limit)} keeps more"
 
 
 class RawInputs(NamedTuple):
@@ -119,9 +94,10 @@ class Encoder(ABC):
     def transform(self, examples: Any) -> Encoded:
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
-    def truncation(self, count: int, of: int) -> Truncation | None:
-        """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
-        return None
+    @property
+    def read_limit(self) -> tuple[str, int]:
+        """The key of `data` that says how much of a text is read, and how much."""
+        raise NotImplementedError
 
     def raw_inputs(self) -> RawInputs | None:
         """Returns the network that makes inputs; None: none does."""

@@ -53,7 +53,7 @@ class Reading:
         try:
             "".encode(self.encoding or "utf-8")
         except (LookupError, ValueError):  # ValueError: a name with a zero byte
-            errors.note("encoding", f"must be a text encoding, such as cp1252 or utf-16, got {self.encoding!r}")
+            errors.require(False, "encoding", self.encoding, "must be a text encoding, such as cp1252 or utf-16")
         errors.require(self.columns != [], "columns", self.columns, "must name one column or more")
         return errors
 

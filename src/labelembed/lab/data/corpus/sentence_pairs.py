@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labelembed import seeds
 from labelembed.errors import DataError
-from labelembed.lab.data.batch import TokenBudget, require_whole
+from labelembed.lab.data.batch import TokenBudget
 from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 #: The label of padding, which no objective counts.
@@ -53,7 +53,7 @@ class Sentences:
             tokens = np.asarray(np.memmap(path, token_type(vocabulary_size), mode="r"))
             sentences = cls(tokens, np.fromfile(folder / f"{name}-offsets.bin", np.int64))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: it or its offsets are missing or damaged ({error}); make the corpus again") from None
+            raise DataError(f"{path}: it or its offsets are missing or damaged ({error}); make it again") from None
         sentences._file = (os.open(path, os.O_RDONLY), path, vocabulary_size)
         weakref.finalize(sentences, os.close, sentences._file[0])
         return sentences
@@ -182,8 +182,7 @@ class SentencePairs:
     def _groups(self, indices: Indices, batch_size: int | TokenBudget) -> list[Indices]:
         """Returns the pairs of each batch."""
         if not isinstance(batch_size, TokenBudget):
-            size = require_whole("batch_size", batch_size)
-            return [indices[begin : begin + size] for begin in range(0, len(indices), size)]
+            return np.split(indices, range(batch_size, len(indices), batch_size))
         longest = np.maximum(self.source.lengths[indices], self.target.lengths[indices]) + 1
         begins, width = [0], 0
         for index, length in enumerate(longest.tolist()):

@@ -12,7 +12,6 @@ import torch
 
 from labelembed import seeds
 from labelembed.errors import DataError
-from labelembed.lab.data.batch import require_whole
 from labelembed.lab.data.corpus.pair_files import read_lines
 from labelembed.lab.data.corpus.sentence_pairs import SentencePairs, Sentences
 from labelembed.lab.data.corpus.tokenizer import Tokenizer
@@ -120,7 +119,7 @@ def open_corpus(*, path: str, train_examples: int | None = None) -> TextCorpus:
     corpus = read_corpus(path)
     if train_examples is None:
         return corpus
-    count, train = require_whole("train_examples", train_examples), corpus.train
+    count, train = train_examples, corpus.train
     if count > len(train):
         raise DataError(f"{path}: `train_examples` is {count:,}, but the training set has {len(train):,} pairs")
     drawn = torch.randperm(len(train), generator=seeds.generator(0, "train_examples"))[:count].sort().values
