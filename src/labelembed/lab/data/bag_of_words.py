@@ -58,6 +58,7 @@ class BagOfWordsEncoder(Encoder):
 
     reads_texts = True
     sparse = True
+    limit_key = "maximum_words"
     vocabulary: tuple[str, ...] = ()
 
     def __init__(
@@ -112,11 +113,6 @@ class BagOfWordsEncoder(Encoder):
         ids, offsets = counts.indices.astype(np.int32) + 1, counts.indptr.astype(np.int64)
         rows = SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1)
         return Encoded(rows, self._truncated)
-
-    @property
-    def read_limit(self) -> tuple[str, int]:
-        """The key of `data` that says how many words are read, and how many."""
-        return "maximum_words", self.maximum_words
 
     def files(self) -> dict[str, bytes]:
         """Returns the vocabulary, a feature a line, and the settings."""

@@ -26,19 +26,13 @@ def content_of(path: Path) -> bytes:
         return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip is cut off or damaged ({error}); fetch the file again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def require_file(path: Path, accepted: str) -> None:
     """Raises DataError unless `path` is a file; `accepted` says what it should be."""
-    try:
-        if path.is_file():
-            return
+    if not path.is_file():
         kind = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
-    except (OSError, ValueError) as error:  # a name too long for the system, or with a zero byte
-        kind = f"cannot be read ({error})"
-    raise DataError(f"{path}: {kind}; expected {accepted}")
+        raise DataError(f"{path}: {kind}; expected {accepted}")
 
 
 def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:

@@ -68,13 +68,13 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
     return notes
 
 
-def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
-    """Returns what to say of a column of training labels [N] that was found; `key` of `data` names another one."""
+def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
+    """Returns what to say of a column of training labels [N] that was found."""
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
     labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
-    return f"{labels_of}, {shown}{more}; to take another: --set data.{key}=NAME"
+    return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
 
 class Reference(NamedTuple):

@@ -56,6 +56,7 @@ class TextTokens(Encoder):
     """
 
     reads_texts = True
+    limit_key = "maximum_tokens"
     needs_weights: ClassVar[bool] = False
     digest: str | None = None
 
@@ -101,11 +102,6 @@ class TextTokens(Encoder):
 
     def _make(self, examples: Sequence[str]) -> tuple[Array, int]:
         return tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
-
-    @property
-    def read_limit(self) -> tuple[str, int]:
-        """The key of `data` that says how many tokens are read, and how many."""
-        return "maximum_tokens", self.maximum_tokens
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which encoder it was, and unless its weights are needed its other files."""

@@ -69,7 +69,7 @@ class TextCorpus:
         return len(self.names)
 
     def to(self, device: torch.device | str) -> TextCorpus:
-        """Returns this corpus: its arrays stay in their files, and the batches go to the device one by one."""
+        """Returns this corpus: its arrays stay in their files, and batches go to the device one by one."""
         return self
 
     def fingerprint(self) -> str:
