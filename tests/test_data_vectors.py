@@ -84,7 +84,7 @@ FAULTS = {
     "without a name": ({"names": np.array(["cat", "dog"])}, "expected 0 to 1"),
     "new in the test": ({"test_labels": np.array([0, 1, 2, 3, 0, 0])}, "the label 3"),
     "identities": ({"train_labels": changed(np.zeros(12, int), 9, 90210)}, "label 90210"),
-    "same names": ({"names": np.array(["cat", "dog", "cat"])}, "the same name 'cat'"),
+    "same names": ({"names": np.array(["cat", "dog", "cat"])}, "'cat'"),
     "objects": ({"names": np.array(["cat", None, "eel"], dtype=object)}, "cut off or damaged"),
 }
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import PositiveInt
 
 from labelembed.errors import DataError
-from labelembed.lab.data.encoder import Encoded, Encoder, Texts, Truncation, read_settings
+from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.sparse_rows import SparseRows
 
 VOCABULARY_FILE = "words.txt"
@@ -58,6 +58,7 @@ class BagOfWordsEncoder(Encoder):
 
     reads_texts = True
     sparse = True
+    limit_key = "maximum_words"
     vocabulary: tuple[str, ...] = ()
 
     def __init__(
@@ -112,10 +113,6 @@ class BagOfWordsEncoder(Encoder):
         ids, offsets = counts.indices.astype(np.int32) + 1, counts.indptr.astype(np.int64)
         rows = SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1)
         return Encoded(rows, self._truncated)
-
-    def truncation(self, count: int, of: int) -> Truncation:
-        """Returns what to say of texts that have more words than are read."""
-        return Truncation(count=count, of=of, setting="maximum_words", limit=self.maximum_words)
 
     def files(self) -> dict[str, bytes]:
         """Returns the vocabulary, a feature a line, and the settings."""

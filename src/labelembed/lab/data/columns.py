@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
-from labelembed.lab.data.checks import counted, few, folded, printable
+from labelembed.lab.data.checks import counted, few, printable
 from labelembed.lab.data.table_files import Table, is_missing
 from labelembed.lab.data.tables import Parts
 
@@ -134,12 +133,11 @@ def _require(table: Table, name: str | None, what: str, key: str) -> str:
 
 
 def labelled(
-    tables: Parts, column: str, source: Path, *, merge: bool | None = None, to_evaluate: bool = False
+    tables: Parts, column: str, source: Path, *, to_evaluate: bool = False
 ) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
     """Returns the examples that have a label, by split, the names of the labels, and notes on those left out.
 
-    Labels that differ by case or spaces are one label where `merge` says so, and refused where it is None. In data
-    `to_evaluate` a label may be one of any split, and spellings are left to the run (see `dataset.renumbered`).
+    Spaces around a label do not count. In data `to_evaluate` a label may be one of any split.
 
     Raises DataError where the column is missing, there is one label or about as many as examples, or one stands in
     another split only; names the column, and the setting that goes on.
@@ -154,12 +152,10 @@ def labelled(
             continue
         _require(table, column, "labels", "label_column")
         kept[part] = table.complete([name is not None for name in found], f"label in column {column!r}", notes)
-        names[part] = [name for name in found if name is not None]
+        names[part] = [name.strip() for name in found if name is not None]
     where = f"{source}: column {column!r}"
     if not to_evaluate:
-        _check_labels(names, where, merge)
-        fold = folded if merge else str if merge is False else str.strip
-        names = {part: list(map(fold, found)) for part, found in names.items()}
+        _check_labels(names["train"], where)
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
     return {part: Examples(table, labels[part]) for part, table in kept.items()}, label_names, notes
 
@@ -196,18 +192,9 @@ def _name_of(value: Any) -> str | None:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)  # 2.0 where one is missing
 
 
-def _check_labels(parts: Mapping[str, Sequence[str]], where: str, merge: bool | None) -> None:
-    """Raises DataError where spellings differ and nothing says whether they are one, or values do not repeat."""
-    spellings: dict[str, list[str]] = {}
-    for name, count in Counter(name for names in parts.values() for name in names).most_common():
-        spellings.setdefault(folded(name), []).append(f"{name!r} ({counted(count, 'example')})")
-    several = [" and ".join(found) for found in spellings.values() if len(found) > 1]
-    if several and merge is None:
-        raise DataError(
-            f"{where} has labels that differ by case or spaces only: {'; '.join(several[:4])}\n"
-            "  --set data.merge_labels=true makes them one label, --set data.merge_labels=false keeps them apart"
-        )
-    different, examples = len(set(parts["train"])), len(parts["train"])
+def _check_labels(names: Sequence[str], where: str) -> None:
+    """Raises DataError where values do not repeat, as labels do."""
+    different, examples = len(set(names)), len(names)
     if different > max(2, examples // 2):
         raise DataError(
             f"{where} has {different:,} values in {examples:,} examples: probably texts or measurements; labels "

@@ -47,7 +47,7 @@ class ImageReader:
         label_column: Of lists and parquet: column of the labels, texts or whole numbers; null: found.
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
-        names: Names of the labels in the order of the data's own names, instead of those.
+        names: Your own names of labels, as {"0": negative, "1": positive}.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
     """
@@ -61,7 +61,7 @@ class ImageReader:
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
@@ -96,7 +96,7 @@ class ImageReader:
                 parts[part] = examples.select(is_whole.nonzero()[:, 0])
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
         raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn how pictures become inputs."""
@@ -122,7 +122,7 @@ class ImageReader:
         if column not in (*train.names, *stored):
             raise DataError(train.missing_column("image_column", column))
         label = find_label(train, self.label_column, without=[column])
-        examples, names, notes = labelled(tables, label, path, merge=False, to_evaluate=to_evaluate)
+        examples, names, notes = labelled(tables, label, path, to_evaluate=to_evaluate)
         if self.label_column is None:
             notes.insert(0, label_column_note(label, examples["train"].labels, names))
         pictures = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))

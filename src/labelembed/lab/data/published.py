@@ -23,11 +23,6 @@ from labelembed.lab.data.table_files import damage_named
 _IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
-def is_idx_name(name: str) -> bool:
-    """Tells whether a file is called as those of MNIST are."""
-    return _IDX_NAME.fullmatch(name) is not None
-
-
 def read_idx(path: Path) -> Array:
     """Returns the array of an idx file of bytes, plain or gzip'd. Raises DataError where it is none, or damaged."""
     require_file(path, "an idx file")
@@ -50,11 +45,11 @@ class MnistReader(ArrayReader):
 
     Args:
         path: The folder.
-        names: Names of the labels in the order of their values, instead of the values.
+        names: Your own names of labels, as {"0": T-shirt, "1": trouser}.
     """
 
     path: str
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing, damaged or do not go together."""
@@ -68,7 +63,7 @@ class MnistReader(ArrayReader):
         names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
         arrays |= {f"{part}_labels": labels[part].numpy() for part in labels} | {"names": np.array(names)}
         raw = raw_data(f"idx files in {folder}", arrays, to_evaluate=to_evaluate)
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:

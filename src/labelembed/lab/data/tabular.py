@@ -41,9 +41,6 @@ class TabularReader:
         columns: Names of the columns of a CSV file without a heading.
         delimiter: Between the cells of a CSV file; null: found in the first line.
         encoding: Of text files; null: UTF-8, or what a byte order mark says.
-        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
-            such labels.
-        minimum_label_examples: Leave out labels with fewer training examples.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
     """
 
@@ -54,8 +51,6 @@ class TabularReader:
     columns: list[str] | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    merge_labels: bool | None = None
-    minimum_label_examples: int = 1
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
@@ -64,7 +59,6 @@ class TabularReader:
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
         errors = self.reading.errors()
-        errors.whole("minimum_label_examples", self.minimum_label_examples, least=1)
         errors.errors += fraction_errors(self.test_fraction).errors
         return errors
 
@@ -94,7 +88,7 @@ class TabularReader:
         if texts:
             tables = {part: with_texts(table, texts, notes) for part, table in tables.items()}
             tables = {part: table.without(set(table.names) - {texts[0], label}) for part, table in tables.items()}
-        found, names, of_labels = labelled(tables, label, source, merge=self.merge_labels, to_evaluate=to_evaluate)
+        found, names, of_labels = labelled(tables, label, source, to_evaluate=to_evaluate)
         is_seen = None if seen is train else found["train"].inputs.frame.index.isin(seen.frame.index)
         parts, of_parts = assigned(found, self.test_fraction, source=str(source), to_evaluate=to_evaluate, seen=is_seen)
         if self.label_column is None:
@@ -105,7 +99,6 @@ class TabularReader:
             source=f"{self.what} {source}",
             notes=(*notes, *of_labels, *of_parts),
             label_column=label,
-            minimum_label_examples=None if to_evaluate else self.minimum_label_examples,
             new_encoder=self.new_encoder,
         )
 
@@ -123,7 +116,7 @@ class TextReader(TabularReader):
         inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.
         text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
             by what stands in it.
-        names: Names of the labels, in the order of the data's own names, instead of those.
+        names: Your own names of labels, as {"0": negative, "1": positive}.
         ngrams: Of words: words of a feature at most; 1: words alone, 2: pairs of neighbours too.
         minimum_texts: Of words: training texts that a feature must stand in.
         maximum_features: Of words: features at most, those of the most texts.
@@ -139,7 +132,7 @@ class TextReader(TabularReader):
     what: ClassVar[str] = "texts in"
     inputs: Literal["words", "features", "tokens"] = "words"
     text_column: str | list[str] | None = None
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
     ngrams: int = 2
     minimum_texts: int = 2
     maximum_features: int = 200_000
@@ -188,7 +181,7 @@ class TextReader(TabularReader):
         own = column if len(self.text_columns) < 2 else None
         texts = {part: Texts(of.inputs.values(column), column=own, source=raw.source) for part, of in raw.parts.items()}
         raw = replace(raw, parts={part: Examples(texts[part], of.labels) for part, of in raw.parts.items()})
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.

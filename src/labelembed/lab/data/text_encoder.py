@@ -15,7 +15,7 @@ from pydantic import Field
 
 from labelembed.errors import DataError
 from labelembed.lab.data.cache import cached_with_notes, file_digest
-from labelembed.lab.data.encoder import Encoded, Encoder, Texts, Truncation, read_settings
+from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,
     Array,
@@ -56,6 +56,7 @@ class TextTokens(Encoder):
     """
 
     reads_texts = True
+    limit_key = "maximum_tokens"
     needs_weights: ClassVar[bool] = False
     digest: str | None = None
 
@@ -101,11 +102,6 @@ class TextTokens(Encoder):
 
     def _make(self, examples: Sequence[str]) -> tuple[Array, int]:
         return tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
-
-    def truncation(self, count: int, of: int) -> Truncation:
-        """Returns what to say of texts that have more tokens than are read."""
-        limit, most = self.maximum_tokens, most_tokens(self.folder)
-        return Truncation(count=count, of=of, setting="maximum_tokens", limit=limit, most=most)
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which encoder it was, and unless its weights are needed its other files."""

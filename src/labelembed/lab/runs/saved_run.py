@@ -170,10 +170,9 @@ class SavedRun:
         if path is None or _absolute(path) == _absolute(block["path"]):
             own: Any = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
             data = own
-            theirs, ours = (one.label_values or one.names for one in (data, task))
-            if (theirs, data.names) != (ours, task.names):
-                what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
-                raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
+            if data.names != task.names:
+                theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
+                raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
         else:
             data = self._data_to_evaluate(path)
         if data.input_shape != task.input_shape:
@@ -192,15 +191,14 @@ class SavedRun:
         if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
             reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
             raise DataError(f"{raw.source}: {reason}; rename the column")
-        raw = renumbered(raw, task.names, label_values=task.label_values, merge=block.get("merge_labels", False))
+        raw = renumbered(raw, task.names)
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, task.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
-        return prepare(raw, **held_out, batch_size=1, encoder=task.encoder)
+        return prepare(raw, **held_out, encoder=task.encoder)
 
     def _with_data(self, more: dict[str, Any]) -> Recipe:
-        # examples to evaluate need not be enough to train on
-        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+        return self.recipe.model_copy(update={"data": self.recipe.data | more})
 
     def export(self, path: str | Path, *, probabilities: bool = False) -> float:
         """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
