@@ -56,9 +56,7 @@ def preprocess(
         pairs[name] = PairFiles(*files) if files else None
     chosen = _settings(settings or [])
     with Shown().watching() as shown:
-        corpus = make_corpus(
-            **pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0, "", line=step)
-        )
+        corpus = make_corpus(**pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0))
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
     for line in _summary(corpus):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import re
 from dataclasses import dataclass, replace
@@ -103,9 +102,9 @@ class CifarReader(ArrayReader):
             title, files, prefix = "CIFAR-100", ["train", "test", "meta"], "fine_"
         loaded = []
         for name in files:
-            content = content_of(folder / name)
-            with damage_named(folder / name):
-                loaded.append(_ArraysOnly(io.BytesIO(content), encoding="latin1").load())  # Python 2 wrote them
+            require_file(folder / name, f"a file of {title}'s Python version")
+            with damage_named(folder / name), (folder / name).open("rb") as file:
+                loaded.append(_ArraysOnly(file, encoding="latin1").load())  # Python 2 wrote them
         *batches, meta = loaded
         with damage_named(folder):
             pixels = [np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches]
