@@ -49,7 +49,7 @@ def test_translations_come_in_the_order_of_the_lines(made, lines, tmp_path):
     text.write_text("".join(f"{line}\n" for line in lines))
     found = succeed("translate", str(made / "run"), str(text), "--set", "decoding.beam=3").out.splitlines()
     saved = SavedRun.load(made / "run")
-    alone = [next(iter(saved.translate([line], Decoding(beam=3)))).translations[0].text for line in lines]
+    alone = [next(iter(saved.translate([line], Decoding(beam=3)))).texts[0] for line in lines]
     assert found == alone
     assert len(set(found)) > 1
 

@@ -41,6 +41,6 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     assert saved.evaluate_corpus(corpus, "test")["bleu"] == result["test"]["bleu"]
     lines = [source for source, _ in made_pairs(40, seed=9, longest=3)]
     wanted = [target for _, target in made_pairs(40, seed=9, longest=3)]
-    found = [line.translations[0] for line in saved.translate(lines, Decoding(beam=3))]
-    assert sum(each.text == right for each, right in zip(found, wanted, strict=True)) > 20
-    assert all(each.log_probability < 0 for each in found)
+    found = list(saved.translate(lines, Decoding(beam=3)))
+    assert sum(each.texts[0] == right for each, right in zip(found, wanted, strict=True)) > 20
+    assert all(each.scores[0] < 0 for each in found)

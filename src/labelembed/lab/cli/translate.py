@@ -59,11 +59,11 @@ def translate(
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
                 if n_best == 1:
-                    print(line.translations[0].text if line.translations else "", file=out, flush=True)
-                for one in line.translations if n_best > 1 else ():
-                    print(f"{number} ||| {one.text} ||| {one.score:.4f}", file=out, flush=True)
+                    print(line.texts[0] if line.texts else "", file=out, flush=True)
+                for text, score in zip(line.texts, line.scores, strict=True) if n_best > 1 else ():
+                    print(f"{number} ||| {text} ||| {score:.4f}", file=out, flush=True)
                 done += 1
-                unknown_lines += bool(line.translations) and not line.known
+                unknown_lines += bool(line.texts) and not line.known
                 shown.show("", 0.0, text := f"translated {done:,} lines", line=text)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
@@ -85,5 +85,5 @@ def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decod
 
     if other := next((setting for setting in settings if not setting.strip().startswith("decoding.")), None):
         raise LabelEmbedError(f"--set {other}: only keys of decoding can be changed, e.g. decoding.length_penalty=1.5")
-    beam = max(saved.decoding.beam, n_best)
-    return changed_recipe(saved.folder, [f"decoding.beam={beam}", *settings]).decoding or saved.decoding
+    beam = max(saved.sentences.decoding.beam, n_best)
+    return changed_recipe(saved.folder, [f"decoding.beam={beam}", *settings]).decoding or saved.sentences.decoding
