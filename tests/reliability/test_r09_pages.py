@@ -41,14 +41,11 @@ def write_comparison(place: Path) -> Path:
     make_comparison(path, errors, geometry=geometry)
     fail_run(run_path(path, "label_embedding", 2), "diverged: the loss is nan", seed=2)
     for name in errors:
-        for seed in (0, 1):
-            leave_errors(run_path(path, name, seed), [(0, 1, 3), (2, 3, 1)], labels=4)
+        leave_errors(run_path(path, name, 0), [(0, 1, 3), (2, 3, 1)], labels=4)
     about = json.loads((path / "comparison.json").read_text())
     tuned = {"name": "label_embedding", "space": {"objective.tau": "0.1 to 4"}, "trials": 8, "without_score": 1}
     tuned |= {"arguments": {"objective.tau": 2.0}, "first_score": 0.2, "score": 0.1}
-    about["published"] = [{"objective": "one_hot", "metric": "test error", "value": 0.19, "source": "a paper"}]
     about["tuning"] = {"format": 1, "metric": "validation error", "variants": [tuned]}
-    about["failed"] = [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}]
     (path / "comparison.json").write_text(json.dumps(about))
     return path
 
@@ -87,9 +84,7 @@ def damaged(folder: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
     """Copies a folder with a file or two damaged, or full of markup."""
     shutil.copytree(folder, to)
     files = chance.sample(files_of(to), chance.choice((1, 1, 2)))
-    if (to / "comparison.json").exists() and chance.random() < 0.3:
-        files[0] = Path("comparison.json")
-    for name in dict.fromkeys(files):
+    for name in files:
         content = (to / name).read_bytes() or b" "
         is_marked = chance.random() < 0.4
         changed = marked_file(to / name, chance) if is_marked else mutated_file(name.name, content, chance, bomb)
@@ -166,10 +161,9 @@ def test_damaged_folders_give_a_page_or_our_own_error(verb, what, folders, tmp_p
     assert pages < cases or cases < 50
 
 
-def test_markup_of_a_folder_would_be_seen(folders):
+def test_markup_of_a_folder_would_be_seen():
     page = "<p><script>1</script></p>"
     assert markup_in(page, "report") == []
     assert markup_in(page + MARK, "report")
     assert markup_in("---\na: b\n---\n" + MARK, "card")
-    text = json.dumps(marked(json.loads((folders[0] / "comparison.json").read_text()), random.Random(1)))
-    assert "onerror" in text
+    assert "onerror" in json.dumps(marked({"a": ["b"] * 20}, random.Random(1)))

@@ -14,7 +14,7 @@ from torch import nn
 from labelembed import seeds
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.data import CORPORA, DATA, Encoder, ReadingProgress, prepare
+from labelembed.lab.data import CORPORA, DATA, Encoder, ReadingProgress, TextCorpus, prepare
 from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.pretrained_text import PACKAGE, encode_names
@@ -52,8 +52,8 @@ def build_data(
     dry_run: bool = False,
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
-    reader = build_reader(recipe)
-    if recipe.of_sentences:
+    reader: Any = build_reader(recipe)
+    if isinstance(reader, TextCorpus):
         return reader
     raw = reader.read(progress=progress)
     size = recipe.step_size(len(raw.names))
@@ -91,8 +91,11 @@ def build_objective(
 
     It is given what data and run folder have for it; a teacher's predictions come when the run begins.
     """
-    kind = OBJECTIVES[recipe.objective["name"]]
-    given = {"num_examples": 0 if data is None or dry_run else data.train.num_examples, "teacher_logits": None}
+    kind, every = OBJECTIVES[recipe.objective["name"]], recipe.objective.get("store_every")
+    if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
+        raise RecipeError([f"objective.store_every: must be less than the {epochs} epochs, got {every}"])
+    num_examples = 0 if data is None or dry_run else data.train.num_examples
+    given: dict[str, Any] = {"num_examples": num_examples, "teacher_logits": None}
     if embedding := given_embedding(recipe, None if data is None else data.names, folder=folder):
         given["embedding"] = embedding
     arguments = {key: value for key, value in arguments_of(recipe.objective).items() if key not in POINTED_TO.values()}

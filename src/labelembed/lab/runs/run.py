@@ -201,15 +201,15 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
 
 
 # What a run leaves in its folder; the recipe goes last.
-_OF_A_RUN = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder", "result.json")
-_OF_A_RUN += ("history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json", "model.safetensors")
-_OF_A_RUN += ("label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES, "recipe.yaml")
+_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
+_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
+_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
 
 
 def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     RunFolder(path).require_run()
-    for name in _OF_A_RUN:
+    for name in (*_OF_A_RUN, "recipe.yaml"):
         (path / name).unlink(missing_ok=True) if (path / name).is_file() else shutil.rmtree(path / name, True)
 
 
