@@ -63,14 +63,14 @@ def train(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one network into a run folder."""
+    """Train one network into a run folder; the same command goes on with a run that was stopped."""
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.recipes.choosing import choose_recipe, folder_name
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.training.reporter import tracker_names
 
-    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite, begin_only=True)
+    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite)
     typed = recipe_settings(settings, seed=seed, epochs=epochs, lr=lr, batch_size=batch_size)
     chosen, name = choose_recipe(recipe, settings=typed, data=data, objective=objective, say=say)
     out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"

@@ -26,7 +26,6 @@ class RunOptions:
     Args:
         device: `cpu`, `cuda`, `cuda:1`, `mps`; None for what there is.
         track: Log the epochs to these trackers too, see `training.reporter`; a run keeps those that it has.
-        begin_only: Refuse a run that has begun and not finished, instead of going on with it.
         overwrite: Train anew: what is in the folder goes once the new run can begin.
         change: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit.
         lock_seconds: How long to wait for another process that trains this run.
@@ -34,7 +33,6 @@ class RunOptions:
 
     device: str | None = None
     track: Sequence[str] = ()
-    begin_only: bool = False
     overwrite: bool = False
     change: bool = False
     lock_seconds: float = 0.0

@@ -1,8 +1,8 @@
 """One training run on the disk: what is in the folder, and what state it is in.
 
-`recipe.yaml` is the resolved recipe (`recipe.N.yaml` those before, where `resume --set` changed it), `environment.json`
-what the run ran on, `history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has the files
-`model`, `label_geometry` and `class_means` (`.safetensors`) of the selected weights, `diagnostics/` for the report, and
+`recipe.yaml` is the resolved recipe, `environment.json` what the run ran on and how `resume --set` changed the recipe,
+`history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has the files `model`,
+`label_geometry` and `class_means` (`.safetensors`) of the selected weights, `diagnostics/` for the report, and
 `result.json`, written last, with the SHA-256 of the three.
 """
 
