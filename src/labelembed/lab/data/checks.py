@@ -14,7 +14,6 @@ import numpy.typing as npt
 from labelembed.errors import DataError
 
 Array = npt.NDArray[Any]
-_CHUNK_ELEMENTS = 2**20
 #: How a gzip'd file begins.
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -36,13 +35,9 @@ def require_file(path: Path, accepted: str) -> None:
 
 
 def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
-    """Returns (row, value) of the first wrong value of `values` [N, ...], looked at some rows at a time, or None."""
-    rows_at_once = max(1, _CHUNK_ELEMENTS * len(values) // max(1, values.size))
-    for begin in range(0, len(values), rows_at_once):
-        wrong = np.argwhere(is_wrong(values[begin : begin + rows_at_once]))
-        if len(wrong):
-            return begin + int(wrong[0][0]), values[begin:][tuple(wrong[0])].item()
-    return None
+    """Returns (row, value) of the first wrong value of `values` [N, ...], or None."""
+    wrong = np.argwhere(is_wrong(values))[:1]
+    return (int(wrong[0][0]), values[tuple(wrong[0])].item()) if len(wrong) else None
 
 
 def require_finite(values: Array, where: str) -> None:

@@ -100,7 +100,7 @@ def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         text = likely_text(train, label=labels)
         others = [name for name in train.names if name not in (text, labels) and kind_of(train, name)[0]]
         texts = (text,) if text is not None and (is_text_column(train, text) or len(others) < 2) else ()
-    if texts or not any(kind_of(train, name)[0] for name in train.names if name != find_label(train, label)):
+    if texts or not any(kind_of(train, name)[0] for name in train.names if name != labels):
         texts, label = find_columns(train, texts=texts, label=label)
         recipe = "text-bag-small" if len(tables["train"]) < _FEW_TEXTS else RECIPES["texts"]
         return Detected(f"{examples:,} texts, columns {' and '.join([*texts, label])}", recipe)

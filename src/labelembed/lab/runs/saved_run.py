@@ -254,7 +254,7 @@ class SavedRun:
 
     def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[Translation]:
         source, target = self.sentences.source, self.sentences.target
-        tokens = [source.encode(line) for line in lines]
+        tokens = source.encode_lines(lines)
         hypotheses = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
         for line, ids in zip(lines, tokens, strict=True):
             best, how = next(hypotheses) if len(ids) else [], decoding.replace_unknown
