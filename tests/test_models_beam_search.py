@@ -114,9 +114,3 @@ def test_what_is_no_log_probability_is_refused(worst):
     row = torch.tensor([[-1.0, -1.0, -1.0, -1.0, -3.0, worst]])
     with pytest.raises(ValueError, match="log-probabilities"):
         BeamSearch(maximum_length=3).search(lambda _, state: (row, state, None), Prefixes(((0,),)), batch_size=1)
-
-
-@pytest.mark.parametrize("lengths", [None, [1, 2, 3]])
-def test_lengths_that_do_not_fit_are_refused(lengths):
-    with pytest.raises(ValueError, match="`source_lengths` must be"):
-        MadeModel(6).search(BeamSearch(), 2, source_lengths=lengths)
