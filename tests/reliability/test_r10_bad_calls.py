@@ -36,7 +36,13 @@ def folder(tmp_path_factory):
     """One folder with everything that the calls name; none of them may change it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("bad"))
-        for name in ("folder.yaml", "comparison", "no_variants", "old_comparison/runs"):
+        for name in (
+            "folder.yaml",
+            "comparison",
+            "no_variants",
+            "old_comparison/runs",
+            "orphan/checkpoints/step-0000000001",
+        ):
             Path(name).mkdir(parents=True)
         for name, text in FILES.items():
             Path(name).write_text(text)
