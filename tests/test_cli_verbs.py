@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import typer.main
-from safetensors.torch import load_file
 
 import labelembed
 from labelembed.errors import LabelEmbedError
@@ -67,10 +66,6 @@ def run(made, tmp_path):
 
 def result_of(folder):
     return json.loads(Path(folder, "result.json").read_text())
-
-
-def weights_of(folder):
-    return {name: value.tolist() for name, value in load_file(Path(folder, "model.safetensors")).items()}
 
 
 def interrupt_after(monkeypatch, epochs):
@@ -150,29 +145,25 @@ def examples_folder(tmp_path_factory):
     """What the examples name: `path/to/mnist`, `picture.png`, and `runs/first` as the example of train makes it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("examples"))
+        make_runs_here(patch)
         images, labels = made_images(5200), np.arange(5200, dtype=np.uint8) % 10
-        write_idx_folder(
-            Path("path/to/mnist"),
-            train_images=images,
-            train_labels=labels,
-            test_images=images[:20],
-            test_labels=labels[:20],
-        )
+        test = {"test_images": images[:20], "test_labels": labels[:20]}
+        write_idx_folder(Path("path/to/mnist"), train_images=images, train_labels=labels, **test)
         write_image(Path("picture.png"), images[0])
-        write_example_text(Path())
-        write_text(Path("pairs.jsonl"), [json.dumps({"source": a, "target": b}) for a, b in made_pairs(20)])
-        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
         Path("pictures").mkdir()
         write_image(Path("pictures/one.png"), images[1])
-        small = ["--epochs", 1, "--quiet"]
-        succeed("train", "digits-mlp", *small, "--out", "runs/digits")
-        succeed("train", "digits-mlp", *small, "--objective", "label_smoothing", "--out", "runs/smoothing")
-        succeed("train", "mnist-mlp", "--data", "path/to/mnist", *small, "--out", "runs/first")
-        teachers = ["--objectives", "one_hot,label_smoothing", "--seeds", 2, "--out", "comparisons/digits-mlp"]
-        make_runs_here(patch)
-        succeed("compare", "digits-mlp", *SHORT, *teachers)
-        train(sequence_recipe(Path("made")), Path("runs/en-de"))
+        write_example_text(Path())
+        write_text(Path("pairs.jsonl"), [json.dumps({"source": a, "target": b}) for a, b in made_pairs(20)])
         write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
+        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
+        for line in (
+            "train digits-mlp --out runs/digits",
+            "train digits-mlp --objective label_smoothing --out runs/smoothing",
+            "train mnist-mlp --data path/to/mnist --out runs/first",
+            "compare digits-mlp --objectives one_hot,label_smoothing --seeds 2 --out comparisons/digits-mlp",
+        ):
+            succeed(*line.split(), *SHORT)
+        train(sequence_recipe(Path("made")), Path("runs/en-de"))
         return Path.cwd()
 
 
@@ -255,26 +246,16 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path
         assert listing(tmp_path) == before
 
 
-def test_interrupted_run_says_how_to_go_on_and_ends_the_same(made, monkeypatch):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out"]
+def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "broken"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
-        stopped = call(*words, "broken")
+        stopped = call(*words)
     assert (stopped.code, stopped.out) == (130, "")
     assert "labelembed resume broken" in stopped.err
     assert not Path("broken/result.json").exists()
-    assert call(*words, "broken").code == 2  # train does not go on by itself
-    resumed = succeed("resume", "broken", "--json").json
-    whole = succeed(*words, "whole", "--json").json
-    for measured in ("train", "validation", "test", "selected_epoch", "epochs"):
-        assert resumed[measured] == whole[measured]
-    assert weights_of("broken") == weights_of("whole")
-
-
-def test_resume_goes_on_with_a_failed_run(run):
-    Path("run/result.json").write_text(json.dumps({"status": "failed", "message": "out of luck"}))
-    succeed("resume", run)
-    assert result_of(run)["status"] == "finished"
+    assert call(*words).code == 2  # train does not go on by itself
+    assert succeed("resume", "broken", "--json").json["epochs"] == 4
 
 
 def test_loss_that_is_not_finite_exits_with_1(made):
@@ -301,17 +282,13 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
 # ------------------------------------------------------------------------------------ predict and best runs
 
 
-@pytest.mark.parametrize("kind", ["png", "npy"])
-def test_predict_agrees_with_the_library(run, kind):
-    images = made_images(4, seed=9)[: 1 if kind == "png" else 4]
-    if kind == "png":
-        write_image(Path("inputs.png"), images[0])
-    else:
-        np.save("inputs.npy", images)
-    rows = succeed("predict", run, f"inputs.{kind}", "--json").lines
+def test_predict_agrees_with_the_library(run):
+    images = made_images(4, seed=9)
+    np.save("inputs.npy", images)
+    rows = succeed("predict", run, "inputs.npy", "--json").lines
     probabilities = SavedRun.load(run).probabilities(torch.from_numpy(images).unsqueeze(1))
     assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
-    lines = succeed("predict", run, f"inputs.{kind}").out.splitlines()
+    lines = succeed("predict", run, "inputs.npy").out.splitlines()
     for line, row in zip(lines, rows, strict=True):
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:3]
