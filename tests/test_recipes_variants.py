@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import parse_variant, variant_folder, variant_name
-from labelembed.lab.runs import cluster, pools
+from labelembed.lab.runs import pools
 from labelembed.lab.runs.comparison import Plan, plan_comparison
 from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
@@ -26,7 +25,6 @@ THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
             {"preset": "paper", "temperature": 3},
             "label_embedding preset=paper temperature=3",
         ),
-        ("label_embedding:temperature=1e-3", {"temperature": "1e-3"}, "label_embedding temperature=1e-3"),
         ("label_embedding:hinge_reduction=null", {"hinge_reduction": None}, "label_embedding hinge_reduction=None"),
         (
             "label_embedding:embedding=C:/runs/a:rank=3",
@@ -151,14 +149,10 @@ def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
 # ------------------------------------------------------------------------------------------------------- GPUs
 
 
-@pytest.fixture
-def two_gpus(monkeypatch):
+def test_by_default_one_run_a_gpu_is_made_at_a_time(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     monkeypatch.setattr(pools.os, "sched_getaffinity", lambda process: range(16), raising=False)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
@@ -169,30 +163,17 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     assert (visible_gpus(None), default_jobs(None)) == ([], 16)
 
 
-@pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
-def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, device, gpus):
-    told = []
-    monkeypatch.setattr(cluster, "LocalPool", lambda processes, **how: told.append((processes, how)) or MagicMock())
-    with cluster.opened_pool(jobs=2, cluster=None, device=device, most=3):
-        pass
-    assert told == [(2, {"gpus": gpus})]
-
-
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_path):
     recipe, name = load_recipe("translation-lstm", data="corpus")
-    typed = "one_hot,label_embedding,label_embedding:preset=mixture:rank=64,label_embedding:embedding=full"
-    plan = plan_comparison(Plan(recipe, name, tmp_path), objectives=typed, seeds="1")
+    typed = "label_embedding:preset=mixture:rank=64"
+    plan = plan_comparison(Plan(recipe, name, tmp_path), objectives=f"one_hot,label_embedding,{typed}", seeds="1")
     found = {variant.name: variant.objective for variant in plan.variants}
-    own = found["label_embedding"]
+    own, changed = found["label_embedding"], found["label_embedding preset=mixture rank=64"]
     assert own == recipe.objective
-    assert (own["embedding"], own["rank"]) == ("compressed", 128)
-    changed = found["label_embedding preset=mixture rank=64"]
     # What presets decide comes from the preset that is named, and not from the recipe's own weights.
     of_presets = dict.fromkeys(("output_weight", "target_weight", "uniform_weight"))
-    assert (own["output_weight"], own["target_weight"], own["uniform_weight"]) == (0.3, 0.5, 0.2)
+    assert (own["embedding"], own["rank"], own["output_weight"]) == ("compressed", 128, 0.3)
     assert changed == own | of_presets | {"preset": "mixture", "rank": 64}
-    assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
     assert "embedding" not in found["one_hot"]
     # The option of `train` says the same.
-    typed = "label_embedding:preset=mixture:rank=64"
     assert load_recipe("translation-lstm", data="corpus", objective=typed)[0].objective == changed
