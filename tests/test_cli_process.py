@@ -90,11 +90,6 @@ def test_closed_pipe_gives_no_traceback():
     assert called.returncode in (0, 1)
 
 
-def test_output_that_is_no_terminal_has_no_escape_codes():
-    for called in (ran("--help"), ran("trian")):
-        assert "\x1b" not in called.stdout + called.stderr
-
-
 def test_comparison_is_made_once_and_then_reused(tmp_path):
     words = compare_words("--seeds", "0,4", "--baseline", "label_smoothing", "--jobs", 2)
     out = tmp_path / "comparisons" / "mnist-mlp"

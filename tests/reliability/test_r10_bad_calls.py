@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.made_cli import SMALL, Called, call, listing, succeed
-from tests.made_data import write_idx, write_idx_folder
+from tests.made_data import write_idx_folder
 from tests.reliability.tables import errors_of, read_table
 
 SECONDS = 2.0
@@ -47,7 +47,6 @@ def folder(tmp_path_factory):
         for name, text in FILES.items():
             Path(name).write_text(text)
         np.save("too_light.npy", np.full((4, 5), 300, dtype=np.int64))
-        write_idx(Path("labels.idx"), np.arange(10, dtype=np.uint8))
         write_idx_folder(Path("mnist"))
         write_idx_folder(Path("partly"))
         Path("partly/t10k-labels-idx1-ubyte").unlink()
