@@ -112,9 +112,6 @@ def test_what_cannot_be_compared_is_refused_all_at_once(asked, words):
     assert [word for word in words if word not in message] == []
 
 
-# ---------------------------------------------------------------------------------------- baseline and seeds
-
-
 @pytest.mark.parametrize(
     ("objectives", "baseline", "name"),
     [
@@ -144,9 +141,6 @@ def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
     assert {run.seed for _, run, *_ in made.runs} == set(seeds)
-
-
-# ------------------------------------------------------------------------------------------------------- GPUs
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(monkeypatch):
