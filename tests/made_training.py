@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import importlib
 import multiprocessing
 import os
 import shutil
@@ -262,13 +261,10 @@ def assert_same_run(folder: Path, single: Path) -> None:
 # ---- the command line in a process of its own
 
 
-def command_line(
-    arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None, waits_in: str | None
-) -> None:
+def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
     """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that.
 
-    With `waits_in="module:name"` a call of that never ends. Once it answers signals, or has come so far, it says so in
-    a file.
+    Once it answers signals it says so in a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
@@ -289,18 +285,8 @@ def command_line(
 
     torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
-    if waits_in is None:
-        cli.app = lambda **given: (ready.touch(), app(**given))[1]
-    else:
-        module, name = waits_in.split(":")
-        setattr(importlib.import_module(module), name, lambda *_, **__: _wait_for_ever(ready))
+    cli.app = lambda **given: (ready.touch(), app(**given))[1]
     cli.main()
-
-
-def _wait_for_ever(ready: Path) -> None:
-    ready.touch()
-    while True:  # a signal that comes just before one long sleep would not end it
-        time.sleep(0.01)
 
 
 def _kill_at_call(module: Any, name: str, number: int) -> None:
@@ -349,12 +335,11 @@ class CommandLines:
         *arguments: str,
         environment: dict[str, str] | None = None,
         kill_at: str | None = None,
-        waits_in: str | None = None,
     ) -> Command:
         """Begins one process; see `command_line`."""
         self._started += 1
         output = self._folder / f"output-{self._started}"
-        how = (arguments, str(output), environment or {}, kill_at, waits_in)
+        how = (arguments, str(output), environment or {}, kill_at)
         process = self._context.Process(target=command_line, args=how)
         process.start()
         return Command(process, output)
@@ -377,7 +362,7 @@ class Command:
         return int(self.process.exitcode)
 
     def ready(self) -> bool:
-        """Tells whether it answers signals, or has come to where it waits."""
+        """Tells whether it answers signals."""
         return Path(f"{self._output}-ready").exists()
 
     def running(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
-# A file imports only from packages of a lower level. Below `lab` is the library: it knows nothing of the lab.
+# A file imports only from packages of a lower level; the library knows nothing of the lab.
 LEVELS = {
     "errors": 0,
     "files": 0.1,
