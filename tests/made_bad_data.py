@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import struct
 import zlib
@@ -139,19 +138,16 @@ def write_sentence_sets() -> None:
     write_text(Path("all-blank.source"), ["" for _ in pairs])
     Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
     Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
-    write_text(Path("bad.jsonl"), ['{"source": "a", "target": "b"}', '{"source": "a", "target": 3}'])
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
     tokens = "train-source.bin"
-    for name in ("missing", "token", "vocabulary", "newer", "cut", "empty"):
+    for name in ("missing", "token", "vocabulary", "newer", "cut"):
         shutil.copytree("made/corpus", f"corpus-{name}")
     Path("corpus-missing", tokens).unlink()
     _changed(Path("corpus-token", tokens), 0, b"\xff\xff")
     _changed(Path("corpus-vocabulary/source-tokenizer.json"), 0, b"x")
     Path("corpus-newer/corpus.json").write_text('{"format": 4, "files": {}}')
     _cut(f"corpus-cut/{tokens}", 2)
-    about = json.loads(Path("corpus-empty/corpus.json").read_text())
-    Path("corpus-empty/corpus.json").write_text(json.dumps(about | {"splits": {}}))
 
 
 def write_all() -> None:

@@ -220,7 +220,7 @@ def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, fi
 
 def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path):
     before = listing(tmp_path)
-    for wrong in (["--data", "nowhere"], ["--set", "batch_size=999"], ["--objective", "label_embedding:embedding=no"]):
+    for wrong in (["--data", "nowhere"], ["--set", "batch_size=0"], ["--objective", "label_embedding:embedding=no"]):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
 
