@@ -107,10 +107,8 @@ def test_of_many_labels_the_first_200_are_shown_or_those_asked_for(folder):
     ("words", "said"),
     [
         (["made.safetensors", "--reference", "few.csv"], "few.csv"),
-        (["nowhere"], "no such folder"),
         (["nowhere.safetensors"], "no such file"),
         (["groups.json"], "no safetensors file"),
-        (["."], "no run folder"),
         (["made.safetensors", "--reference", "absent.json"], "absent.json: cannot be read as JSON"),
         (["made.safetensors", "--reference", "cifar100"], "missing (5): 'dog'"),
         (["made.safetensors", "--reference", "missing.json"], "repeated (1): 'cat'"),

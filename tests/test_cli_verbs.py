@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import typer.main
-from safetensors.torch import load_file
 
 import labelembed
 from labelembed.errors import LabelEmbedError
@@ -69,10 +68,6 @@ def result_of(folder):
     return json.loads(Path(folder, "result.json").read_text())
 
 
-def weights_of(folder):
-    return {name: value.tolist() for name, value in load_file(Path(folder, "model.safetensors")).items()}
-
-
 def interrupt_after(monkeypatch, epochs):
     """Makes the next run get Ctrl-C when so many epochs have ended."""
 
@@ -81,9 +76,6 @@ def interrupt_after(monkeypatch, epochs):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(display.RunDisplay, "progress", observe)
-
-
-# -------------------------------------------------------------------------------------------------------- help
 
 
 def test_help_lists_the_subcommands_and_the_version_is_printed():
@@ -118,31 +110,20 @@ def test_options_of_their_own_are_settings(made):
     assert (recipe.seed, recipe.epochs, recipe.batch_size, recipe.optimizer["learning_rate"]) == (3, 1, 5, 0.02)
 
 
-@pytest.mark.parametrize(
-    ("device", "visible", "seen"),
-    [("cpu", None, None), ("cuda", None, None), ("cuda:1", None, "1"), ("cuda:1", "4,6", "6")],
-)
-def test_device_is_what_runs_are_told_among_the_gpus_that_are_visible(device, visible, seen, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
-    if visible is None:
+@pytest.mark.parametrize(("visible", "seen"), [("", "1"), ("4,6", "6")])
+def test_device_is_one_of_the_gpus_that_are_visible(visible, seen, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if not visible:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert use_device(device) == ("cpu" if device == "cpu" else None)
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
-
-
-def test_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert (use_device("cpu"), use_device("cuda:1")) == ("cpu", None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
     with pytest.raises(LabelEmbedError, match="CUDA_VISIBLE_DEVICES"):
-        use_device("cuda:1")
+        use_device("cuda:1")  # of one GPU
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert use_device("auto") is None
     with pytest.raises(LabelEmbedError, match="no such GPU"):
         use_device("cuda")
-
-
-# ---------------------------------------------------------------------------------------------------- examples
 
 
 @pytest.fixture(scope="module")
@@ -150,28 +131,24 @@ def examples_folder(tmp_path_factory):
     """What the examples name: `path/to/mnist`, `picture.png`, and `runs/first` as the example of train makes it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("examples"))
+        make_runs_here(patch)
         images, labels = made_images(5200), np.arange(5200, dtype=np.uint8) % 10
-        write_idx_folder(
-            Path("path/to/mnist"),
-            train_images=images,
-            train_labels=labels,
-            test_images=images[:20],
-            test_labels=labels[:20],
-        )
+        test = {"test_images": images[:20], "test_labels": labels[:20]}
+        write_idx_folder(Path("path/to/mnist"), train_images=images, train_labels=labels, **test)
         write_image(Path("picture.png"), images[0])
-        write_example_text(Path())
-        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
         Path("pictures").mkdir()
         write_image(Path("pictures/one.png"), images[1])
-        small = ["--epochs", 1, "--quiet"]
-        succeed("train", "digits-mlp", *small, "--out", "runs/digits")
-        succeed("train", "digits-mlp", *small, "--objective", "label_smoothing", "--out", "runs/smoothing")
-        succeed("train", "mnist-mlp", "--data", "path/to/mnist", *small, "--out", "runs/first")
-        teachers = ["--objectives", "one_hot,label_smoothing", "--seeds", 2, "--out", "comparisons/digits-mlp"]
-        make_runs_here(patch)
-        succeed("compare", "digits-mlp", *SHORT, *teachers)
-        train(sequence_recipe(Path("made")), Path("runs/en-de"))
+        write_example_text(Path())
         write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
+        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
+        for line in (
+            "train digits-mlp --out runs/digits",
+            "train digits-mlp --objective label_smoothing --out runs/smoothing",
+            "train mnist-mlp --data path/to/mnist --out runs/first",
+            "compare digits-mlp --objectives one_hot,label_smoothing --seeds 2 --out comparisons/digits-mlp",
+        ):
+            succeed(*line.split(), *SHORT)
+        train(sequence_recipe(Path("made")), Path("runs/en-de"))
         return Path.cwd()
 
 
@@ -191,9 +168,6 @@ def test_example_runs(example, examples_folder, monkeypatch):
     assert succeed(subcommand, *words, *SHORTER.get(subcommand, []), *trials).out
 
 
-# ------------------------------------------------------------------------------------------ list, init and check
-
-
 def test_objectives_and_recipes_are_listed():
     shown = succeed("list").out
     assert all(f"  {name} " in shown for name in [*labelembed.OBJECTIVES, "digits-mlp", "mnist-mlp", "text-bag"])
@@ -208,9 +182,6 @@ def test_check_reads_without_training(made, monkeypatch):
     assert (facts["epochs"], facts["input_shape"], facts["seconds"] < 60) == (7, [1, 4, 5], True)
     assert facts["parameters"] == 448  # 20 * 8 + 8, two output layers of 8 * 10 + 10, and E of 10 * 10
     assert listing(made) == before
-
-
-# ------------------------------------------------------------------------------------------------------- train
 
 
 def test_train_leaves_a_run_folder_and_does_nothing_on_a_finished_one(run, tmp_path):
@@ -232,7 +203,6 @@ def test_train_reports_progress_on_standard_error_only():
     called = succeed(*words, "--out", "run", "--json")
     assert called.json["folder"] == "run"
     assert called.err.splitlines()[-1].startswith("epoch 2/2: validation error ")
-    assert succeed(*words, "--out", "quiet", "--quiet").err == ""
 
 
 @pytest.mark.parametrize("file", [None, "result.json", "environment.json", "recipe.yaml"])
@@ -249,30 +219,21 @@ def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, fi
 
 def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path):
     before = listing(tmp_path)
-    for wrong in (["--data", "nowhere"], ["--set", "batch_size=999"], ["--objective", "label_embedding:embedding=no"]):
+    for wrong in (["--data", "nowhere"], ["--set", "batch_size=0"], ["--objective", "label_embedding:embedding=no"]):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
 
 
-def test_interrupted_run_says_how_to_go_on_and_ends_the_same(made, monkeypatch):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out"]
+def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "broken"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
-        stopped = call(*words, "broken")
+        stopped = call(*words)
     assert (stopped.code, stopped.out) == (130, "")
     assert "labelembed resume broken" in stopped.err
     assert not Path("broken/result.json").exists()
-    resumed = succeed(*words, "broken", "--json").json
-    whole = succeed(*words, "whole", "--json").json
-    for measured in ("train", "validation", "test", "selected_epoch", "epochs"):
-        assert resumed[measured] == whole[measured]
-    assert weights_of("broken") == weights_of("whole")
-
-
-def test_resume_goes_on_with_a_failed_run(run):
-    Path("run/result.json").write_text(json.dumps({"status": "failed", "message": "out of luck"}))
-    succeed("resume", run)
-    assert result_of(run)["status"] == "finished"
+    assert call(*words).code == 2  # train does not go on by itself
+    assert succeed("resume", "broken", "--json").json["epochs"] == 4
 
 
 def test_loss_that_is_not_finite_exits_with_1(made):
@@ -294,20 +255,13 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     assert succeed("evaluate", "run", "--split", "train", "--json").json["examples"] == 20
 
 
-# ------------------------------------------------------------------------------------ predict and best runs
-
-
-@pytest.mark.parametrize("kind", ["png", "npy"])
-def test_predict_agrees_with_the_library(run, kind):
-    images = made_images(4, seed=9)[: 1 if kind == "png" else 4]
-    if kind == "png":
-        write_image(Path("inputs.png"), images[0])
-    else:
-        np.save("inputs.npy", images)
-    rows = succeed("predict", run, f"inputs.{kind}", "--json").lines
+def test_predict_agrees_with_the_library(run):
+    images = made_images(4, seed=9)
+    np.save("inputs.npy", images)
+    rows = succeed("predict", run, "inputs.npy", "--json").lines
     probabilities = SavedRun.load(run).probabilities(torch.from_numpy(images).unsqueeze(1))
     assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
-    lines = succeed("predict", run, f"inputs.{kind}").out.splitlines()
+    lines = succeed("predict", run, "inputs.npy").out.splitlines()
     for line, row in zip(lines, rows, strict=True):
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:3]
@@ -354,18 +308,13 @@ def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):
 def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
     shutil.copy(Path(run, "label_geometry.safetensors"), "mine.safetensors")
     words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "fixed"]
-    words += ["--objective", "label_embedding:embedding=mine.safetensors"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
-        assert call("train", *words).code == 130
+        assert call("train", *words, "--objective", "label_embedding:embedding=mine.safetensors").code == 130
     Path("mine.safetensors").unlink()
     shutil.move("fixed", "moved")
     resumed = succeed("resume", "moved", "--json").json
-    assert resumed["epochs"] == 4
     assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
-    np.save("x.npy", made_images(2))
-    assert len(succeed("predict", "moved", "x.npy", "--json").lines) == 2
     assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
     learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
     assert learned == again
-    assert "embedding: embedding.safetensors" in Path("moved/recipe.yaml").read_text()

@@ -78,9 +78,6 @@ def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel():
     torch.testing.assert_close(scaled, (images.double() - offset).div(scale).float(), rtol=2e-7, atol=0)
 
 
-# ---- residual networks
-
-
 @pytest.mark.parametrize(
     ("depth", "widths", "blocks", "features"), [(8, (128, 256, 512), 1, 2048), (18, (128, 256, 512, 1024), 2, 1024)]
 )

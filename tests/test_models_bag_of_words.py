@@ -80,9 +80,6 @@ def test_compiled_is_eager_in_batches_of_any_length():
         torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-6)
 
 
-# ---- sparse rows
-
-
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.lists(st.integers(1, 9), unique=True, max_size=6), min_size=1, max_size=9), data=st.data())
 def test_sparse_rows_are_chosen_cut_and_joined_as_lists_are(rows, data):

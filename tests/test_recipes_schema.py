@@ -44,9 +44,6 @@ def errors_of(*changes):
     return dict(error.split(": ", 1) for error in caught.value.errors)
 
 
-# ---------------------------------------------------------------------------------------------- what is filled in
-
-
 def test_smallest_recipe_gets_every_key():
     recipe = parse_recipe(SMALLEST, source="test")
     sizes = {"hidden_sizes": [500, 500], "batch_norm": False, "dropout": 0.0, "initialization": "pytorch"}
@@ -55,14 +52,6 @@ def test_smallest_recipe_gets_every_key():
     assert recipe.data == {"name": "digits", "test_fraction": 0.25, **DataCommon().model_dump()}
     by_name = SMALLEST | {"objective": "one_hot", "data": "digits", "optimizer": "adam"}
     assert parse_recipe(by_name, source="test") == recipe
-
-
-def test_resolved_recipe_resolves_to_itself():
-    values = with_changes(("objective.name", "label_embedding"), ("data.validation", {"first": 5}))
-    before = copy.deepcopy(values)
-    once = parse_recipe(values, source="test")
-    assert parse_recipe(once.of_one_run(), source="test") == once
-    assert values == before
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
@@ -95,19 +84,13 @@ def test_a_new_component_needs_no_schema(monkeypatch):
     assert "a message of its own" in errors_of(("objective", {"name": "focal", "gamma": -1}))["objective"]
 
 
-# ---------------------------------------------------------------------------------------------------- bad recipes
-
-MISSING = "missing"
-UNKNOWN = "unknown"
 BAD = [
     # (key, value, key of the error, what it says besides)
     ("bach_size", 3, "bach_size", "'batch_size'?"),
     ("objective.bais", 3, "objective.bais", "'bias'?"),
-    ("data.validation.frist", 3, "data.validation.frist", "'first'?"),
     ("objective.num_labels", 3, "objective.num_labels", "there are: impl, weight, bias"),  # which the run supplies
     ("objective.name", "one_ht", "objective.name", "'one_hot'?"),
-    ("objective.name", ["one_hot"], "objective.name", "there are: adaptive_labels"),
-    ("objective", {}, "objective.name", MISSING),
+    ("objective", {}, "objective.name", "missing"),
     ("data", {"name": "mnist"}, "data.path", "--data PATH"),
     ("objective.name", "distillation", "objective.teacher", "finished run"),
     ("epochs", "many", "epochs", "whole number, got 'many'"),
@@ -121,7 +104,6 @@ BAD = [
     ("data.test_fraction", 3, "data.test_fraction", "between 0 and 1"),
     ("data.scaling", "unitt", "data.scaling", "'unit' or 'standard'"),
     ("data.validation", {}, "data.validation", "exactly one"),
-    ("data.validation.fraction", True, "data.validation.fraction", "got True"),
     ("model.hidden_sizes", [8, "x"], "model.hidden_sizes.1", "whole number, got 'x'"),
     ("model.hidden_sizes", [0], "model.hidden_sizes", "widths >= 1"),
     ("model.hidden_sizes", [2**40], "model.hidden_sizes.0", "<= 2,147,483,647"),
@@ -130,18 +112,13 @@ BAD = [
     ("objective.bias", "maybe", "objective.bias", "true or false"),
     ("objective", {"name": "label_embedding", "temperature": "1e400"}, "objective.temperature", "finite"),
     ("objective", {"name": "label_embedding", "temperature": -1}, "objective.temperature", "> 0, got -1.0"),
-    ("objective", {"name": "label_embedding", "rank": 3.0}, "objective.rank", "whole number"),
-    ("objective", {"name": "label_embedding", "embedding": 3}, "objective.embedding", "'full' or 'compressed'"),
     ("objective", {"name": "label_embedding", "tau": 3}, "objective.tau", "called temperature now"),
     ("optimizer", {"name": "adam", "learning_rate": float("inf")}, "optimizer.learning_rate", "finite"),
-    ("optimizer", {"name": "adam", "betas": [0.9]}, "optimizer.betas", "list of 2"),
     ("selection.by", "best", "selection.by", "'last_epoch'"),
     ("selection.by", "validation_nll", "selection.by", "--set data.validation.fraction=0.1"),
     ("selection.by", "validation_bleu", "selection.by", "corpus"),
     ("checkpoints.keep", 1, "checkpoints.keep", ">= 2"),
-    ("decoding.beam", 4, "decoding", "corpus"),
     ("comparison.objectives", [], "comparison.objectives", "1 or more"),
-    ("comparison.objectives", ["one_hot", 3], "comparison.objectives.1", "text or a mapping"),
     ("comparison.seeds", 0, "comparison.seeds", ">= 1"),
     ("comparison.seeds", [1, 1], "comparison.seeds", "different"),
     ("published", [{"objective": "one_hot", "value": 2, "source": "x"}], "published.0.value", "<= 1"),
@@ -176,16 +153,6 @@ def test_errors_of_every_kind_are_told_together():
 def test_key_that_is_no_text_is_refused(block):
     with pytest.raises(RecipeError, match="unknown key"):
         parse_recipe(SMALLEST | block, source="test")
-
-
-def test_value_in_a_message_is_cut():
-    for value in ("x" * 10_000, list(range(10_000)), 16**5000):
-        assert len(errors_of(("epochs", value))["epochs"]) < 130
-
-
-def test_yamls_1e3_is_a_number():
-    block = {"name": "label_embedding", "temperature": "1e-3"}
-    assert parse_recipe(with_changes(("objective", block)), source="test").objective["temperature"] == 1e-3
 
 
 def test_more_than_eight_errors_are_cut_with_a_count():

@@ -63,8 +63,6 @@ def test_no_verb_opens_a_connection(connections, tmp_path, monkeypatch):
     assert len(connections) == 1
 
 
-# ------------------------------------------------------------------------------------------------ no code
-
 NEVER = ("eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsafe_load", "marshal.loads")
 
 
@@ -86,9 +84,6 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
     assert issubclass(files._PlainLoader, yaml.SafeLoader)
 
 
-# ------------------------------------------------------------------------------------------------ limits
-
-
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = own_files.MAXIMUM_BYTES // mebi, own_files.HEADER_BYTES // mebi
@@ -107,8 +102,6 @@ def test_limits_of_the_page_are_those_of_the_code():
     assert f"at most {files.MAXIMUM_BYTES:,} bytes" in page
 
 
-# ------------------------------------------------------------------------------------------------ no markup
-
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
@@ -124,9 +117,8 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
         type(run)(folder).write("environment.json", ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)
     evidence = run.read("diagnostics/errors.json")
-    if evidence["worst"]:
-        worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
-        run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
+    worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
+    run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
     for path in (tmp_path / "c", run.path):
         text = write_report(path).read_text()
         assert text.count("<script>") == 1  # the page's own
