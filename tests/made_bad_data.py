@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import struct
 import zlib
@@ -141,15 +140,13 @@ def write_sentence_sets() -> None:
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
     tokens = "train-source.bin"
-    for name in ("missing", "token", "vocabulary", "newer", "cut", "empty"):
+    for name in ("missing", "token", "vocabulary", "newer", "cut"):
         shutil.copytree("made/corpus", f"corpus-{name}")
     Path("corpus-missing", tokens).unlink()
     _changed(Path("corpus-token", tokens), 0, b"\xff\xff")
     _changed(Path("corpus-vocabulary/source-tokenizer.json"), 0, b"x")
     Path("corpus-newer/corpus.json").write_text('{"format": 4, "files": {}}')
     _cut(f"corpus-cut/{tokens}", 2)
-    about = json.loads(Path("corpus-empty/corpus.json").read_text())
-    Path("corpus-empty/corpus.json").write_text(json.dumps(about | {"splits": {}}))
 
 
 def write_all() -> None:

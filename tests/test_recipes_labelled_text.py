@@ -91,7 +91,7 @@ def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", learned, "--data", other)
     assert refused.code == 2
-    assert "does not know: bad (10 examples), good (10 examples); its 2 labels are neg, pos" in refused.err
+    assert "does not know: good (10 examples), bad (10 examples); its 2 labels are neg, pos" in refused.err
 
 
 def test_a_file_is_evaluated_whole(learned, tmp_path):
@@ -99,7 +99,7 @@ def test_a_file_is_evaluated_whole(learned, tmp_path):
     rows = [("x", label, text) for text, label in reviews(50, seed=3)]
     test = write_csv(tmp_path / "test.csv", rows, "label", "Urteil", "Kommentar")
     values = succeed("evaluate", learned, "--data", test, "--json").json
-    assert (values["examples"], values["split"]) == (50, "whole")
+    assert (values["examples"], values["split"]) == (50, "all")
     predicted = succeed("predict", learned, test, "--json").lines
     assert (
         values["error"] == sum(row["label"] != label for row, (_, label, _) in zip(predicted, rows, strict=True)) / 50

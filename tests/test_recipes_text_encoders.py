@@ -54,7 +54,7 @@ def test_a_run_learns_and_predicts_new_texts_with_what_it_keeps(name, tmp_path):
     assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
     called = succeed("predict", tmp_path / "run", " ".join(GOOD * 5), "--json")
     assert [row["label"] for row in called.lines] == ["pos"]
-    assert "1 text is longer than" in called.err
+    assert "1 of 1 texts are longer than" in called.err
 
 
 @pytest.mark.parametrize("name", list(FAST))

@@ -14,7 +14,6 @@ from PIL import Image
 
 from labelembed import files as own_files
 from labelembed.lab.data import table_files
-from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.report import write_card, write_report
 from labelembed.lab.training import files
 from tests.made_cli import succeed
@@ -87,13 +86,13 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = own_files.MAXIMUM_BYTES // mebi, own_files.HEADER_BYTES // mebi
-    tensors, line = own_files.HEADER_TENSORS, pair_files.MAXIMUM_LINE_BYTES // mebi
+    tensors = own_files.HEADER_TENSORS
     columns = table_files.MOST_BYTES // 2**30
     limits = {
         "a JSON file of a run": f"{json} MiB, {own_files.MAXIMUM_VALUES // 10**6} million values",
         "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",
         "the columns of parquet files by their footers": f"{columns} GiB, or ten times the files",
-        "a cell of a CSV file; a line of a corpus": f"{table_files.MAXIMUM_CELL:,} characters; {line} MiB",
+        "a cell of a CSV file": f"{table_files.MAXIMUM_CELL:,} characters",
         "a picture": f"{Image.MAX_IMAGE_PIXELS:,} pixels",
     }
     page = (SOURCE.parents[1] / "docs" / "security.md").read_text()

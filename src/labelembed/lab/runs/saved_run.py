@@ -174,7 +174,8 @@ class SavedRun:
             own: Any = build_data(self.recipe, encoder=task.encoder)
             data: LabelledData = own
             if data.names != task.names:
-                raise DataError(f"{data.source}: has other labels than the run was trained on")
+                theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
+                raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
         else:
             data = self._data_to_evaluate(path)
         if data.input_shape != task.input_shape:
