@@ -75,7 +75,6 @@ STILL_LARGE = {
     "lab/data",
     "lab/training",
     "lab/runs",
-    "lab/cli",
 }
 # What reads tables, draws or runs pre-trained networks: a recipe is checked without.
 HEAVY = ("matplotlib", "timm", "transformers", "pandas", "pyarrow", "datasets", "sklearn", "lightning", "sacrebleu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from labelembed.lab.cli.options import out_option
 from labelembed.lab.cli.recipes import PREPARE
 
 if TYPE_CHECKING:
-    from labelembed.lab.data import CorpusSettings, TextCorpus
+    from labelembed.lab.data import CorpusSettings
 
 _FILES = "a file of source lines, then one of target lines (give the option twice)."
 
@@ -48,6 +48,7 @@ def preprocess(
     from labelembed.lab.data import PairFiles
     from labelembed.lab.data import preprocess as make_corpus
     from labelembed.lab.runs.display import Shown
+    from labelembed.lab.special_tokens import UNKNOWN
 
     pairs: dict[str, Any] = {"train": train, "validation": validation, "test": test}
     for name, files in pairs.items():
@@ -59,8 +60,11 @@ def preprocess(
         corpus = make_corpus(**pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0))
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
-    for line in _summary(corpus):
-        typer.echo(line)
+    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
+        typer.echo(f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level")
+    for name, split in corpus.splits.items():
+        unknown = [f"{(side.tokens == UNKNOWN).mean():.2%}" for side in (split.source, split.target)]
+        typer.echo(f"{name:<12} {len(split):>9,} pairs, {' and '.join(unknown)} of their tokens unknown")
 
 
 def _settings(settings: Sequence[str]) -> CorpusSettings:
@@ -85,14 +89,3 @@ def _settings(settings: Sequence[str]) -> CorpusSettings:
             ": ".join([*map(str, one["loc"]), f"{one['msg']}, got {one['input']!r:.80}"]) for one in error.errors()
         ]
     raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
-
-
-def _summary(corpus: TextCorpus) -> Iterator[str]:
-    """Yields a line for each side's vocabulary and for each split."""
-    from labelembed.lab.special_tokens import UNKNOWN
-
-    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
-        yield f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level"
-    for name, pairs in corpus.splits.items():
-        unknown = [f"{(side.tokens == UNKNOWN).mean():.2%}" for side in (pairs.source, pairs.target)]
-        yield f"{name:<12} {len(pairs):>9,} pairs, unknown tokens: {unknown[0]} of source, {unknown[1]} of target"
