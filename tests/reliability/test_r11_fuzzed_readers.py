@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import random
 import shutil
@@ -47,10 +46,12 @@ def picture_list(place: Path) -> None:
 
 
 def parquet_pictures(place: Path) -> None:
-    for name, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 4), ("test-00000-of-00001", 4)):
-        images = [picture_bytes(picture) for picture in made_images(count, height=16, width=16)]
-        names = {"label": ["cat", "dog"]}
-        write_parquet(place / f"{name}.parquet", img=images, label=[n % 2 for n in range(count)], class_names=names)
+    images, names = (
+        [picture_bytes(picture) for picture in made_images(4, height=16, width=16)],
+        {"label": ["cat", "dog"]},
+    )
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write_parquet(place / f"{name}.parquet", img=images, label=[0, 1] * 2, class_names=names)
 
 
 def reading(name: str, file: str = "."):
@@ -64,7 +65,6 @@ def preparing(file: str = "."):
 PICTURE = {"input_shape": (1, 28, 28), "input_range": (0.0, 255.0)}
 RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
 GROUPS = '{"animals": ["cat", "dog"], "things": ["car", "ship"]}'
-ZIPPED = gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0)
 ROWS = reviews(24)
 NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
 COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
@@ -80,7 +80,6 @@ FILES = {
     ),
     "parquet of texts": ("f.parquet", lambda file: write_columns(file, COLUMNS), reading("texts", "f.parquet")),
     "csv": ("f.csv", lambda file: write_csv(file, ROWS, "text", "label"), reading("texts", "f.csv")),
-    "csv, gzip": ("f.csv.gz", lambda file: file.write_bytes(ZIPPED), reading("texts", "f.csv.gz")),
     "json lines": ("f.jsonl", lambda file: write_json_lines(file, ROWS, "text", "label"), reading("texts", "f.jsonl")),
     "table": ("f.csv", lambda file: write_csv(file, NUMBERS, "length", "width", "class"), reading("table", "f.csv")),
     "recipe": ("f.yaml", lambda file: file.write_text(RECIPE), lambda at: load_recipe(str(at / "f.yaml"))),

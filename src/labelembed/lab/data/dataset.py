@@ -155,7 +155,7 @@ def renumbered(raw: RawData, names: Sequence[str]) -> RawData:
         known = {str(label): label for label in range(len(names))}
     number = torch.tensor([known.get(name, known.get(name.strip(), -1)) for name in theirs])
     labels = torch.cat([part.labels for part in raw.parts.values()])
-    unknown = Counter(theirs[label] for label in labels[number[labels] < 0].tolist())
+    unknown = Counter(theirs[label] for label in labels[number[labels] < 0].sort().values.tolist())
     if unknown:
         shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(
