@@ -449,4 +449,4 @@ def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
     assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
     learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
     assert learned == again
-    assert "embedding: embedding.safetensors" in Path("moved/recipe.yaml").read_text()
+    assert "/mine.safetensors" in Path("moved/recipe.yaml").read_text()
