@@ -61,5 +61,5 @@ def export(
     from labelembed.lab.runs.saved_run import SavedRun
 
     path = out or run / "model.onnx"
-    difference = SavedRun.load(run).export(path, probabilities=True)
+    difference = SavedRun.load(run).export(path)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")
