@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -70,16 +69,6 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     succeed("train", *words, "--epochs", 8, "--out", "whole")
     losses = [labelembed.Run.load(folder).table()["train_total"].tolist() for folder in ("run", "whole")]
     assert losses[0] == losses[1]
-
-
-def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
-    asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "quiet": True}
-    asked |= {"settings": {"epochs": 1, "batch_size": 10}}
-    monkeypatch.setattr(sys, "argv", ["study.py", "--flavour", "plain"])
-    command = labelembed.compare(**asked, out="out").run("one_hot", 0).environment["command"]
-    assert command == ["python", "study.py", "--flavour", "plain"]
-    succeed("train", "--data", "first.csv", "--out", "run", *SHORT)
-    assert labelembed.Run.load("run").environment["command"][:3] == ["labelembed", "train", "--data"]
 
 
 # ------------------------------------------------------------------------------------------ nothing given is ignored

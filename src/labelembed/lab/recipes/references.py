@@ -64,14 +64,17 @@ def whole_paths(recipe: Recipe, beside: Path | None) -> dict[str, str]:
 
     Args:
         recipe: A checked recipe.
-        beside: The recipe's own folder: what it points to may lie there.
+        beside: The recipe's own folder: what it points to may lie there, or be kept there as a geometry.
     """
     paths: dict[str, str] = {}
-    named = {"teacher": recipe.objective.get("teacher"), "embedding": embedding_path(recipe)}
+    geometry = embedding_path(recipe)
+    if geometry is not None and not geometry.exists():
+        geometry = embedding_path(recipe, base=beside)
+    named = {"teacher": recipe.objective.get("teacher"), "embedding": geometry}
     for key, value in named.items():
         given = Path(value or "").expanduser()
         below = given if beside is None else beside / given
-        if value and (below.exists() or given.exists()):
+        if value and (key == "teacher" or below.exists() or given.exists()):
             paths[key] = str((below if below.exists() else given).absolute())
     if encoder := text_encoder(recipe):
         paths["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"

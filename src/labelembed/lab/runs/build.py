@@ -41,7 +41,7 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     values, source = folder.recipe(), f"{folder.path / 'recipe.yaml'} with --set"
     if errors := put_settings(values, settings):
         raise RecipeError(errors, source=source)
-    return with_whole_paths(parse_recipe(values, source=source), folder.path)
+    return with_whole_paths(parse_recipe(values, source=source))
 
 
 def build_data(
@@ -119,6 +119,7 @@ def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Pa
     path, encoder = embedding_path(recipe, base=folder), text_encoder(recipe)
     if path is None:
         return None if encoder is None or names is None else _encoded(names, encoder)
+    RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
     geometry = LabelGeometry.load(path)
     unnamed = tuple(map(str, range(len(geometry))))
     if names is not None and unnamed not in (names, geometry.names):

@@ -49,7 +49,8 @@ def run_recipe(
     TrainingError when the run fails; LostProcess and InterruptedTraining when it can be resumed.
     """
     folder = RunFolder(out)
-    folder.state()  # refuses a folder whose lock leads out of it
+    if not options.overwrite:  # which takes away a damaged run too
+        folder.state()  # refuses a folder whose lock leads out of it
     try:
         with (
             locked(folder.path, patience=options.lock_seconds),

@@ -194,10 +194,10 @@ class SavedRun:
             return prepare_to_evaluate(raw, task.encoder)
         return prepare(raw, validation=None, encoder=task.encoder)
 
-    def export(self, path: str | Path, *, probabilities: bool = False) -> float:
+    def export(self, path: str | Path) -> float:
         """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
 
-        The file gives logits, or probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
+        The file gives probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
         """
         from labelembed.integrations.onnx import export_onnx
 
@@ -217,7 +217,7 @@ class SavedRun:
             encoder,
             network.objective,
             inputs,
-            probabilities=probabilities,
+            probabilities=True,
             names=task.names,
             metadata={"input_shape": json.dumps(shape), "input_range": json.dumps((low, high))},
             free={1: "features"} if task.encoder.sparse else None,
