@@ -31,7 +31,7 @@ def test_two_files_a_split_become_a_corpus(text):
     called = succeed(*TRAIN, *words, "--out", "corpus/")
     corpus = read_corpus("corpus")
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "validation": 8, "test": 9}
-    assert "50 pairs, unknown tokens: 0.00% of source" in called.out
+    assert "50 pairs, 0.00% and 0.00% of their tokens unknown" in called.out
 
 
 def test_settings_reach_the_corpus(text):

@@ -232,7 +232,6 @@ def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch)
     assert (stopped.code, stopped.out) == (130, "")
     assert "labelembed resume broken" in stopped.err
     assert not Path("broken/result.json").exists()
-    assert call(*words).code == 2  # train does not go on by itself
     assert succeed("resume", "broken", "--json").json["epochs"] == 4
 
 

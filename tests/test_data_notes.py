@@ -57,7 +57,7 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     files = sorted(tmp_path.rglob("*.png"))
     rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
-    assert "column 'label': 2 labels, cat 2, dog 2;" in ImageReader(path=file).read().notes[0]
+    assert "column 'label': 2 labels, cat 3, dog 2;" in ImageReader(path=file).read().notes[0]
     assert not any("taken from" in note for note in ImageReader(path=file, label_column="label").read().notes)
     note = label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), tuple("abcdefg"))
     assert "7 labels, d 3, a 2, g 1, f 1, e 1, ...; " in note
