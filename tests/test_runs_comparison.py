@@ -92,7 +92,7 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
 def test_overwrite_keeps_the_comparison_where_the_new_one_cannot_begin(words, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
     before = listing(tmp_path)
-    assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "batch_size=999").code == 2
+    assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "data.train_examples=999").code == 2
     assert call(*words, "--overwrite", "--objectives", "label_embedding:embedding=no").code == 2
     assert listing(tmp_path) == before
 

@@ -151,7 +151,7 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
 
 
 @pytest.mark.usefixtures("no_flush")
-@pytest.mark.parametrize("phase", ["check_same_data", "begin", "finish"])
+@pytest.mark.parametrize("phase", ["begin", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
     recipe, folder = small_recipe(), RunFolder(tmp_path / "run")

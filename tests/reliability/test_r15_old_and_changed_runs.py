@@ -95,10 +95,9 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
     noted = "at step 15 (epoch 4): epochs 3 became 5; optimizer.learning_rate 0.01 became 0.5"
     assert half.environment()["changes"] == [noted]
-    succeed("export", "run", "--format", "card")
     succeed("report", "run")
-    texts = [" ".join((half.path / name).read_text().split()) for name in ("README.md", "report.html")]
-    figure.count(FORCED, int(all(noted in text.replace("\\", "") for text in texts)), 1)
+    page = " ".join((half.path / "report.html").read_text().split())
+    figure.count(FORCED, int(noted in page), 1)
 
 
 def test_finished_run_with_more_epochs_is_that_of_so_many(tmp_path, monkeypatch, figure):
