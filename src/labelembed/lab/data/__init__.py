@@ -43,8 +43,8 @@ class Reader(Protocol):
         """Returns what will learn, from the training examples, how examples become inputs."""
         ...
 
-    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns the examples of a file to predict for, decoded as `read` does; `invert` exchanges dark and light."""
+    def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
+        """Returns the examples of a file to predict for, decoded as `read` does."""
         ...
 
 

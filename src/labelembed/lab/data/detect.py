@@ -29,7 +29,7 @@ RECIPES = {
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
 # What is only said of tables.
-_OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
+_OF_TABLES = {"categorical", "leave_out", "decimal"}
 _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
@@ -95,9 +95,7 @@ def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
             if len(raw.names) > 1 or not holds_tables:  # a list may say what the labels of pictures beside it are
                 return _of_images(raw)
     if holds_tables:
-        # what is wrong with a key is said with the recipe
-        keys = {key: given[key] for key in ("delimiter", "encoding", "columns") if key in given}
-        reading = Reading(**keys) if not Reading(**keys).errors().errors else Reading()
+        reading = Reading(given.get("delimiter"), given.get("encoding"))
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"
     what = held if path.is_dir() else f"is a file {''.join(path.suffixes[-2:])!r:.40}"

@@ -54,14 +54,13 @@ class NewExamples(NamedTuple):
 class Truncation:
     """Texts that are longer than what is read of them.
 
-    `setting` is the key of `data` that says how much of a text is read, `most` what an encoder reads at most.
+    `setting` is the key of `data` that says how much of a text is read.
     """
 
     count: int
     of: int
     setting: str
     limit: int
-    most: int | None = None
 
     @property
     def note(self) -> str:
@@ -69,9 +68,7 @@ class Truncation:
         unit = self.setting.removeprefix("maximum_")
         share = max(self.count / self.of, 0.001)
         what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
-        if self.most is not None and self.limit >= self.most:
-            return f"{what} there, the most that the encoder reads"
-        return f"{what} there; --set data.{self.setting}={min(2 * self.limit, self.most or 2 * self.limit)} keeps more"
+        return f"{what} there (data.{self.setting})"
 
 
 class RawInputs(NamedTuple):
@@ -90,6 +87,8 @@ class Encoder(ABC):
     sparse: ClassVar[bool] = False
     #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
     vocabulary: tuple[str, ...] = ()
+    #: The key of `data` that says how much of a text is read, and its value.
+    read_limit: tuple[str, int] = ("", 0)
     #: Columns of which no input is made, and why; the column that the texts stood in.
     left_out: Mapping[str, str] = {}
     column: str | None = None
@@ -121,7 +120,8 @@ class Encoder(ABC):
 
     def truncation(self, count: int, of: int) -> Truncation | None:
         """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
-        return None
+        setting, limit = self.read_limit
+        return Truncation(count=count, of=of, setting=setting, limit=limit) if setting else None
 
     def raw_inputs(self) -> RawInputs | None:
         """Returns the network that makes inputs; None: none does."""

@@ -133,7 +133,7 @@ class ImageReader:
             raise DataError(f"{path}: column {column!r} cannot hold both; name image_column and label_column")
         are_stored = column in train.left_aside
         stored = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))
-        found, names, notes = labelled(tables, label, path, merge=False, to_evaluate=to_evaluate)
+        found, names, notes = labelled(tables, label, path, to_evaluate=to_evaluate)
 
         def images(table: Table) -> Images:
             if column not in (table.left_aside if are_stored else table.names):
