@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import struct
 from pathlib import Path
@@ -171,7 +170,6 @@ def write_sentence_sets() -> None:
     write_text(Path("all-blank.source"), ["" for _ in pairs])
     Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
     Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
-    write_text(Path("bad.jsonl"), ['{"source": "a", "target": "b"}', '{"source": "a", "target": 3}'])
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
     tokens, words = "train-source.bin", "source-tokenizer.json"
@@ -182,9 +180,6 @@ def write_sentence_sets() -> None:
     _changed(Path("corpus-vocabulary", words), 0, b"x")
     Path("corpus-newer/corpus.json").write_text('{"format": 4, "files": {}}')
     Path("corpus-cut", tokens).write_bytes(Path("corpus-cut", tokens).read_bytes()[:-2])
-    shutil.copytree("made/corpus", "corpus-empty")
-    about = json.loads(Path("corpus-empty/corpus.json").read_text())
-    Path("corpus-empty/corpus.json").write_text(json.dumps(about | {"splits": {}}))
 
 
 def write_all() -> None:

@@ -194,7 +194,6 @@ def examples_folder(tmp_path_factory):
         )
         write_image(Path("picture.png"), images[0])
         write_example_text(Path())
-        write_text(Path("pairs.jsonl"), [json.dumps({"source": a, "target": b}) for a, b in made_pairs(20)])
         write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
         Path("pictures").mkdir()
         write_image(Path("pictures/one.png"), images[1])

@@ -13,11 +13,12 @@ import sklearn.datasets
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, LabelledData, PairFiles, ValidationSplit, prepare, preprocess, text_encoder
+from labelembed.lab.data import DATA, LabelledData, ValidationSplit, prepare, preprocess, text_encoder
 from labelembed.lab.data.splits import stratified_order
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
+from tests.made_corpus import write_pair_files
 from tests.made_data import (
     dense,
     made_colours,
@@ -130,13 +131,13 @@ def manifest(folder, other, monkeypatch):
 def texts(folder, other, monkeypatch):
     """Test texts of other words and lengths, which go through an encoder together, with labels spelt otherwise."""
     folder.mkdir()
-    spelt = ("Neg", "pos ") if other else ("neg", "pos")
+    spelt = (" neg", "pos ") if other else ("neg", "pos")
     test = [(f"{text} {'film ' * 10 * other}", spelt[n % 2]) for n, (text, _) in enumerate(reviews(50, seed=1 + other))]
     training = [(text, ("neg", "pos")[n % 2]) for n, (text, _) in enumerate(reviews(100))]
-    training[:40] = [(text, ("Neg", "pos ")[n % 2]) for n, (text, _) in enumerate(training[:40])]  # 20 of 50 each
+    training[:40] = [(text, (" neg", "pos ")[n % 2]) for n, (text, _) in enumerate(training[:40])]  # 20 of 50 each
     write_csv(folder / "train.csv", training, "text", "label")
     write_csv(folder / "test.csv", test, "text", "label")
-    return {"path": folder, "merge_labels": True}
+    return {"path": folder}
 
 
 def encoded_texts(folder, other, monkeypatch):
@@ -244,13 +245,13 @@ def test_held_out_examples_of_one_file_decide_neither_columns_nor_spellings(kind
     found = []
     for other in (False, True):
         file = write_csv(tmp_path / f"{other}.csv", rows, "id", "amount", "remark", "more", "label")
-        data = prepare(DATA[kind](path=str(file), merge_labels=True).read(), validation=ValidationSplit(examples=20))
+        data = prepare(DATA[kind](path=str(file)).read(), validation=ValidationSplit(examples=20))
         found.append((data.label_column, learned(data)))
         lines = [data.texts("test", index) for index in range(len(data.test))]
         held_out = {line.rpartition(" ")[2] if kind == "texts" else line[3:].partition(",")[0] for line in lines}
         for row in rows:
             if str(row[0]) in held_out:
-                row[1], row[4] = row[0] * 99, row[4].upper()
+                row[1], row[4] = row[0] * 99, f" {row[4]} "
                 row[3] = "and here too " * 9
     assert len(held_out) == 40
     assert found[0] == found[1]
@@ -381,9 +382,7 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     for other in (False, True):
         given = {}
         for part, words in (("train", GOOD), ("validation", GOOD[:4]), ("test", BAD if other else GOOD)):
-            file = tmp_path / f"{part} {other}.jsonl"
-            file.write_text("".join(f'{{"source": "{word} film", "target": "{word}"}}\n' for word in words * 3))
-            given[part] = PairFiles(file)
+            given[part] = write_pair_files(tmp_path, f"{part} {other}", [(f"{word} film", word) for word in words * 3])
         folders.append(tmp_path / f"corpus {other}")
         preprocess(**given, out=folders[-1])
     contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]

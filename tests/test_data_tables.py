@@ -253,22 +253,17 @@ def test_labels_of_numbers_and_truth_values_are_named_in_order(tmp_path):
         assert read(write_json_lines(tmp_path / "s.jsonl", rows, "text", "rating")).names == names
 
 
-def test_spellings_are_merged_or_kept_and_spaces_are_no_part_of_a_label(tmp_path):
-    spelt = ["Positive", "Positive", "positive ", "neg"]
-    file = write_csv(tmp_path / "r.csv", [(t, spelt[n % 4]) for n, (t, _) in enumerate(reviews(40))], "text", "label")
-    merged = read(file, merge_labels=True)
-    assert merged.names == ("neg", "positive")
-    assert [label for _, label in pairs(merged)].count("positive") == 30
-    assert read(file, merge_labels=False).names == ("Positive", "neg", "positive ")
+def test_spaces_are_no_part_of_a_label(tmp_path):
+    file = tmp_path / "r.csv"
     file.write_text("text, label\n" + "".join(f"{text}, {label}\n" for text, label in reviews(20)))
     assert read(file).names == ("neg", "pos")
 
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):
     with pytest.raises(ValueError, match="delimiter") as caught:
-        read(tmp_path, delimiter="::", encoding="utf-9", test_fraction=1.5, minimum_label_examples=0, ngrams=6)
+        read(tmp_path, delimiter="::", encoding="utf-9", test_fraction=1.5, ngrams=6)
     named = [line.split("`")[1] for line in str(caught.value).splitlines()]
-    assert named == ["delimiter", "encoding", "minimum_label_examples", "test_fraction", "ngrams"]
+    assert named == ["delimiter", "encoding", "test_fraction", "ngrams"]
     for wrong in ({"text_column": ["a", "a"]}, {"text_column": []}, {"encoder": "bert"}, {"maximum_words": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             read(tmp_path, **wrong)

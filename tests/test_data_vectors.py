@@ -98,7 +98,7 @@ FAULTS = {
     "without a name": ({"names": np.array(["cat", "dog"])}, "row 2 has the label 2; expected 0 to 1"),
     "new in the test": ({"test_labels": np.array([0, 1, 2, 3, 0, 0])}, "row 3 has the label 3"),
     "identities": ({"train_labels": changed(np.zeros(12, int), 9, 90210)}, "label 90210"),
-    "same names": ({"names": np.array(["cat", "dog", "cat"])}, "the same name 'cat'"),
+    "same names": ({"names": np.array(["cat", "dog", "cat"])}, "twice: 'cat'"),
     "numbers for names": ({"names": np.arange(3)}, "names: expected [C] of text"),
     "objects": ({"names": np.array(["cat", None, "eel"], dtype=object)}, "cut off or damaged"),
     "complex": ({"train_inputs": ROWS.astype(complex)}, "found complex128"),

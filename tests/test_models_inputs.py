@@ -124,7 +124,7 @@ def test_network_mixes_in_training_and_gives_the_objective_both_labels():
     values = {"data": {"name": "digits", "mixing": "mixup"}, "model": {"name": "mlp", "hidden_sizes": [8]}}
     recipe = parse_recipe(values | {"objective": "one_hot", "epochs": 1, "batch_size": 10}, source="test")
     facts = {"names": ("a", "b", "c"), "input_shape": SHAPE, "input_range": (0.0, 1.0), "encoder": IdentityEncoder()}
-    made = Classification(recipe, **facts, label_column=None, label_values=()).build_network()
+    made = Classification(recipe, **facts, label_column=None).build_network()
     inputs, labels = pictures(9) / 1000, torch.arange(9) % 3
     torch.manual_seed(5)
     found = made(inputs, labels, torch.arange(9))

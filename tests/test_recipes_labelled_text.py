@@ -99,7 +99,7 @@ def test_a_file_is_evaluated_whole(learned, tmp_path):
     rows = [("x", label, text) for text, label in reviews(50, seed=3)]
     test = write_csv(tmp_path / "test.csv", rows, "label", "Urteil", "Kommentar")
     values = succeed("evaluate", learned, "--data", test, "--json").json
-    assert (values["examples"], values["split"]) == (50, "all")
+    assert (values["examples"], values["split"]) == (50, "whole")
     predicted = succeed("predict", learned, test, "--json").lines
     assert (
         values["error"] == sum(row["label"] != label for row, (_, label, _) in zip(predicted, rows, strict=True)) / 50

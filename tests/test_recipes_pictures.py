@@ -157,7 +157,7 @@ def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_p
     settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
     recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
     facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": IdentityEncoder()}
-    made = task.Classification(recipe, **facts, label_column=None, label_values=())
+    made = task.Classification(recipe, **facts, label_column=None)
     made.data = SimpleNamespace(names=("a", "b"), train=Split(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])))
     made.build_network(tmp_path)
     del made.data

@@ -108,7 +108,7 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     file = write_csv(tmp_path / "reviews.csv", reviews(100), "Kommentar", "Urteil")
     words = ["compare", "text-features", "--data", file, "--out", tmp_path / "all", "--seeds", "1", "--jobs", "1"]
     words += [word for setting in ENCODED for word in ("--set", setting)]
-    words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
+    words += ["--set", "data.names={neg: dull, pos: fine}"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
     assert "Too few seeds to tell: static labels" in succeed(*words, "--quiet").out
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3  # of the training, validation and test texts

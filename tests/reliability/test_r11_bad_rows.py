@@ -29,7 +29,6 @@ def content(value):
 LATIN = csv([(f"{text} größer", label) for text, label in ROWS], encoding="latin-1")
 # What is wrong: what writes the file, the reader's options, and words that the message has in this order.
 CASES = {
-    "labels that differ by case": (labelled(lambda n: ["Pos", "pos", "neg"][n % 3]), {}, ["'Pos' (", "merge_labels"]),
     "no texts": (csv([("", label) for _, label in ROWS]), {}, ["texts is unclear"]),
     "one class": (labelled(lambda n: "pos"), {}, ["one label only, pos"]),
     "a cell too large": (csv([*ROWS, ("x" * (MAXIMUM_CELL + 1), "pos")]), {}, ["row 42", "field larger"]),
@@ -140,7 +139,7 @@ def test_folders_without_training_examples_or_with_two_files_for_them_are_refuse
         ("book.xlsx", [], "book.xlsx: unknown kind of file '.xlsx'; expected a .csv"),
         ("f.csv", ["--set", "data.encoding=utf-9"], "data.encoding: must be a text encoding"),
         ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key (did you mean "),
-        ("f.csv", ["--set", "data.merge_labels=perhaps"], "data.merge_labels: must be "),
+        ("f.csv", ["--set", "data.ngrams=perhaps"], "data.ngrams: must be "),
     ],
 )
 def test_the_command_line_says_it_in_one_message_and_exits_2(tmp_path, monkeypatch, name, words, message, figure):

@@ -21,7 +21,6 @@ from labelembed.lab.data.checks import (
     first_invalid,
     require_file,
     require_finite,
-    require_names,
     sizes,
 )
 from labelembed.lab.data.dataset import RawData
@@ -214,7 +213,7 @@ def _labels(array: Array, where: str, count: int) -> Array:
 def _names(array: Array, where: str) -> tuple[str, ...]:
     if array.ndim != 1 or array.dtype.kind != "U" or len(array) == 0:
         raise DataError(f"{where}: expected [C] of text, found {sizes(array.shape)} {array.dtype}")
-    return require_names(array.tolist(), None, where)
+    return tuple(array.tolist())
 
 
 # ---- one file to predict for

@@ -1,4 +1,4 @@
-"""Files that must be there, the first value that is wrong, names of labels, and words of messages."""
+"""Files that must be there, the first value that is wrong, and words of messages."""
 
 from __future__ import annotations
 
@@ -60,27 +60,9 @@ def require_finite(values: Array, where: str) -> None:
         )
 
 
-def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[str, ...]:
-    """Returns the label names as a tuple; raises DataError unless there are `count`, each once and none empty."""
-    if count is not None and len(names) != count:
-        raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
-    first_place: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"{where}: the name of label {place} is empty")
-        if first_place.setdefault(name, place) != place:
-            raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
-    return tuple(names)
-
-
 def sizes(shape: tuple[int, ...]) -> str:
     """Returns a shape for messages: ``60,000 x 28 x 28``."""
     return " x ".join(f"{size:,}" for size in shape) or "1"
-
-
-def folded(name: str) -> str:
-    """Returns what labels have in common that differ by case or spaces only."""
-    return " ".join(name.split()).casefold()
 
 
 def printable(name: str) -> str:

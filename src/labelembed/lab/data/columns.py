@@ -137,7 +137,7 @@ def labelled(
             continue
         _require(table, column, "labels", "label_column")
         kept[part] = table.complete([name is not None for name in found], f"label in column {column!r}", notes)
-        names[part] = [name for name in found if name is not None]
+        names[part] = [name.strip() for name in found if name is not None]
     where = f"{source}: column {column!r}"
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
     if not to_evaluate:

@@ -18,7 +18,7 @@ from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
-from labelembed.lab.data.splits import PARTS, assigned, display_name, fraction_errors
+from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
 from labelembed.lab.data.table_files import Reading, Table, damage_named, is_missing, is_readable, read_columns
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED
@@ -51,7 +51,7 @@ class ImageReader:
         label_column: Of lists and parquet: column of the labels, texts or whole numbers; null: found.
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
-        names: Names of the labels in the order of the data's own names, instead of those.
+        names: Your own names of labels, as {"0": negative, "1": positive}.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
 
@@ -67,7 +67,7 @@ class ImageReader:
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
@@ -88,14 +88,14 @@ class ImageReader:
             bad = examples.inputs.unreadable()
             if bad:
                 shown = few(sorted(map(examples.inputs.shown, bad)))
-                notes.append(f"unreadable {display_name(part)} pictures left out: {len(bad):,} ({shown})")
+                notes.append(f"unreadable {part} pictures left out: {len(bad):,} ({shown})")
                 kept = [index for index in range(len(examples)) if index not in bad]
                 parts[part] = examples.select(torch.tensor(kept, dtype=torch.int64))
         parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
         if raw.label_column is not None and self.label_column is None:
             notes.insert(0, label_column_note(raw.label_column, parts["train"].labels, raw.names))
         raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn how pictures become inputs."""

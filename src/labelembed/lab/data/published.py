@@ -44,12 +44,12 @@ class MnistReader(ArrayReader):
 
     Args:
         path: The folder.
-        names: Names of the labels in the order of their values, instead of the values. A folder or files with
-            "fashion" in the name have the ten names of Fashion-MNIST without this.
+        names: Your own names of labels, as {"0": T-shirt, "1": trouser}. A folder or files with "fashion" in the name
+            have the ten names of Fashion-MNIST without this.
     """
 
     path: str
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing, damaged or do not go together."""
@@ -69,7 +69,7 @@ class MnistReader(ArrayReader):
             names = tuple(FASHION_NAMES[int(value)] for value in names)
         arrays |= {f"{part}_labels": labels[part].numpy() for part in labels} | {"names": np.array(names)}
         raw = raw_data(f"idx files in {folder}", arrays, to_evaluate=to_evaluate)
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:

@@ -39,7 +39,7 @@ def assigned(
 
     Only where there is no test part the validation part is the test set, as is usual where test labels are secret.
     Where there is neither, test examples are held out: stratified by label and always the same. A label's only example
-    is trained on. Raises DataError where `fraction` cannot be held out.
+    is trained on.
 
     Args:
         found: The parts that the data bring; `train` is among them.
@@ -49,8 +49,7 @@ def assigned(
         purpose: See `stratified_order`.
         seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
     """
-    parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
-    notes = []
+    parts, notes = dict(found), []
     if "validation" in parts and "test" not in parts:
         parts["test"] = parts.pop("validation")
         notes.append("no test set: the validation set takes its place")
@@ -58,12 +57,10 @@ def assigned(
         raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
     if "test" in parts or to_evaluate:
         return parts, notes
-    train = parts["train"]
-    share = TEST_FRACTION if fraction is None else fraction
+    train, share = parts["train"], TEST_FRACTION if fraction is None else fraction
     count = round(share * len(train))
     if not 0 < count < len(train):
-        side = "training" if count else "test"
-        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
+        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty set")
     order = stratified_order(train.labels, seed=0, purpose=purpose)
     if seen is not None:
         is_seen = torch.from_numpy(seen)[order]
@@ -78,17 +75,11 @@ def assigned(
 def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
     """Returns which of so many examples may be looked at before any is held out, to find the columns: 40 % of them.
 
-    They are chosen whatever they are, and `assigned` holds hardly any of them out. `fraction` is the share of the
-    examples that will become the test set; None: 0.2.
+    They are chosen whatever they are, and `assigned` holds hardly any of them out.
     """
     number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
     order = torch.randperm(examples, generator=generator(0, "test")).numpy()
     return np.isin(np.arange(examples), order[examples - max(1, number) :])
-
-
-def display_name(part: str) -> str:
-    """Returns the name of a part in a sentence: the `training` set."""
-    return "training" if part == "train" else part
 
 
 def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
@@ -133,10 +124,7 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
         return train, None
     wanted = how.first or how.examples or round((how.fraction or 0) * len(train))
     if not 0 < wanted < len(train):
-        what = f"{wanted:,} of {len(train):,} training examples"
-        raise DataError(
-            f"data.validation: holding out {what} leaves an empty set; hold out {'fewer' if wanted else 'more'}"
-        )
+        raise DataError(f"data.validation: holding out {wanted:,} of {len(train):,} examples leaves an empty set")
     # another purpose would hold out other examples than those of docs/results.md
     drawn = stratified_order(train.labels, seed=how.seed, purpose="development")
     order = drawn if how.first is None else torch.arange(len(train))

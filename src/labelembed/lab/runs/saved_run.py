@@ -170,10 +170,9 @@ class SavedRun:
         if path is None or _absolute(path) == _absolute(block["path"]):
             own: Any = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
             data = own
-            theirs, ours = (one.label_values or one.names for one in (data, task))
-            if (theirs, data.names) != (ours, task.names):
-                what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
-                raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
+            if data.names != task.names:
+                theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
+                raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
         else:
             data = self._data_to_evaluate(path)
         if data.input_shape != task.input_shape:
@@ -192,7 +191,7 @@ class SavedRun:
         if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
             reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
             raise DataError(f"{raw.source}: {reason}; rename the column")
-        raw = renumbered(raw, task.names, label_values=task.label_values, merge=block.get("merge_labels", False))
+        raw = renumbered(raw, task.names)
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, task.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}

@@ -37,8 +37,7 @@ from labelembed.objectives import Objective
 class Classification:
     """Examples with one label each, as an encoder learned from the training examples turns them into inputs.
 
-    `label_column` is None where the labels stood in none; `label_values` are the labels as the data spell them, where
-    the recipe names them otherwise; of a finished run there are no `data`.
+    `label_column` is None where the labels stood in none; of a finished run there are no `data`.
     """
 
     recipe: Recipe
@@ -47,7 +46,6 @@ class Classification:
     input_range: tuple[float, float]
     encoder: Encoder
     label_column: str | None = None
-    label_values: tuple[str, ...] = ()
     data: Any = None
 
     def build_network(self, folder: Path | None = None, *, dry_run: bool = False) -> Network:
@@ -108,8 +106,7 @@ class Classification:
         for name, content in self.encoder.files().items():
             folder.write(name, content)
         about = {"names": list(self.names), "input_shape": list(self.input_shape)}
-        about |= {"input_range": list(self.input_range), "label_values": list(self.label_values)}
-        return about | {"label_column": self.label_column}
+        return about | {"input_range": list(self.input_range), "label_column": self.label_column}
 
 
 @dataclass(eq=False)
@@ -201,7 +198,7 @@ def build_task(
     about: Any = data
     if recipe.of_sentences:
         return Sentences(recipe, about.source_tokenizer, about.target_tokenizer, data)
-    names = ("names", "input_shape", "input_range", "encoder", "label_column", "label_values")
+    names = ("names", "input_shape", "input_range", "encoder", "label_column")
     return Classification(recipe, **{name: getattr(about, name) for name in names}, data=data)
 
 
@@ -211,7 +208,7 @@ def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
         return Sentences(recipe, *(Tokenizer.load(folder.path, side) for side in SIDES))
     about = folder.environment().get("data", {})
     try:
-        names, values = (tuple(map(str, given)) for given in (about["names"], about.get("label_values", ())))
+        names = tuple(map(str, about["names"]))
         input_shape = tuple(int(size) for size in about["input_shape"])
         low, high = (float(end) for end in about["input_range"])
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
@@ -221,4 +218,4 @@ def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
     encoder = build.build_reader(recipe).new_encoder().load(folder.path, form)
     column = about.get("label_column")
     column = column if isinstance(column, str) else None
-    return Classification(recipe, names, input_shape, (low, high), encoder, column, values)
+    return Classification(recipe, names, input_shape, (low, high), encoder, column)

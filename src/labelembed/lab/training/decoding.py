@@ -120,7 +120,7 @@ def hypothesis_text(
     whole = target.level == "subword"  # whose pieces are no words that could stand for one another
     if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
         return target.decode(hypothesis.tokens)
-    tokens, words = source.tokens(source_line), target.vocabulary.decode(hypothesis.tokens)
+    tokens, words = source.tokens(source_line), [target.vocabulary[token] for token in hypothesis.tokens]
     for index, (token, attended) in enumerate(zip(hypothesis.tokens, hypothesis.attention, strict=True)):
         if token == UNKNOWN and attended < len(tokens):  # beyond it stands END
             words[index] = tokens[attended]
