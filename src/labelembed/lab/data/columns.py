@@ -12,7 +12,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
-from labelembed.lab.data.checks import few, folded
+from labelembed.lab.data.checks import few
 from labelembed.lab.data.table_files import Table, is_missing
 from labelembed.lab.data.tables import Parts
 
@@ -148,9 +148,9 @@ def labelled(
             )
         spellings: dict[str, list[str]] = {}
         for name in label_names:
-            spellings.setdefault(folded(name), []).append(name)
+            spellings.setdefault(name.casefold(), []).append(name)
         several = [" and ".join(map(repr, found)) for found in spellings.values() if len(found) > 1]
-        notes += [f"labels that differ by case or spaces only are kept apart: {few(several)}"] if several else []
+        notes += [f"labels that differ by case only are kept apart: {few(several)}"] if several else []
     return {part: Examples(table, labels[part]) for part, table in kept.items()}, label_names, notes
 
 

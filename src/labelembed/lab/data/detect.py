@@ -26,7 +26,7 @@ RECIPES = {
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
 # What is only said of tables.
-_OF_TABLES = {"categorical", "leave_out", "decimal"}
+_OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
 _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
@@ -75,7 +75,8 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
-        reading = Reading(given.get("delimiter"), given.get("encoding"))
+        # what is wrong with a key is said with the recipe
+        reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"
     what = held if is_folder else f"is a file {''.join(path.suffixes[-2:])!r:.40}"

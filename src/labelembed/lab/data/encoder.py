@@ -49,27 +49,6 @@ class NewExamples(NamedTuple):
     notes: list[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Truncation:
-    """Texts that are longer than what is read of them.
-
-    `setting` is the key of `data` that says how much of a text is read.
-    """
-
-    count: int
-    of: int
-    setting: str
-    limit: int
-
-    @property
-    def note(self) -> str:
-        """What the user should know."""
-        unit = self.setting.removeprefix("maximum_")
-        share = max(self.count / self.of, 0.001)
-        what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
-        return f"{what} there (data.{self.setting})"
-
-
 class RawInputs(NamedTuple):
     """A network that makes inputs [N, F] of what the files hold: its input's shape, smallest and largest value."""
 
@@ -86,8 +65,6 @@ class Encoder(ABC):
     sparse: ClassVar[bool] = False
     #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
     vocabulary: tuple[str, ...] = ()
-    #: The key of `data` that says how much of a text is read, and its value.
-    read_limit: tuple[str, int] = ("", 0)
     #: Columns of which no input is made, and why; the column that the texts stood in.
     left_out: Mapping[str, str] = {}
     column: str | None = None
@@ -117,10 +94,10 @@ class Encoder(ABC):
     def transform(self, examples: Any) -> Encoded:
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
-    def truncation(self, count: int, of: int) -> Truncation | None:
-        """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
-        setting, limit = self.read_limit
-        return Truncation(count=count, of=of, setting=setting, limit=limit) if setting else None
+    @property
+    def read_limit(self) -> tuple[str, int]:
+        """The key of `data` that says how much of a text is read, and how much."""
+        raise NotImplementedError
 
     def raw_inputs(self) -> RawInputs | None:
         """Returns the network that makes inputs; None: none does."""

@@ -34,7 +34,7 @@ class TabularReader:
         path: A file, or a folder with train, test and dev files.
         label_column: Column of the labels; null: found by its name, then by what stands in it.
         split_column: Column that says which examples are train, dev and test; null: one named `split` or the like.
-        names: Names of the labels, in the order of the data's own names, instead of those.
+        names: Your own names of labels, as {"0": negative, "1": positive}.
         delimiter: Between the cells of a CSV file; null: found in the first line.
         encoding: Of text files; null: UTF-8, or what a byte order mark says.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
@@ -45,7 +45,7 @@ class TabularReader:
     path: str
     label_column: str | None = None
     split_column: str | None = None
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
     delimiter: str | None = None
     encoding: str | None = None
     test_fraction: float | None = None
@@ -95,15 +95,14 @@ class TabularReader:
             column = texts[0] if len(texts) == 1 else None
             return Texts(rows.values(texts[0]), column=column, source=str(source)) if texts else rows.without((label,))
 
-        raw = RawData(
+        return RawData(
             parts={part: Examples(inputs(examples.inputs), examples.labels) for part, examples in parts.items()},
             names=names,
             source=str(source),
             notes=(*notes, *of_labels, *of_parts),
             label_column=label,
             new_encoder=self.new_encoder,
-        )
-        return raw if to_evaluate else raw.renamed(self.names)
+        ).renamed(self.names)
 
 
 @dataclass(frozen=True, kw_only=True)

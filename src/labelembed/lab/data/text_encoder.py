@@ -50,12 +50,13 @@ class TextTokens(Encoder):
     """
 
     reads_texts = True
+    limit_key = "maximum_tokens"
+    read_limit = property(lambda self: (self.limit_key, self.maximum_tokens))
     #: SHA-256 of what features depend on of the model, once it was read.
     digest: str | None = None
 
     def __init__(self, encoder: str | None, maximum_tokens: int) -> None:
         self.encoder, self.maximum_tokens = encoder, maximum_tokens
-        self.read_limit = ("maximum_tokens", maximum_tokens)
 
     @cached_property
     def folder(self) -> Path:
