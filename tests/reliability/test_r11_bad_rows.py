@@ -35,6 +35,7 @@ CASES = {
     "an open quotation mark": (content('text,label\n"never closed,pos\n' + LINES), {}, ["line 42", "quotation"]),
     "a quotation mark within": (content('text,label\na b,pos\n"closed" early,pos\n'), {}, ["line 3", "twice"]),
     "a wrong delimiter": (csv(ROWS, delimiter=";"), {"delimiter": "|"}, ["unclear", "text;label"]),
+    "a delimiter that is none": (csv(ROWS), {"delimiter": "::"}, ["data.delimiter", "one character"]),
     "a row too long": (csv([*ROWS[:5], (*ROWS[5], "more")]), {}, ["row 7", "3 cells", "not 2"]),
     "a row too short": (content("text,label\na b,pos\nalone\n"), {}, ["row 3", "1 cells", "not 2"]),
     "another encoding": (LATIN, {}, ["utf-8", "line 2", "data.encoding=cp1252"]),

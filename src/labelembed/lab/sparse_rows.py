@@ -26,6 +26,7 @@ class SparseRows:
     ids: Tensor
     offsets: Tensor
     width: int
+    dtype = torch.int32
 
     def __len__(self) -> int:
         return self.offsets.shape[0] - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
 from labelembed.lab.data.checks import few
-from labelembed.lab.data.table_files import Table, is_missing
+from labelembed.lab.data.table_files import Table, as_text, is_missing
 from labelembed.lab.data.tables import Parts
 
 _LABEL_WORDS = (
@@ -131,25 +132,22 @@ def labelled(
     kept: Parts = {}
     names: dict[str, list[str]] = {}
     for part, table in tables.items():
-        found = [_name_of(value) for value in table.values(column)] if column in table.names else []
+        values = table.values(column) if column in table.names else []
+        found = [None if is_missing(value) else as_text(value) for value in values]
         if part == "test" and set(found) <= {None, "-1"}:
             notes.append(f"test examples without labels left out: {len(table):,}")
             continue
         _require(table, column, "labels", "label_column")
         kept[part] = table.complete([name is not None for name in found], f"label in column {column!r}", notes)
-        names[part] = [name.strip() for name in found if name is not None]
+        names[part] = [name for name in found if name is not None]
     where = f"{source}: column {column!r}"
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
     if not to_evaluate:
         if len(label_names) > max(2, len(names["train"]) // 2):
-            raise DataError(
-                f"{where} has {len(label_names):,} values in {len(names['train']):,} examples: probably texts or "
-                "measurements; labels repeat, so name another with --set data.label_column=..."
-            )
-        spellings: dict[str, list[str]] = {}
-        for name in label_names:
-            spellings.setdefault(name.casefold(), []).append(name)
-        several = [" and ".join(map(repr, found)) for found in spellings.values() if len(found) > 1]
+            counts = f"{len(label_names):,} values in {len(names['train']):,} examples, which labels hardly have"
+            raise DataError(f"{where} has {counts}; name another with --set data.label_column=...")
+        spellings = Counter(map(str.casefold, label_names))
+        several = [name for name in label_names if spellings[name.casefold()] > 1]
         notes += [f"labels that differ by case only are kept apart: {few(several)}"] if several else []
     return {part: Examples(table, labels[part]) for part, table in kept.items()}, label_names, notes
 
@@ -171,18 +169,8 @@ def numbered(
     for part, of_part in found.items():
         unknown = sorted(set(of_part) - names)
         if unknown:
+            known = f"the training set has {few(list(number))}"
             raise DataError(
-                f"{where} has labels in the {part} set that no training example has: {few(unknown)}; the training set "
-                f"has {few(list(number))}"
+                f"{where} has labels in the {part} set that no training example has: {few(unknown)}; {known}"
             )
     return tuple(number), {part: torch.tensor([number[name] for name in found[part]]).long() for part in found}
-
-
-def _name_of(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(
-        int(value) if isinstance(value, float) and value.is_integer() else value
-    ).strip()  # 2.0 where one is missing

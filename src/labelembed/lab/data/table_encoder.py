@@ -17,7 +17,7 @@ from labelembed.errors import DataError
 from labelembed.lab.data.checks import few, printable
 from labelembed.lab.data.columns import words_in
 from labelembed.lab.data.encoder import Encoded, Encoder, read_settings
-from labelembed.lab.data.table_files import Table
+from labelembed.lab.data.table_files import Table, as_text
 
 COLUMNS_FILE = "columns.json"
 #: Inputs of a column of categories at most; rarer ones have none.
@@ -72,7 +72,7 @@ class CategoricalColumn:
         """Learns the most frequent texts of training examples, a Series."""
         counts = texts.fillna("").value_counts()
         ordered = sorted(counts.index, key=lambda text: (-counts[text], text))  # of equally rare ones by their letters
-        return cls(name, tuple(sorted(ordered[:MOST_CATEGORIES])))
+        return cls(name, tuple(sorted(ordered[:MOST_CATEGORIES], key=lambda text: (not text, text))))
 
     def encode(self, texts: Any) -> Numbers:
         """Returns the inputs [N, categories] of texts, a Series; one that is not known has zeros."""
@@ -171,15 +171,10 @@ def kind_of(table: Table, name: str) -> tuple[Kind | None, str]:
 
 
 def texts_of(values: Any) -> Any:
-    """Returns a column as a Series of texts, ``3`` for 3.0 and ``true`` for True, NaN where a value is missing."""
+    """Returns a column as a Series of texts, NaN where a value is missing."""
     import pandas as pd
 
-    def text(value: Any) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-    texts = pd.Series([text(value) for value in values.tolist()], index=values.index, dtype=object)
+    texts = pd.Series(map(as_text, values.tolist()), index=values.index, dtype=object)
     return texts.mask(texts.str.lower().isin(_MISSING_WORDS))
 
 

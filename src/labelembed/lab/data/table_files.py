@@ -110,6 +110,13 @@ def is_missing(value: Any) -> bool:
     return not value.strip() if isinstance(value, str) else value is None or value != value
 
 
+def as_text(value: Any) -> str:
+    """Returns a value as a text without spaces around it: ``3`` for 3.0, as it is where one is missing, ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
 def is_readable(file: Path) -> bool:
     """Tells whether a file is of a kind that is read, by its name."""
     return _kind_of(file) is not None
@@ -131,7 +138,10 @@ def read_file(*files: Path, reading: Reading) -> Table:
     if kind == "json":
         return _read_json(text, file)
     heading = text.lstrip("\r\n").partition("\n")[0]
-    return _read_csv(text, file, reading.delimiter or ("\t" if kind == "tsv" else max(",;\t|", key=heading.count)))
+    delimiter = str(reading.delimiter or ("\t" if kind == "tsv" else max(",;\t|", key=heading.count)))
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise DataError(f"{file}: data.delimiter must be one character, got {delimiter!r}")
+    return _read_csv(text, file, delimiter)
 
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
@@ -142,7 +152,7 @@ def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     try:
         text = content.decode(name).removeprefix("\ufeff")
         wrong = "it has zero bytes" if "\0" in text else ""  # UTF-16 without a mark
-    except (LookupError, ValueError) as error:  # LookupError: there is no such encoding
+    except (LookupError, ValueError, TypeError) as error:  # LookupError: there is no such encoding
         line = content.count(b"\n", 0, getattr(error, "start", 0)) + 1
         wrong = f"line {line:,}: {error}"
     if wrong:
@@ -160,10 +170,8 @@ def _read_csv(text: str, file: Path, delimiter: str, quoting: Any = csv.QUOTE_MI
     except csv.Error as error:
         if delimiter == "\t" and quoting == csv.QUOTE_MINIMAL:  # about half of these have them as plain characters
             return _read_csv(text, file, delimiter, csv.QUOTE_NONE)
-        where = f"line {reader.line_num:,} or before"
-        raise DataError(
-            f"{file}: {where}: {error}; is a quotation mark never closed? One inside a text is written twice"
-        ) from None
+        way = "is a quotation mark never closed? One inside a text is written twice"
+        raise DataError(f"{file}: line {reader.line_num:,} or before: {error}; {way}") from None
     names = [name.strip() for name in rows.pop(min(rows))]
     for number, cells in rows.items():
         if len(cells) != len(names):

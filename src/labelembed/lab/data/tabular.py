@@ -55,10 +55,7 @@ class TabularReader:
 
     def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        errors = fraction_errors(self.test_fraction)
-        is_one = self.delimiter is None or len(self.delimiter) == 1
-        errors.require(is_one, "delimiter", self.delimiter, 'must be one character (a tab: "\\t")')
-        return errors
+        return fraction_errors(self.test_fraction)
 
     @property
     def reading(self) -> Reading:
