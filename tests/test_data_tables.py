@@ -105,14 +105,6 @@ def test_parquet_gives_the_same_examples_by_the_names_of_its_labels(tmp_path):
     assert pairs(read(tmp_path / "filtered.parquet")) == sorted(ROWS)
 
 
-def test_files_that_number_the_labels_otherwise_are_read_by_name(tmp_path):
-    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
-    for part, names in (("train", ["neg", "pos"]), ("test", ["pos", "neg"])):
-        columns = {"text": COLUMNS["text"], "label": [names.index(label) for _, label in ROWS]}
-        write_columns(tmp_path / f"{part}.parquet", columns, label_names={"label": names})
-    assert pairs(read(tmp_path), "test") == sorted(ROWS)
-
-
 def test_splits_come_from_files_and_from_a_column(tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()

@@ -15,7 +15,7 @@ from labelembed.lab.data import text_encoder as module
 from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, tokens_of
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
-from tests.made_transformers import bert, gpt2, t5
+from tests.made_transformers import bert, gpt2
 from tests.naive.text_features import naive_text_features
 
 torch.set_num_threads(1)
@@ -56,19 +56,6 @@ def test_features_equal_their_naive_form_and_tell_their_progress(encoder):
     assert shown == sorted(shown)
     assert len(shown) > 5
     assert shown[-1] == (24, 24)
-
-
-@pytest.mark.parametrize("make", [gpt2, t5])
-@pytest.mark.usefixtures("small_steps")
-def test_decoders_and_encoder_decoders_give_features_of_empty_texts_too(tmp_path, make):
-    model = make(vocabulary=len(WORDS))
-    folder = write_encoder(tmp_path / "model", model, marks=False, padded=False)
-    found = text_features([*TEXTS[:6], TEXTS[20], ""], folder=folder, maximum_tokens=10)
-    body = model.get_encoder() if make is t5 else model.transformer
-    expected = [naive_text_features(text, tokenizer(marks=False), body, maximum_tokens=10) for text in TEXTS[:6]]
-    np.testing.assert_allclose(found[:6], expected, rtol=0, atol=2e-6)
-    assert np.isfinite(found).all()
-    assert not np.array_equal(found[6], found[7])
 
 
 @pytest.mark.parametrize("change", ["text", "order", "border", "maximum_tokens", "weights", "the folder's place"])

@@ -59,11 +59,6 @@ def test_words_are_those_of_the_naive_form(text):
     assert words_of(text) == naive_words(text, 100)
 
 
-def test_letters_of_scripts_without_spaces_are_words():
-    assert words_of("很好ok的") == ["很", "好", "ok", "的"]
-    assert words_of("don\u2019t") == ["don't"]
-
-
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
     raw = TextReader(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1).read()
@@ -105,16 +100,6 @@ def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, column, message):
     (tmp_path / SETTINGS_FILE).write_text(json.dumps({"column": column}))
     with pytest.raises(DataError, match=message):
         BagOfWordsEncoder.load(tmp_path)
-
-
-def test_texts_are_chosen_by_position():
-    texts = Texts(["a b", "", "c", "a c b"])
-    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1)
-    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.padded().tolist() == [[1, 2], [3, 0]]
-    found = bags.transform(texts.select(torch.tensor([3, 1, 0, 3]))).inputs
-    assert found.padded().tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
-    assert bags.transform(["", "x"]).inputs.padded().tolist() == [[0], [0]]
-    assert (found.shape, bags.transform([]).inputs.shape) == ((4, 4), (0, 4))
 
 
 def test_long_texts_take_the_memory_of_their_own_words_alone(monkeypatch):
