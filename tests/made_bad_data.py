@@ -169,7 +169,6 @@ def write_sentence_sets() -> None:
     write_text(Path("blank.source"), [source if n != 4 else "" for n, (source, _) in enumerate(pairs)])
     write_text(Path("all-blank.source"), ["" for _ in pairs])
     Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
-    Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
     tokens, words = "train-source.bin", "source-tokenizer.json"

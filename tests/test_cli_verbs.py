@@ -314,7 +314,11 @@ def test_overwrite_takes_away_a_damaged_run(run, file):
 
 def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path):
     before = listing(tmp_path)
-    for wrong in (["--data", "nowhere"], ["--set", "batch_size=999"], ["--objective", "label_embedding:embedding=no"]):
+    for wrong in (
+        ["--data", "nowhere"],
+        ["--set", "data.train_examples=999"],
+        ["--objective", "label_embedding:embedding=no"],
+    ):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
 

@@ -10,8 +10,7 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CorpusSettings, PairFiles, preprocess, read_corpus
-from labelembed.lab.data.corpus import tokenizer as tokenizer_module
-from labelembed.lab.data.corpus.pair_files import MAXIMUM_LINE_BYTES, read_lines
+from labelembed.lab.data.corpus.pair_files import read_lines
 from labelembed.lab.data.corpus.text_corpus import open_corpus
 from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
@@ -53,7 +52,7 @@ def test_no_text_produces_a_special_token(tmp_path, level):
     lines = ["<s> a b </s>", "<pad><s> a<s>b <s>", "a b c"] * 20
     corpus = corpus_of(tmp_path, lines, lines, level=level, vocabulary_size=60)
     assert corpus.names[:4] == SPECIAL_TOKENS
-    for sentences in (corpus.train.source, [corpus.source_tokenizer.encode(line) for line in lines]):
+    for sentences in (corpus.train.source, [*corpus.source_tokenizer.encode_lines(lines)]):
         assert not {PAD, BEGIN, END} & {token for line in sentences for token in line.tolist()}
 
 
@@ -109,7 +108,7 @@ def test_decoding_stops_at_the_end_and_characters_are_code_points(tmp_path):
     (tmp_path / "other").mkdir()
     letters = corpus_of(tmp_path / "other", ["狗狗狗 𝄞𝄞 b 狗"], ["a"], level="character").source_tokenizer
     assert letters.tokens("\t狗\u3000 𝄞?b ") == ["狗", " ", "𝄞", "?", "b"]
-    assert letters.encode("\t狗\u3000 𝄞?b ").tolist() == [4, 5, 6, 1, 7]
+    assert letters.encode_lines(["\t狗\u3000 𝄞?b "])[0].tolist() == [4, 5, 6, 1, 7]
     assert letters.decode([4, 5, 6]) == "狗 𝄞"
 
 
@@ -132,19 +131,6 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
         write_corpus(tmp_path)
 
 
-def test_subwords_are_learned_from_lines_from_everywhere(monkeypatch):
-    monkeypatch.setattr(tokenizer_module, "SAMPLED_CHARACTERS", 20)
-    assert tokenizer_module.sample(f"{number:02}" for number in range(100)) == [
-        "00",
-        "16",
-        "32",
-        "48",
-        "64",
-        "80",
-        "96",
-    ]
-
-
 # ------------------------------------------------------------------------------------------------------ bad text
 
 
@@ -162,8 +148,6 @@ GZIP = gzip.compress(b"".join(b"%d %d\n" % (number, hash((number, 0))) for numbe
     ("content", "line"),
     [
         (b"caf\xc3\xa9\n" * 200_000 + b"caf\xe9 x\nb\n", "line 200,001 is not UTF-8"),
-        (b"s\n" + b"x" * (MAXIMUM_LINE_BYTES + 1) + b"\nt\n", "line 2 has"),
-        (b"s\n" + b"x" * 5_000_000, "line 2 has"),
         (GZIP[: len(GZIP) // 2], r"damaged after line [\d,]+"),
         (GZIP[:1000] + bytes(200) + GZIP[1200:], r"damaged after line [\d,]+"),
     ],

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from labelembed.errors import DataError
-from labelembed.lab.data import ImageReader, cache, image_encoder, image_files, prepare
+from labelembed.lab.data import ImageReader, image_encoder, image_files, prepare
 from labelembed.lab.data.image_files import Images, decode, decoding
 from tests.made_data import made_colours, made_images, picture_bytes, write_image, write_parquet
 from tests.made_pictures import write_classes
@@ -247,15 +247,6 @@ def test_unreadable_pictures_are_listed_together_or_left_out(tmp_path):
 
 
 # ---- the cache
-
-
-def test_many_pictures_lie_in_a_file(tmp_path, monkeypatch, cache_place):
-    write_classes(tmp_path, {"a": 6, "b": 6})
-    in_memory = data_of(tmp_path)
-    monkeypatch.setattr(cache, "MAPPED_ABOVE_BYTES", 1000)
-    monkeypatch.setenv("LABELEMBED_CACHE", str(cache_place / "another"))
-    for _ in range(2):  # made, and found again
-        assert torch.equal(data_of(tmp_path).train.inputs, in_memory.train.inputs)
 
 
 def test_results_do_not_hang_on_the_number_of_threads(tmp_path, monkeypatch):

@@ -40,9 +40,7 @@ def changed(split: Split, row: int, *, value: float | None = None, label: int | 
 @pytest.mark.parametrize(
     ("raw", "arguments", "words"),
     [
-        (made_raw(), {"batch_size": 41}, "batch_size.*40 examples"),
-        (made_raw(), {"batch_size": 33, "validation": ValidationSplit(first=8)}, "32 examples after 8 were held out"),
-        (made_raw(), {"train_examples": 41}, "train_examples.*40 examples"),
+        (made_raw(), {"train_examples": 33, "validation": ValidationSplit(first=8)}, "train_examples.* the 32 that"),
         (made_raw(), {"validation": ValidationSplit(first=40)}, "data.validation"),
         (made_raw(train=made_split(0)), {}, "train set: is empty"),
         (made_raw(test=made_split(0)), {}, "test set: is empty"),

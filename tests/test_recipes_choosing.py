@@ -52,12 +52,6 @@ def write_arrays(file, *shape):
     return file
 
 
-def write_digits(at):
-    images = np.random.default_rng(0).integers(0, 256, (6_000, 6, 6), dtype=np.uint8)
-    labels = (np.arange(6_000) % 10).astype(np.uint8)
-    return write_idx_folder(at, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-
-
 def write_pictures(at):
     for part in ("train", "test"):
         pictures = [picture_bytes(picture) for picture in made_colours(80, size=16)]
@@ -85,7 +79,6 @@ KINDS = {
     "table with names": (passengers, "130 examples, 5 columns and the labels in 'Survived'; recipe table-mlp"),
     "vectors": (lambda at: write_arrays(at / "a.npz", 7), "arrays; recipe vectors-mlp"),
     "grey squares": (lambda at: write_arrays(at / "a.npz", 8, 8), "arrays; recipe vectors-mlp"),
-    "idx files": (write_digits, "pictures in idx files; recipe mnist-mlp"),
     "parquet of pictures": (write_pictures, "160 pictures; recipe pictures"),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20), "pictures in 2 folders; recipe pictures"
@@ -112,14 +105,6 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
         expected = expected.replace("recipe pictures", "recipe images-resnet")
     assert line.startswith(expected)
     assert try_network(recipe, build_data(recipe)).parameter_count() > 0
-
-
-def test_published_cifar_is_known_by_its_files(tmp_path):
-    for classes, name in ((10, "cifar10-small"), (100, "cifar100-small")):
-        line, recipe = chosen(write_cifar_python(tmp_path / str(classes), classes))
-        assert line == f"CIFAR-{classes}; recipe {name} with data.name=cifar"
-        # what the recipe says of all data stays
-        assert (recipe.data["name"], recipe.data["augmentation"]) == ("cifar", "flip")
 
 
 def test_many_texts_take_the_recipe_for_many_and_what_was_typed_decides(tmp_path):

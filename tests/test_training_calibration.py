@@ -117,7 +117,6 @@ def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):
         ("{per_label: 0}", "batch_size: must be >= 1, got 0"),
         ("{per_label: many}", "batch_size: must be a whole number, got 'many'"),
         ("{rows: 50}", "batch_size: must be a number of examples, {per_label: EXAMPLES}"),
-        ("{per_label: 200}", "`batch_size` 2,000 is larger than the training set"),
     ],
 )
 def test_rows_of_a_step_that_cannot_be_are_refused(value, message, tmp_path, monkeypatch):

@@ -56,11 +56,9 @@ def preprocess(
         pairs[name] = PairFiles(*files) if files else None
     chosen = _settings(settings or [])
     with Shown().watching() as shown:
-
-        def show(step: str, done: int) -> None:
-            shown.show(step, 0, f"{done:,} pairs", line=f"{step}: {done:,} pairs")
-
-        corpus = make_corpus(**pairs, out=out, settings=chosen, progress=show)
+        corpus = make_corpus(
+            **pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0, "", line=step)
+        )
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
     for line in _summary(corpus):

@@ -37,11 +37,9 @@ class Reader(Protocol):
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
-        ...
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn, from the training examples, how examples become inputs."""
-        ...
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the examples of a file to predict for, decoded as `read` does."""

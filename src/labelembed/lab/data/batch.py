@@ -18,8 +18,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Inputs [B, ...], uint8, int32 (ids of tokens) or float32, or the ids of words, as the split holds them.
         labels: Labels [B], int64.
-        indices: Where these examples stand in their split [B], int64; an objective that remembers each training
-            example finds its place by them.
+        indices: Where these examples stand in their split [B], int64, for objectives that remember each of them.
     """
 
     inputs: Tensor | SparseRows
@@ -89,10 +88,9 @@ class Split(Examples):
     ) -> Iterator[Batch]:
         """Returns the batches of one pass; batch b holds the examples ``order[b * batch_size:(b + 1) * batch_size]``.
 
-        With several processes each takes ``[process::processes]`` of every batch, so that together they hold exactly
-        the batch that one process would hold; some of them may get an empty last batch. What a batch holds is a copy.
         `order` are positions [M] of the examples to visit, int64, without it all as they stand; `start` is the number
-        of the first batch to return, to go on in the middle of an epoch.
+        of the first batch to return. Each of several processes takes ``[process::processes]`` of every batch, the last
+        of which may be empty. What a batch holds is a copy.
         """
         assert isinstance(batch_size, int)
         indices = (torch.arange(len(self)) if order is None else order).to(self.labels.device)

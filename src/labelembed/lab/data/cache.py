@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-#: Arrays that take more bytes than this are made in a file of the cache's folder instead of in memory.
-MAPPED_ABOVE_BYTES = 2 * 2**30
-
 Array = npt.NDArray[Any]
-#: Returns an array of zeros of a shape, uint8, which may lie in a file.
+#: Returns an array of zeros of a shape, uint8.
 NewArray = Callable[[tuple[int, ...]], Array]
 
 
@@ -71,18 +67,10 @@ def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], t
     file, about_file = cache_folder() / f"{key}.npy", cache_folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
         return np.load(file, mmap_mode="c"), json.loads(about_file.read_bytes())["noted"]
-    array, noted = make(_new_array)
+    array, noted = make(partial(np.zeros, dtype=np.uint8))
     _keep(about_file, lambda new: new.write_text(json.dumps({"noted": noted})))
     _keep(file, lambda new: np.save(new, array, allow_pickle=False))
     return array, noted
-
-
-def _new_array(shape: tuple[int, ...]) -> Array:
-    if math.prod(shape) <= MAPPED_ABOVE_BYTES:
-        return np.zeros(shape, np.uint8)
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache_folder()) as file:  # it goes with the array
-        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _keep(file: Path, write: Callable[[Path], Any]) -> None:

@@ -25,14 +25,10 @@ _REFERENCE_OPERATIONS = 100_000_000
 
 def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     """Returns what to say of labels with no or one example among those of training [N], and of names that are alike."""
-    counts = torch.bincount(labels, minlength=len(names)).tolist()
-    spellings = Counter(map(str.casefold, names))
-    found = {
-        "labels with no or one training example": [
-            f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < 2
-        ],
-        "labels that differ by case only": [name for name in names if spellings[name.casefold()] > 1],
-    }
+    counts, spellings = Counter(labels.tolist()), Counter(map(str.casefold, names))
+    rare = [name for label, name in enumerate(names) if counts[label] < 2]
+    alike = [name for name in names if spellings[name.casefold()] > 1]
+    found = {"labels with no or one training example": rare, "labels that differ by case only": alike}
     return [f"{what}: {few(those, _SHOWN)}" for what, those in found.items() if those]
 
 
@@ -43,13 +39,11 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
     """
     notes = []
     if data.num_labels == 2:
-        notes.append("two labels: nothing can be learned about how labels relate; expect no more than smoothing gives")
+        notes.append("two labels: nothing can be learned about how labels relate; expect what smoothing gives")
     held_out = 0 if data.validation is None else len(data.validation)
     if held_out < FEW_VALIDATION_EXAMPLES:
-        notes.append(
-            f"{counted(held_out, 'validation example')}, fewer than {FEW_VALIDATION_EXAMPLES}: too few to choose "
-            "by, so do not trust a small difference; --set 'data.validation={fraction: 0.3}' holds out more"
-        )
+        few_of_them = f"{counted(held_out, 'validation example')}, fewer than {FEW_VALIDATION_EXAMPLES}"
+        notes.append(f"{few_of_them}: too few to choose by; --set 'data.validation={{fraction: 0.3}}' holds out more")
     if random_weights and len(data.input_shape) == 3:
         notes.append("the network begins with random weights; a pre-trained one (recipe pictures) has a lower error")
     return notes
@@ -68,13 +62,13 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
     return notes
 
 
-def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
-    """Returns what to say of a column of training labels [N] that was found; `key` of `data` names another one."""
+def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
+    """Returns what to say of a column of training labels [N] that was found."""
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
     labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
-    return f"{labels_of}, {shown}{more}; to take another: --set data.{key}=NAME"
+    return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
 
 class Reference(NamedTuple):
@@ -94,7 +88,7 @@ def reference_errors(data: LabelledData) -> Reference | None:
     """
     inputs = data.train.inputs
     is_dense = isinstance(inputs, Tensor)
-    if (inputs.dtype == torch.int32 and is_dense) or len(data.train.labels.unique()) < 2:
+    if (inputs.dtype == torch.int32 and is_dense) or len(set(data.train.labels.tolist())) < 2:
         return None
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression

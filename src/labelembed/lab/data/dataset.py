@@ -28,9 +28,9 @@ class RawData:
     Attributes:
         parts: The examples of `train` and, where there are such, of `validation` and `test`.
         names: Names of the labels 0, 1, ...; none: arrays to evaluate whose labels have numbers only.
-        input_range: Smallest and largest value an input can have; None: nothing says so, and the encoder learns it.
+        input_range: Smallest and largest value an input can have; None: the encoder learns it.
         source: Where the data came from, for messages and reports.
-        notes: What the user should know of the data, one line each: pictures converted, examples left out.
+        notes: What the user should know of the data, one line each.
         label_column: The column of the labels; None: not of a table.
         new_encoder: Makes the encoder that turns examples into inputs.
     """
@@ -74,12 +74,10 @@ class LabelledData:
         train, validation, test: The splits; a batch's indices are positions in them.
         names, source, notes, label_column: As those of `RawData`.
         input_shape: Shape of one input: (channels, height, width), or (features,).
-        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
-            those of the training examples; others may lie outside, and are not clipped.
+        input_range: Smallest and largest value that an input can have, or that those of training have.
         encoder: The encoder that made the inputs, fitted on the training examples.
-        texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
-            only their inputs are known.
-        images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
+        texts: An example as a person reads it, by the split's name and the index; None where only inputs are known.
+        images: The same of pictures: [3, H, W] of bytes, small.
     """
 
     train: Split
@@ -111,10 +109,7 @@ class LabelledData:
         return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 (64 hexadecimal digits) of inputs, labels, names, and words behind ids.
-
-        A data set that moved keeps its fingerprint; one with other examples held out has another.
-        """
+        """Returns the SHA-256 (64 hexadecimal digits) of inputs, labels, names, and words behind ids of each split."""
         digest = hashlib.sha256(json.dumps(self.names).encode())
         if self.encoder.vocabulary:
             digest.update(json.dumps(self.encoder.vocabulary).encode())
@@ -131,8 +126,7 @@ class LabelledData:
     def input_statistics(self) -> tuple[Tensor, Tensor]:
         """Returns mean [C] and standard deviation [C] of the training inputs, float32; 1 for a constant channel.
 
-        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are the same to
-        the last bit on whatever device the data are.
+        C is the first entry of `input_shape`: the channels of images, or each feature on its own.
         """
         inputs = self.train.inputs
         assert isinstance(inputs, Tensor)  # ids of words have no mean
@@ -161,7 +155,7 @@ def renumbered(raw: RawData, names: Sequence[str]) -> RawData:
         known = {str(label): label for label in range(len(names))}
     number = torch.tensor([known.get(name, known.get(name.strip(), -1)) for name in theirs])
     labels = torch.cat([part.labels for part in raw.parts.values()])
-    unknown = Counter(theirs[label] for label in labels[number[labels] < 0].tolist())
+    unknown = Counter(theirs[label] for label in labels[number[labels] < 0].sort().values.tolist())
     if unknown:
         shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(

@@ -11,7 +11,6 @@ from labelembed.lab.data.checks import counted, few
 from labelembed.lab.data.columns import find_columns, find_label, is_text_column, likely_label, likely_text
 from labelembed.lab.data.corpus.text_corpus import MANIFEST
 from labelembed.lab.data.image_reader import files_below, holds_image_names, is_image
-from labelembed.lab.data.published import is_idx_name
 from labelembed.lab.data.splits import seen_first
 from labelembed.lab.data.table_encoder import kind_of
 from labelembed.lab.data.table_files import Reading, is_readable
@@ -31,18 +30,16 @@ _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained netw
 
 
 class Detected(NamedTuple):
-    """What a path holds, in words, and the recipe that ships for it, with what it needs besides as `--set` takes it."""
+    """What a path holds, in words, the recipe that ships for it, and what would bring a better one."""
 
     description: str
     recipe: str
-    settings: tuple[str, ...] = ()
     hint: str = ""
 
     @property
     def line(self) -> str:
         """What to say of it."""
-        more = f" with {', '.join(self.settings)}" if self.settings else ""
-        return f"{self.description}; recipe {self.recipe}{more}{self.hint}"
+        return f"{self.description}; recipe {self.recipe}{self.hint}"
 
 
 def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
@@ -64,11 +61,6 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
         return Detected("sentence pairs", RECIPES["corpus"])
     if any(entry.suffix.lower() == (".npy" if is_folder else ".npz") for entry in entries):
         return Detected("arrays", RECIPES["vectors"])
-    if is_folder and any(map(is_idx_name, names)):
-        return Detected("pictures in idx files", RECIPES["mnist"])
-    if names & {"data_batch_1", "meta"}:
-        classes = 10 if "data_batch_1" in names else 100
-        return Detected(f"CIFAR-{classes}", f"cifar{classes}-small", ("data.name=cifar",))
     folders = {file.parent for file in files_below(path) if is_image(file)} if is_folder else set()
     inside = [*entries, *path.glob("*/*.parquet")] if is_folder else entries
     holds_tables = any(is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside)
@@ -82,15 +74,13 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     what = held if is_folder else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
     raise DataError(
         f"{path}: {what}, and no recipe fits; expected texts or a table (CSV, TSV, JSON lines, parquet, a saved data "
-        "set), pictures in a folder for each class or a list of them, .npz or .npy arrays, the files of MNIST or "
-        f"CIFAR, or a corpus of `labelembed preprocess`; recipes: {', '.join(RECIPES.values())}"
+        "set), pictures in a folder for each class or a list of them, .npz or .npy arrays, or a corpus of `labelembed "
+        f"preprocess`; or name the recipe, such as {', '.join(RECIPES.values())}"
     )
 
 
 def _images(what: str) -> Detected:
-    if is_installed():
-        return Detected(what, RECIPES["images"])
-    return Detected(what, "images-resnet", hint=_WITHOUT_FEATURES)
+    return Detected(what, RECIPES["images"]) if is_installed() else Detected(what, "images-resnet", _WITHOUT_FEATURES)
 
 
 def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
@@ -109,7 +99,7 @@ def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         text = likely_text(train, label=labels)
         others = [name for name in train.names if name not in (text, labels) and kind_of(train, name)[0]]
         texts = (text,) if text is not None and (is_text_column(train, text) or len(others) < 2) else ()
-    if texts or not any(kind_of(train, name)[0] for name in train.names if name != find_label(train, label)):
+    if texts or not any(kind_of(train, name)[0] for name in train.names if name != labels):
         texts, label = find_columns(train, texts=texts, label=label)
         recipe = "text-bag-small" if len(tables["train"]) < _FEW_TEXTS else RECIPES["texts"]
         return Detected(f"{examples:,} texts, columns {' and '.join([*texts, label])}", recipe)

@@ -35,7 +35,7 @@ class Texts(list[str]):
 
 
 class Encoded(NamedTuple):
-    """The inputs [N, ...] of examples, and how many of the examples are longer than what is read of them."""
+    """The inputs [N, ...] of examples, and how many of these are longer than what is read of them."""
 
     inputs: Tensor | SparseRows
     truncated: int = 0
@@ -63,6 +63,8 @@ class Encoder(ABC):
     #: Whether examples are texts, and whether inputs are `SparseRows`.
     reads_texts: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
+    #: The attribute, and key of `data`, that says how much of a text is read.
+    limit_key: ClassVar[str] = ""
     #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
     vocabulary: tuple[str, ...] = ()
     #: Columns of which no input is made, and why; the column that the texts stood in.
@@ -94,11 +96,6 @@ class Encoder(ABC):
     def transform(self, examples: Any) -> Encoded:
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
-    @property
-    def read_limit(self) -> tuple[str, int]:
-        """The key of `data` that says how much of a text is read, and how much."""
-        raise NotImplementedError
-
     def raw_inputs(self) -> RawInputs | None:
         """Returns the network that makes inputs; None: none does."""
         return None
@@ -110,10 +107,7 @@ class Encoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        """Returns the encoder that a run folder keeps; raises DataError where a file is missing or damaged.
-
-        `about` is what ``environment.json`` says of the data: `input_shape` and `input_range`.
-        """
+        """Returns the encoder that a run folder keeps; `about` has the inputs' shape and range. Raises DataError."""
 
 
 def read_settings(file: Path, kept: type[Kept]) -> Kept:

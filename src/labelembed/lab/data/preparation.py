@@ -25,29 +25,23 @@ def prepare(
     *,
     validation: ValidationSplit | None,
     train_examples: int | None = None,
-    batch_size: int | None = None,
     encoder: Encoder | None = None,
     progress: ReadingProgress | None = None,
     dry_run: bool = False,
 ) -> LabelledData:
-    """Returns the data set for a run.
+    """Returns the data set for a run; raises DataError where a part is empty, or smaller than asked for.
 
-    The validation set is held out first (unless the data bring their own), so that it is the same however few examples
-    are trained on. Then only `train_examples` of the others are kept, in the order they stood in: the beginning of a
-    random order that is stratified by label and always the same (see `stratified_order`), so that a smaller training
-    set is part of a larger one. The encoder learns from those alone.
+    The validation set is held out first, so that it is the same however few examples are trained on. The encoder learns
+    from those that are trained on alone.
 
     Args:
         raw: What a reader returned.
-        validation: Which training examples are held out; None for none.
-        train_examples: How many training examples to keep; None for all.
-        batch_size: Examples of an optimiser step, to check that the training set has as many; None skips the check.
+        validation: Which training examples are held out, unless the data bring a validation set; None for none.
+        train_examples: How many training examples to keep, the beginning of a stratified order that is always the same,
+            so that a smaller training set is part of a larger one; None for all.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
         dry_run: Nobody trains on it: see `Encoder`.
-
-    Raises:
-        DataError: A part is empty, or there are fewer examples than asked for.
     """
     twice = [repr(name) for name, count in Counter(raw.names).items() if count > 1 or not name.strip()]
     if twice:
@@ -64,19 +58,18 @@ def prepare(
         train, held_out = hold_out(raw.train, validation)
     elif validation is not None:
         notes.append(f"validation set: the data's own {len(held_out):,} examples; data.validation holds out none")
-    for key, number in (("train_examples", train_examples), ("batch_size", batch_size)):
-        if number is not None and number > len(train):
-            left = f"{len(train):,} examples" + (f" after {len(held_out):,} were held out" if held_out else "")
-            raise DataError(f"{raw.source}: `{key}` {number:,} is more than the training set has, {left}")
-        if key == "train_examples" and number is not None:
-            order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
-            train = train.select(order[:number].sort().values)
+    if train_examples is not None:
+        if train_examples > len(train):
+            what = f"{train_examples:,} is more than the {len(train):,} that are not held out"
+            raise DataError(f"{raw.source}: data.train_examples: {what}")
+        order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
+        train = train.select(order[:train_examples].sort().values)
     notes += label_notes(train.labels, raw.names)
-    every = {"train": train, "validation": held_out, "test": raw.test}
     is_fitted = encoder is not None
     if encoder is None:
         encoder = raw.new_encoder() if raw.input_range is None else IdentityEncoder(input_range=raw.input_range)
     encoder.progress, encoder.dry_run = progress, dry_run
+    every = {"train": train, "validation": held_out, "test": raw.test}
     parts = {name: part for name, part in every.items() if part is not None}
     return _encoded(raw, parts, encoder, is_fitted=is_fitted, notes=notes)
 
@@ -102,34 +95,34 @@ def _encoded(
         splits[name] = Split(encoded.inputs, part.labels)
         truncated += encoded.truncated
         encoder.done += len(part)
-        if encoded.inputs.shape[1:] != splits["train"].inputs.shape[1:]:
-            shapes = f"{tuple(splits['train'].inputs.shape[1:])} as in the training set"
-            found = tuple(encoded.inputs.shape[1:])
-            raise DataError(f"{raw.source}: {name} set: expected inputs of shape {shapes}, found {found}")
+        found, shape = (tuple(splits[one].inputs.shape[1:]) for one in (name, "train"))
+        if found != shape:
+            what = f"{name} set: expected inputs of shape {shape} as in the training set, found {found}"
+            raise DataError(f"{raw.source}: {what}")
     inputs: dict[str, Any] = {name: part.inputs for name, part in parts.items()}
-    are_images, lines, repeats = isinstance(inputs["train"], Images), {}, []
-    if are_images:
-        repeats = repeat_notes(
-            {name: its.digests for name, its in inputs.items()}, lambda split, index: inputs[split].shown(index)
-        )
+    texts = images = None
+    repeats: list[str] = []
+    if isinstance(inputs["train"], Images):
+        images = lambda split, index: inputs[split].thumbnail(index)  # noqa: E731
+        digests = {name: its.digests for name, its in inputs.items()}
+        repeats = repeat_notes(digests, lambda split, index: inputs[split].shown(index))
     elif not isinstance(inputs["train"], Tensor):
         lines = {name: its.lines() for name, its in inputs.items()}
+        texts = lambda split, index: str(lines[split][index])  # noqa: E731
         used = {name: its.lines(without=encoder.left_out) for name, its in inputs.items()}
         repeats = repeat_notes(used, lambda split, index: repr(shorten(used[split][index], 60)))
-    notes = [*notes, *repeats, *encoder.notes]
     if truncated:
-        key, limit = encoder.read_limit
-        longer = f"{truncated:,} of {encoder.total:,} texts ({truncated / encoder.total:.1%}) are longer than"
-        notes.append(f"{longer} the {limit:,} {key.removeprefix('maximum_')} that are read (data.{key})")
+        longer = f"{truncated:,} of {encoder.total:,} texts ({truncated / encoder.total:.1%}) are longer than what is"
+        repeats.append(f"{longer} read, data.{encoder.limit_key}={getattr(encoder, encoder.limit_key)}")
     return LabelledData(
         **splits,
         names=tuple(raw.names),
-        input_shape=tuple(splits["train"].inputs.shape[1:]),
+        input_shape=shape,
         input_range=encoder.input_range,
         source=raw.source,
-        notes=tuple(notes),
+        notes=(*notes, *encoder.notes, *repeats),
         encoder=encoder,
-        texts=(lambda split, index: str(lines[split][index])) if lines else None,
-        images=(lambda split, index: inputs[split].thumbnail(index)) if are_images else None,
+        texts=texts,
+        images=images,
         label_column=raw.label_column,
     )

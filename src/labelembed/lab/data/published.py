@@ -29,11 +29,6 @@ _IDX_NAME = re.compile(
 )
 
 
-def is_idx_name(name: str) -> bool:
-    """Tells whether a file is called as those of MNIST are."""
-    return _IDX_NAME.fullmatch(name) is not None
-
-
 @dataclass(frozen=True, kw_only=True)
 class MnistReader(ArrayReader):
     """A folder with four idx files: images and labels, for training and for the test.

@@ -38,16 +38,9 @@ def assigned(
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
     Only where there is no test part the validation part is the test set, as is usual where test labels are secret.
-    Where there is neither, test examples are held out: stratified by label and always the same. A label's only example
-    is trained on.
-
-    Args:
-        found: The parts that the data bring; `train` is among them.
-        fraction: Share of the examples that becomes the test set where there is none; None: 0.2.
-        source: The data set, for messages.
-        to_evaluate: The data are for a finished run to evaluate: nothing is held out.
-        purpose: See `stratified_order`.
-        seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
+    Where there is neither, a `fraction` (None: 0.2) of the training examples is held out unless they are `to_evaluate`,
+    stratified by label and always the same (see `stratified_order` for `purpose`). A label's only example is trained
+    on, and so are those [N] that something has been decided by already, `seen`; see `seen_first`.
     """
     parts, notes = dict(found), []
     if "validation" in parts and "test" not in parts:
@@ -132,11 +125,10 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
-    """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
+    """Returns a random order [N] of examples with `labels` [N] of which every beginning has them in their proportions.
 
-    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part of a
-    larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the larger side.
-    Another `purpose` gets another order from the same seed. Labels are [N], int64.
+    The first n hold of each label what is due to it, to about one example. A label's only example comes in the middle.
+    Another `purpose` gets another order from the same seed.
     """
     shuffle = torch.randperm(labels.shape[0], generator=generator(seed, purpose)).numpy()
     shuffled = labels.cpu().numpy()[shuffle]

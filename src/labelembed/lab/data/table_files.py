@@ -238,7 +238,9 @@ def read_columns(file: Path, names: Sequence[str]) -> Any:
         most = max(MOST_BYTES, 10 * file.stat().st_size)
         if held > most:
             raise DataError(f"{file}: unpacks to {held:,} bytes; the limit is {most:,}; take fewer examples")
-        return parquet.read_table(file, columns=list(names), partitioning=None).select(list(names))
+        table = parquet.read_table(file, columns=list(names), partitioning=None).select(list(names))
+        table.validate(full=True)  # texts of a damaged file need not be UTF-8
+        return table
 
 
 def _read_parquet(files: Sequence[Path]) -> Table:

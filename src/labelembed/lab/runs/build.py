@@ -57,12 +57,10 @@ def build_data(
         with component_errors("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
     raw = build_reader(recipe).read(progress=progress)
-    size = recipe.step_size(len(raw.names))
     return prepare(
         raw,
         validation=recipe.validation(),
         train_examples=recipe.data["train_examples"],
-        batch_size=size if isinstance(size, int) else None,
         encoder=encoder,
         progress=progress,
         dry_run=dry_run,

@@ -195,11 +195,10 @@ class SavedRun:
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, task.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
-        return prepare(raw, **held_out, batch_size=1, encoder=task.encoder)
+        return prepare(raw, **held_out, encoder=task.encoder)
 
     def _with_data(self, more: dict[str, Any]) -> Recipe:
-        # examples to evaluate need not be enough to train on
-        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+        return self.recipe.model_copy(update={"data": self.recipe.data | more})
 
     def export(self, path: str | Path, *, probabilities: bool = False) -> float:
         """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
@@ -270,7 +269,7 @@ class SavedRun:
 
     def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[TranslatedLine]:
         source, target = self.sentences.source, self.sentences.target
-        tokens = [source.encode(line) for line in lines]
+        tokens = source.encode_lines(lines)
         best = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
         for line, ids in zip(lines, tokens, strict=True):
             translations = []

@@ -12,8 +12,6 @@ from typing import IO, NamedTuple, cast
 from labelembed.errors import DataError
 from labelembed.lab.data.checks import GZIP_MAGIC, require_file
 
-#: A file with a longer line is refused: it is no text with a sentence a line.
-MAXIMUM_LINE_BYTES = 2**20
 _PAIRS_AT_ONCE = 1_000  # so few that long documents fit into memory as well
 
 
@@ -21,7 +19,7 @@ def read_lines(path: Path) -> Iterator[str]:
     r"""Yields the lines of a UTF-8 text file, plain or gzipped; they end with ``\n`` or ``\r\n`` and nothing else.
 
     Raises:
-        DataError: The file is missing or damaged, is not UTF-8, or has a line that is far too long; names the line.
+        DataError: The file is missing or damaged, or is not UTF-8; names the line.
     """
     require_file(path, "a text file, plain or gzipped")
     number = 0
@@ -29,17 +27,12 @@ def read_lines(path: Path) -> Iterator[str]:
         with path.open("rb") as file:
             is_zipped = file.peek(2).startswith(GZIP_MAGIC)
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if is_zipped else file
-            for number, line in enumerate(iter(lambda: stream.readline(MAXIMUM_LINE_BYTES), b""), start=1):
-                if len(line) == MAXIMUM_LINE_BYTES:
-                    what = f"has {MAXIMUM_LINE_BYTES:,} bytes or more"
-                    raise DataError(f"{path}: line {number:,} {what}; expected a sentence a line")
+            for number, line in enumerate(stream, start=1):
                 yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: line {number:,} is not UTF-8 ({error}); convert it with iconv -t UTF-8") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip is cut off or damaged after line {number:,} or so ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 class PairFiles(NamedTuple):

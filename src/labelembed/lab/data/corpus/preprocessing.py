@@ -29,7 +29,7 @@ def preprocess(
     test: PairFiles | None = None,
     out: Path,
     settings: CorpusSettings | None = None,
-    progress: Callable[[str, int], None] = lambda step, pairs: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> TextCorpus:
     """Makes a corpus folder and returns it opened.
 
@@ -42,7 +42,7 @@ def preprocess(
         test: Test pairs.
         out: The folder, new or empty; raises DataError where it is not, or a file cannot be used.
         settings: How text becomes tokens; None: as words.
-        progress: Called with what is being done and for how many pairs it is done.
+        progress: Called with each step as it begins: ``writing train``.
     """
     settings = settings or CorpusSettings()
     given = zip(SPLITS, (train, validation, test), strict=True)
@@ -50,16 +50,9 @@ def preprocess(
     for file in (file for pairs in splits.values() for file in pairs):
         require_file(file, "a text file of sentences")
 
-    def blocks(pairs: PairFiles, step: str) -> Iterator[tuple[list[str], list[str]]]:
-        done = 0
-        for block in pairs.blocks():
-            yield block
-            done += len(block[0])
-            progress(step, done)
-
     def learn(*sides: int) -> Tokenizer:
-        every = blocks(train, "learning the vocabulary")
-        lines = (line for block in every for side in sides for line in block[side])
+        progress(f"learning the vocabulary of {' and '.join(SIDES[side] for side in sides)}")
+        lines = (line for block in train.blocks() for side in sides for line in block[side])
         return learned_tokenizer(lines, settings, str(train[sides[0]]))
 
     with _new_folder(Path(out).expanduser()) as folder:
@@ -68,7 +61,8 @@ def preprocess(
             tokenizer.save(folder, side)
         kept, notes = {}, list[str]()
         for name, pairs in splits.items():
-            kept[name], left_out = _write_split(folder, name, blocks(pairs, f"writing {name}"), tokenizers, settings)
+            progress(f"writing {name}")
+            kept[name], left_out = _write_split(folder, name, pairs, tokenizers, settings)
             notes += [f"{name}: pairs {why} left out: {number:,}" for why, number in left_out.items() if number]
             if not kept[name]:
                 raise DataError(f"{pairs.source}: no pair is left; {'; '.join(notes) or 'the files are empty'}")
@@ -87,7 +81,7 @@ def preprocess(
 def _write_split(
     folder: Path,
     name: str,
-    blocks: Iterator[tuple[list[str], list[str]]],
+    pairs: PairFiles,
     tokenizers: tuple[Tokenizer, ...],
     settings: CorpusSettings,
 ) -> tuple[int, dict[str, int]]:
@@ -98,7 +92,7 @@ def _write_split(
     with ExitStack() as stack:
         arrays = [stack.enter_context((folder / f"{name}-{side}.bin").open("wb")) for side in SIDES]
         texts = [stack.enter_context((folder / f"{name}-{side}.txt").open("wb")) for side in SIDES if name != "train"]
-        for block in blocks:
+        for block in pairs.blocks():
             encoded = (tokenizer.encode_lines(lines) for tokenizer, lines in zip(tokenizers, block, strict=True))
             filled = [pair for pair in zip(*encoded, *block, strict=True) if len(pair[0]) and len(pair[1])]
             kept = [pair for pair in filled if most is None or max(len(pair[0]), len(pair[1])) <= most]

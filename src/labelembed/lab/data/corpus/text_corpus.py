@@ -69,7 +69,7 @@ class TextCorpus:
         return len(self.names)
 
     def to(self, device: torch.device | str) -> TextCorpus:
-        """Returns this corpus: its arrays stay in their files, and the batches go to the device one by one."""
+        """Returns this corpus: its arrays stay in their files, and batches go to the device one by one."""
         return self
 
     def fingerprint(self) -> str:
@@ -99,14 +99,14 @@ def read_corpus(path: Path | str) -> TextCorpus:
     if folder.is_dir() and not (folder / MANIFEST).exists():
         raise DataError(f"{folder}: is no corpus, it has no {MANIFEST}; labelembed preprocess makes one")
     manifest = read_settings(folder / MANIFEST, _Manifest)
-    tokenizers = [Tokenizer.load(folder, side) for side in SIDES]
-    sizes = {side: len(tokenizer.vocabulary) for side, tokenizer in zip(SIDES, tokenizers, strict=True)}
+    source, target = (Tokenizer.load(folder, side) for side in SIDES)
+    sizes = {"source": len(source.vocabulary), "target": len(target.vocabulary)}
     splits = {
         split: SentencePairs(*(Sentences.open(folder, f"{split}-{side}", size) for side, size in sizes.items()))
         for split in SPLITS
         if split == "train" or split in manifest.splits
     }
-    return TextCorpus(splits, *tokenizers, folder, manifest.fingerprint, tuple(manifest.notes))
+    return TextCorpus(splits, source, target, folder, manifest.fingerprint, tuple(manifest.notes))
 
 
 def open_corpus(*, path: str, train_examples: int | None = None) -> TextCorpus:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,8 +22,8 @@ from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNO
 
 #: What a token is.
 Level = Literal["word", "subword", "character"]
-#: Subwords are learned from at most so many characters, in lines taken evenly over the training text.
-SAMPLED_CHARACTERS = 2**24
+#: Subwords are learned from the first lines of the training text, at most so many.
+LINES_OF_SUBWORDS = 200_000
 #: Default size of a vocabulary of subwords.
 SUBWORDS = 8_000
 _SPACE = "\u2581"  # stands for a space in a subword
@@ -63,9 +63,8 @@ class CorpusSettings:
 class Tokenizer:
     """Splits lines into tokens, gives their ids, and writes ids as text again.
 
-    Args:
-        content: A `tokenizers.Tokenizer` whose vocabulary begins with our special tokens, as JSON; raises ValueError
-            where it is none.
+    `content` is a `tokenizers.Tokenizer` as JSON, whose vocabulary begins with our special tokens; raises ValueError
+    where it is none.
     """
 
     def __init__(self, content: str) -> None:
@@ -88,10 +87,6 @@ class Tokenizer:
         encodings = self._library.encode_batch_fast(plain, add_special_tokens=False)
         ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
         return [np.where(each < len(SPECIAL_TOKENS), UNKNOWN, each) for each in ids]
-
-    def encode(self, line: str) -> npt.NDArray[np.int32]:
-        """Returns the ids [T] of a line, without begin and end."""
-        return self.encode_lines([line])[0]
 
     def tokens(self, line: str) -> list[str]:
         """Returns the tokens of a line as texts, those that the vocabulary lacks included."""
@@ -132,7 +127,7 @@ def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str
     special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
     plain = (special.sub(" ", normalized(line, lowercase=settings.lowercase)) for line in lines)
     if settings.level == "subword":
-        kept, size = sample(plain), settings.vocabulary_size or SUBWORDS
+        size, kept = settings.vocabulary_size or SUBWORDS, list(islice(plain, LINES_OF_SUBWORDS))
         # Characters take three quarters of the vocabulary at most (Chinese); the rarest others are unknown.
         rarest = Counter(chain.from_iterable(kept)).most_common()[size * 3 // 4 :]
         rare = {ord(character): " " for character, _ in rarest}
@@ -155,20 +150,6 @@ def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str
     if settings.lowercase:
         learned.normalizer = library.normalizers.Lowercase()
     return Tokenizer(learned.to_str())
-
-
-def sample(lines: Iterable[str]) -> list[str]:
-    """Returns every line, every second, every fourth, ...: as many as there is room for."""
-    kept: list[str] = []
-    characters, stride = 0, 1
-    for number, line in enumerate(lines):
-        if number % stride == 0:
-            kept.append(line)
-            characters += len(line)
-        while characters > SAMPLED_CHARACTERS:
-            kept, stride = kept[::2], 2 * stride
-            characters = sum(map(len, kept))
-    return kept
 
 
 def normalized(line: str, *, lowercase: bool) -> str:
