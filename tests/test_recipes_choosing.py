@@ -16,8 +16,8 @@ from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.run import try_network
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
-from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
-from tests.made_pictures import write_cifar_python, write_classes
+from tests.made_data import made_colours, picture_bytes, write_image, write_parquet
+from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
 

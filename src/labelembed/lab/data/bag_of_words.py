@@ -58,7 +58,6 @@ class BagOfWordsEncoder(Encoder):
 
     reads_texts = True
     sparse = True
-    limit_key = "maximum_words"
     vocabulary: tuple[str, ...] = ()
 
     def __init__(self, *, ngrams: int = 2, minimum_texts: int = 2) -> None:

@@ -131,9 +131,9 @@ class TableEncoder(Encoder):
 
     def transform(self, examples: Table) -> Encoded:
         """Returns the inputs [N, F], float32: numbers, then categories; raises DataError where a value is no number."""
-        for column in (*self.numeric, *self.categorical):
-            if column.name not in examples.names:
-                had = f"has no column {column.name!r}, which the training examples had; it has {examples.listed()}"
+        for name in [column.name for column in self.numeric] + [column.name for column in self.categorical]:
+            if name not in examples.names:
+                had = f"has no column {name!r}, which the training examples had; it has {examples.listed()}"
                 raise DataError(f"{examples.source}: {had}")
         parts = [column.encode(_numbers(examples, column.name)) for column in self.numeric]
         parts += [column.encode(texts_of(examples.frame[column.name])) for column in self.categorical]

@@ -51,7 +51,6 @@ class TextTokens(Encoder):
 
     reads_texts = True
     limit_key = "maximum_tokens"
-    read_limit = property(lambda self: (self.limit_key, self.maximum_tokens))
     #: SHA-256 of what features depend on of the model, once it was read.
     digest: str | None = None
 
@@ -79,13 +78,16 @@ class TextTokens(Encoder):
         return Encoded(torch.from_numpy(tokens), truncated)
 
     def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: the model's files but its weights, which are the run's own."""
-        files = model_files(self.folder, TOKENIZER_SUFFIXES)
-        return {f"{ENCODER_FOLDER}/{file.name}": file.read_bytes() for file in files} | self._settings(None)
-
-    def _settings(self, encoder: str | None) -> dict[str, bytes]:
-        kept = {"encoder": encoder, "maximum_tokens": self.maximum_tokens, "digest": self.digest, "column": self.column}
-        return {SETTINGS_FILE: (json.dumps(kept) + "\n").encode()}
+        """Returns what a run folder keeps: which encoder it was, or its files but weights, which are the run's own."""
+        kept = {
+            "encoder": self.encoder,
+            "maximum_tokens": self.maximum_tokens,
+            "digest": self.digest,
+            "column": self.column,
+        }
+        files = model_files(self.folder, TOKENIZER_SUFFIXES) if self.digest is None else []
+        content = {f"{ENCODER_FOLDER}/{file.name}": file.read_bytes() for file in files}
+        return content | {SETTINGS_FILE: (json.dumps(kept) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> Self:
@@ -121,7 +123,3 @@ class TextFeatures(TextTokens):
 
         inputs, truncated = cached_with_notes(key, make)
         return Encoded(torch.from_numpy(inputs), truncated)
-
-    def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: which encoder it was."""
-        return self._settings(self.encoder)
