@@ -76,7 +76,7 @@ def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", learned, "--data", other)
     assert refused.code == 2
-    assert "does not know: good (10 examples), bad (10 examples); its 2 labels are neg, pos" in refused.err
+    assert "does not know: bad (10 examples), good (10 examples); its 2 labels are neg, pos" in refused.err
 
 
 def test_a_file_is_evaluated_whole(learned, tmp_path):

@@ -10,17 +10,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from labelembed.errors import DataError
 from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.sparse_rows import SparseRows
 
-VOCABULARY_FILE = "words.txt"
-SETTINGS_FILE = "words.json"
+VOCABULARY_FILE = "words.json"
 #: Words of a text that are read, and features at most, those of the most texts.
 MAXIMUM_WORDS, MAXIMUM_FEATURES = 1_000, 200_000
 
@@ -45,8 +45,9 @@ def words_of(text: str) -> list[str]:
 
 
 @dataclass
-class _Settings:
-    column: str | None = None
+class _Kept:
+    column: str | None
+    vocabulary: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class BagOfWordsEncoder(Encoder):
@@ -100,22 +101,14 @@ class BagOfWordsEncoder(Encoder):
         return Encoded(SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1))
 
     def files(self) -> dict[str, bytes]:
-        """Returns the vocabulary, a feature a line, and the column of the texts."""
-        return {
-            VOCABULARY_FILE: "".join(f"{feature}\n" for feature in self.vocabulary).encode(),
-            SETTINGS_FILE: (json.dumps({"column": self.column}) + "\n").encode(),
-        }
+        """Returns the column of the texts and the vocabulary, a feature a line."""
+        kept = _Kept(self.column, self.vocabulary)
+        return {VOCABULARY_FILE: (json.dumps(vars(kept), indent=0, ensure_ascii=False) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> BagOfWordsEncoder:
-        """Reads what `files` returned from a run folder; raises DataError where a file is missing or damaged."""
-        file, settings = folder / VOCABULARY_FILE, read_settings(folder / SETTINGS_FILE, _Settings)
-        try:
-            features = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        if "" in features or len(set(features)) < len(features):
-            raise DataError(f"{file}: damaged, a line is empty or occurs twice")
-        encoder = cls(ngrams=max(feature.count(" ") + 1 for feature in features))
-        encoder.column, encoder.vocabulary = settings.column, tuple(features)
+        """Reads what `files` returned from a run folder; raises DataError where the file is missing or damaged."""
+        kept = read_settings(folder / VOCABULARY_FILE, _Kept)
+        encoder = cls(ngrams=max(feature.count(" ") + 1 for feature in kept.vocabulary))
+        encoder.column, encoder.vocabulary = kept.column, kept.vocabulary
         return encoder

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Examples
@@ -227,6 +225,9 @@ def _joined_texts(table: Table, names: Sequence[str]) -> list[str]:
 
 def _with_texts(table: Table, names: Sequence[str], notes: list[str]) -> Table:
     """Returns the examples that have a text: the first of the columns has that of all, joined."""
+    import pandas as pd
+
     texts = _joined_texts(table, names)
-    table = replace(table, frame=table.frame.assign(**{names[0]: np.array(texts, dtype=object)}))
+    joined = pd.Series(texts, index=table.frame.index, dtype=object)  # whose letters need not be UTF-8
+    table = replace(table, frame=table.frame.assign(**{names[0]: joined}))
     return table.complete(list(map(bool, texts)), f"text in {' and '.join(map(repr, names))}", notes)

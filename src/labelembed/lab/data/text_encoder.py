@@ -79,15 +79,11 @@ class TextTokens(Encoder):
 
     def files(self) -> dict[str, bytes]:
         """Returns what a run folder keeps: which encoder it was, or its files but weights, which are the run's own."""
-        kept = {
-            "encoder": self.encoder,
-            "maximum_tokens": self.maximum_tokens,
-            "digest": self.digest,
-            "column": self.column,
-        }
+        place = None if self.digest is None else self.encoder
+        kept = _Kept(encoder=place, maximum_tokens=self.maximum_tokens, digest=self.digest, column=self.column)
         files = model_files(self.folder, TOKENIZER_SUFFIXES) if self.digest is None else []
         content = {f"{ENCODER_FOLDER}/{file.name}": file.read_bytes() for file in files}
-        return content | {SETTINGS_FILE: (json.dumps(kept) + "\n").encode()}
+        return content | {SETTINGS_FILE: (json.dumps(vars(kept)) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> Self:
