@@ -18,7 +18,7 @@ from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_image, write_parquet
 from tests.made_pictures import write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,6 @@ KINDS = {
     "csv": (lambda at: write_csv(at / "a.csv", reviews(120), "text", "kind"), TEXTS),
     "json lines": (lambda at: write_json_lines(at / "a.jsonl", reviews(120), "text", "kind"), TEXTS),
     "parquet of texts": (lambda at: write_columns(at / "a.parquet", columns()), TEXTS),
-    "saved data set": (lambda at: write_saved(at / "saved", columns()), TEXTS),
     "folder of splits": (write_text_folder, TEXTS),
     "table with names": (passengers, "130 examples, 5 columns and the labels in 'Survived'; recipe table-mlp"),
     "vectors": (lambda at: write_arrays(at / "a.npz", 7), "arrays; recipe vectors-mlp"),

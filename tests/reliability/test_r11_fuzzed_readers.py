@@ -23,7 +23,7 @@ from tests.made_data import made_images, picture_bytes, write_arrays, write_idx,
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
 
@@ -96,7 +96,6 @@ FOLDERS = {
     "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
     "picture list": (picture_list, preparing("list.csv")),
     "parquet": (parquet_pictures, preparing()),
-    "saved data set": (lambda at: write_saved(at, COLUMNS), reading("texts")),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
     "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
     "history": (

@@ -15,7 +15,7 @@ from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
 from tests.made_pictures import python2_pickle, write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
 TRAINED = ("neg", "other", "pos")
 RENAMED = {"neg": "bad", "other": "so-so", "pos": "good"}
@@ -50,10 +50,6 @@ def columns_of(labels, order):
 
 def text_parquet(folder, labels, order):
     return write_columns(folder / "t.parquet", columns_of(labels, order), label_names={"label": order})
-
-
-def saved(folder, labels, order):
-    return write_saved(folder / "saved", columns_of(labels, order), label_names={"label": order})
 
 
 def table(folder, labels, order):
@@ -104,7 +100,6 @@ CASES = {
     "texts, CSV": ("texts", csv),
     "texts, JSON lines": ("texts", json_lines),
     "texts, parquet": ("texts", text_parquet),
-    "texts, saved data set": ("texts", saved),
     "table": ("table", table),
     "images, class folders": ("images", class_folders),
     "images, a list": ("images", picture_list),

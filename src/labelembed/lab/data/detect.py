@@ -68,8 +68,7 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
         # what is wrong with a key is said with the recipe
-        reading = Reading(**{key: given[key] for key in ("delimiter", "encoding", "columns") if key in given})
-        reading = Reading() if reading.errors().errors else reading
+        reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"
     what = held if is_folder else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
