@@ -28,7 +28,7 @@ def test_a_run_learns_predicts_new_rows_and_evaluates_others(tmp_path, monkeypat
     succeed("train", "table-mlp", "--data", file, "--out", "run", *QUICK)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test"]["error"] <= 0.1
     measured = succeed("evaluate", "run", "--data", write_table(tmp_path / "other.csv", seed=1), "--json").json
-    assert (measured["examples"], measured["split"]) == (200, "whole")
+    assert (measured["examples"], measured["split"]) == (200, "all")
     assert measured["error"] <= 0.15
     ill = write_csv(tmp_path / "ill.csv", [(39.0, "wet", "ill"), (38.9, "dry", "ill")], *HEADING)
     assert succeed("evaluate", "run", "--data", ill, "--json").json["examples"] == 2
