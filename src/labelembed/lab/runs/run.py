@@ -25,7 +25,7 @@ from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import attach_teacher_logits, teacher_table
 from labelembed.lab.training.device import Stopped, lost_processes_named
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
-from labelembed.lab.training.files import make_writable_folder, saving, sha256
+from labelembed.lab.training.files import saving, sha256
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
 from labelembed.lab.training.reporter import Reporter, tracked
 from labelembed.lab.training.run_folder import RunFolder
@@ -125,7 +125,6 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
     if any(folder.checkpoints.glob("step-*")):
         what = "holds checkpoints but no recipe.yaml to say of what run"
         raise errors.RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
-    make_writable_folder(folder.path)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
             folder.write(name, content)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from labelembed.files import parse_json, require_header
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import saving, sha256, write_bytes
+from labelembed.lab.training.files import check_format, saving, sha256, write_bytes
 
 FORMAT_VERSION = 1
 
@@ -32,23 +32,19 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
-    """Writes one checkpoint, and only then deletes all but the newest `keep`.
-
-    Raises:
-        TrainingError: When it cannot be written; what was there before is kept.
-    """
+    """Writes one checkpoint and then deletes all but the newest `keep`; TrainingError: it cannot be written."""
     # Copies: the file takes a tied weight once for each name.
     tensors = {
         f"{group}/{name}": value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for group, its in checkpoint.tensors.items()
         for name, value in its.items()
     }
-    about = {"format": FORMAT_VERSION, "step": checkpoint.step, "values": checkpoint.values}
+    about = {"format": FORMAT_VERSION, "values": checkpoint.values}
     # One entry only: safetensors writes several in any order, and equal states should give equal files.
     metadata = {"checkpoint": json.dumps(about, allow_nan=False)}
     content = tensor_bytes(tensors, metadata=metadata)
     path = folder / f"step-{checkpoint.step:010d}-{hashlib.sha256(content).hexdigest()}.safetensors"
-    with saving(folder.parent, needed_bytes=len(content)):
+    with saving(folder.parent):
         folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is written
         for left in folder.glob(".*"):  # of a process that was killed: the run has one owner
             left.unlink()
@@ -64,8 +60,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Returns the newest checkpoint that is whole, and a line for each newer one that is not.
 
-    Raises:
-        RunFolderError: When the newest was written by a newer version of this program.
+    RunFolderError: the newest was written by a newer version of this program.
     """
     damaged: list[str] = []
     for path in _newest_first(folder):
@@ -89,16 +84,12 @@ def _read(path: Path) -> Checkpoint:
     require_header(path)
     with safe_open(path, framework="pt") as file:
         about = parse_json(file.metadata()["checkpoint"])
-        if about["format"] > FORMAT_VERSION:
-            what = f"written by a newer labelembed (format {about['format']}); update labelembed"
-            raise RunFolderError(f"{path}: {what}")
-        if about["step"] != int(step):
-            raise ValueError(f"it says that it is of step {about['step']}")
+        check_format(path, about["format"], FORMAT_VERSION)
         tensors: dict[str, dict[str, Tensor]] = {}
         for key in file.keys():  # noqa: SIM118 - no mapping
             group, name = key.split("/", 1)
             tensors.setdefault(group, {})[name] = file.get_tensor(key)
-    return Checkpoint(about["step"], tensors, about["values"])
+    return Checkpoint(int(step), tensors, about["values"])
 
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]

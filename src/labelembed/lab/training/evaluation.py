@@ -29,13 +29,12 @@ from labelembed.metrics import (
     binned_reliability,
     classification_metrics,
     fit_temperature,
-    is_extreme_temperature,
 )
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
 _LOGITS_AT_ONCE = 1_024  # examples whose logits [n, C] are held at a time
-_MOST_PAIRS, _MOST_COUNTED = 20_000, 5_000  # confusions; labels whose examples are counted
+_MOST_PAIRS = 20_000  # confusions
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
 
@@ -98,10 +97,8 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
     temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
     splits = {name: data.splits.get(name) for name in ("validation", "test")}
     its = {name: split and evaluate(network, split, temperature=temperature) for name, split in splits.items()}
-    how = "fitted on the validation examples"
-    if is_extreme_temperature(temperature):
-        how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
-    return {"temperature": temperature, "calibration": how, "calibrated": {"temperature": temperature} | its}
+    calibrated = {"temperature": temperature} | its
+    return {"temperature": temperature, "calibration": "fitted on the validation examples", "calibrated": calibrated}
 
 
 @torch.no_grad()
@@ -124,9 +121,6 @@ def class_means(network: Network, split: Examples) -> Tensor:
     return means.float().cpu()
 
 
-# ---- what it gets wrong, for the report
-
-
 def shown_split(data: TrainingData) -> str | None:
     """Returns the split that a report shows: the test set, else the validation set; None where there is neither."""
     return next((name for name in ("test", "validation") if name in data.splits), None)
@@ -141,24 +135,23 @@ def error_diagnostics(
     sentence are no independent examples. The temperature is that of the calibrated reliability; None: there is none.
 
     Returns:
-        The first has `split`, `examples`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
-        frequent first; `of_label`, how many examples each label has (null above 5,000); `reliability`, `before` and
-        `calibrated`, for bins of equal width (null where one is empty); and `worst`, those of the highest loss.
+        The first has `split`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most frequent
+        first; `of_label`, how many examples each label has; `reliability`, `before` and `calibrated`, for bins of
+        equal width (null where one is empty); and `worst`, the wrong examples of the highest loss.
     """
     split = shown_split(data)
     if split is None:
         return None, None
     outcomes = _outcomes(network, data.splits[split], temperature or 1.0)
-    labels, classes, right = outcomes["label"], network.objective.num_labels, outcomes["right"]
-    pairs, counts = np.unique(np.stack([labels, outcomes["predicted"]])[:, ~right].T, axis=0, return_counts=True)
+    labels, predicted, right = outcomes["label"], outcomes["predicted"], outcomes["right"]
+    pairs, counts = np.unique(np.stack([labels, predicted])[:, ~right].T, axis=0, return_counts=True)
     confusions = np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
     calibrated = None if temperature is None else _bins(right, outcomes["calibrated_confidence"])
     errors = {
         "split": split,
-        "examples": len(right),
-        "labels": classes,
+        "labels": network.objective.num_labels,
         "confusions": confusions[:_MOST_PAIRS].tolist(),
-        "of_label": np.bincount(labels, minlength=classes).tolist() if classes <= _MOST_COUNTED else None,
+        "of_label": np.bincount(labels, minlength=network.objective.num_labels).tolist(),
         "reliability": {"before": _bins(right, outcomes["confidence"]), "calibrated": calibrated},
         "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],
     }
@@ -170,15 +163,14 @@ def error_diagnostics(
 
 
 def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
-    """Returns for each example [N] its label, the prediction, the probabilities of both and the loss in nats."""
+    """Returns for each example [N] its label, the prediction, how confident that is and the loss in nats."""
     batches: list[dict[str, Tensor]] = []
     for logits, labels in logits_and_labels(network, split):
-        log_p, calibrated = logits.log_softmax(-1), (logits / temperature).log_softmax(-1)
-        own, best = log_p.gather(1, labels[:, None])[:, 0], log_p.max(-1)
-        outcomes = {"label": labels, "predicted": best.indices, "right": labels == best.indices}
-        outcomes |= {"probability": own.exp(), "loss": -own}
-        outcomes |= {"confidence": best.values.exp(), "calibrated_confidence": calibrated.amax(-1).exp()}
-        outcomes |= {"calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0]}
+        outcomes = {"label": labels, "predicted": logits.argmax(-1), "right": labels == logits.argmax(-1)}
+        for prefix, divisor in (("", 1.0), ("calibrated_", temperature)):
+            log_p = (logits / divisor).log_softmax(-1)
+            outcomes[f"{prefix}loss"] = -log_p.gather(1, labels[:, None])[:, 0]
+            outcomes[f"{prefix}confidence"] = log_p.amax(-1).exp()
         batches.append({name: value.cpu() for name, value in outcomes.items()})
     return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
 
@@ -191,24 +183,21 @@ def _bins(right: NDArray[np.bool_], confidence: NDArray[Any]) -> dict[str, list[
 
 def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Returns the wrong examples with the highest loss, as small images or as texts; none where neither is known."""
-    shape, inputs = data.input_shape, data.splits[split].inputs
+    shape, wrong, examples = data.input_shape, np.flatnonzero(~outcomes["right"]), []
     are_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
-    if data.texts is None and not are_images:
-        return []
-    wrong = np.flatnonzero(~outcomes["right"])
-    examples = []
     for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
-        example = {"row": index} | {name: int(outcomes[name][index]) for name in ("label", "predicted")}
-        example |= {"share": float(outcomes["probability"][index])}
-        example |= {"predicted_share": float(outcomes["confidence"][index])}
-        if data.images is not None:
-            example["png"] = _png(data.images(split, index), (0.0, 255.0))
-        elif data.texts is not None:
+        if data.texts is not None:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
-            example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
-        elif isinstance(inputs, Tensor):
-            example["png"] = _png(inputs[index], data.input_range)
-        examples.append(example)
+            example = {"text": line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"}
+        elif are_images:
+            stored: Any = data.splits[split].inputs
+            image = (stored[index], data.input_range) if data.images is None else (data.images(split, index), (0, 255))
+            example = {"png": _png(*image)}
+        else:
+            return []
+        share, confidence = math.exp(-outcomes["loss"][index]), float(outcomes["confidence"][index])
+        named = {name: int(outcomes[name][index]) for name in ("label", "predicted")}
+        examples.append({"row": index, **named, "share": share, "predicted_share": confidence, **example})
     return examples
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from yaml.constructor import ConstructorError
 
 from labelembed.lab.errors import RunFolderError, TrainingError
@@ -49,17 +50,6 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def make_writable_folder(path: Path) -> None:
-    """Makes a folder and tries it; raises RunFolderError where it cannot be made or written."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot write here ({error.strerror}); {elsewhere(path)}") from error
-
-
 def elsewhere(folder: Path) -> str:
     """Returns what to do about a folder that cannot be written; a run that has begun there is kept."""
     has_begun = (folder / "recipe.yaml").is_file()  # `resume` has no --out
@@ -67,11 +57,24 @@ def elsewhere(folder: Path) -> str:
 
 
 @contextmanager
-def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
-    """Turns a failed save into a TrainingError that stops the run and says how to go on; none is swallowed.
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a missing, damaged or hostile file makes its readers raise into a RunFolderError that names it."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        what = " ".join(str(error).split())[:300]
+        raise RunFolderError(f"{path}: damaged, cannot be read ({what})") from error
 
-    An error of a file outside the run folder is raised as it is.
-    """
+
+def check_format(path: Path, version: Any, newest: int) -> None:
+    """Raises RunFolderError where a newer version of this program wrote a file."""
+    if type(version) is int and version > newest:
+        raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
+
+
+@contextmanager
+def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
+    """Turns a failed save below a folder into a TrainingError that stops the run and says how to go on."""
     try:
         yield
     except OSError as error:
@@ -82,8 +85,7 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
         if not folder.is_dir():
             what += ", the folder is not there any more"
         elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
-            what += f": {needed}{shutil.disk_usage(folder).free:,} bytes are free"
+            what += f": {shutil.disk_usage(folder).free:,} bytes are free"
         way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
 

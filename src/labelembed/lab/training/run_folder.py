@@ -8,6 +8,7 @@ what the run ran on, `history.jsonl` a line an epoch, `checkpoints/` what resumi
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,13 +20,10 @@ from numpy.typing import NDArray
 from labelembed.files import parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import plain_values, sha256, write_bytes, write_json
+from labelembed.lab.training.files import check_format, plain_values, reading, sha256, write_bytes, write_json
 
 # A recipe that a run has resolved has every key, each with its default.
 _RECIPE_BYTES = 400_000
-# What a run reads in its folder and writes into it.
-_SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
-_NAMES = (".lock", "checkpoints", "diagnostics", "translations", "soft_labels", "encoder", "tensorboard", "worker.log")
 _OUTCOME_BYTES = 500_000_000  # of a hundred million examples
 
 RESULT_FORMAT = 1
@@ -61,14 +59,12 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return {}
-        try:
+        with reading(path):
             if path.suffix == ".yaml" and path.stat().st_size > _RECIPE_BYTES:
                 raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
             value = read_json(path) if path.suffix == ".json" else plain_values(path.read_text(encoding="utf-8"))
             if not isinstance(value, dict):
                 raise ValueError("it holds no mapping")
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         return value
 
     def write(self, name: str, content: dict[str, Any] | bytes) -> None:
@@ -81,8 +77,6 @@ class RunFolder:
         else:
             write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
 
-    # ---- its state
-
     def state(self) -> State:
         """Returns how far the run got; `failed` when it stopped by an error of its own."""
         self._check_links()
@@ -94,13 +88,10 @@ class RunFolder:
     def _check_links(self) -> None:
         """Raises RunFolderError where a link leads out: a folder from anybody is read and written within itself."""
         own = self.path.resolve()
-        for entry in self.path.iterdir() if self.path.is_dir() else ():
-            if entry.name not in _NAMES and entry.suffix not in _SUFFIXES:
-                continue  # a run may stand in a folder of other things
-            for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
-                if one.is_symlink() and not one.resolve().is_relative_to(own):
-                    what = "is a link that leads out of the run folder; put the file itself there, or remove it"
-                    raise RunFolderError(f"{one}: {what}")
+        for entry in itertools.chain(self.path.glob("*"), self.path.glob("*/*")):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(own):
+                what = "is a link that leads out of the run folder; put the file itself there, or remove it"
+                raise RunFolderError(f"{entry}: {what}")
 
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
@@ -117,8 +108,6 @@ class RunFolder:
         if (result := self.result()).get("status") != "finished":
             why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
             raise RunFolderError(f"{self.path}: {why}; labelembed resume {self.path}")
-
-    # ---- recipe, environment, history, result
 
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
@@ -157,30 +146,18 @@ class RunFolder:
         path = self.path / "history.jsonl"
         if not path.exists():
             return []
-        try:
+        with reading(path):
             *lines, _ = read_bounded(path).split(b"\n")  # no line break after the last: cut short
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        entries: list[dict[str, Any]] = []
-        for number, text in enumerate(lines, start=1):
-            try:
-                entries.append(parse_json(text))
-                if not isinstance(entries[-1], dict) or type(entries[-1].get("epoch")) is not int:
-                    raise ValueError("no epoch in it")
-            except ValueError as error:
-                raise RunFolderError(f"{path}: line {number} is damaged ({error})") from error
+            entries = [parse_json(line) for line in lines]
+            if not all(type(entry["epoch"]) is int for entry in entries):
+                raise ValueError("a line without an epoch")
         return entries
 
     def result(self) -> dict[str, Any]:
         """Returns how the run ended; empty when it has not."""
         result = self.read("result.json")
-        version = result.get("format", RESULT_FORMAT)
-        if type(version) is int and version > RESULT_FORMAT:
-            what = f"written by a newer labelembed (format {version}); update labelembed"
-            raise RunFolderError(f"{self.path / 'result.json'}: {what}")
+        check_format(self.path / "result.json", result.get("format"), RESULT_FORMAT)
         return result
-
-    # ---- what a finished run has measured and learned
 
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
         """Writes the outcome of each test example: a byte for right or wrong, two bytes for each NLL."""
@@ -191,25 +168,22 @@ class RunFolder:
 
     def examples(self) -> ExampleOutcomes | None:
         """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         if not self.examples_file.exists():
             return None
-        try:
+        with reading(self.examples_file):
             require_header(self.examples_file, most=10_000)
             if self.examples_file.stat().st_size > _OUTCOME_BYTES:
                 raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
             with safe_open(self.examples_file, framework="numpy") as file:
-                split = (file.metadata() or {}).get("split")
+                split = file.metadata()["split"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            right, nlls = tensors.pop("right"), tensors.values()
-            fits = all(nll.dtype == np.float16 and nll.shape == right.shape and np.isfinite(nll).all() for nll in nlls)
+            right = tensors.pop("right")
+            fits = all(nll.shape == right.shape and np.isfinite(nll).all() for nll in tensors.values())
             if not fits or right.dtype != np.bool_ or right.ndim != 1 or split not in ("test", "validation"):
                 raise ValueError("it does not hold the outcomes of examples of a split")
-            return ExampleOutcomes(split, right, tensors.pop("nll"), tensors.pop("nll_calibrated", None))
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            what = " ".join(str(error).split())[:300]
-            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({what})") from error
+            return ExampleOutcomes(split, right, tensors["nll"], tensors.get("nll_calibrated"))
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the run learned about the labels; DataError: the file is missing or damaged."""

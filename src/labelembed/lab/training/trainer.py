@@ -45,9 +45,7 @@ class Task(Protocol):
 class Trainer:
     """Trains one network on the data of one task, into one run folder.
 
-    The network and, where they fit, the data are moved to the device: `cpu`, `cuda`, ...; None: what Accelerate finds.
-    The settings are those of a recipe, and the reporter watches and may ask to stop. `log` is called with the history's
-    line of each epoch, for trackers.
+    The device is `cpu`, `cuda`, ...; None: what Accelerate finds. `log` gets the history's line of each epoch.
     """
 
     def __init__(
@@ -85,7 +83,7 @@ class Trainer:
 
     @property
     def last_epoch(self) -> int:
-        """After how many epochs the run is over, by the recipe or by its patience if no better epoch comes."""
+        """After how many epochs the run is over, by the recipe or by its patience."""
         since = max(self.position.best_epoch, self.position.patience_from)
         return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
 
@@ -100,8 +98,6 @@ class Trainer:
             return
         try:
             position = Position.model_validate(checkpoint.values)
-            if position.step != checkpoint.step:
-                raise ValueError(f"it is of step {checkpoint.step} by one number and {position.step} by another")
             if best := checkpoint.tensors.get("best"):  # through the network, which refuses those of another one
                 self.network.load_prediction_state(best)
                 self.best_weights = self.network.prediction_state()
@@ -124,10 +120,13 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def fit(self) -> dict[str, Any]:
-        """Trains to the end and returns what the selected epoch reached, for ``result.json``.
+        """Trains to the end and returns what the selected epoch reached, whose weights the network then has.
 
-        The network then has the weights of that epoch. The test set is measured here, once, unless it was measured
-        after every epoch. InterruptedTraining comes after a signal, when the state is saved.
+        The test set is measured here, once, unless it was measured after every epoch.
+
+        Raises:
+            InterruptedTraining: After a signal, when the state is saved.
+            DivergedTraining: Something is not finite; nothing has been updated by it.
         """
         position = self.position
         with stop_after_step() as self.signal:
@@ -150,8 +149,6 @@ class Trainer:
             "validation": line["validation"],
             "test": line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one"),
         }
-
-    # ---- an epoch
 
     def _train_epoch(self) -> None:
         position, objective, examples = self.position, self.network.objective, self.data.train
@@ -200,14 +197,11 @@ class Trainer:
         self._save_or_stop(line)
 
     def _evaluate(self, split: str, where: str) -> dict[str, Any] | None:
-        # Every process evaluates all of it: no examples to gather, and the same choice everywhere.
-        try:
+        try:  # every process evaluates all of it: the same choice everywhere
             return self.task.evaluate(self.network, split)
         except ValueError as error:
             what = f"the predictions are not finite after {where}: {error}. {_WAY_OUT}"
             raise DivergedTraining(what, step=self.position.step) from error
-
-    # ---- a step
 
     def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step on this process's share of a batch, unless something in it is not finite."""
@@ -264,8 +258,6 @@ class Trainer:
             times.append(time.perf_counter())
         return [after - before for before, after in itertools.pairwise(times)]
 
-    # ---- NaN and infinity stop a run before a weight moves, and before anything is saved or selected
-
     def _finite_means(self, names: Sequence[str], terms: Tensor) -> dict[str, float]:
         """Returns the terms of the step over all processes; raises DivergedTraining before anything has moved.
 
@@ -301,8 +293,6 @@ class Trainer:
             here = f"step {position.step} (epoch {position.epoch + 1})"
             what = f"the weights are not finite after {here}: `{name}`. {_WAY_OUT}"
             raise DivergedTraining(what, step=position.step)
-
-    # ---- checkpoints, stopping, progress
 
     def _save_or_stop(self, line: dict[str, Any] | None = None) -> None:
         """Saves where a save is due and stops where that is asked, all processes after the same step."""
