@@ -23,7 +23,7 @@ from labelembed.lab.runs.recipe_diff import check_change_ahead, check_same_recip
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import attach_teacher_logits, teacher_table
-from labelembed.lab.training.device import Stopped, lost_processes_named
+from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
 from labelembed.lab.training.files import saving, sha256
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
@@ -48,7 +48,6 @@ def run_recipe(
         RunFolderError: When another process trains the run, or the folder holds the run of another recipe or of other
             data, is damaged, or cannot be written.
         TrainingError: When the run fails; the folder says why.
-        LostProcess: When of several processes another has died or hangs; the run can be resumed.
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
@@ -58,10 +57,7 @@ def run_recipe(
         reporter.warn(f"{folder.path}: finished already, nothing to do")
         return folder.result()
     try:
-        with (
-            locked(folder.path, patience=options.lock_seconds),
-            lost_processes_named(folder.path),
-        ):
+        with locked(folder.path, patience=options.lock_seconds):
             has_begun, is_changed = _find(recipe, folder, options)
             if has_begun and not is_changed and folder.state() == "finished":  # by whom had the lock before
                 return folder.result()
@@ -164,13 +160,8 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
     writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
-        with lost_processes_named(folder.path), trackers as trainer.log:
+        with trackers as trainer.log:
             return trainer.fit()
-    except errors.LostProcess as lost:
-        if trainer.signal.number is None:
-            raise
-        # all were signalled, and another one had not begun to train
-        raise errors.InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
     except errors.TrainingError as error:
         if writes:
             step = error.step if isinstance(error, errors.DivergedTraining) else None
@@ -180,6 +171,8 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
                 folder.write("result.json", failure | {"parameters": trainer.network.parameter_count()})
         raise
     except (MemoryError, RuntimeError) as error:
+        if trainer.signal.number is not None:  # all processes were signalled, and another one had not begun to train
+            raise errors.InterruptedTraining(str(error), signal_number=trainer.signal.number) from error
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         what = f"step {position.step + 1} (epoch {position.epoch + 1}): there is not enough memory"

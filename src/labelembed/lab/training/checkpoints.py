@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,13 +21,12 @@ from labelembed.lab.training.files import check_format, saving, sha256, write_by
 FORMAT_VERSION = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """All that resuming needs: tensors by group (network, optimizer, best) and name, JSON values, the steps made."""
+class Checkpoint(NamedTuple):
+    """All that resuming needs: the steps made, tensors by group (network, optimizer, best) and name, JSON values."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
-    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    values: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
@@ -39,10 +37,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         for group, its in checkpoint.tensors.items()
         for name, value in its.items()
     }
-    about = {"format": FORMAT_VERSION, "values": checkpoint.values}
+    about = json.dumps({"format": FORMAT_VERSION, "values": checkpoint.values}, allow_nan=False)
     # One entry only: safetensors writes several in any order, and equal states should give equal files.
-    metadata = {"checkpoint": json.dumps(about, allow_nan=False)}
-    content = tensor_bytes(tensors, metadata=metadata)
+    content = tensor_bytes(tensors, metadata={"checkpoint": about})
     path = folder / f"step-{checkpoint.step:010d}-{hashlib.sha256(content).hexdigest()}.safetensors"
     with saving(folder.parent):
         folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is written
@@ -51,7 +48,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         write_bytes(path, content)
     # Newer ones are damaged, or of before the run was resumed from an older one: they must not count among the kept.
     older = [other for other in _newest_first(folder) if other.name[:15] < path.name[:15]]
-    for other in set(_newest_first(folder)) - {path, *older[: keep - 1]}:
+    for other in {*_newest_first(folder)} - {path, *older[: keep - 1]}:
         with contextlib.suppress(OSError):
             other.unlink()
     return path
@@ -123,14 +120,13 @@ class Position(BaseModel):
     def take_if_best(self, by: str, line: dict[str, Any]) -> bool:
         """Notes an epoch where it is the best so far; returns whether it is.
 
-        A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart. Of epochs
-        that are equal in both the first is kept. `by` is `last_epoch`, or `validation_` and a metric.
+        Many epochs tie where a validation set is small; the NLL tells them apart, and of equal ones the first is kept.
+        `by` is `last_epoch`, or `validation_` and a metric.
         """
-        score, tie = -float(line["epoch"]), 0.0
-        if by != "last_epoch":
-            metric = by.removeprefix("validation_")
-            score = float(line["validation"][metric]) * (-1 if metric == "bleu" else 1)
-            tie = float(line["validation"]["nll"]) if metric == "error" else 0.0
+        metrics, metric = line["validation"], by.removeprefix("validation_")
+        score = -float(line["epoch"]) if by == "last_epoch" else float(metrics[metric])
+        score *= -1 if metric == "bleu" else 1
+        tie = float(metrics["nll"]) if metric == "error" else 0.0
         if self.best_score is not None and (score, tie) >= (self.best_score, self.best_tie):
             return False
         self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line

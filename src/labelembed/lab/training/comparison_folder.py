@@ -43,10 +43,7 @@ class FailedRun(BaseModel):
 
 
 class ComparisonFile(BaseModel):
-    """What ``comparison.json`` says; `tuning` tells how the variants' arguments were found, empty where they were not.
-
-    `notes` says what speaks against the comparison, and what a linear classifier reaches.
-    """
+    """What ``comparison.json`` says: `tuning` how arguments were found, `notes` what speaks against the comparison."""
 
     format: int = FORMAT_VERSION
     recipe: str
@@ -79,7 +76,7 @@ class ComparisonFile(BaseModel):
             return cls.model_validate(about, strict=True)
 
     def write(self, folder: Path) -> None:
-        """Writes the file into a folder."""
+        """Writes the file into a folder; TrainingError: it cannot be written."""
         with saving(folder, way_on="When it can be saved again, give the same command again"):
             write_json(folder / DESCRIPTION_FILE, self.model_dump())
 

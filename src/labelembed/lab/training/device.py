@@ -11,15 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelembed.lab.errors import InterruptedTraining, LostProcess
+from labelembed.lab.errors import InterruptedTraining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_OF_A_COLLECTIVE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught")
 # SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -46,19 +44,6 @@ def make_accelerator(precision: str, *, device: str | None = None) -> Accelerato
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "float32" else precision)
-
-
-@contextmanager
-def lost_processes_named(folder: Path) -> Iterator[None]:
-    """Raises LostProcess where torch says that another process has died, with how to go on."""
-    try:
-        yield
-    except RuntimeError as error:  # gloo's are like any other
-        if process_count() == 1 or not any(words in str(error) for words in _OF_A_COLLECTIVE):
-            raise
-        what = f"process {process_index()} of {process_count()}: another process has died or hangs"
-        said = " ".join(str(error).split())[:200]
-        raise LostProcess(f"{what} ({said})\nTo go on: labelembed resume {folder}") from error
 
 
 class Stopped(SystemExit):

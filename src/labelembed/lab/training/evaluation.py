@@ -13,27 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TokenBudget
+from labelembed.lab.data import LabelledData, SentencePairs, Split, TokenBudget
 from labelembed.lab.sparse_rows import SparseRows
-from labelembed.lab.training.network import (
-    EVALUATION_EXAMPLES,
-    AnyBatch,
-    Examples,
-    Network,
-    TrainingData,
-    evaluation_mode,
-)
+from labelembed.lab.training.network import AnyBatch, Examples, Network, TrainingData, evaluation_mode
 from labelembed.lab.training.run_folder import ExampleOutcomes
-from labelembed.metrics import (
-    FEWEST_CALIBRATION_EXAMPLES,
-    binned_reliability,
-    classification_metrics,
-    fit_temperature,
-)
+from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, classification_metrics, fit_temperature
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
-_LOGITS_AT_ONCE = 1_024  # examples whose logits [n, C] are held at a time
+EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
 _MOST_PAIRS = 20_000  # confusions
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
@@ -45,24 +33,20 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     Of a corpus each target token is one; sentences of like length go together, so that little is padding.
     """
     of_pairs = isinstance(split, SentencePairs)
-    size, order = (TokenBudget(4_096), torch.arange(len(split))) if of_pairs else (EVALUATION_EXAMPLES, None)
-    batches: Iterator[AnyBatch] = split.batches(size, order=order)
+    size = TokenBudget(_TOKENS_AT_ONCE) if of_pairs else EVALUATION_EXAMPLES
+    batches: Iterator[AnyBatch] = split.batches(size, order=torch.arange(len(split)) if of_pairs else None)
     with evaluation_mode(network) as device:
-        for batch in batches:
-            placed = batch.to(device)
-            hidden, labels, indices = network.hidden(placed.inputs), placed.labels, placed.indices
-            if isinstance(placed, Batch):
-                yield hidden, labels, indices
-            else:
-                yield hidden[labels >= 0], labels[labels >= 0], indices[labels >= 0]  # without the padding of sentences
+        for batch in (batch.to(device) for batch in batches):
+            found = network.hidden(batch.inputs), batch.labels, batch.indices
+            counts = batch.labels >= 0  # without the padding of sentences
+            yield tuple(value[counts] for value in found) if of_pairs else found
 
 
 @torch.no_grad()
 def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields logits [n, C] float32 and labels [n], each example once, a thousand at a time; see `hidden_states`."""
+    """Yields logits [n, C] float32 and labels [n], each example once, about a thousand at a time."""
     for hidden, labels, _ in hidden_states(network, split):
-        for part, its in zip(torch.split(hidden, _LOGITS_AT_ONCE), torch.split(labels, _LOGITS_AT_ONCE), strict=True):
-            yield network.objective.logits(part).float(), its
+        yield network.objective.logits(hidden).float(), labels
 
 
 @torch.no_grad()
@@ -81,13 +65,10 @@ def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dic
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
-    """Fits a temperature on the validation set, unless nothing is `wanted`, and evaluates with it.
+    """Fits a temperature on the validation set, where that is `wanted`, and evaluates with it.
 
-    On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
-
-    Returns:
-        For ``result.json``: `temperature` (None where none was fitted), `calibration` (in words what was done, and why)
-        and `calibrated`, the metrics of `validation` and `test` with it (or None).
+    On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not. Returns for
+    ``result.json`` `temperature`, `calibration` (in words) and `calibrated`, the metrics of validation and test set.
     """
     held_out = 0 if data.validation is None else len(data.validation)
     if data.validation is None or not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
@@ -103,11 +84,10 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
 
 @torch.no_grad()
 def class_means(network: Network, split: Examples) -> Tensor:
-    """Returns the mean output [C, D] over the examples of each label, float32 on the CPU, in evaluation mode.
+    """Returns the mean output [C, D] over the examples of each label: which labels the network finds similar.
 
-    It shows which labels the network finds similar, whatever the objective. The outputs are the logits, or what an
-    objective compares with its label vectors. Above 4,000 labels the hidden states [C, H] take their place. A label
-    without examples gets the mean over all.
+    The outputs are the logits, or what an objective compares with its label vectors; above 4,000 labels the hidden
+    states [C, H] take their place. A label without examples gets the mean over all.
     """
     objective, device = network.objective, next(network.parameters()).device
     of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
@@ -133,11 +113,8 @@ def error_diagnostics(
 
     Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
     sentence are no independent examples. The temperature is that of the calibrated reliability; None: there is none.
-
-    Returns:
-        The first has `split`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most frequent
-        first; `of_label`, how many examples each label has; `reliability`, `before` and `calibrated`, for bins of
-        equal width (null where one is empty); and `worst`, the wrong examples of the highest loss.
+    `confusions` are ``[[true class, predicted, count], ...]``, the most frequent first, `of_label` counts the examples
+    of each label, `reliability` has null for empty bins, and `worst` are the wrong examples of the highest loss.
     """
     split = shown_split(data)
     if split is None:

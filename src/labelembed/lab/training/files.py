@@ -19,7 +19,7 @@ from yaml.constructor import ConstructorError
 
 from labelembed.lab.errors import RunFolderError, TrainingError
 
-MAXIMUM_BYTES = 100_000  # a second and a half of reading, where it is all brackets and commas
+MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
 
 
 def sha256(path: Path) -> str:
@@ -28,16 +28,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Writes a file under a temporary name and renames it: a kill leaves the old or the new, `durable` a power cut."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it: a kill or a power cut leaves the old or the new."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            if durable:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):  # half a file would only fill a full disk further
@@ -46,14 +45,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes JSON as `write_bytes` does; a NaN is refused, for it is no JSON."""
+    """Writes JSON as `write_bytes` does; ValueError: a NaN, which is no JSON."""
     write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def elsewhere(folder: Path) -> str:
-    """Returns what to do about a folder that cannot be written; a run that has begun there is kept."""
-    has_begun = (folder / "recipe.yaml").is_file()  # `resume` has no --out
-    return "move the run's folder to another place" if has_begun else "choose another folder with --out"
 
 
 @contextmanager
@@ -110,7 +103,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line, where it is none."""
+    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line: it is none."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except RecursionError:

@@ -135,19 +135,19 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Restores what `state_tensors` returned; ValueError: it is of another optimiser."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        weight = weights[int(index)]
+        if value.ndim:
+            # A file holds tensors row by row, and the fused steps walk through the memory of weight and moments side by
+            # side: for weights that lie channels last they would take the moments of other weights.
+            if value.shape != weight.shape:
+                raise ValueError(f"the optimiser's {name} is not of this run's weights")
+            value = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
-    # whatever their strides: for weights that lie channels last they would take the moments of other weights.
-    for parameter, entries in optimizer.state.items():
-        for name, value in entries.items():
-            if value.ndim:
-                if not isinstance(parameter, Tensor) or value.shape != parameter.shape:
-                    raise ValueError(f"the optimiser's {name} is not of this run's weights")
-                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _schedule(arguments: Mapping[str, Any], factor: Callable[[int, float], float]) -> Schedule:

@@ -1,9 +1,8 @@
 """One training run on the disk: what is in the folder, and what state it is in.
 
 `recipe.yaml` is the resolved recipe (`recipe.N.yaml` those before, where `resume --set` changed it), `environment.json`
-what the run ran on, `history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has the files
-`model`, `label_geometry` and `class_means` (`.safetensors`) of the selected weights, `diagnostics/` for the report, and
-`result.json`, written last, with the SHA-256 of the three.
+what the run ran on, `history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has `model`,
+`label_geometry` and `class_means` (`.safetensors`), `diagnostics/`, and last of all `result.json` with their SHA-256.
 """
 
 from __future__ import annotations
@@ -16,19 +15,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from labelembed.files import parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.files import check_format, plain_values, reading, sha256, write_bytes, write_json
 
-# A recipe that a run has resolved has every key, each with its default.
-_RECIPE_BYTES = 400_000
-_OUTCOME_BYTES = 500_000_000  # of a hundred million examples
-
+_RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
-# Whose runs are not read any more.
-_OLD_EDITIONS = ("0.1.",)
 
 State = Literal["empty", "unfinished", "finished", "failed"]
 
@@ -51,8 +47,7 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.geometry_file = self.path / "label_geometry.safetensors"
         self.class_means_file = self.path / "class_means.safetensors"
-        self.diagnostics_folder = self.path / "diagnostics"
-        self.examples_file = self.diagnostics_folder / "examples.safetensors"
+        self.examples_file = self.path / "diagnostics" / "examples.safetensors"
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns a JSON or YAML file of the folder, ``diagnostics/errors.json`` for instance; {} for none."""
@@ -75,30 +70,28 @@ class RunFolder:
         if isinstance(content, bytes):
             write_bytes(path, content)
         else:
-            write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
+            write_json(path, content, indent=None if path.parent != self.path else 2)
 
     def state(self) -> State:
-        """Returns how far the run got; `failed` when it stopped by an error of its own."""
-        self._check_links()
-        if not (self.path / "recipe.yaml").exists():
+        """Returns how far the run got, `failed` when by an error of its own; RunFolderError: a link leads out."""
+        if not self._has_recipe():
             return "empty"
         result = self.result()
         return "unfinished" if not result else "finished" if result.get("status") == "finished" else "failed"
 
-    def _check_links(self) -> None:
-        """Raises RunFolderError where a link leads out: a folder from anybody is read and written within itself."""
-        own = self.path.resolve()
+    def _has_recipe(self) -> bool:
+        # A folder from anybody is read and written within itself.
         for entry in itertools.chain(self.path.glob("*"), self.path.glob("*/*")):
-            if entry.is_symlink() and not entry.resolve().is_relative_to(own):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(self.path.resolve()):
                 what = "is a link that leads out of the run folder; put the file itself there, or remove it"
                 raise RunFolderError(f"{entry}: {what}")
+        return (self.path / "recipe.yaml").is_file()
 
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
-        self._check_links()
-        if not (self.path / "recipe.yaml").is_file():
+        if not self._has_recipe():
             hint = "; it is a comparison folder, its runs are below runs/" if (self.path / "runs").is_dir() else ""
             raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml{hint}")
 
@@ -119,7 +112,7 @@ class RunFolder:
         self.require_run()
         recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
         made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if made_by.startswith(_OLD_EDITIONS):
+        if made_by.startswith("0.1."):
             what = f"made by labelembed {made_by}, whose runs this version does not read"
             raise RunFolderError(f"{self.path}: {what}; use that version, or train again")
         return recipe
@@ -139,10 +132,7 @@ class RunFolder:
         self.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def history(self) -> list[dict[str, Any]]:
-        """Returns one dictionary an epoch: `epoch` (from 1), `epochs` of the run, `seconds`, `train`, `validation`, ...
-
-        `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
-        """
+        """Returns one dictionary an epoch (`test` may be None); a last line that a kill cut short is left out."""
         path = self.path / "history.jsonl"
         if not path.exists():
             return []
@@ -161,21 +151,15 @@ class RunFolder:
 
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
         """Writes the outcome of each test example: a byte for right or wrong, two bytes for each NLL."""
-        from safetensors.numpy import save
-
         tensors = {name: value for name, value in outcomes._asdict().items() if isinstance(value, np.ndarray)}
         self.write("diagnostics/examples.safetensors", save(tensors, metadata={"split": outcomes.split}))
 
     def examples(self) -> ExampleOutcomes | None:
         """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs."""
-        from safetensors import safe_open
-
         if not self.examples_file.exists():
             return None
         with reading(self.examples_file):
             require_header(self.examples_file, most=10_000)
-            if self.examples_file.stat().st_size > _OUTCOME_BYTES:
-                raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
             with safe_open(self.examples_file, framework="numpy") as file:
                 split = file.metadata()["split"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -200,5 +184,5 @@ class RunFolder:
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
         if expected is not None and file.is_file() and sha256(file) != expected:
-            what = f"has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}"
-            raise RunFolderError(f"{file}: {what}; put the file back from a copy, or train the run again")
+            what = "has changed since the run wrote it; put the file back from a copy, or train the run again"
+            raise RunFolderError(f"{file}: {what}")
