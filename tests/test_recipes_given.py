@@ -162,7 +162,7 @@ def test_text_is_encoded_once_and_kept_and_that_of_another_encoder_is_another_ru
 
 def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     (tmp_path / "empty").mkdir()
-    for folder, word in (("nowhere", "no such folder"), ("empty", "config.json")):
+    for folder, word in (("nowhere", "no transformers model"), ("empty", "config.json")):
         with pytest.raises(DataError, match=word):
             encode_names(["cat"], tmp_path / folder)
     recipe = small_recipe(objective={"name": "static_labels", "embedding": f"text:{tmp_path}"})

@@ -352,7 +352,7 @@ def write_text(path: str | Path, text: str | bytes) -> Path:
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(Path(path), content, durable=False)
+        write_bytes(Path(path), content)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from error
     return Path(path)

@@ -34,7 +34,6 @@ from labelembed.lab.training.comparison_folder import (
     VariantEntry,
     remove_comparison,
 )
-from labelembed.lab.training.files import make_writable_folder
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.reporter import tracker_names
 from labelembed.lab.training.run_folder import RunFolder
@@ -151,7 +150,7 @@ def _written_frame(frame: Any, out: str | Path | None) -> str:
     content = frame.to_csv(index=False).encode()
     folder = Path("comparisons" if out is None else out)
     path = folder / f"frame-{hashlib.sha256(content).hexdigest()[:8]}.csv"
-    make_writable_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.write_bytes(content)
     return str(path)
@@ -308,7 +307,6 @@ class _Making:
             about.notes = notes_of(self.recipe, self.data)
             for note in self.data.notes:
                 say(f"data: {note}")
-        make_writable_folder(self.out)
         about.write(self.out)
         failed = self._run(missing, len(self.runs) - len(missing), len(self.runs))
         for run in missing:

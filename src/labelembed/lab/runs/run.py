@@ -23,9 +23,9 @@ from labelembed.lab.runs.recipe_diff import Differences, check_same_recipe
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import read_table, teacher_table
-from labelembed.lab.training.device import Stopped, lost_processes_named
+from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
-from labelembed.lab.training.files import make_writable_folder, saving, sha256
+from labelembed.lab.training.files import saving, sha256
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
 from labelembed.lab.training.reporter import Reporter, tracked
 from labelembed.lab.training.run_folder import RunFolder
@@ -46,16 +46,13 @@ def run_recipe(
 
     Data may be in memory already. Returns what stands in ``result.json``. Raises RunFolderError when another process
     trains the run, or the folder holds the run of another recipe or of other data, is damaged, or cannot be written;
-    TrainingError when the run fails; LostProcess and InterruptedTraining when it can be resumed.
+    TrainingError when the run fails; InterruptedTraining when it was asked to stop.
     """
     folder = RunFolder(out)
     if not options.overwrite:  # which takes away a damaged run too
         folder.state()  # refuses a folder whose lock leads out of it
     try:
-        with (
-            locked(folder.path, patience=options.lock_seconds),
-            lost_processes_named(folder.path),
-        ):
+        with locked(folder.path, patience=options.lock_seconds):
             has_begun = not options.overwrite and folder.state() != "empty"
             changes = check_same_recipe(recipe, folder, may_change=options.change) if has_begun else {}
             if has_begun and not changes and folder.state() == "finished":
@@ -106,7 +103,6 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
         kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
         start_over(folder.path)
-    make_writable_folder(folder.path)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
             folder.write(name, content)
@@ -148,13 +144,8 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
     writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
-        with lost_processes_named(folder.path), trackers as trainer.log:
+        with trackers as trainer.log:
             return trainer.fit()
-    except errors.LostProcess as lost:
-        if trainer.signal.number is None:
-            raise
-        # all were signalled, and another one had not begun to train
-        raise errors.InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
     except errors.TrainingError as error:
         if writes:
             failure = {"format": 1, "status": "failed", "message": str(error), "epochs": position.epoch}
@@ -162,6 +153,8 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
                 folder.write("result.json", failure | {"diverged_at_step": getattr(error, "step", None)})
         raise
     except (MemoryError, RuntimeError) as error:
+        if trainer.signal.number is not None:  # all processes were signalled, and another one had not begun to train
+            raise errors.InterruptedTraining(str(error), signal_number=trainer.signal.number) from error
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
