@@ -37,9 +37,9 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     batches: Iterator[AnyBatch] = split.batches(size, order=torch.arange(len(split)) if of_pairs else None)
     with evaluation_mode(network) as device:
         for batch in (batch.to(device) for batch in batches):
-            found = network.hidden(batch.inputs), batch.labels, batch.indices
-            counts = batch.labels >= 0  # without the padding of sentences
-            yield tuple(value[counts] for value in found) if of_pairs else found
+            hidden = network.hidden(batch.inputs)
+            counts = batch.labels >= 0 if of_pairs else slice(None)  # without the padding of sentences
+            yield hidden[counts], batch.labels[counts], batch.indices[counts]
 
 
 @torch.no_grad()
