@@ -9,7 +9,7 @@ import pytest
 import labelembed
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import made_images, write_idx_folder
-from tests.made_in_process import make_runs_here
+from tests.made_in_process import HerePool, make_runs_here
 
 
 @pytest.fixture
@@ -79,8 +79,7 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
     other = [*words, "--objectives", objective, "--set", "epochs=3", "--set", "optimizer.learning_rate=0.5"]
     called = call(*other, "--seeds", 1)
     assert called.code == 2
-    where, what = ("out", "a comparison") if objective != "one_hot" else ("out/runs/one_hot/seed-0", "the run")
-    assert called.err.startswith(f"error: {where}: holds {what} of another recipe")
+    assert called.err.startswith("error: out/runs/one_hot/seed-0: holds the run of another recipe")
     assert "epochs: here 1, asked for 3" in called.err
     assert "optimizer.learning_rate: here 0.001, asked for 0.5" in called.err
     assert listing(tmp_path) == before
@@ -105,13 +104,15 @@ def test_changed_data_are_refused_before_a_run_is_made(words, tmp_path):
     assert not (tmp_path / "out" / "runs" / "confidence_penalty").exists()
 
 
-def test_a_failure_without_a_word_stays_noted_beside_new_variants(words, tmp_path):
-    succeed(*words, "--objectives", "one_hot", "--seeds", 2)
-    about = described(tmp_path)
-    (tmp_path / "out/runs/one_hot/seed-1/result.json").unlink()
-    noted = [{"variant": "one_hot", "seed": 1, "message": "its process died twice"}]
-    (tmp_path / "out" / "comparison.json").write_text(json.dumps(about | {"failed": noted}))
+def test_a_failure_of_a_run_that_never_began_stays_noted_beside_new_variants(words, monkeypatch):
+    class Dying(HerePool):
+        def poll(self, seconds):
+            return [(job, "its process died twice") for job in [self.waiting.pop(0)]]
+
+    with monkeypatch.context() as patch:
+        make_runs_here(patch, Dying)
+        assert call(*words, "--objectives", "one_hot", "--seeds", 1).code == 1
     called = call(*words, "--objectives", "confidence_penalty", "--seeds", 1)
-    assert called.code == 1
-    assert "one_hot seed 1: its process died twice" in called.err
-    assert described(tmp_path)["failed"] == noted
+    assert (called.code, "one_hot seed 0: its process died twice" in called.err) == (1, True)
+    assert [row["failed_seeds"] for row in called.json] == ["0", ""]
+    assert [row["n"] for row in succeed(*words, "--objectives", "one_hot", "--seeds", 1).json] == [1, 1]

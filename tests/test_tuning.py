@@ -159,7 +159,6 @@ def test_a_badly_set_learning_rate_does_not_decide(tmp_path):
     plan = plan_of(tmp_path, "one_hot,label_smoothing", count=12)
     variants, about = plan.make(Fake(lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / 0.01))))
     for tuned, variant in zip(about["variants"], variants, strict=True):
-        assert tuned["first_score"] == pytest.approx(1)  # the recipe as it stands
         assert tuned["score"] < 0.3
         assert variant.recipe_of(plan.recipe, 0).optimizer["learning_rate"] == tuned["arguments"][RATE]
         assert f"{RATE}=" in variant.folder
@@ -202,8 +201,8 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path, monkeypatch):
         patch.setattr(tuning, "search_space", lambda *_: {RATE: [1e30]})
         _, about = plan_of(tmp_path / "some", "one_hot", count=3).make(really)
     assert about["variants"][0]["arguments"] == {}
-    with pytest.raises(TrainingError, match=r"no trial has a score\none_hot: "):
-        plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]).make(really)
+    _, about = plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]).make(really)
+    assert (about["variants"][0]["arguments"], about["variants"][0]["score"]) == ({}, None)  # its runs say why
 
 
 # ------------------------------------------------------------------------------------ in the folder of a comparison

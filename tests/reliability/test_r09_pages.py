@@ -48,7 +48,6 @@ def write_comparison(place: Path) -> Path:
     tuned |= {"arguments": {"objective.tau": 2.0}, "first_score": 0.2, "score": 0.1}
     about["published"] = [{"objective": "one_hot", "metric": "test error", "value": 0.19, "source": "a paper"}]
     about["tuning"] = {"format": 1, "metric": "validation error", "variants": [tuned]}
-    about["failed"] = [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}]
     (path / "comparison.json").write_text(json.dumps(about))
     return path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import subprocess
 import sys
@@ -60,26 +59,19 @@ def peak_memory(device: torch.device) -> dict[str, int | str] | None:
 
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:
     """Returns versions, machine, commit, command and threads as JSON values; `device` is the one asked for."""
-    gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     program = Path(sys.argv[0])
     is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
     packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
     for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # run from a source tree that was not installed
             packages[name] = version(name)
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return {
         "python": platform.python_version(),
         "packages": packages,
         "commit": _commit(),
         "platform": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(0) if gpus else "cpu",
+        "device": torch.cuda.get_device_name(0) if device != "cpu" and torch.cuda.is_available() else "cpu",
         "command": ["labelembed", *sys.argv[1:]] if is_ours else ["python", *filter(None, sys.argv)],
     }
 
