@@ -51,7 +51,7 @@ LOST = {
     "one_hot/seed-1": (["killed", 2], TWICE + "(Killed; is there enough memory?)", "the last word"),
     "label_smoothing/seed-2": (["killed", 2], TWICE, "the last word"),
     "label_embedding/seed-0": (["raises", 1], OWN_FAULT, OWN_FAULT),
-    "label_embedding/seed-1": (["a crash", 2], TWICE + "(Segmentation fault", "in _harm"),
+    "label_embedding/seed-1": (["a crash", 2], TWICE + "(Segmentation fault", LOG_FILE),
     "label_embedding/seed-2": (["ended", 2], TWICE + "(exit code 7)", "the last word"),
 }
 ONCE = {"one_hot/seed-0": ["killed", 1], "label_embedding/seed-3": ["killed", 1]}

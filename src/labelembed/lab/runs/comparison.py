@@ -26,7 +26,7 @@ from labelembed.lab.runs.recipe_diff import check_same_recipe
 from labelembed.lab.runs.results import Comparison
 from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
 from labelembed.lab.runs.run_lock import locked
-from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning, tuned_variant
+from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning, to_tune, tuned_variant
 from labelembed.lab.training.comparison_folder import (
     DESCRIPTION_FILE,
     ComparisonFile,
@@ -52,8 +52,6 @@ def compare(
     seeds: str | int | Sequence[int] | None = None,
     baseline: str | None = None,
     settings: Mapping[str, Any] | Sequence[str] = (),
-    lr: float | None = None,
-    batch_size: int | None = None,
     out: str | Path | None = None,
     tuned: bool = False,
     trials: int | None = None,
@@ -75,9 +73,7 @@ def compare(
         objectives: Names, ``"label_smoothing:smoothing=0.2"``, or blocks of a recipe; None: the recipe's own list.
         seeds: How many, or which; None: the recipe's own.
         baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
-        settings: Other values for keys of the recipe, ``{"model.dropout": 0.1}``.
-        lr: The learning rate; None: the recipe's.
-        batch_size: Examples of a step; None: the recipe's.
+        settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01, "batch_size": 64}``.
         out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
         tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
         trials: With `tuned`: how many each objective gets; None: 10.
@@ -105,10 +101,8 @@ def compare(
     if device not in (None, "auto", "cpu"):
         raise RecipeError([f"must be auto or cpu, got {device!r}; CUDA_VISIBLE_DEVICES chooses GPUs"], source="device")
     where = (jobs, cluster, "cpu" if device == "cpu" else None, tracker_names(track))
-    named = {"optimizer.learning_rate": lr, "batch_size": batch_size}
-    typed = [*_settings(settings), *_settings({key: value for key, value in named.items() if value is not None})]
     path = _written_frame(data, out) if hasattr(data, "to_csv") else None if data is None else str(data)
-    chosen, name = choose_recipe(recipe, settings=typed, data=path, say=say)
+    chosen, name = choose_recipe(recipe, settings=_settings(settings), data=path, say=say)
     default = Path("comparisons") / (folder_name(chosen, name) + ("-tuned" if tuned else ""))
     folder = default if out is None else Path(out)
     if (folder / "recipe.yaml").exists():
@@ -119,6 +113,7 @@ def compare(
         about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
+        variants = to_tune(chosen, variants) if tuned else variants
         making = _Making(chosen, folder, variants, seeds_of(chosen, seeds), about, *where, quiet)
         source, wanted = ("comparison.baseline", about.baseline) if baseline is None else ("--baseline", baseline)
         about.baseline = baseline_among([*variants, *making.kept], wanted, source=source)
@@ -153,8 +148,7 @@ def _written_frame(frame: Any, out: str | Path | None) -> str:
     folder = Path("comparisons" if out is None else out)
     path = folder / f"frame-{hashlib.sha256(content).hexdigest()[:8]}.csv"
     make_writable_folder(folder)
-    if not path.exists():
-        path.write_bytes(content)
+    path.write_bytes(content)
     return str(path)
 
 
@@ -259,12 +253,9 @@ class _Making:
 
     def _tune(self, tuning: Tuning) -> None:
         """Puts the variants that the trials choose in the place of those that were asked for."""
-        for name, other in tuning.left_out.items():
-            say(f"note: {name} is left out: it differs from {other} only in what is tuned")
         self.variants, tuned = tuning.make(self._run)
-        names, baseline = {entry["was"]: entry["name"] for entry in tuned["variants"]}, self.about.baseline
-        baseline = tuning.left_out.get(baseline, baseline)
-        self.about.baseline = names.get(baseline, baseline)
+        names = {entry["was"]: entry["name"] for entry in tuned["variants"]}
+        self.about.baseline = names.get(self.about.baseline, self.about.baseline)
         others = [entry for entry in self.about.tuning.get("variants", ()) if entry["was"] not in names]
         self.about.tuning = tuned | {"variants": [*others, *tuned["variants"]]}
         self._check_recipes()
@@ -295,11 +286,10 @@ class _Making:
 
     def _run(self, todo: Sequence[Job], done: int, total: int) -> dict[str, str]:
         """Makes runs and shows how many of all are done; returns why runs failed, by their name."""
-        failed: dict[str, str] = {}
         if not todo:
-            return failed
+            return {}
         epochs, device = todo[0].recipe.number_of_epochs(self.data), self.device
-        running = {job.name: RunFolder(job.folder) for job in todo}
+        running, failed = {job.name: RunFolder(job.folder) for job in todo}, {}
         jobs = min(self.processes or pools.default_jobs(device), len(todo))
         is_local = self.cluster is None
         pool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device)) if is_local else pools.DaskPool(self.cluster)
@@ -309,15 +299,16 @@ class _Making:
                 pool.submit(replace(job, recipe=recipe, folder=where, device=device))
             with Shown(quiet=self.quiet).watching() as shown:
                 while running:
-                    at = {name: epoch for name, folder in running.items() if (epoch := _epochs_made(folder))}
-                    text = ", ".join(f"{name}: epoch {epoch}/{epochs}" for name, epoch in at.items())
+                    at = {name: _epochs_made(folder) for name, folder in running.items()}
+                    text = ", ".join(f"{name}: epoch {epoch}/{epochs}" for name, epoch in at.items() if epoch)
                     shown.show(f"{done} of {total} runs", (done + sum(at.values()) / epochs) / total, text)
                     for job, error in pool.poll(0.25):
                         done, folder = done + 1, running.pop(job.name)
                         # Nothing of the test set before the end: nobody is to choose by it, not even by watching.
                         reached = "FAILED: " + error if error else metrics_text(folder.result() | {"test": None})
                         shown.say(f"[{done}/{total}] {job.name}: {reached}".splitlines()[0])
-                        failed |= {job.name: error} if error else {}
+                        if error:
+                            failed[job.name] = error
         finally:
             pool.stop()
         return failed

@@ -206,14 +206,12 @@ def _leave_with_parent() -> None:
 
 
 def _last_lines(folder: Path) -> str:
-    """Returns the end of a run's log for a message, of a crash the first lines about it."""
-    try:
+    """Returns the end of a run's log for a message."""
+    with contextlib.suppress(OSError):
         text = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    lines = ["".join(filter(str.isprintable, line)).strip()[:100] for line in text.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), -4)
-    return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[first:][:4])}" if lines else ""
+        if lines := ["".join(filter(str.isprintable, line))[:100] for line in text.splitlines() if line.strip()]:
+            return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[-4:])}"
+    return ""
 
 
 # ---- the workers of a dask scheduler

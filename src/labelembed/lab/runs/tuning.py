@@ -16,6 +16,7 @@ from typing import Any
 from labelembed.lab.errors import RecipeError, TrainingError
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.recipes.variants import Variant, variant_folder
+from labelembed.lab.runs.display import say
 from labelembed.lab.runs.pools import Job
 from labelembed.lab.runs.recipe_diff import check_same_recipe
 from labelembed.lab.training.run_folder import RunFolder
@@ -63,6 +64,17 @@ def search_space(variant: Variant, recipe: Recipe) -> Space:
         low, high = (value / 10, value * 10) if value else without
         space[f"optimizer.{key}"] = (low, high, "log")
     return dict(sorted(space.items()))
+
+
+def to_tune(recipe: Recipe, variants: Sequence[Variant]) -> list[Variant]:
+    """Returns variants without those that differ from an earlier one only in what is tuned, and says so."""
+    first: dict[str, Variant] = {}
+    for one in variants:
+        space = search_space(one, recipe)
+        fixed = repr({key: value for key, value in one.objective.items() if f"objective.{key}" not in space})
+        if (other := first.setdefault(fixed, one)) is not one:
+            say(f"note: {one.name} is left out: it differs from {other.name} only in what is tuned")
+    return list(first.values())
 
 
 def tuned_variant(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) -> Variant:
@@ -142,9 +154,9 @@ class _Trials:
 
 
 class Tuning:
-    """The trials of the variants of a comparison; one that differs from another only in what is tuned is `left_out`.
+    """The trials of the variants of a comparison, whose own seeds are `taken_seeds` and must not be chosen by.
 
-    Raises RecipeError where nothing can be tuned. `taken_seeds` are the comparison's, which must not be chosen by.
+    Raises RecipeError where nothing can be tuned.
     """
 
     def __init__(
@@ -162,16 +174,7 @@ class Tuning:
         self.metric = by if by in ("error", "nll", "bleu") else "bleu" if recipe.of_sentences else "error"
         self.seed = next(seed for seed in count(_FIRST_SEED) if seed not in taken_seeds)
         self.recipe, self.out, self.trials = recipe, out, trials
-        self.left_out: dict[str, str] = {}
-        self.variants: list[_Trials] = []
-        first: dict[str, Variant] = {}
-        for variant in variants:
-            own = search_space(variant, recipe)
-            fixed = {key: value for key, value in variant.objective.items() if f"objective.{key}" not in own}
-            if first.setdefault(repr(fixed), variant) is variant:
-                self.variants.append(_Trials(variant, own, self))
-            else:
-                self.left_out[variant.name] = first[repr(fixed)].name
+        self.variants = [_Trials(variant, search_space(variant, recipe), self) for variant in variants]
 
     def make(
         self, make_runs: Callable[[Sequence[Job], int, int], dict[str, str]]
