@@ -69,7 +69,7 @@ def plan_of(out, objectives="label_smoothing", *, count=3, settings=(), **how):
 
 
 class Fake:
-    """Runs nothing: a run's validation metric is what `score` says of its recipe. Keeps the folders of the runs."""
+    """Runs nothing: a run's validation metric is what `score` says of its recipe."""
 
     def __init__(self, score, *, metric="error", test=0.5, stop_at=None):
         self.score, self.metric, self.test, self.stop_at, self.folders = score, metric, test, stop_at, []
@@ -95,12 +95,6 @@ def tried(plan):
     """Returns the values of each trial's recipe that are tuned, by variant."""
     recipes = [[one.folder(number).recipe() for number in range(plan.trials)] for one in plan.variants]
     return [[(one["objective"].get("smoothing"), one["optimizer"]["learning_rate"]) for one in own] for own in recipes]
-
-
-def test_trials_move_to_where_scores_were_good(tmp_path):
-    plan = plan_of(tmp_path, count=16)
-    plan.make(Fake(distance(0.8)))
-    assert sum(abs(smoothing - 0.8) < 0.15 for smoothing, _ in tried(plan)[0][8:]) >= 5
 
 
 def test_trials_depend_on_the_seed_and_on_no_other_variant(tmp_path):
@@ -158,9 +152,8 @@ def test_a_badly_set_learning_rate_does_not_decide(tmp_path):
     plan = plan_of(tmp_path, "one_hot,label_smoothing", count=12)
     variants, about = plan.make(Fake(lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / 0.01))))
     for tuned, variant in zip(about["variants"], variants, strict=True):
-        assert tuned["score"] < 0.3
+        assert tuned["score"] < 0.3  # of the recipe as it stands 1
         assert variant.recipe_of(plan.recipe, 0).optimizer["learning_rate"] == tuned["arguments"][RATE]
-        assert f"{RATE}=" in variant.folder
 
 
 @pytest.mark.parametrize(("metric", "settings"), [("error", []), ("nll", ["selection.by=validation_nll"])])
@@ -202,10 +195,9 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path, monkeypatch):
 
 
 def test_trials_of_another_tuning_are_refused_with_the_difference(tmp_path):
-    plan_of(tmp_path, count=3).make(Fake(lambda recipe: 0.1))
-    for setting in ("epochs=2", f"{RATE}=0.1"):
-        with pytest.raises(RunFolderError, match=rf"another tuning[\s\S]*  {setting.partition('=')[0]}: here "):
-            plan_of(tmp_path, count=3, settings=[setting]).make(Fake(lambda recipe: 0.1))
+    plan_of(tmp_path, count=1).make(Fake(lambda recipe: 0.1))
+    with pytest.raises(RunFolderError, match=r"another tuning[\s\S]*  epochs: here "):
+        plan_of(tmp_path, count=1, settings=["epochs=2"]).make(Fake(lambda recipe: 0.1))
 
 
 def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path):

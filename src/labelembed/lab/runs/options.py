@@ -23,7 +23,7 @@ class RunOptions:
     """How a run is made here; none of it changes what comes out.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; None for what there is.
+        device: `cpu`; None for what there is.
         track: Log the epochs to these trackers too, see `training.reporter`; a run keeps those that it has.
         begin_only: Refuse a run that has begun and not finished, instead of going on with it.
         overwrite: Train anew: what is in the folder goes once the new run can begin.
@@ -40,21 +40,14 @@ class RunOptions:
 
 
 def reset_peak_memory() -> None:
-    """Resets the peak of memory; where the system cannot, it stays that of the whole process."""
+    """Resets the peak of the GPU's memory."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # Linux, proc(5); several runs share a process
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> dict[str, int | str] | None:
-    """Returns the most `bytes` since a run began, `of` the `gpu` or the `process`; None where no system tells."""
-    if device.type == "cuda":
-        return {"bytes": int(torch.cuda.max_memory_allocated(device)), "of": "gpu"}
-    with contextlib.suppress(OSError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return {"bytes": int(lines["VmHWM"].split()[0]) * 1024, "of": "process"}
-    return None
+    """Returns the most `bytes` since a run began, `of` the `gpu`; None on a CPU."""
+    return {"bytes": torch.cuda.max_memory_allocated(device), "of": "gpu"} if device.type == "cuda" else None
 
 
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:

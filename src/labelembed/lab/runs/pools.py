@@ -38,7 +38,6 @@ PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo", "labelembed.lab.ru
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _LOCK_SECONDS = 20.0  # a process that was lost may still be saving when its run is handed on
 _CONNECT_SECONDS = 10.0
-_WORKERS = "--nworkers N --nthreads 1"
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,7 @@ def default_jobs(device: str | None) -> int:
 
 
 def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
-    """Makes the run of a job in this process; returns why it failed, or nothing.
-
-    Raises InterruptedTraining when it was asked to stop, and has saved where it stands.
-    """
+    """Makes the run of a job in this process; returns why it failed, or nothing, and raises where it was stopped."""
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.run import run_recipe
@@ -113,8 +109,8 @@ def start_fork_server() -> None:
 class LocalPool:
     """Processes of this machine, so many at once, one a run, each of one thread.
 
-    A run whose process dies is begun again once (it goes on from its checkpoint), then given up as failed. Where there
-    are GPUs each process sees one, the one that the fewest others see.
+    A run whose process dies goes on in another one once, then is given up as failed. Where there are GPUs each process
+    sees one, the one that the fewest others see.
     """
 
     def __init__(self, processes: int, *, gpus: Sequence[str] = ()) -> None:
@@ -220,8 +216,7 @@ def _last_lines(folder: Path) -> str:
 class DaskPool:
     """The workers of a dask scheduler, one run at a time each; its methods are those of `LocalPool`.
 
-    Dask gives the run of a dead worker to another one, where it goes on from its checkpoint, as often as the scheduler
-    allows (`distributed.scheduler.allowed-failures`).
+    Dask gives the run of a dead worker to another, as often as `distributed.scheduler.allowed-failures` says.
     """
 
     def __init__(self, address: str) -> None:
@@ -237,19 +232,17 @@ class DaskPool:
         except Exception as error:  # each kind of address and network raises its own
             wanted = "must be tcp://HOST:PORT of a dask scheduler that answers; `dask scheduler` starts one"
             raise ClusterError(f"--cluster: {wanted}, got {address!r} ({error})") from error
-        if not self._client.nthreads():
-            print(f"waiting for workers: dask worker {address} {_WORKERS}", file=sys.stderr, flush=True)
 
     def submit(self, job: Job) -> None:
         """Takes a job."""
         self._waiting.append(job)
 
     def poll(self, seconds: float) -> list[tuple[Job, str]]:
-        """Submits a run for each free worker and returns what has ended; raises TrainingError without a scheduler."""
+        """Submits a run for each free worker; see `LocalPool.poll`. Raises TrainingError without a scheduler."""
         try:
             threads = self._client.nthreads()
             if any(number != 1 for number in threads.values()):
-                raise ClusterError(f"--cluster: a run needs a process of its own; start workers with {_WORKERS}")
+                raise ClusterError("--cluster: a run needs a process of its own; start workers with --nthreads 1")
             # No more than there are workers: of a death dask blames every run that stands in line there.
             while self._waiting and len(self._running) < len(threads):
                 job = self._waiting.popleft()
@@ -260,7 +253,7 @@ class DaskPool:
             done = [future for future in self._running if future.done()]
             return [(job, _error_of(future, job)) for future in done for job in [self._running.pop(future)]]
         except (OSError, TimeoutError, RuntimeError, ValueError, CancelledError) as error:
-            what = "the connection to the dask scheduler is lost; the same command goes on with what is saved"
+            what = f"the connection to the dask scheduler is lost ({error}); the same command goes on"
             raise TrainingError(what) from error
 
     def stop(self) -> None:

@@ -55,8 +55,8 @@ _FIRST_SEED = 1_000
 def search_space(variant: Variant, recipe: Recipe) -> Space:
     """Returns what is tuned of a variant: its own arguments, and learning rate and weight decay.
 
-    Those from a tenth of the recipe's value to ten times as much. Where the recipe has no weight decay, from 1e-4 to 1
-    with AdamW, which takes the decay times the learning rate from each weight, otherwise from 1e-6 to 1e-2.
+    Those from a tenth of the recipe's value to ten times as much; without weight decay that from 1e-6 to 1e-2, with
+    AdamW, which takes the decay times the learning rate from each weight, from 1e-4 to 1.
     """
     space: Space = {f"objective.{key}": part for key, part in SEARCH_SPACES[variant.objective["name"]].items()}
     for key in {"learning_rate", "weight_decay"} & recipe.optimizer.keys():
@@ -181,8 +181,7 @@ class Tuning:
     ) -> tuple[list[Variant], dict[str, Any]]:
         """Makes the trials that are not finished; returns the variants with what was chosen, and how, for the report.
 
-        `make_runs` makes runs, with how many are done of how many; it returns why some were lost, by their name. Raises
-        TrainingError when runs were lost, which the same command tries again.
+        `make_runs` gets runs, how many are done and of how many; TrainingError: it returned why some were lost.
         """
         for begin in range(0, self.trials, _ROUND):
             numbers = range(begin, min(begin + _ROUND, self.trials))
