@@ -166,8 +166,8 @@ def compare(
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.lab.runs.pools import start_fork_server
 
-    if cluster is None:
-        start_fork_server()  # it imports torch while this process does
+    if cluster is None and not (out or Path("comparisons", recipe or "")).exists():
+        start_fork_server()  # it imports torch while this process does; of finished runs none is needed
     from labelembed.lab import report
     from labelembed.lab.runs.comparison import compare as make_comparison
     from labelembed.lab.runs.comparison import failure_of

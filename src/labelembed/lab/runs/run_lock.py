@@ -24,15 +24,8 @@ LOCK = ".lock"
 def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of a folder for the time of the block; of several processes of one run the first one holds it.
 
-    A folder that is not there is made, and removed again where nothing came into it but the lock.
-
-    Args:
-        folder: To be written by this process alone.
-        doing: What is done to it, for the refusal of others: "is being trained by process ...".
-        patience: Seconds to wait for another process that has it.
-
-    Raises:
-        RunFolderError: When another process has it, which is named, or the folder cannot be written.
+    A folder that is not there is made, and removed again where nothing came into it but the lock. Raises RunFolderError
+    when another process has it after `patience` seconds ("is being `doing` by process ..."), or it cannot be written.
     """
     import filelock
 

@@ -34,14 +34,6 @@ class VariantEntry(BaseModel):
     seeds: list[int] = []
 
 
-class FailedRun(BaseModel):
-    """A run that was lost and has no word of it in its folder."""
-
-    variant: str
-    seed: int
-    message: str
-
-
 class ComparisonFile(BaseModel):
     """What ``comparison.json`` says: `tuning` how arguments were found, `notes` what speaks against the comparison."""
 
@@ -52,7 +44,6 @@ class ComparisonFile(BaseModel):
     variants: Annotated[list[VariantEntry], Field(min_length=1)]
     published: list[Any] = []
     tuning: dict[str, Any] = {}
-    failed: list[FailedRun] = []
     notes: list[str] = []
 
     @model_validator(mode="after")
