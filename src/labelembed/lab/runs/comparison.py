@@ -107,7 +107,7 @@ def compare(
     if (folder / "recipe.yaml").exists():
         raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
-        own = {"baseline": (chosen.comparison or ComparisonBlock()).baseline, "seeds": [], "variants": []}
+        own: dict[str, Any] = {"baseline": (chosen.comparison or ComparisonBlock()).baseline, "seeds": [], "variants": []}
         is_there = (folder / DESCRIPTION_FILE).exists() and not overwrite
         about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
@@ -289,8 +289,10 @@ class _Making:
         epochs, device = todo[0].recipe.number_of_epochs(self.data), self.device
         running, failed = {job.name: RunFolder(job.folder) for job in todo}, {}
         jobs = min(self.processes or pools.default_jobs(device), len(todo))
-        is_local = self.cluster is None
-        pool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device)) if is_local else pools.DaskPool(self.cluster)
+        if self.cluster is None:
+            pool: pools.LocalPool | pools.DaskPool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device))
+        else:
+            pool = pools.DaskPool(self.cluster)
         try:
             for job in todo:
                 recipe, where = with_whole_paths(job.recipe), job.folder.absolute()
