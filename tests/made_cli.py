@@ -68,15 +68,9 @@ def succeed(*words: object) -> Called:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Everything below a folder but locks, with its content: what must not change; of large files time and length."""
-
-    def known(path: Path) -> tuple[int, bytes]:
-        about = path.stat()
-        large = about.st_size > 2**20
-        return about.st_mtime_ns, str(about.st_size).encode() if large else path.read_bytes()
-
+    """Everything below a folder but locks, with time and content: what must not change."""
     return {
-        str(path.relative_to(folder)): (0, b"") if path.is_dir() else known(path)
+        str(path.relative_to(folder)): (0, b"") if path.is_dir() else (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.name != ".lock"
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 from pathlib import Path
 
@@ -62,7 +61,3 @@ def write_example_text(folder: Path) -> None:
         pairs = made_pairs(30, seed=seed)
         for place, side in enumerate(("en", "de")):
             write_text(folder / f"{name}.{side}.gz", [pair[place] for pair in pairs])
-    named = [json.dumps({"source": source, "target": target}) for source, target in made_pairs(30)]
-    nested = [json.dumps({"translation": {"en": source, "de": target}}) for source, target in made_pairs(30)]
-    write_text(folder / "pairs.jsonl", named)
-    write_text(folder / "columns.jsonl", nested)

@@ -18,29 +18,19 @@ from tests.made_runs import make_comparison, run_path
 
 def bins(rows: dict[int, tuple[int, float, float]]) -> dict[str, list[Any]]:
     """Returns 15 bins from those that hold rows: count, confidence and accuracy."""
-    columns: list[list[Any]] = [
-        [rows[b][part] if b in rows else (0, None, None)[part] for b in range(15)] for part in range(3)
-    ]
-    return dict(zip(("count", "confidence", "accuracy"), columns, strict=True))
-
-
-def png(shade: int = 120) -> str:
-    """Returns a small grey picture."""
-    written = io.BytesIO()
-    Image.new("L", (8, 8), shade).save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
+    columns = zip(*(rows.get(b, (0, None, None)) for b in range(15)), strict=True)
+    return dict(zip(("count", "confidence", "accuracy"), map(list, columns), strict=True))
 
 
 def leave_errors(
-    folder: Path,
-    confusions: Sequence[tuple[int, int, int]],
-    *,
-    labels: int,
-    of_label: int | list[int] = 10,
-    pictures: int = 2,
+    folder: Path, confusions: Sequence[tuple[int, int, int]], *, labels: int, of_label: list[int] | None = None
 ) -> None:
-    """Leaves evidence of these mistakes in a run folder; `of_label` is how many rows each label has."""
-    rows = [of_label] * labels if isinstance(of_label, int) else of_label
+    """Leaves evidence of these mistakes in a run folder; `of_label` is how many rows each label has, by default 10."""
+    rows = of_label or [10] * labels
+    written = io.BytesIO()
+    Image.new("L", (8, 8), 120).save(written, "PNG")
+    worst = {"label": 0, "predicted": 1, "share": 0.01, "predicted_share": 0.9}
+    worst |= {"png": base64.b64encode(written.getvalue()).decode()}
     value = {
         "format": 1,
         "split": "test",
@@ -54,10 +44,7 @@ def leave_errors(
             "before": bins({7: (4, 0.5, 0.75), 14: (6, 0.98, 1.0)}),
             "calibrated": bins({10: (10, 0.7, 0.9)}),
         },
-        "worst": [
-            {"row": row, "label": 0, "predicted": 1, "share": 0.01, "predicted_share": 0.9, "png": png()}
-            for row in range(pictures)
-        ],
+        "worst": [worst | {"row": row} for row in range(2)],
     }
     RunFolder(folder).write("diagnostics/errors.json", value)
 
@@ -79,26 +66,11 @@ def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]], *
     return path
 
 
-def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]], *, attention: bool = True) -> None:
+def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]]) -> None:
     """Leaves a sample of sentences with these outputs and scores in a run folder."""
-    value = {
-        "format": 1,
-        "split": "test",
-        "of": 1000,
-        "sentences": [
-            {
-                "place": 5 * place,
-                "source": f"source {place}",
-                "reference": f"wanted {place}",
-                "output": output,
-                "score": score,
-            }
-            for place, (output, score) in enumerate(outputs)
-        ],
-        "attention": [
-            {"place": 0, "source": ["a", "b", "(end)"], "output": ["x", "y"], "weights": [[90, 5, 5], [0, 99, 1]]}
-        ]
-        if attention
-        else [],
-    }
+    sentences = [
+        {"place": 5 * n, "source": f"source {n}", "reference": f"wanted {n}", "output": output, "score": score}
+        for n, (output, score) in enumerate(outputs)
+    ]
+    value = {"format": 1, "split": "test", "of": 1000, "sentences": sentences, "attention": []}
     RunFolder(folder).write("diagnostics/sentences.json", value)

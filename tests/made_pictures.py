@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,15 @@ FINE = [f"fine{number}" for number in range(100)]
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
-def made_cifar(classes: int, rows: int = 4, batches: int = 5) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(pictures [N, 3, 32, 32], fine labels, coarse labels) by the name of the file."""
-    names = [f"data_batch_{number}" for number in range(1, batches + 1)] if classes == 10 else ["train"]
+def made_cifar(classes: int, rows: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(pictures [N, 3, 32, 32], labels) by the name of the file."""
+    names = [f"data_batch_{number}" for number in range(1, 6)] if classes == 10 else ["train"]
     names += ["test_batch" if classes == 10 else "test"]
     made = {}
     for seed, name in enumerate(names):
         generator = np.random.default_rng(seed)
         pictures = generator.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8)
-        made[name] = (pictures, generator.integers(0, classes, rows), generator.integers(0, 20, rows))
+        made[name] = (pictures, generator.integers(0, classes, rows))
     return made
 
 
@@ -49,24 +48,14 @@ def python2_pickle(values: dict[bytes, object]) -> bytes:
     return b"\x80\x02}(" + b"".join(put(key) + put(value) for key, value in values.items()) + b"u."
 
 
-def write_cifar_python(folder: Path, classes: int, *, protocol: int | None = None, **options) -> Path:
-    """Writes the Python version: as Python 2 did, or repacked by this Python with a protocol."""
+def write_cifar_python(folder: Path, classes: int, **options) -> Path:
+    """Writes the Python version of CIFAR-10 or CIFAR-100."""
     folder.mkdir(parents=True, exist_ok=True)
-
-    def write(name: str, values: dict[bytes, object]) -> None:
-        content = python2_pickle(values) if protocol is None else pickle.dumps(values, protocol=protocol)
-        (folder / name).write_bytes(content)
-
-    for name, (pictures, fine, coarse) in made_cifar(classes, **options).items():
-        labels = {b"labels": fine.tolist()}
-        if classes == 100:
-            labels = {b"fine_labels": fine.tolist(), b"coarse_labels": coarse.tolist()}
-        write(name, {b"batch_label": b"a batch", b"data": pictures.reshape(len(pictures), -1), **labels})
-    if classes == 10:
-        write("batches.meta", {b"label_names": [name.encode() for name in TEN], b"num_vis": 3072})
-    else:
-        coarse_names = [b"coarse%d" % number for number in range(20)]
-        write("meta", {b"fine_label_names": [name.encode() for name in FINE], b"coarse_label_names": coarse_names})
+    prefix, meta, names = (b"", "batches.meta", TEN) if classes == 10 else (b"fine_", "meta", FINE)
+    for name, (pictures, labels) in made_cifar(classes, **options).items():
+        values = {b"data": pictures.reshape(len(pictures), -1), prefix + b"labels": labels.tolist()}
+        (folder / name).write_bytes(python2_pickle({b"coarse_labels": [0] * len(labels)} | values))
+    (folder / meta).write_bytes(python2_pickle({prefix + b"label_names": [name.encode() for name in names]}))
     return folder
 
 

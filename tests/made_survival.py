@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,15 +117,3 @@ def step_of(folder: Path) -> int:
     """Returns the step of the newest checkpoint by its name, 0 when there is none."""
     names = [path.name for path in (folder / "checkpoints").glob("step-*")]
     return int(max(names).split("-")[1]) if names else 0
-
-
-def made_once(make: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
-    """Returns a function that makes what belongs to a name when it is first asked for."""
-    made: dict[str, dict[str, Any]] = {}
-
-    def given(name: str) -> dict[str, Any]:
-        if name not in made:
-            made[name] = make(name)
-        return made[name]
-
-    return given

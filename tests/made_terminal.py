@@ -14,25 +14,16 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """What was written: `raw` with its codes, `text` without, `lines` as they stood one after the other."""
 
-    def __init__(self):
-        self._bytes = b""
+    raw, text, lines = "", "", ()
 
     def take(self, master):
+        written = b""
         with contextlib.suppress(OSError):  # the other end was closed
             while read := os.read(master, 1 << 16):
-                self._bytes += read
-
-    @property
-    def raw(self):
-        return self._bytes.decode()
-
-    @property
-    def text(self):
-        return _CODES.sub("", self.raw)
-
-    @property
-    def lines(self):
-        return [line.strip() for line in re.split(r"[\r\n]+", self.text) if line.strip()]
+                written += read
+        self.raw = written.decode()
+        self.text = _CODES.sub("", self.raw)
+        self.lines = [line.strip() for line in re.split(r"[\r\n]+", self.text) if line.strip()]
 
 
 @contextlib.contextmanager

@@ -43,27 +43,7 @@ def write_columns(file: Path, columns, *, label_names=None):
     import pyarrow
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(_arrow(columns, label_names), file)
+    features = {name: {"names": list(names), "_type": "ClassLabel"} for name, names in (label_names or {}).items()}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(about), file)
     return file
-
-
-def write_saved(folder: Path, columns, *, label_names=None, files=1):
-    """Writes a data set as the `datasets` library saves it."""
-    import datasets
-
-    features = datasets.Dataset.from_dict(columns).features
-    for name, names in (label_names or {}).items():
-        features[name] = datasets.ClassLabel(names=list(names))
-    saved = datasets.Dataset.from_dict(columns, features=features)
-    saved.save_to_disk(str(folder), num_shards=files)
-    return folder
-
-
-def _arrow(columns, label_names):
-    import pyarrow
-
-    table = pyarrow.table(columns)
-    if label_names is None:
-        return table
-    features = {name: {"names": list(names), "_type": "ClassLabel"} for name, names in label_names.items()}
-    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})

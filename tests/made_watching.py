@@ -9,15 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 #: Whoever reads a file of somebody else's has no business with any of these.
-_NEVER = (
-    "pickle.find_class",
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "subprocess.Popen",
-    "socket.connect",
-    "os.fork",
-)
+_NEVER = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork")
+_NEVER += ("subprocess.Popen", "socket.connect")
 _watching: list[tuple[tuple[str, ...], list[str]]] = []
 
 
@@ -43,9 +36,8 @@ def watched(*folders: Path) -> Iterator[list[str]]:
         sys.addaudithook(_hook)
         _hooked.append(True)
     found: list[str] = []
-    _watching.append(
-        ((*(f"{os.path.realpath(folder)}{os.sep}" for folder in folders), "/dev/null", f"/proc/{os.getpid()}/"), found)
-    )
+    own = (f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
+    _watching.append(((*own, "/dev/null", f"/proc/{os.getpid()}/"), found))
     try:
         yield found
     finally:

@@ -13,4 +13,6 @@ NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "benchmarks").
 @pytest.mark.parametrize("name", NAMES)
 def test_benchmark_can_be_imported(name):
     module = importlib.import_module(f"benchmarks.{name}")
-    assert name in ("gradient_histograms", "made_data", "timing", "readme_pictures") or callable(module.run)
+    assert name in ("gradient_histograms", "pretrained_features", "made_data", "timing", "readme_pictures") or callable(
+        module.run
+    )

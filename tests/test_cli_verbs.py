@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import typer.main
-from safetensors.torch import load_file
 
 import labelembed
 from labelembed.errors import LabelEmbedError
@@ -69,10 +68,6 @@ def result_of(folder):
     return json.loads(Path(folder, "result.json").read_text())
 
 
-def weights_of(folder):
-    return {name: value.tolist() for name, value in load_file(Path(folder, "model.safetensors")).items()}
-
-
 def interrupt_after(monkeypatch, epochs):
     """Makes the next run get Ctrl-C when so many epochs have ended."""
 
@@ -83,14 +78,8 @@ def interrupt_after(monkeypatch, epochs):
     monkeypatch.setattr(display.RunDisplay, "progress", observe)
 
 
-# -------------------------------------------------------------------------------------------------------- help
-
-
-def test_alone_it_says_what_it_is_and_three_commands():
-    assert len(re.findall(r"^  labelembed ", succeed().out, flags=re.MULTILINE)) == 3
-
-
 def test_help_lists_the_subcommands_and_the_version_is_printed():
+    assert len(re.findall(r"^  labelembed ", succeed().out, flags=re.MULTILINE)) == 3
     shown = succeed("--help").out
     assert [line.split()[1] for line in shown.splitlines() if re.match(r"│ [a-z]+  ", line)] == NAMES == list(COMMANDS)
     assert succeed("-h").out == shown
@@ -114,32 +103,6 @@ def test_options_are_few_and_spelled_alike():
     assert [name for name, ways in spellings.items() if len(ways) > 1] == []
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("trian digits-mlp", "'train'"),
-        ("train --epoch 3", "--epochs"),
-        ("train digits-mlp --lr", "--lr"),
-        ("train digits-mlp --epochs ten", "--epochs"),
-        ("compare digits-mlp --seeds 7-3", "--seeds"),
-        ("compare digits-mlp --device cudaa", "cudaa"),
-        ("train digits-mlp --device cudaa", "--device"),
-        ("evaluate run --split dev", "'test'"),
-        ("tune digits-mlp --trials 3", "labelembed compare --tuned"),
-        ("distill folder --out x", "distillation:teacher=FOLDER"),
-        ("figure curves run", "labelembed report --figures"),
-        ("objectives --json", "labelembed list objectives"),
-        ("recipes", "labelembed list recipes"),
-    ],
-)
-def test_what_is_typed_wrong_or_is_gone_is_told_the_right_name_in_one_line(words, said):
-    called = call(*words.split())
-    assert (called.code, called.out) == (2, "")
-    assert called.err.startswith("error: ")
-    assert said in called.err
-    assert len(called.err.splitlines()) == 1
-
-
 def test_options_of_their_own_are_settings(made):
     words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "-o", "run"]
     succeed(*words, "--seed", 3, "--epochs=1", "--lr", "0.02", "--batch-size", 5)
@@ -147,36 +110,20 @@ def test_options_of_their_own_are_settings(made):
     assert (recipe.seed, recipe.epochs, recipe.batch_size, recipe.optimizer["learning_rate"]) == (3, 1, 5, 0.02)
 
 
-@pytest.mark.parametrize(
-    ("device", "gpus", "given", "seen"),
-    [
-        ("auto", 0, None, None),
-        ("cpu", 2, "cpu", None),
-        ("cuda", 2, None, None),
-        ("cuda:1", 2, None, "1"),
-    ],
-)
-def test_device_is_what_runs_are_told(device, gpus, given, seen, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
-    assert use_device(device) == given
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
-
-
-def test_device_counts_among_the_gpus_that_are_visible(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+@pytest.mark.parametrize(("visible", "seen"), [("", "1"), ("4,6", "6")])
+def test_device_is_one_of_the_gpus_that_are_visible(visible, seen, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    use_device("cuda:1")
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
-    with pytest.raises(LabelEmbedError, match="CUDA_VISIBLE_DEVICES names 1 GPU"):
-        use_device("cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if not visible:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert (use_device("cpu"), use_device("cuda:1")) == ("cpu", None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    with pytest.raises(LabelEmbedError, match="CUDA_VISIBLE_DEVICES"):
+        use_device("cuda:1")  # of one GPU
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(LabelEmbedError, match="torch finds no such GPU here"):
+    assert use_device("auto") is None
+    with pytest.raises(LabelEmbedError, match="no such GPU"):
         use_device("cuda")
-
-
-# ---------------------------------------------------------------------------------------------------- examples
 
 
 @pytest.fixture(scope="module")
@@ -184,29 +131,24 @@ def examples_folder(tmp_path_factory):
     """What the examples name: `path/to/mnist`, `picture.png`, and `runs/first` as the example of train makes it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("examples"))
+        make_runs_here(patch)
         images, labels = made_images(5200), np.arange(5200, dtype=np.uint8) % 10
-        write_idx_folder(
-            Path("path/to/mnist"),
-            train_images=images,
-            train_labels=labels,
-            test_images=images[:20],
-            test_labels=labels[:20],
-        )
+        test = {"test_images": images[:20], "test_labels": labels[:20]}
+        write_idx_folder(Path("path/to/mnist"), train_images=images, train_labels=labels, **test)
         write_image(Path("picture.png"), images[0])
-        write_example_text(Path())
-        write_text(Path("pairs.jsonl"), [json.dumps({"source": a, "target": b}) for a, b in made_pairs(20)])
-        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
         Path("pictures").mkdir()
         write_image(Path("pictures/one.png"), images[1])
-        small = ["--epochs", 1, "--quiet"]
-        succeed("train", "digits-mlp", *small, "--out", "runs/digits")
-        succeed("train", "digits-mlp", *small, "--objective", "label_smoothing", "--out", "runs/smoothing")
-        succeed("train", "mnist-mlp", "--data", "path/to/mnist", *small, "--out", "runs/first")
-        teachers = ["--objectives", "one_hot,label_smoothing", "--seeds", 2, "--out", "comparisons/digits-mlp"]
-        make_runs_here(patch)
-        succeed("compare", "digits-mlp", *SHORT, *teachers)
-        train(sequence_recipe(Path("made")), Path("runs/en-de"))
+        write_example_text(Path())
         write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
+        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
+        for line in (
+            "train digits-mlp --out runs/digits",
+            "train digits-mlp --objective label_smoothing --out runs/smoothing",
+            "train mnist-mlp --data path/to/mnist --out runs/first",
+            "compare digits-mlp --objectives one_hot,label_smoothing --seeds 2 --out comparisons/digits-mlp",
+        ):
+            succeed(*line.split(), *SHORT)
+        train(sequence_recipe(Path("made")), Path("runs/en-de"))
         return Path.cwd()
 
 
@@ -226,120 +168,71 @@ def test_example_runs(example, examples_folder, monkeypatch):
     assert succeed(subcommand, *words, *SHORTER.get(subcommand, []), *trials).out
 
 
-# ------------------------------------------------------------------------------------------ list, init and check
-
-
 def test_objectives_and_recipes_are_listed():
     shown = succeed("list").out
     assert all(f"  {name} " in shown for name in [*labelembed.OBJECTIVES, "digits-mlp", "mnist-mlp", "text-bag"])
     assert "digits-mlp" not in succeed("list", "objectives").out
 
 
-def test_init_writes_over_a_file_only_when_told():
-    succeed("init", "digits-mlp", "-o", "my.yaml")
-    first = Path("my.yaml").read_text()
-    Path("my.yaml").write_text("mine")
-    assert call("init", "digits-mlp", "-o", "my.yaml").code == 2
-    assert Path("my.yaml").read_text() == "mine"
-    succeed("init", "digits-mlp", "--out", "my.yaml", "--overwrite")
-    assert Path("my.yaml").read_text() == first
-
-
 def test_check_reads_without_training(made, monkeypatch):
     monkeypatch.chdir(made)
     before = listing(made)
-    lines = succeed("check", *MNIST[:-1]).out.splitlines()
-    assert lines[0] == "mnist-mlp: fine"
-    assert "  network     448 parameters, objective label_embedding" in lines
-    assert any(re.fullmatch(r"  one run     about [\d.]+ s on one thread", line) for line in lines)
+    assert succeed("check", *MNIST[:-1]).out.startswith("mnist-mlp: fine\n")
     facts = succeed("check", *MNIST[:-1], "--json", "--set", "epochs=7").json
     assert (facts["epochs"], facts["input_shape"], facts["seconds"] < 60) == (7, [1, 4, 5], True)
     assert facts["parameters"] == 448  # 20 * 8 + 8, two output layers of 8 * 10 + 10, and E of 10 * 10
     assert listing(made) == before
 
 
-# ------------------------------------------------------------------------------------------------------- train
-
-
-def test_train_leaves_a_run_folder_and_says_where(made, run):
-    folder = made / "run"
-    names = {path.name for path in folder.iterdir()}
-    assert names == {
+def test_train_leaves_a_run_folder_and_does_nothing_on_a_finished_one(run, tmp_path):
+    assert {path.name for path in Path(run).iterdir()} == {
         *(".lock", "recipe.yaml", "environment.json", "history.jsonl", "result.json"),
         *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
         "diagnostics",
     }
-    result = result_of(folder)
-    again = succeed("train", *MNIST, "--out", run)
-    assert again.out.splitlines() == [
-        f"label_embedding: validation error {result['validation']['error']:.2%}, "
-        f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2 "
-        f"(by validation error), {result['seconds']:.1f} s",
-        "no temperature: not fitted, 10 validation examples are fewer than 50",
-        "run folder: run    next: labelembed report run",
-    ]
+    before, result = listing(tmp_path), result_of(run)
+    called = succeed("train", *MNIST, "--out", run)
+    assert "finished already" in called.err
+    assert listing(tmp_path) == before
+    assert f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2" in called.out
+    assert called.out.splitlines()[-1] == "run folder: run    next: labelembed report run"
 
 
 def test_train_reports_progress_on_standard_error_only():
     words = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]"]
     called = succeed(*words, "--out", "run", "--json")
     assert called.json["folder"] == "run"
-    lines = called.err.splitlines()
-    assert lines[-1].startswith("epoch 2/2: validation error ")
-    assert succeed(*words, "--out", "quiet", "--quiet").err == ""
+    assert called.err.splitlines()[-1].startswith("epoch 2/2: validation error ")
 
 
-def test_train_on_a_finished_folder_does_nothing(run, tmp_path):
-    before = listing(tmp_path)
-    called = succeed("train", *MNIST, "--out", run)
-    assert called.err == "run: finished already, nothing to do\n"
-    assert listing(tmp_path) == before
-
-
-def test_overwrite_trains_anew(run):
+@pytest.mark.parametrize("file", [None, "result.json", "environment.json", "recipe.yaml"])
+def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, file):
     Path("run/mine.txt").write_text("kept")
+    if file is not None:
+        Path(run, file).write_text("{")
     succeed("train", *MNIST, "--set", "seed=1", "--out", run, "--overwrite")
     assert "seed: 1" in Path("run/recipe.yaml").read_text()
+    assert result_of(run)["status"] == "finished"
     assert len(Path("run/history.jsonl").read_text().splitlines()) == 2
     assert Path("run/mine.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("file", ["result.json", "environment.json", "recipe.yaml"])
-def test_overwrite_takes_away_a_damaged_run(run, file):
-    Path(run, file).write_text("{")
-    succeed("train", *MNIST, "--out", run, "--overwrite")
-    assert result_of(run)["status"] == "finished"
-    assert succeed("evaluate", run)
-
-
 def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path):
     before = listing(tmp_path)
-    for wrong in (["--data", "nowhere"], ["--set", "batch_size=999"], ["--objective", "label_embedding:embedding=no"]):
+    for wrong in (["--data", "nowhere"], ["--set", "batch_size=0"], ["--objective", "label_embedding:embedding=no"]):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
 
 
-def test_interrupted_run_says_how_to_go_on_and_ends_the_same(made, monkeypatch):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out"]
+def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "broken"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
-        stopped = call(*words, "broken")
-    assert stopped.code == 130
-    assert stopped.out == ""
-    assert stopped.err == "stopped in epoch 3 of 4; to go on: labelembed resume broken\n"
+        stopped = call(*words)
+    assert (stopped.code, stopped.out) == (130, "")
+    assert "labelembed resume broken" in stopped.err
     assert not Path("broken/result.json").exists()
-    assert call(*words, "broken").code == 2  # train does not go on by itself
-    resumed = succeed("resume", "broken", "--json").json
-    whole = succeed(*words, "whole", "--json").json
-    for measured in ("train", "validation", "test", "selected_epoch", "epochs"):
-        assert resumed[measured] == whole[measured]
-    assert weights_of("broken") == weights_of("whole")
-
-
-def test_resume_goes_on_with_a_failed_run(run):
-    Path("run/result.json").write_text(json.dumps({"status": "failed", "message": "out of luck"}))
-    succeed("resume", run)
-    assert result_of(run)["status"] == "finished"
+    assert succeed("resume", "broken", "--json").json["epochs"] == 4
 
 
 def test_loss_that_is_not_finite_exits_with_1(made):
@@ -347,13 +240,7 @@ def test_loss_that_is_not_finite_exits_with_1(made):
     called = call("train", *words)
     assert called.code == 1
     assert called.err.startswith("error: the loss is not finite: term `")
-    assert "Traceback" not in called.err
     assert result_of("wild")["status"] == "failed"
-    again = call("train", *words)
-    assert again.code == 2
-    assert again.err == (
-        "error: wild: this run failed; to go on: labelembed resume wild; to start over: add --overwrite\n"
-    )
 
 
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
@@ -367,31 +254,13 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     assert succeed("evaluate", "run", "--split", "train", "--json").json["examples"] == 20
 
 
-def test_evaluate_refuses_labels_that_the_run_does_not_know(run):
-    nine = np.arange(30, dtype=np.uint8) % 9
-    write_idx_folder(Path("nine"), train_labels=nine + 3, test_labels=nine[:10] + 3)
-    called = call("evaluate", run, "--data", "nine")
-    assert called.code == 2
-    assert called.err == (
-        "error: idx files in nine: has labels that the run does not know: 10 (4 examples), 11 (4 examples); its 10 "
-        "labels are 0, 1, 2, 3, 4, 5, 6, 7 and 2 more\n"
-    )
-
-
-# ------------------------------------------------------------------------------------ predict and best runs
-
-
-@pytest.mark.parametrize("kind", ["png", "npy"])
-def test_predict_agrees_with_the_library(run, kind):
-    images = made_images(4, seed=9)[: 1 if kind == "png" else 4]
-    if kind == "png":
-        write_image(Path("inputs.png"), images[0])
-    else:
-        np.save("inputs.npy", images)
-    rows = succeed("predict", run, f"inputs.{kind}", "--json").lines
+def test_predict_agrees_with_the_library(run):
+    images = made_images(4, seed=9)
+    np.save("inputs.npy", images)
+    rows = succeed("predict", run, "inputs.npy", "--json").lines
     probabilities = SavedRun.load(run).probabilities(torch.from_numpy(images).unsqueeze(1))
     assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
-    lines = succeed("predict", run, f"inputs.{kind}").out.splitlines()
+    lines = succeed("predict", run, "inputs.npy").out.splitlines()
     for line, row in zip(lines, rows, strict=True):
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:3]
@@ -433,25 +302,18 @@ def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):
     assert called.code == 2
     assert [line.split(":")[0] for line in called.out.splitlines()] == ["pictures/good.png"]
     assert called.err.startswith("error: 3 inputs cannot be used\npictures/bad0.png: ")
-    Path("nothing").mkdir()
-    assert call("predict", run, "nothing").err == "error: nothing: holds no picture or .npy array to predict for\n"
 
 
 def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
     shutil.copy(Path(run, "label_geometry.safetensors"), "mine.safetensors")
     words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "fixed"]
-    words += ["--objective", "label_embedding:embedding=mine.safetensors"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
-        assert call("train", *words).code == 130
+        assert call("train", *words, "--objective", "label_embedding:embedding=mine.safetensors").code == 130
     Path("mine.safetensors").unlink()
     shutil.move("fixed", "moved")
     resumed = succeed("resume", "moved", "--json").json
-    assert resumed["epochs"] == 4
     assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
-    np.save("x.npy", made_images(2))
-    assert len(succeed("predict", "moved", "x.npy", "--json").lines) == 2
     assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
     learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
     assert learned == again
-    assert "embedding: embedding.safetensors" in Path("moved/recipe.yaml").read_text()

@@ -87,12 +87,9 @@ def test_stratified_order_every_beginning_has_the_proportions_and_is_random():
     assert len(firsts) == 20
 
 
-@pytest.mark.parametrize(
-    ("how", "word"),
-    [({"first": 23}, "fewer"), ({"examples": 5000}, "fewer"), ({"fraction": 0.01}, "more")],
-)
-def test_an_empty_side_is_refused(how, word):
-    with pytest.raises(DataError, match=word):
+@pytest.mark.parametrize("how", [{"first": 23}, {"examples": 5000}, {"fraction": 0.01}])
+def test_an_empty_side_is_refused(how):
+    with pytest.raises(DataError, match=r"data\.validation"):
         hold_out(made_split(23), ValidationSplit(**how))
 
 

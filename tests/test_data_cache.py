@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from labelembed.lab.data import cache
-from labelembed.lab.data.cache import cached_array, cached_file
+from labelembed.lab.data.cache import cached_file, cached_with_notes
 
 
 @pytest.fixture
@@ -18,38 +15,28 @@ def folder(tmp_path, monkeypatch):
 
 
 class Making:
-    """Makes an array and counts how often."""
+    """Makes an array with a note, or an array alone, and counts how often."""
 
-    def __init__(self):
-        self.array = np.arange(12, dtype=np.float32).reshape(3, 4)
-        self.times = 0
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    times = 0
 
-    def __call__(self):
+    def __call__(self, *new_array):
         self.times += 1
-        return self.array.copy()
+        return (self.array.copy(), [7, "x"]) if new_array else self.array.copy()
 
 
 def test_an_array_is_made_once_for_each_key_and_may_be_changed_in_memory(folder):
     making = Making()
     for _ in range(3):
-        found = cached_array({"files": ["a"], "version": 1}, making)
+        found, noted = cached_with_notes({"files": ["a"], "version": 1}, making)
         np.testing.assert_array_equal(found, making.array)
+        assert (found.dtype, noted) == (np.float32, [7, "x"])
         found[0] = 7
-        assert (found.dtype, found.flags.writeable) == (np.float32, True)
+    cached_with_notes({"version": 1, "files": ["a"]}, making)  # the order of the keys says nothing
     assert making.times == 1
-    cached_array({"version": 1, "files": ["a"]}, making)  # the order of the keys says nothing
-    assert making.times == 1
-    cached_array({"files": ["a"], "version": 2}, making)
-    cached_array({"files": ["b"], "version": 1}, making)
+    cached_with_notes({"files": ["a"], "version": 2}, making)
+    cached_with_notes({"files": ["b"], "version": 1}, making)
     assert making.times == 3
-    about = [json.loads(file.read_text())["cache_key"] for file in folder.glob("*.json")]
-    assert {"files": ["b"], "version": 1} in about
-
-
-def test_default_place_is_in_the_home_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv("LABELEMBED_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.cache_folder() == tmp_path / ".cache" / "labelembed"
 
 
 DAMAGES = {"cut": lambda content: content[:-1], "empty": lambda content: b"", "junk": lambda content: b"junk"}
@@ -59,14 +46,14 @@ DAMAGES = {"cut": lambda content: content[:-1], "empty": lambda content: b"", "j
 @pytest.mark.parametrize("what", [*DAMAGES, "gone"])
 def test_a_damaged_cache_is_made_anew(folder, suffix, what):
     making = Making()
-    cached_array({}, making)
+    cached_with_notes({}, making)
     (file,) = folder.glob(f"*{suffix}")
     if what == "gone":
         file.unlink()
     else:
         file.write_bytes(DAMAGES[what](file.read_bytes()))
     for _ in range(2):
-        np.testing.assert_array_equal(cached_array({}, making), making.array)
+        np.testing.assert_array_equal(cached_with_notes({}, making)[0], making.array)
     assert making.times == 2
     assert sorted(entry.suffix for entry in folder.iterdir()) == [".json", ".npy"]
 
@@ -74,7 +61,7 @@ def test_a_damaged_cache_is_made_anew(folder, suffix, what):
 def test_a_cache_that_cannot_be_written_costs_only_time(folder, monkeypatch):
     making = Making()
     folder.write_text("a file where the folder should be")
-    np.testing.assert_array_equal(cached_array({}, making), making.array)
+    np.testing.assert_array_equal(cached_with_notes({}, making)[0], making.array)
     folder.unlink()
 
     def full(stream, array, **options):
@@ -82,6 +69,6 @@ def test_a_cache_that_cannot_be_written_costs_only_time(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np.lib.format, "write_array", full)
-    for make in (lambda: cached_array({}, making), lambda: cached_file(folder / "a.npy", making)):
+    for make in (lambda: cached_with_notes({}, making)[0], lambda: cached_file(folder / "a.npy", making)):
         np.testing.assert_array_equal(make(), making.array)
         assert not [*folder.glob("*.npy"), *folder.glob(".*")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CorpusSettings, PairFiles, preprocess, read_corpus
-from labelembed.lab.data.corpus import tokenizer as tokenizer_module
-from labelembed.lab.data.corpus.pair_files import MAXIMUM_LINE_BYTES, read_lines
+from labelembed.lab.data.corpus.pair_files import read_lines
+from labelembed.lab.data.corpus.text_corpus import open_corpus
 from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
 from tests.naive.corpus import naive_numbers, naive_vocabulary
@@ -44,10 +43,7 @@ def test_tokens_and_ids_are_the_naive_ones(tmp_path, level, limits):
         ids = [naive_numbers(line, tokens) for line in lines]
         assert list(tokenizer.vocabulary) == tokens
         assert [each.tolist() for each in sentences] == ids
-        unknown = sum(line.count(1) for line in ids)
-        counted = corpus.counts["train"][("source", "target")[side]]
-        assert counted == {"tokens": sum(map(len, ids)), "unknown": unknown}
-        assert (unknown > 0) == bool(limits)
+        assert any(1 in line for line in ids) == bool(limits)
     assert (corpus.names, corpus.num_labels) == (tuple(tokens), len(tokens))
 
 
@@ -56,7 +52,7 @@ def test_no_text_produces_a_special_token(tmp_path, level):
     lines = ["<s> a b </s>", "<pad><s> a<s>b <s>", "a b c"] * 20
     corpus = corpus_of(tmp_path, lines, lines, level=level, vocabulary_size=60)
     assert corpus.names[:4] == SPECIAL_TOKENS
-    for sentences in (corpus.train.source, [corpus.source_tokenizer.encode(line) for line in lines]):
+    for sentences in (corpus.train.source, [*corpus.source_tokenizer.encode_lines(lines)]):
         assert not {PAD, BEGIN, END} & {token for line in sentences for token in line.tolist()}
 
 
@@ -93,28 +89,26 @@ def test_fewer_training_pairs_are_part_of_more_and_whole(tmp_path):
     def pairs(corpus):
         return [(a.tolist(), b.tolist()) for a, b in zip(corpus.train.source, corpus.train.target, strict=True)]
 
-    few, more = (read_corpus(path, count) for count in (10, 30))
+    few, more = (open_corpus(path=path, train_examples=count) for count in (10, 30))
     assert (len(few.train), len(more.train)) == (10, 30)
     assert all(pair in pairs(more) for pair in pairs(few))
     assert all(pair in pairs(whole) for pair in pairs(more))
-    assert pairs(few) == pairs(read_corpus(path, 10))
+    assert pairs(few) == pairs(open_corpus(path=path, train_examples=10))
     assert few.train.num_examples == sum(len(target) + 1 for _, target in pairs(few))
     assert len({corpus.fingerprint() for corpus in (whole, few, more)}) == 3
     assert (few.names, len(few.validation)) == (whole.names, len(whole.validation))
     with pytest.raises(DataError, match=r"train_examples.*60 pairs"):
-        read_corpus(path, 61)
+        open_corpus(path=path, train_examples=61)
 
 
 def test_decoding_stops_at_the_end_and_characters_are_code_points(tmp_path):
     words = corpus_of(tmp_path, ["a a b"], ["a"]).source_tokenizer
     assert words.decode([BEGIN, 4, PAD, 1, 5, END, 4, 99]) == "a <unk> b"
     assert words.decode(np.array([], np.uint16)) == ""
-    with pytest.raises(ValueError, match="0 to 5"):
-        words.decode([6])
     (tmp_path / "other").mkdir()
     letters = corpus_of(tmp_path / "other", ["狗狗狗 𝄞𝄞 b 狗"], ["a"], level="character").source_tokenizer
     assert letters.tokens("\t狗\u3000 𝄞?b ") == ["狗", " ", "𝄞", "?", "b"]
-    assert letters.encode("\t狗\u3000 𝄞?b ").tolist() == [4, 5, 6, 1, 7]
+    assert letters.encode_lines(["\t狗\u3000 𝄞?b "])[0].tolist() == [4, 5, 6, 1, 7]
     assert letters.decode([4, 5, 6]) == "狗 𝄞"
 
 
@@ -137,22 +131,14 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
         write_corpus(tmp_path)
 
 
-def test_subwords_are_learned_from_lines_from_everywhere(monkeypatch):
-    monkeypatch.setattr(tokenizer_module, "SAMPLED_LINES", 10)
-    assert tokenizer_module.sample(map(str, range(100))) == [str(number) for number in range(0, 100, 16)]
-
-
 # ------------------------------------------------------------------------------------------------------ bad text
 
 
-def test_lines_end_with_line_feeds_only_and_progress_is_in_bytes_of_the_disk(tmp_path):
+def test_lines_end_with_line_feeds_only(tmp_path):
     (tmp_path / "a").write_bytes("\ufeffa\u2028b\r\n\r\nc\x0bd\re\n\nlast".encode())
-    assert list(read_lines(tmp_path / "a")) == ["a\u2028b", "", "c\x0bd\re", "", "last"]
-    lines = [f"{number} " + "äx" * (number % 900) for number in range(3000)]
-    write_text(tmp_path / "a.gz", lines)
-    read = []
-    assert list(read_lines(tmp_path / "a.gz", bytes_read=read.append)) == lines
-    assert sum(read) == (tmp_path / "a.gz").stat().st_size
+    lines = ["a\u2028b", "", "c\x0bd\re", "", "last"]
+    assert list(read_lines(tmp_path / "a")) == lines
+    assert list(read_lines(write_text(tmp_path / "a.gz", lines))) == lines
 
 
 GZIP = gzip.compress(b"".join(b"%d %d\n" % (number, hash((number, 0))) for number in range(60_000)))
@@ -162,8 +148,6 @@ GZIP = gzip.compress(b"".join(b"%d %d\n" % (number, hash((number, 0))) for numbe
     ("content", "line"),
     [
         (b"caf\xc3\xa9\n" * 200_000 + b"caf\xe9 x\nb\n", "line 200,001 is not UTF-8"),
-        (b"s\n" + b"x" * (MAXIMUM_LINE_BYTES + 1) + b"\nt\n", "line 2 is longer"),
-        (b"s\n" + b"x" * 5_000_000, "line 2 is longer"),
         (GZIP[: len(GZIP) // 2], r"damaged after line [\d,]+"),
         (GZIP[:1000] + bytes(200) + GZIP[1200:], r"damaged after line [\d,]+"),
     ],
@@ -187,34 +171,6 @@ def test_files_without_pairs_are_refused_and_nothing_is_written(tmp_path, source
     with pytest.raises(DataError, match=word):
         corpus_of(tmp_path, source, target, max_length=2)
     assert {entry.name for entry in tmp_path.iterdir()} == {"a", "b"}
-
-
-@pytest.mark.parametrize(
-    ("name", "lines", "columns", "word"),
-    [
-        ("p.jsonl", ['{"source": "a", "target": "b"}', '{"source": 3, "target": "c"}'], {}, "line 2 .*'source'"),
-        ("p.jsonl", ['{"source": "a", "target": "b"}', "{"], {}, "line 2 is no JSON"),
-        ("p.jsonl", ["[1]"], {}, "line 1 .*'source'"),
-        ("p.jsonl", ['{"source": "a", "target": "\\ud800"}'], {}, "line 1 .*'target'"),
-        ("p.jsonl", ['{"de": "a", "en": "b"}'], {"source_column": "de"}, "line 1 .*target_column"),
-        ("p.csv", ["source,target"], {}, "must be JSON lines"),
-    ],
-)
-def test_a_file_of_pairs_that_cannot_be_read_is_refused(tmp_path, name, lines, columns, word):
-    write_text(tmp_path / name, lines)
-    with pytest.raises(DataError, match=f"{name}: .*{word}"):
-        list(PairFiles(tmp_path / name, **columns).blocks())
-
-
-@pytest.mark.parametrize("columns", [None, ("en", "de"), ("translation.en", "translation.de")])
-def test_columns_of_a_file_of_pairs_are_named(tmp_path, columns):
-    source, target = columns or ("source", "target")
-    pairs = [{source: "a", target: "b"}, {source: '"c', target: "d\ne"}]
-    if columns and "." in source:
-        pairs = [{"translation": {key[-2:]: text for key, text in pair.items()}} for pair in pairs]
-    write_text(tmp_path / "p.jsonl", [json.dumps(pair) for pair in pairs])
-    blocks = list(PairFiles(tmp_path / "p.jsonl", None, *(columns or ())).blocks())
-    assert blocks == [(["a", '"c'], ["b", "d e"])]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from labelembed.errors import DataError
-from labelembed.lab.data import TableReader, ValidationSplit, prepare
+from labelembed.lab.data import TableReader, ValidationSplit, prepare, table_encoder
 from labelembed.lab.data.table_encoder import COLUMNS_FILE, TableEncoder, kind_of
 from labelembed.lab.data.table_files import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
@@ -38,14 +38,14 @@ def made_table(folder, rows, *heading):
 
 
 def fitted_on(table, rows, *, asked):
-    encoder = TableEncoder(asked=asked, most_categories=4)
+    encoder = TableEncoder(asked=asked)
     encoder.fit_transform(table.select(rows))
     return encoder
 
 
 def test_inputs_are_those_of_scikit_learn_and_come_back_from_a_run_folder(tmp_path):
     table = made_table(tmp_path, made_rows(120))
-    encoder = fitted_on(table, range(80), asked={"code": "categorical", "class": None})
+    encoder = fitted_on(table, range(80), asked={"code": True, "class": False})
 
     def matrix(rows):
         ages = [float(value) if value else np.nan for value in table.values("age")]
@@ -53,11 +53,10 @@ def test_inputs_are_those_of_scikit_learn_and_come_back_from_a_run_folder(tmp_pa
         return np.array([[ages[row], texts[0][row], texts[1][row]] for row in rows], dtype=object)
 
     numbers = FunctionTransformer(lambda values: np.asarray(values, dtype=np.float64))
-    rare = {"handle_unknown": "infrequent_if_exist", "max_categories": 4, "sparse_output": False}
     fitted = ColumnTransformer([
         ("numbers", make_pipeline(numbers, SimpleImputer(strategy="median"), StandardScaler()), [0]),
         ("missing", make_pipeline(numbers, MissingIndicator(features="missing-only", error_on_new=False)), [0]),
-        ("categories", OneHotEncoder(**rare), [1, 2]),
+        ("categories", OneHotEncoder(handle_unknown="ignore", sparse_output=False), [1, 2]),
     ]).fit(matrix(range(80)))  # fmt: skip
     (tmp_path / COLUMNS_FILE).write_bytes(encoder.files()[COLUMNS_FILE])
     again = TableEncoder.load(tmp_path)
@@ -66,8 +65,14 @@ def test_inputs_are_those_of_scikit_learn_and_come_back_from_a_run_folder(tmp_pa
         wanted = fitted.transform(matrix(rows)).astype(np.float32)
         for one in (encoder, again):
             np.testing.assert_array_equal(one.transform(table.select(rows)).inputs.numpy(), wanted)
-    assert encoder.categorical[0].others
     assert encoder.numeric[0].indicator
+
+
+def test_the_most_frequent_categories_have_an_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_encoder, "MOST_CATEGORIES", 2)
+    table = made_table(tmp_path, [(city,) for city in ["Ulm"] * 3 + ["Bonn"] * 2 + ["", "Jena", "Kiel"]], "city")
+    encoder = fitted_on(table, range(8), asked={"city": True})
+    assert encoder.transform(table.select([0, 3, 5, 7])).inputs.tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
 
 
 KINDS = [
@@ -80,7 +85,6 @@ KINDS = [
     ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
     ("x", [f"a remark of several words {n}" for n in range(30)], None, "another value"),
     ("x", [f"2024-01-{n}" for n in range(10, 30)], None, "another value"),
-    ("x", [f"{n},5" for n in range(30)], None, "numbers with commas: --set data.decimal=','"),
     ("x", ["", None, "NA"], None, "no value"),
     ("x", ["7", "7", ""], None, "one value only"),
     # mostly numbers: what is none is asked about, and not taken for thirty categories
@@ -98,11 +102,10 @@ def test_columns_are_told_by_their_values(tmp_path, name, values, kind, reason):
 def test_what_is_used_and_left_out_is_told(tmp_path):
     rows = [(n, age, city, "the same", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
-    data = prepare(TableReader(path=str(file), most_categories=5, leave_out=["colour"]).read(), validation=None)
+    data = prepare(TableReader(path=str(file), leave_out=["colour"]).read(), validation=None)
     assert {
         "columns used: 1 of numbers, 1 of categories",
         "columns left out: nr (counts the examples), day (one value only), colour (as asked)",
-        "rare categories taken together, in: city",
     } <= set(data.notes)
 
 
@@ -160,12 +163,20 @@ def test_damaged_columns_are_refused(tmp_path, damage):
     ],
 )
 def test_new_rows_that_do_not_fit_are_refused(tmp_path, rows, heading, word):
-    encoder = fitted_on(made_table(tmp_path, made_rows(50)), range(50), asked={"class": None})
+    encoder = fitted_on(made_table(tmp_path, made_rows(50)), range(50), asked={"class": False})
     with pytest.raises(DataError, match=word):
         encoder.transform(made_table(tmp_path, rows, *heading))
 
 
 def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
-    encoder = fitted_on(made_table(tmp_path, [(n,) for n in range(10)], "x"), range(10), asked={"x": "numeric"})
+    encoder = fitted_on(made_table(tmp_path, [(n * n,) for n in range(10)], "x"), range(9), asked={})
     far = encoder.transform(made_table(tmp_path, [("1e300",), ("-1e300",)], "x"))
     assert torch.equal(far.inputs, torch.tensor([[20.0], [-20.0]]))
+
+
+def test_numbers_of_files_with_semicolons_may_have_commas(tmp_path):
+    rows = [(f"{n}", f"{n * 7 % 11},5", f"a {n}, b", ("no", "yes")[n % 2]) for n in range(40)]
+    file = write_csv(tmp_path / "t.csv", rows, "nr", "x", "remark", "class", delimiter=";")
+    table = read_file(file, reading=Reading())
+    assert table.values("x")[:3] == ["0.5", "7.5", "3.5"]
+    assert table.values("remark")[0] == "a 0, b"

@@ -12,10 +12,10 @@ from labelembed.errors import DataError
 from labelembed.lab import pretrained_text
 from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.data import text_encoder as module
-from labelembed.lab.pretrained_text import length_groups, load_encoder, load_tokenizer, tokens_of
+from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, tokens_of
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
-from tests.made_transformers import bert, gpt2, t5
+from tests.made_transformers import bert, gpt2
 from tests.naive.text_features import naive_text_features
 
 torch.set_num_threads(1)
@@ -58,19 +58,6 @@ def test_features_equal_their_naive_form_and_tell_their_progress(encoder):
     assert shown[-1] == (24, 24)
 
 
-@pytest.mark.parametrize("make", [gpt2, t5])
-@pytest.mark.usefixtures("small_steps")
-def test_decoders_and_encoder_decoders_give_features_of_empty_texts_too(tmp_path, make):
-    model = make(vocabulary=len(WORDS))
-    folder = write_encoder(tmp_path / "model", model, marks=False, padded=False)
-    found = text_features([*TEXTS[:6], TEXTS[20], ""], folder=folder, maximum_tokens=10)
-    body = model.get_encoder() if make is t5 else model.transformer
-    expected = [naive_text_features(text, tokenizer(marks=False), body, maximum_tokens=10) for text in TEXTS[:6]]
-    np.testing.assert_allclose(found[:6], expected, rtol=0, atol=2e-6)
-    assert np.isfinite(found).all()
-    assert not np.array_equal(found[6], found[7])
-
-
 @pytest.mark.parametrize("change", ["text", "order", "border", "maximum_tokens", "weights", "the folder's place"])
 def test_features_are_computed_once_and_anew_where_anything_changes(encoder, tmp_path, change):
     texts = ["film", "music", "a plot", "scenes of actors and music"]
@@ -88,31 +75,28 @@ def test_features_are_computed_once_and_anew_where_anything_changes(encoder, tmp
         texts = {"text": [*texts[:3], "dull"], "order": texts[::-1], "border": ["filmm", "usic", *texts[2:]]}[change]
     found = text_features(texts, folder=folder, maximum_tokens=limit)
     assert len(list((tmp_path / "cache").glob("*.npy"))) > files
-    cut, model = load_tokenizer(folder), load_encoder(folder)
+    cut, model = load_tokenizer(folder), load_encoder(folder, maximum_tokens=limit)
     expected = [naive_text_features(text, cut, model, maximum_tokens=limit) for text in texts]
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
 
-def test_batches_hold_no_more_than_their_tokens():
-    lengths = [1, 1, 2, 3, 3, 9, 30]
-    assert [lengths[group] for group in length_groups(lengths, 9)] == [[1, 1, 2], [3, 3], [9], [30]]
-
-
 def test_truncated_texts_are_counted_and_the_same_from_the_cache(encoder, monkeypatch):
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
-    rows, truncated = TextTokens(str(encoder), 9).transform(texts)
+    tokens, truncated = TextTokens(str(encoder), 9).transform(texts)
     assert truncated == 1
-    assert [int((row > 0).sum()) for row in rows] == [3, 9, 2]
+    assert [int((row > 0).sum()) for row in tokens] == [3, 9, 2]
+    features = TextFeatures(str(encoder), 9).transform(texts)
     monkeypatch.setattr(module, "tokens_of", lambda *args, **more: pytest.fail("read again"))
-    again = TextTokens(str(encoder), 9).transform(texts)
-    assert (again.inputs.tolist(), again.truncated) == (rows.tolist(), 1)
+    again = TextFeatures(str(encoder), 9).transform(texts)
+    assert torch.equal(again.inputs, features.inputs)
+    assert again.truncated == 1
     tokens, truncated = tokens_of(["film a film", "film a film a"], tokenizer(marks=False), maximum_tokens=3)
     assert (truncated, (tokens > 0).sum(axis=1).tolist()) == (1, [3, 3])  # a text that fills its row has no more
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused(encoder):
-    with pytest.raises(DataError, match=r"reads 32 tokens .* data.maximum_tokens is 33"):
-        text_features(["film"], folder=encoder, maximum_tokens=33)
+    with pytest.raises(DataError, match=r"reads 32 tokens .* data.maximum_tokens"):
+        text_features(["film " * 40], folder=encoder, maximum_tokens=33)
 
 
 def without_tokenizer(folder):
@@ -146,7 +130,7 @@ def with_code(folder):
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
-        (without_tokenizer, "has no tokenizer"),
+        (without_tokenizer, "cannot be read as a transformers model"),
         (of_another_architecture, "weights of another architecture"),
         (of_another_size, "cannot be read as a transformers model"),
         (pickled, "has no model.safetensors"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from unittest import mock
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from labelembed.errors import DataError
 from labelembed.lab.data import Split, TextReader, Texts, ValidationSplit, prepare
-from labelembed.lab.data.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
-from labelembed.lab.data.encoder import Truncation
+from labelembed.lab.data import bag_of_words as module
+from labelembed.lab.data.bag_of_words import VOCABULARY_FILE, BagOfWordsEncoder, words_of
 from labelembed.lab.models import BagOfWords
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
@@ -30,34 +30,32 @@ def rows_of(bags, texts):
     new=TEXTS,
     ngrams=st.integers(1, 4),
     minimum_texts=st.integers(1, 3),
-    maximum_features=st.integers(1, 30),
-    maximum_words=st.integers(1, 10),
+    features=st.integers(1, 30),
+    words=st.integers(1, 10),
 )
-def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
-    wanted = naive_vocabulary(train, **how)
-    bags = BagOfWordsEncoder(**how)
+def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, ngrams, minimum_texts, features, words):
+    how = {"ngrams": ngrams, "minimum_texts": minimum_texts}
+    wanted = naive_vocabulary(train, **how, maximum_features=features, maximum_words=words)
+    with mock.patch.multiple(module, MAXIMUM_FEATURES=features, MAXIMUM_WORDS=words):
+        _check_bags(BagOfWordsEncoder(**how), train, new, wanted, {"ngrams": ngrams, "maximum_words": words})
+
+
+def _check_bags(bags, train, new, wanted, sizes):
     if not wanted:
         with pytest.raises(DataError, match="no word occurs in"):
             bags.fit_transform(Texts(train))
         return
     learned = bags.fit_transform(Texts(train))
     assert list(bags.vocabulary) == wanted
-    sizes = {"ngrams": how["ngrams"], "maximum_words": how["maximum_words"]}
     assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
     assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
     assert torch.equal(learned.inputs.padded(), bags.transform(train).inputs.padded())
-    assert learned.truncated == sum(len(naive_words(text, 100)) > how["maximum_words"] for text in train)
 
 
 @given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))
 def test_words_are_those_of_the_naive_form(text):
     text = text.replace("_", " ").replace("\u2019", "'")
     assert words_of(text) == naive_words(text, 100)
-
-
-def test_letters_of_scripts_without_spaces_are_words():
-    assert words_of("很好ok的") == ["很", "好", "ok", "的"]
-    assert words_of("don\u2019t") == ["don't"]
 
 
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
@@ -75,7 +73,7 @@ def test_vocabulary_knows_the_training_rows_only(tmp_path):
 
 
 def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    bags = BagOfWordsEncoder(ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
+    bags = BagOfWordsEncoder(ngrams=3, minimum_texts=2)
     bags.fit_transform(Texts([text for text, _ in reviews(30)]))
     for name, kept in bags.files().items():
         (tmp_path / name).write_bytes(kept)
@@ -83,40 +81,22 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
     new = [text for text, _ in reviews(20, seed=1)]
     assert rows_of(again, new) == rows_of(bags, new)
     assert again.files() == bags.files()
-    assert (tmp_path / VOCABULARY_FILE).read_text().splitlines() == list(bags.vocabulary)
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "words", "message"),
-    [
-        (None, 5, "words.txt: cannot be read"),
-        ("a\n\nb\n", 5, "words.txt: damaged"),
-        ("a\nb\na\n", 5, "words.txt: damaged"),
-        ("a\n", 0, "words.json: damaged, maximum_words"),
-        ("a\n", True, "words.json: damaged, maximum_words"),
-    ],
+    "content", [None, "{", '{"column": 0, "vocabulary": ["a"]}', '{"column": "a", "vocabulary": []}']
 )
-def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, words, message):
-    if vocabulary is not None:
-        (tmp_path / VOCABULARY_FILE).write_text(vocabulary)
-    (tmp_path / SETTINGS_FILE).write_text(json.dumps({"maximum_words": words}))
-    with pytest.raises(DataError, match=message):
+def test_damaged_vocabulary_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / VOCABULARY_FILE).write_text(content)
+    with pytest.raises(DataError, match=r"words\.json: (damaged|cannot be read)"):
         BagOfWordsEncoder.load(tmp_path)
 
 
-def test_texts_are_chosen_by_position():
-    texts = Texts(["a b", "", "c", "a c b"])
-    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
-    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.padded().tolist() == [[1, 2], [3, 0]]
-    found = bags.transform(texts.select(torch.tensor([3, 1, 0, 3]))).inputs
-    assert found.padded().tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
-    assert bags.transform(["", "x"]).inputs.padded().tolist() == [[0], [0]]
-    assert (found.shape, bags.transform([]).inputs.shape) == ((4, 4), (0, 4))
-
-
-def test_long_texts_take_the_memory_of_their_own_words_alone():
+def test_long_texts_take_the_memory_of_their_own_words_alone(monkeypatch):
+    monkeypatch.setattr(module, "MAXIMUM_WORDS", 100_000)
     words = [f"word{number}" for number in range(100_000)]
-    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_words=len(words))
+    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1)
     texts = [" ".join(words), *["word1 word2"] * 20_000]
     inputs = bags.fit_transform(Texts(texts)).inputs
     split = Split(inputs, torch.zeros(len(texts)).long())
@@ -125,15 +105,3 @@ def test_long_texts_take_the_memory_of_their_own_words_alone():
     assert batch.inputs.nbytes < 1_000_000
     hidden = BagOfWords(input_shape=inputs.shape[1:], vocabulary_size=inputs.width, embedding_size=2)(batch.inputs)
     assert hidden.shape == (1_000, 2)
-
-
-@pytest.mark.parametrize(("words", "count"), [(2, 40), (3, 11), (5, 11), (6, 0)])
-def test_bags_count_the_truncated_texts_of_all_splits(tmp_path, words, count):
-    for name, texts, long in (("train", 20, 8), ("dev", 4, 2), ("test", 16, 1)):
-        both = ("the film was lovely and great", "a dull plot")  # 6 and 3 words
-        rows = [(both[row >= long], ("pos", "neg")[row % 2]) for row in range(texts)]
-        write_csv(tmp_path / f"{name}.csv", rows, "text", "label")
-    data = prepare(TextReader(path=str(tmp_path), maximum_words=words).read(), validation=None)
-    wanted = Truncation(count=count, of=40, setting="maximum_words", limit=words) if count else None
-    assert data.truncation == wanted
-    assert [note for note in data.notes if "truncated" in note] == ([wanted.note] if wanted else [])

@@ -70,13 +70,13 @@ def done():
 
 def shortened(words: list[str]) -> list[str]:
     """Returns a command's words, made to take a second."""
-    if words[0] not in ("train", "compare", "check", "tune"):
+    if words[0] not in ("train", "compare", "check"):
         return words
     data = words[words.index("--data") + 1] if "--data" in words else "digits"
     extra = [*words, *SHORT[data]]
     if words[0] == "compare" and "--seeds 2" not in " ".join(words):
         extra += ["--seeds", "1"]
-    return [*extra, "--trials", "1"] if words[0] == "tune" or "--tuned" in words else extra
+    return [*extra, "--trials", "1"] if "--tuned" in words else extra
 
 
 def run_shell(text: str, done: set[str]) -> None:
@@ -136,11 +136,6 @@ def test_names_of_the_package_on_a_page_exist(page):
     assert sorted(name for name in names if not exists(name)) == []
 
 
-def test_there_are_blocks_to_run():
-    kinds = [kind for page in PAGES for kind, _ in blocks_of(page)]
-    assert min(map(kinds.count, ("python", "sh", "yaml"))) >= 5
-
-
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -159,17 +154,14 @@ def test_index_names_every_page():
 
 
 def test_page_of_the_command_line_is_what_the_program_says():
-    commands = typer.main.get_command(app).commands
     lines = []
-    for name, command in commands.items():
+    for name, command in typer.main.get_command(app).commands.items():
         if command.hidden:
             continue
-        parameters = command.params
-        arguments = [one for one in parameters if one.param_type_name == "argument"]
+        arguments = [one for one in command.params if one.param_type_name == "argument"]
         typed = [one.metavar or one.name.upper() for one in arguments]
         typed = [word if one.required else f"[{word}]" for word, one in zip(typed, arguments, strict=True)]
-        options = [f"`{max(one.opts, key=len)}`" for one in parameters if one.param_type_name == "option"]
-        says = command.help.splitlines()[0]
-        lines.append(f"| `{' '.join([name, *typed])}` | {says} | {' '.join(options)} |")
+        options = [f"`{max(one.opts, key=len)}`" for one in command.params if one.param_type_name == "option"]
+        lines.append(f"| `{' '.join([name, *typed])}` | {command.help.splitlines()[0]} | {' '.join(options)} |")
     table = "\n".join(lines)
     assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"

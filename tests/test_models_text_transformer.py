@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
@@ -62,40 +60,26 @@ def test_the_exported_form_gives_the_same_rows_for_any_number_of_texts(folder):
             torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another padding
 
 
-@pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_frozen_layers_and_embeddings_stay_and_the_others_learn_at_their_own_rate(tmp_path, frozen):
-    import transformers
-
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    deep = write_encoder(tmp_path, transformers.BertModel(config))
-    encoder = built(deep, layers_frozen=frozen, learning_rate_factor=0.25)
+def test_the_encoder_learns_at_its_own_rate(folder):
+    encoder = built(folder, learning_rate_factor=0.25)
     network = Network(torch.nn.Identity(), encoder, OneHot(encoder.hidden_size, 2))
     first, *others = parameter_groups(network, learning_rate=0.1, weight_decay=0.3)
     assert (first["lr"], first["weight_decay"]) == (0.025, 0.3)
     assert all("lr" not in group for group in others)
-    before = copy.deepcopy(encoder.state_dict())
     network(inputs_of(TEXTS), torch.tensor([row % 2 for row in range(len(TEXTS))])).total.backward()
-    torch.optim.SGD([first, *others], lr=0.1).step()
-    moved = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
-    assert {int(name.split(".")[3]) for name in moved if ".encoder.layer." in name} == set(range(frozen, 3))
-    assert any(".embeddings." in name for name in moved) == (frozen == 0)
+    assert all(parameter.grad is not None for parameter in first["params"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"layers_frozen": -1}, "layers_frozen"),
-        ({"layers_frozen": 2}, "at most 1, the encoder's layers"),
         ({"learning_rate_factor": 0.0}, "learning_rate_factor"),
         ({"dropout": 1.0}, "dropout"),
-        ({"input_shape": (33,)}, "at most 32 tokens"),
+        ({"input_shape": (33,)}, "reads 32 tokens"),
     ],
 )
 def test_wrong_arguments_are_refused(folder, arguments, word):
-    with pytest.raises(ValueError, match=word):
+    with pytest.raises((ValueError, DataError), match=word):
         built(folder, **arguments)
 
 

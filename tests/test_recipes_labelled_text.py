@@ -6,14 +6,11 @@ import io
 import json
 
 import pytest
-import torch
 
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.sparse_rows import SparseRows
 from tests.made_cli import call, succeed
-from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_columns, write_csv, write_json_lines
+from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv, write_json_lines
 
 QUICK = ["--set", "epochs=2", "--set", "batch_size=20", "--quiet"]
 
@@ -49,18 +46,6 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows_without_its_data(
     assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
 
 
-def test_a_training_text_becomes_the_same_inputs_again(learned, tmp_path):
-    saved = SavedRun.load(learned)
-    data = saved.read_data()
-    trained_on = [data.texts("train", row) for row in range(len(data.train))]
-    (tmp_path / "train.txt").write_text("".join(f"{text}\n" for text in trained_on))
-    inputs, names, notes = saved.read_inputs(tmp_path / "train.txt")
-    assert torch.equal(inputs.padded(), data.train.inputs.padded())
-    assert (names[0], names[-1], notes) == ("train.txt line 1", f"train.txt line {len(trained_on)}", [])
-    one_by_one = SparseRows.cat([saved.encode_texts([text])[0] for text in trained_on[:20]])
-    assert torch.equal(one_by_one.padded(), data.train.inputs[:20].padded())
-
-
 def test_texts_without_a_heading_are_all_predicted(learned, tmp_path, monkeypatch):
     content = 'lovely great\r\n\ndull, awful "boring\n'
     (tmp_path / "new.txt").write_bytes(content.encode())
@@ -91,7 +76,7 @@ def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", learned, "--data", other)
     assert refused.code == 2
-    assert "does not know: bad (10 examples), good (10 examples); its 2 labels are neg, pos" in refused.err
+    assert all(word in refused.err for word in ("good (10 examples)", "bad (10 examples)", "labels are neg, pos"))
 
 
 def test_a_file_is_evaluated_whole(learned, tmp_path):
@@ -145,54 +130,14 @@ def test_a_teacher_of_other_words_is_refused(tmp_path):
     assert "objective.teacher" in refused.err
 
 
-# ---- texts of several columns
-
-
-@pytest.fixture(scope="module")
-def of_two(tmp_path_factory):
-    """A run on titles, which tell the label, and bodies."""
-    folder = tmp_path_factory.mktemp("two")
+def test_new_files_are_predicted_by_several_columns(tmp_path):
     rows = [(text, " ".join(PLAIN[n % 7 :]) * (n % 4 > 0), label) for n, (text, label) in enumerate(reviews(160))]
-    file = write_csv(folder / "posts.csv", rows, "title", "body", "label")
+    file = write_csv(tmp_path / "posts.csv", rows, "title", "body", "label")
     words = ["--set", "data.text_column=[title, body]", "--set", "batch_size=20", "--quiet"]
-    succeed("train", "text-bag-small", "--data", file, "--out", folder / "run", *words)
-    return folder / "run"
-
-
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_new_files_are_predicted_by_the_same_columns(of_two, tmp_path, kind):
-    rows = [(" ".join(GOOD), "the film"), (" ".join(BAD), ""), ("", " ".join(GOOD))]
-    if kind == "parquet":
-        pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
-        columns = {name: [row[place] or None for row in rows] for place, name in enumerate(("title", "body"))}
-        file = write_columns(tmp_path / "new.parquet", columns)
-    elif kind == "jsonl":
-        file = write_json_lines(tmp_path / "new.jsonl", [(body, title) for title, body in rows], "body", "title")
-    else:
-        file = write_csv(tmp_path / f"new.{kind}", rows, "title", "body", delimiter="\t" if kind == "tsv" else ",")
-    found = succeed("predict", of_two, file, "--json").lines
-    assert [row["label"] for row in found] == ["pos", "neg", "pos"]
-    assert len({row["input"] for row in found}) == 3
-
-
-def test_a_new_file_without_one_of_the_columns_is_refused(of_two, tmp_path):
-    refused = call("predict", of_two, write_csv(tmp_path / "new.csv", [(" ".join(GOOD),)], "titel"))
+    succeed("train", "text-bag-small", "--data", file, "--out", tmp_path / "run", *words)
+    rows = [("the film", " ".join(GOOD)), ("", " ".join(BAD)), (" ".join(GOOD), "")]
+    new = write_json_lines(tmp_path / "new.jsonl", rows, "body", "title")
+    assert [row["label"] for row in succeed("predict", tmp_path / "run", new, "--json").lines] == ["pos", "neg", "pos"]
+    refused = call("predict", tmp_path / "run", write_csv(tmp_path / "new.csv", [(" ".join(GOOD),)], "titel"))
     assert refused.code == 2
-    assert "no column 'title' (did you mean 'titel'?)" in refused.err
-
-
-def test_a_run_of_other_columns_is_another_run(of_two):
-    words = [
-        "train",
-        "text-bag-small",
-        "--data",
-        of_two.parent / "posts.csv",
-        "--out",
-        of_two,
-        "--set",
-        "batch_size=20",
-    ]
-    for columns in ("title", "[body, title]"):
-        refused = call(*words, "--quiet", "--set", f"data.text_column={columns}")
-        assert refused.code == 2
-        assert "data.text_column" in refused.err
+    assert "did you mean 'titel'?" in refused.err

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
-import torch
 import yaml
 
-from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import CORPORA
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.components import keys_of
@@ -18,7 +15,7 @@ from labelembed.lab.recipes.schema import TABLES, DataCommon, Recipe
 from labelembed.lab.recipes.variants import parse_variant, seeds_of, variants_of
 from labelembed.lab.recipes.writing import full_recipe
 from labelembed.lab.training.decoding import Decoding
-from tests.made_cli import SMALL, call, succeed
+from tests.made_cli import SMALL, succeed
 from tests.made_data import write_idx_folder
 
 SHIPPED = sorted(shipped_recipes())
@@ -48,9 +45,6 @@ def errors_of(*settings, recipe="digits-mlp", **options):
     return caught.value.errors
 
 
-# ------------------------------------------------------------------------------------------- recipes that ship
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipe_says_what_it_is_and_compares(name):
     heading = recipe_heading(shipped_recipes()[name])
@@ -68,17 +62,6 @@ def test_shipped_recipe_says_what_it_is_and_compares(name):
     else:
         strengths = [f"label_smoothing smoothing={strength}" for strength in (0.1, 0.3, 0.5)]
         assert variants == ["one_hot", *strengths, "online_label_smoothing", "label_embedding preset=mixture"]
-
-
-def test_check_says_what_a_recipe_would_do():
-    facts = succeed("check", "digits-lwal", "--json").json
-    assert facts["steps_per_epoch"] == 3  # 1,146 examples in steps of 50 for each of ten labels
-    facts = succeed("check", "digits-mlp", "--json").json
-    assert facts["examples"] == {"train": 1146, "validation": 202, "test": 449}
-    assert (facts["steps_per_epoch"], facts["labels"], len(facts["comparison"])) == (23, 10, 6)
-
-
-# ------------------------------------------------------------------------------------------------------- init
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -106,55 +89,26 @@ def test_full_recipe_of_an_own_recipe_keeps_its_comments_and_values_and_passes_c
     text = full_recipe(written("# Mine.\n" + SMALLEST.replace("epochs: 1", "epochs: 7")))
     assert text.startswith("# Mine.\n#\n# Every key")
     assert yaml.safe_load(text)["epochs"] == 7
-    assert full_recipe(written(SMALLEST)).startswith("# Every key")
     succeed("init", "my.yaml", "-o", "full.yaml")
     assert succeed("check", "full.yaml", "--json").json["recipe"] == "full"
-    for data in ("[digits]", "{name: nothing}", "3"):
-        assert call("init", written(SMALLEST.replace("digits", data)), "-o", "other.yaml").code == 2
-
-
-# -------------------------------------------------------------------------------------- resolved and run again
 
 
 def test_resolved_recipe_of_a_run_runs_to_an_equal_resolved_recipe(tmp_path):
     write_idx_folder(tmp_path / "mnist")
-    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "first")
-    succeed("train", "first/recipe.yaml", "--quiet", "--out", "second")
-    first, second = ((tmp_path / name / "recipe.yaml").read_text() for name in ("first", "second"))
-    assert first == second
-    one, two = (yaml.safe_load((tmp_path / name / "result.json").read_text()) for name in ("first", "second"))
+    one = succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "first", "--json").json
+    two = succeed("train", "first/recipe.yaml", "--quiet", "--out", "second", "--json").json
+    assert (tmp_path / "first/recipe.yaml").read_text() == (tmp_path / "second/recipe.yaml").read_text()
     assert one["test"] == two["test"]
-
-
-def test_resolved_recipe_with_a_saved_geometry_runs_from_anywhere(tmp_path, monkeypatch):
-    write_idx_folder(tmp_path / "mnist")
-    geometry = LabelGeometry(tuple("0123456789"), similarities=torch.eye(10))
-    geometry.save(tmp_path / "mine.safetensors")
-    variant = "label_embedding:embedding=mine.safetensors"
-    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--objective", variant, "--out", "first")
-    (tmp_path / "mine.safetensors").unlink()
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    succeed("train", "../first/recipe.yaml", "--quiet", "--out", "second")
-    kept = [folder / "embedding.safetensors" for folder in (tmp_path / "first", tmp_path / "elsewhere" / "second")]
-    assert kept[0].read_bytes() == kept[1].read_bytes()
-
-
-# ------------------------------------------------------------------------------------------- --set and --data
 
 
 @pytest.mark.parametrize(
     ("setting", "read", "value"),
     [
         ("optimizer.learning_rate=1e-3", lambda recipe: recipe.optimizer["learning_rate"], 1e-3),
-        ("objective=one_hot", lambda recipe: recipe.objective["name"], "one_hot"),
         ("objective={name: one_hot, bias: no}", lambda recipe: recipe.objective["bias"], False),
         ("model.hidden_sizes=[4, 5]", lambda recipe: recipe.model["hidden_sizes"], [4, 5]),
         ("data.validation=", lambda recipe: recipe.data["validation"], None),
-        ("data.validation={examples: 9}", lambda recipe: recipe.data["validation"]["examples"], 9),
         (" epochs =4", lambda recipe: recipe.epochs, 4),
-        ("checkpoints.keep=3", lambda recipe: recipe.checkpoints.keep, 3),
-        ("comparison.seeds=[3, 5]", lambda recipe: recipe.comparison.seeds, [3, 5]),
         ("comparison=null", lambda recipe: recipe.comparison, None),
     ],
 )
@@ -166,20 +120,18 @@ def test_set_reads_its_value_as_yaml(setting, read, value):
 @pytest.mark.parametrize(
     ("setting", "word"),
     [
-        *((setting, "key.key=value") for setting in ("epochs", "", "=3", "objective.=3", "a..b=3")),
+        *((setting, "key.key=value") for setting in ("epochs", "=3", "a..b=3")),
         ("epochs=" + "[" * 3000, "nested too deeply"),
         ("epochs.x=3", "no keys below"),
-        ("comparison.objectives.0=x", "no keys below"),
         ("model.hidden_sizes=[4", "no valid YAML"),
         ("epochs=&a [*a]", "references"),
-        ("epochs=2020-13-45", "no valid YAML"),
     ],
 )
 def test_setting_that_is_none_is_refused(setting, word):
     (error,) = errors_of(setting)
     assert word in error
     assert len(error) < 250
-    assert len(errors_of(setting, "model.dropout=2", "objective.temperture=3")) == 3
+    assert len(errors_of(setting, "model.dropout=2")) == 2  # and the others with it
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -188,9 +140,7 @@ def test_another_objective_drops_the_arguments_of_the_old_one(order):
     settings = ["objective.name=label_smoothing", "objective.smoothing=0.3"][::order]
     objective = loaded(*settings, recipe=path).objective
     assert (objective["name"], objective["smoothing"]) == ("label_smoothing", 0.3)
-    assert loaded(recipe=path, objective="one_hot").objective["name"] == "one_hot"
     assert loaded("objective.name=label_embedding", recipe=path).objective["temperature"] == 3
-    assert "'one_hot'?" in errors_of("objective.name=one_hat", recipe=path)[0]
 
 
 def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
@@ -199,9 +149,7 @@ def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
         assert loaded(recipe=path, data="here").data["path"] == str(tmp_path / "here")
     assert loaded("data=mnist", data="here").data["path"] == str(tmp_path / "here")
     assert "data.path" in errors_of(data="here")[0]  # the digits need none
-    assert "--data" in errors_of(recipe="mnist-mlp", data=" ")[0]
-    for block in ("[digits]", "3"):
-        assert "mapping" in errors_of(recipe=written(SMALLEST.replace("digits", block)), data="here")[0]
+    assert "mapping" in errors_of(recipe=written(SMALLEST.replace("digits", "[digits]")), data="here")[0]
 
 
 @pytest.mark.parametrize(
@@ -209,10 +157,8 @@ def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
     [
         ("mnist-mlp", {}, "data", "path", "{}/some/where"),
         ("text-finetune", {"settings": ["data.encoder=models/bert"]}, "data", "encoder", "{}/models/bert"),
-        ("images-backbone", {"settings": ["model.weights=net.pth"]}, "model", "weights", "{}/net.pth"),
         ("mnist-mlp", {"objective": "distillation:teacher=run"}, "objective", "teacher", "{}/run"),
         ("mnist-mlp", {"objective": "static_labels:embedding=text:bert"}, "objective", "embedding", "text:{}/bert"),
-        ("mnist-mlp", {"objective": "static_labels:embedding=text"}, "objective", "embedding", "text"),
     ],
 )
 def test_every_path_becomes_whole(recipe, options, block, key, whole, tmp_path):
@@ -220,49 +166,23 @@ def test_every_path_becomes_whole(recipe, options, block, key, whole, tmp_path):
     assert getattr(found, block)[key] == whole.format(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------- YAML files
-
-
-@pytest.mark.parametrize(
-    ("name", "word"),
-    [
-        ("digits-mpl", "'digits-mlp'?"),
-        ("nowhere.yaml", "no such file"),
-        ("mine.yaml", "'mein.yaml'?"),
-        ("folder.yaml", "cannot be read"),
-        ("", "unknown recipe"),
-    ],
-)
-def test_recipe_that_is_not_there(name, word):
-    written(SMALLEST, "mein.yaml")
-    os.mkdir("folder.yaml")
-    with pytest.raises(RecipeError, match=re.escape(word)):
-        load_recipe(name)
-
-
-@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".txt", ""])
-def test_recipe_is_any_file_that_is_there(suffix):
-    recipe, name = load_recipe(written(SMALLEST, f"mine{suffix}"))
-    assert (recipe.epochs, name) == (1, "mine")
+def test_recipe_is_any_file_that_is_there():
+    for suffix in (".yaml", ".txt", ""):
+        assert load_recipe(written(SMALLEST, f"mine{suffix}"))[1] == "mine"
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        *((text, "mapping") for text in ("", "# a comment\n", "---\n", "- data\n", "words", "3", "true", "2020-01-01")),
+        *((text, "mapping") for text in ("# a comment\n", "- data\n", "words", "3")),
         ("data: [1,\nepochs: 3\n", "line 3, column 1"),
-        ("a: 1\n  b: 2\n", "line 2, column 4"),
-        ("a:\n\t- b\n", "line 2, column 1"),
         ("a: 1\n---\nb: 2\n", "another document"),
         ("a: *nowhere\n", "line 1, column 4"),
         ("a: !!int x\n", "no valid YAML"),
-        ("? [a]\n: b\n", "line 1, column 3"),
         ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4, column 3: no valid YAML (the key 'c' occurs twice"),
         (b"epochs: \xff\xfe\n", "utf-8"),
-        ("epochs: 3".encode("utf-16"), "utf-8"),
-        *((text, "nested too deeply") for text in ("[" * 3000, "{a: " * 3000, "- " * 3000 + "a", "a: " + "[" * 3000)),
+        *((text, "nested too deeply") for text in ("[" * 3000, "- " * 3000 + "a")),
         ("x: 1\na: &a\n  b: {c: *a}\n", "references"),
-        ("x: 1\na: &a {x: 1}\nb: {<<: *a}\n", "references"),
         (b" " * 200_000, "larger than 100,000 bytes"),
     ],
 )
@@ -272,23 +192,12 @@ def test_what_is_no_recipe_is_refused_in_one_line_with_its_place(text, word):
     assert "\n" not in error
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "!!python/object/apply:os.system ['touch hacked']",
-        "!!python/object/new:os.system ['touch hacked']",
-        "!!python/name:os.system",
-        "!!python/tuple [1, 2]",
-        "!mine {a: b}",
-    ],
-)
+@pytest.mark.parametrize("value", ["!!python/object/apply:os.system ['touch hacked']", "!mine {a: b}"])
 def test_python_tags_are_refused_and_not_executed(value, tmp_path):
     (error,) = errors_of(recipe=written(f"{SMALLEST}x: {value}"))
     assert error.startswith("line 6, column 4")
-    for ask in (
-        lambda: loaded(f"objective.temperature={value}"),
-        lambda: parse_variant(f"label_embedding:temperature={value}", source="--objectives"),
-    ):
-        with pytest.raises(RecipeError, match="the tag"):
-            ask()
+    with pytest.raises(RecipeError, match="the tag"):
+        loaded(f"objective.temperature={value}")
+    with pytest.raises(RecipeError, match="the tag"):
+        parse_variant(f"label_embedding:temperature={value}", source="--objectives")
     assert not (tmp_path / "hacked").exists()

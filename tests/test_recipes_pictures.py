@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import IdentityEncoder, Split
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.pretrained_images import PACKAGE
 from labelembed.lab.recipes.choosing import choose_recipe
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs import task
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
@@ -99,18 +96,6 @@ def test_pictures_trains_a_head_and_predicts_of_raw_pictures_as_in_training(fold
         saved.read_inputs(folder / "cat" / "bad.png")
 
 
-@has_weights
-def test_no_test_picture_moves_a_weight_of_the_head(tmp_path):
-    weights = []
-    for place in range(2):
-        folder = tmp_path / str(place)
-        write_classes(folder / "train", {"cat": 8, "dog": 8}, size=20)
-        write_classes(folder / "test", {"cat": 4, "dog": 4}, size=(20, 300)[place], seed=place)
-        run("pictures", folder, tmp_path / f"run {place}", "batch_size=4", "data.image_size=auto")
-        weights.append((tmp_path / f"run {place}" / "model.safetensors").read_bytes())
-    assert weights[0] == weights[1]
-
-
 @pytest.mark.parametrize("missing", ["timm", PACKAGE])
 def test_without_the_extra_the_recipe_from_scratch_is_taken_with_what_to_install(folder, monkeypatch, missing):
     found = importlib.util.find_spec
@@ -121,12 +106,6 @@ def test_without_the_extra_the_recipe_from_scratch_is_taken_with_what_to_install
     _, name = choose_recipe(None, data=str(folder), say=said.append)
     assert name == "images-resnet"
     assert ["labelembed[pictures]" in line for line in said] == [True]
-
-
-def test_images_resnet_trains_on_a_folder(folder, tmp_path):
-    line, saved = run("images-resnet", folder, tmp_path / "run", "batch_size=8", "model.channels=[2, 2, 4]")
-    assert saved.classification.input_shape == (3, 20, 20)
-    assert 0 <= line["validation"]["error"] <= 1
 
 
 def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
@@ -142,27 +121,6 @@ def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
     torch.testing.assert_close(kept, {name: state[name] for name in kept}, rtol=1e-6, atol=1e-6)
     weights.unlink()
     assert torch.isfinite(SavedRun.load(tmp_path / "run").probabilities(torch.zeros(2, 3, 32, 32))).all()
-
-
-def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_path, monkeypatch):
-    class Network(torch.nn.Module):
-        hidden_size, output_std = 4, 0.1
-
-        def __init__(self, *, weights, **_):
-            super().__init__()
-            read.append(weights)
-
-    read = []
-    monkeypatch.setitem(task.MODELS, "timm", Network)
-    settings = [f"model.weights={tmp_path}/file.pth", "data.scaling=unit"]
-    recipe, _ = load_recipe("images-backbone", data="pictures", settings=settings)
-    facts = {"names": ("a", "b"), "input_shape": (3, 32, 32), "input_range": (0, 255), "encoder": IdentityEncoder()}
-    made = task.Classification(recipe, **facts, label_column=None, label_values=())
-    made.data = SimpleNamespace(names=("a", "b"), train=Split(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])))
-    made.build_network(tmp_path)
-    del made.data
-    made.build_network(tmp_path)
-    assert read == [f"{tmp_path}/file.pth", "random"]
 
 
 def test_recipes_refuse_to_mix_where_an_example_must_have_one_label():

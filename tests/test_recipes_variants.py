@@ -19,6 +19,8 @@ from labelembed.lab.recipes.variants import (
 from labelembed.lab.runs import pools
 from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
+THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
+
 
 @pytest.mark.parametrize(
     ("text", "block", "name"),
@@ -29,10 +31,8 @@ from labelembed.lab.runs.pools import default_jobs, visible_gpus
             {"preset": "paper", "temperature": 3},
             "label_embedding preset=paper temperature=3",
         ),
-        ("label_embedding: temperature = 3", {"temperature": 3}, "label_embedding temperature=3"),
         ("label_embedding:temperature=1e-3", {"temperature": "1e-3"}, "label_embedding temperature=1e-3"),
         ("label_embedding:hinge_reduction=null", {"hinge_reduction": None}, "label_embedding hinge_reduction=None"),
-        ("x:sizes=[1,2]", {"sizes": [1, 2]}, "x sizes=[1, 2]"),
         (
             "label_embedding:embedding=C:/runs/a:rank=3",
             {"embedding": "C:/runs/a", "rank": 3},
@@ -49,7 +49,7 @@ def test_variant_is_parsed_and_named(text, block, name):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        *((text, "name:key=value") for text in ("", ":a=3", "one_hot:bias", "a=3", "one_hot:bias:rank=3")),
+        *((text, "name:key=value") for text in ("", ":a=3", "one_hot:bias:rank=3")),
         ("one_hot:bias=true:bias=false", "more than once"),
         ("x:a=[1", "no valid YAML"),
     ],
@@ -87,24 +87,15 @@ def test_comparison_has_every_variant_with_every_seed():
     assert [variant.name for variant in made.variants] == names
     assert len({variant.folder for variant in made.variants}) == 3
     assert made.baseline == "one_hot"
-
-
-def test_variants_in_yaml_are_those_of_the_option():
-    listed = "[one_hot, 'label_smoothing:smoothing=0.4', {name: label_embedding, temperature: 3}]"
-    from_yaml = plan(settings=[f"comparison.objectives={listed}"])
-    from_option = plan(objectives="one_hot,label_smoothing:smoothing=0.4,label_embedding:temperature=3")
-    assert from_yaml.variants == from_option.variants
+    listed = "[one_hot, 'label_smoothing:smoothing=0.4', {name: label_embedding, preset: paper}]"
+    assert plan(settings=[f"comparison.objectives={listed}"]).variants == made.variants
 
 
 def test_files_of_one_name_are_two_variants():
-    made = plan(
-        objectives="label_embedding:embedding=a/g.safetensors,label_embedding:embedding=b/g.safetensors,one_hot"
-    )
-    assert [variant.name for variant in made.variants] == [
-        "label_embedding embedding=a/g.safetensors",
-        "label_embedding embedding=b/g.safetensors",
-        "one_hot",
-    ]
+    files = ("a/g.safetensors", "b/g.safetensors")
+    made = plan(objectives=",".join([*(f"label_embedding:embedding={file}" for file in files), "one_hot"]))
+    names = [*(f"label_embedding embedding={file}" for file in files), "one_hot"]
+    assert [variant.name for variant in made.variants] == names
     assert len({variant.folder for variant in made.variants}) == 3
 
 
@@ -112,21 +103,17 @@ def test_files_of_one_name_are_two_variants():
     ("asked", "words"),
     [
         ({"objectives": ""}, ["--objectives", "no objective"]),
-        ({"objectives": " , "}, ["no objective"]),
-        ({"objectives": "one_hot,one_hot"}, ["one_hot: is given more than once"]),
         (
             {"objectives": "one_hot,label_smoothing:smoothing=2:bais=1,one_ht,one_hot"},
             ["objective.smoothing", "objective.bais", "'one_hot'?", "more than once"],
         ),
         ({"settings": ["comparison.objectives=[{smoothing: 1}, one_hot]"]}, ["comparison.objectives", "missing"]),
-        ({"settings": ["comparison.objectives=['a=3']"]}, ["comparison.objectives", "name:key=value"]),
         ({"baseline": ""}, ["--baseline", "name:key=value"]),
         ({"baseline": "one_hott"}, ["'one_hot'?"]),
-        ({"settings": ["comparison.baseline=x"]}, ["comparison.baseline", "none of the variants"]),
-        *(({"seeds": text}, ["--seeds", "how many seeds"]) for text in ("", ",", "-1", "1.5", "1,x", "²", "5-3")),
+        ({"objectives": THREE, "baseline": "label_smoothing"}, ["more than one", "label_smoothing smoothing=0.4"]),
+        *(({"seeds": text}, ["--seeds", "how many seeds"]) for text in ("", "1,x", "²", "5-3")),
         ({"seeds": "0"}, ["--seeds", ">= 1"]),
         ({"seeds": "1,2,1"}, ["different"]),
-        ({"seeds": "20241104"}, ["1,000"]),
         ({"seeds": "0-99999999999"}, ["1000"]),
     ],
 )
@@ -138,14 +125,10 @@ def test_what_cannot_be_compared_is_refused_all_at_once(asked, words):
 # ---------------------------------------------------------------------------------------- baseline and seeds
 
 
-THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
-
-
 @pytest.mark.parametrize(
     ("objectives", "baseline", "name"),
     [
         (THREE, None, "one_hot"),
-        (THREE, "label_smoothing:smoothing=0.4", "label_smoothing smoothing=0.4"),
         (THREE, "label_smoothing smoothing=0.2", "label_smoothing smoothing=0.2"),
         # an objective is meant where one variant has it; a variant's own name is nearer than its objective's
         ("one_hot,label_smoothing:smoothing=0.2", "label_smoothing", "label_smoothing smoothing=0.2"),
@@ -156,24 +139,15 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
     assert plan(objectives=objectives, baseline=baseline).baseline == name
 
 
-def test_ambiguous_baseline_lists_the_variants():
-    message = plan_error(objectives=THREE, baseline="label_smoothing")
-    assert "more than one" in message
-    assert message.endswith("one_hot, label_smoothing smoothing=0.2, label_smoothing smoothing=0.4")
-
-
 @pytest.mark.parametrize(
     ("settings", "typed", "seeds"),
     [
         ([], None, list(range(8))),
         (["comparison=null"], None, [0, 1, 2]),
-        ([], "12,", [12]),
         ([], "5,0, 2", [5, 0, 2]),
         ([], "0-2", [0, 1, 2]),
         (["seed=5"], "3", [5, 6, 7]),
-        (["seed=5"], "0,9", [0, 9]),
         (["seed=5", "comparison.seeds=2"], None, [5, 6]),
-        (["seed=5", "comparison.seeds=[4, 2]"], None, [4, 2]),
     ],
 )
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
@@ -223,11 +197,6 @@ def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say():
     assert changed == own | of_presets | {"preset": "mixture", "rank": 64}
     assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
     assert "embedding" not in found["one_hot"]
-    # The recipe's own list of variants and the option of `train` say the same.
-    listed = {variant.name: variant.objective for variant in variants_of(recipe, None)}
-    assert listed["label_embedding"] == own
-    assert (
-        load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective
-        == changed
-    )
-    assert load_recipe("translation-lstm", data="corpus", objective="one_hot")[0].objective == found["one_hot"]
+    # The option of `train` says the same.
+    typed = "label_embedding:preset=mixture:rank=64"
+    assert load_recipe("translation-lstm", data="corpus", objective=typed)[0].objective == changed

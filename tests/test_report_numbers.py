@@ -87,7 +87,7 @@ def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tm
     assert "macro-F1 (%)" in tables["other-metrics"]
 
 
-def test_cost_is_paired_by_seed_and_kinds_of_memory_are_not_mixed(tmp_path):
+def test_cost_is_paired_by_seed_and_memory_is_that_of_a_gpu(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, "label_embedding": {0: 0.1, 1: 0.1}})
     for name, seconds in (("one_hot", (2.0, 4.0)), ("label_embedding", (3.0, 8.0))):
         for seed, value in enumerate(seconds):
@@ -98,8 +98,7 @@ def test_cost_is_paired_by_seed_and_kinds_of_memory_are_not_mixed(tmp_path):
             change(tmp_path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
     one_hot, ours = (row for _, row in comparison_rows(load_comparison(tmp_path)).iterrows())
     assert (one_hot["time_ratio_n"], ours["time_ratio_mean"]) == (0, pytest.approx((1.5 + 2.0) / 2))
-    assert one_hot["process_memory_mean"] == 1.5 * 2**20
-    assert [ours[f"{of}_memory_mean"] for of in ("gpu", "process")] == [2**20, 2 * 2**20]
+    assert (one_hot["gpu_memory_n"], ours["gpu_memory_mean"]) == (0, 2**20)
 
 
 def test_tables_of_page_markdown_and_latex_have_the_same_numbers(tmp_path):

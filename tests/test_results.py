@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 
@@ -19,6 +22,7 @@ from tests.made_runs import fail_run, history_lines, make_comparison, make_run, 
 from tests.made_texts import reviews, write_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
+ONE_EPOCH = {"objectives": "one_hot", "seeds": 1, "settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
 SHORT = {"epochs": 1, "data.train_examples": 200, "model.hidden_sizes": [8]}
 
 ERRORS = {
@@ -36,13 +40,10 @@ def folder(tmp_path):
     return path
 
 
-def test_rows_say_the_errors_that_went_in(folder):
+def test_rows_have_no_nan_and_name_failed_seeds(folder):
     baseline, ours = labelembed.Comparison.load(folder).rows()
-    assert (baseline["is_baseline"], ours["is_baseline"]) == (True, False)
-    assert baseline["test_error_mean"] == pytest.approx((0.0213 + 1 / 30) / 2, rel=1e-15)
-    assert ours["difference"] == pytest.approx((0.0171 - 0.0213 + 1 / 70 - 1 / 30) / 2, rel=1e-12)
     assert (baseline["failed_seeds"], baseline["difference"], ours["temperature_mean"]) == ("1", None, None)
-    json.dumps([baseline, ours], allow_nan=False)  # no NaN for a number that there is not
+    json.dumps([baseline, ours], allow_nan=False)
 
 
 def test_comparison_gives_its_finished_runs_and_names_those_that_failed(folder):
@@ -66,7 +67,6 @@ def test_history_is_a_row_an_epoch_also_of_a_run_that_still_goes(tmp_path):
     assert table["train_output"].tolist() == [0.5, 0.25, 0.5 / 3]
     assert table["test_error"].isna().tolist() == [False, True, False]
     assert (table.index.tolist(), table.loc[3, "validation_nll"]) == ([1, 2, 3], 0.375)
-    assert "unfinished" in run._repr_html_()
     with pytest.raises(labelembed.RunFolderError, match="labelembed resume"):
         run.predict(torch.zeros(1, 8))
 
@@ -102,16 +102,11 @@ def test_what_cannot_be_read_is_refused_with_its_path(folder, tmp_path):
         labelembed.Run.load(folder)
 
 
-def test_html_has_cells_and_figure_of_the_report_and_escapes(folder, tmp_path):
-    shown = labelembed.Comparison.load(folder)._repr_html_()
-    assert shown.count("<svg") == 1
-    assert "://" not in shown.replace("http://www.w3.org", "")
+def test_html_has_cells_and_figure_of_the_report_and_escapes(tmp_path):
     path = make_comparison(tmp_path / "marked", {"one_hot": {0: 0.02}, "<script>": {0: 0.01}})
     shown = labelembed.Comparison.load(path)._repr_html_()
+    assert (shown.count("<svg"), "://" in shown.replace("http://www.w3.org", "")) == (1, False)
     assert ("<script>" in shown, "&lt;script&gt;" in shown, ">2.00</td>" in shown) == (False, True, True)
-    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), history=history_lines([0.25]))
-    shown = labelembed.Run.load(run.path)._repr_html_()
-    assert all(text in shown for text in ("&lt;b&gt;", "<th>test</th>", "<td>0.25"))
 
 
 # ----------------------------------------------------------------------------------------------------- compare
@@ -142,31 +137,19 @@ def test_compare_does_what_the_subcommand_does(here):
 
 def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here):
     write_csv(here / "reviews.csv", reviews(60), "review", "stars")
-    settings = {"epochs": 1, "batch_size": 10}
-    made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
+    made = labelembed.compare(data="reviews.csv", **ONE_EPOCH)
     assert made.path == Path("comparisons/reviews-text-bag-small")
-    run = made.run("label_embedding", 0)
-    texts = [text for text, _ in reviews(3)]
+    run, texts = made.run("one_hot", 0), [text for text, _ in reviews(3)]
     rows = run.predict(texts)
     assert [row["input"] for row in rows] == texts
     Path("new.txt").write_text("".join(f"{text}\n" for text in texts))
     assert [row["probabilities"] for row in run.predict("new.txt")] == [row["probabilities"] for row in rows]
-    assert run.labels.names == run.saved.names
-    (alone,) = run.predict(texts[0])
-    assert alone["label"] == rows[0]["label"]
-
-
-def test_compare_takes_a_data_frame(here):
-    import pandas
-
+    assert run.predict(texts[0])[0]["label"] == rows[0]["label"]
     frame = pandas.DataFrame(reviews(60), columns=["review", "stars"])
-    asked = {"objectives": "one_hot", "seeds": 1, "settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
-    made = labelembed.compare(data=frame, **asked)
-    write_csv(here / "reviews.csv", reviews(60), "review", "stars")
-    from_file = labelembed.compare(data="reviews.csv", **asked)
-    assert made.table()["nll_mean"].tolist() == from_file.table()["nll_mean"].tolist()
-    assert labelembed.compare(data=frame, **asked).path == made.path
-    assert labelembed.compare(data=frame[:50], **asked).path != made.path  # other data have a folder of their own
+    from_frame = labelembed.compare(data=frame, **ONE_EPOCH)
+    assert from_frame.table()["nll_mean"].tolist() == made.table()["nll_mean"].tolist()
+    assert labelembed.compare(data=frame, **ONE_EPOCH).path == from_frame.path
+    assert labelembed.compare(data=frame[:50], **ONE_EPOCH).path != from_frame.path  # other data have another folder
 
 
 def test_compare_of_runs_that_all_fail_raises(here):
@@ -185,17 +168,12 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
         "made = labelembed.compare('digits-mlp', objectives=['one_hot'], seeds=2, settings=settings, jobs=2)\n"
         "print(made.variants, sorted(made.read.variants[0].runs))\n"
     )
-    interrupted = (
-        "import _thread, pathlib, runpy, threading, time\n"
-        "def stop():\n"
-        "    while not any(path.stat().st_size for path in pathlib.Path().rglob('history.jsonl')):\n"
-        "        time.sleep(0.02)\n"
-        "    _thread.interrupt_main()\n"
-        "threading.Thread(target=stop, daemon=True).start()\n"
-        "runpy.run_path('script.py', run_name='__main__')\n"
-    )
-    stopped = subprocess.run([sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True)
-    assert "KeyboardInterrupt" in stopped.stderr
+    process = subprocess.Popen([sys.executable, script], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("history.jsonl")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert "KeyboardInterrupt" in said
     assert list(tmp_path.rglob("checkpoints/step-*"))
     ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "begun\n['one_hot'] [0, 1]\n"), ran.stderr

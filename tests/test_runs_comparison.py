@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 import labelembed
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import made_images, write_idx_folder
-from tests.made_in_process import make_runs_here
+from tests.made_in_process import HerePool, make_runs_here
 
 
 @pytest.fixture
@@ -21,10 +19,6 @@ def words(tmp_path, monkeypatch):
     return ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--set", "epochs=1", "--out", "out", "--json"]
 
 
-def described(tmp_path):
-    return json.loads((tmp_path / "out" / "comparison.json").read_text())
-
-
 def runs(tmp_path):
     return {name: found for name, found in listing(tmp_path / "out" / "runs").items() if not name.endswith(".lock")}
 
@@ -34,18 +28,11 @@ def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_p
     before = runs(tmp_path)
     called = succeed(*words, "--objectives", "label_smoothing:smoothing=0.2,confidence_penalty", "--seeds", 2)
     names = ["one_hot", "label_smoothing smoothing=0.2", "confidence_penalty"]
-    assert [(row["variant"], row["n"], row["is_baseline"]) for row in called.json] == [
-        (names[0], 2, True),
-        (names[1], 2, False),
-        (names[2], 2, False),
-    ]
+    assert [(row["variant"], row["n"]) for row in called.json] == [(name, 2) for name in names]
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(title in page for title in ("cross entropy", "label smoothing", "confidence penalty"))
     after = runs(tmp_path)
     assert {name: after[name] for name in before} == before  # not one file was written again
-    about = described(tmp_path)
-    assert about["seeds"] == [0, 1]
-    assert [variant["name"] for variant in about["variants"]] == names
 
 
 def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_path):
@@ -53,15 +40,10 @@ def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_
     rows = succeed(*words, "--objectives", "label_smoothing", "--seeds", "3,0").json
     found = [(row["variant"], row["n"], row["failed_seeds"]) for row in rows]
     assert found == [("one_hot", 1, ""), ("label_smoothing", 2, "")]
-    assert described(tmp_path)["seeds"] == [0, 3]
-    read = labelembed.Comparison.load(tmp_path / "out")
-    assert [(variant.name, sorted(variant.runs), variant.missing) for variant in read.read.variants] == [
-        ("one_hot", [0], []),
-        ("label_smoothing", [0, 3], []),
-    ]
+    read = labelembed.Comparison.load(tmp_path / "out").read
+    assert [(sorted(one.runs), one.missing) for one in read.variants] == [([0], []), ([0, 3], [])]
     again = succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", "0,3").json
     assert [row["n"] for row in again] == [2, 2]
-    assert [one["seeds"] for one in described(tmp_path)["variants"]] == [[0, 3], [0, 3]]
 
 
 def test_a_variant_of_before_can_be_the_baseline(words):
@@ -79,20 +61,19 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
     other = [*words, "--objectives", objective, "--set", "epochs=3", "--set", "optimizer.learning_rate=0.5"]
     called = call(*other, "--seeds", 1)
     assert called.code == 2
-    where, what = ("out", "a comparison") if objective != "one_hot" else ("out/runs/one_hot/seed-0", "the run")
-    assert called.err.startswith(f"error: {where}: holds {what} of another recipe")
+    assert called.err.startswith("error: out/runs/one_hot/seed-0: holds the run of another recipe")
     assert "epochs: here 1, asked for 3" in called.err
     assert "optimizer.learning_rate: here 0.001, asked for 0.5" in called.err
     assert listing(tmp_path) == before
     rows = succeed(*other, "--seeds", 1, "--overwrite").json
-    assert [row["variant"] for row in rows] == [objective]
+    assert [(row["variant"], row["n"]) for row in rows] == [(objective, 1)]
     assert {path.parent.parent.name for path in tmp_path.rglob("result.json")} == {objective}
 
 
 def test_overwrite_keeps_the_comparison_where_the_new_one_cannot_begin(words, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
     before = listing(tmp_path)
-    assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "batch_size=999").code == 2
+    assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "data.train_examples=999").code == 2
     assert call(*words, "--overwrite", "--objectives", "label_embedding:embedding=no").code == 2
     assert listing(tmp_path) == before
 
@@ -105,13 +86,15 @@ def test_changed_data_are_refused_before_a_run_is_made(words, tmp_path):
     assert not (tmp_path / "out" / "runs" / "confidence_penalty").exists()
 
 
-def test_a_failure_without_a_word_stays_noted_beside_new_variants(words, tmp_path):
-    succeed(*words, "--objectives", "one_hot", "--seeds", 2)
-    about = described(tmp_path)
-    (tmp_path / "out/runs/one_hot/seed-1/result.json").unlink()
-    noted = [{"variant": "one_hot", "seed": 1, "message": "its process died twice"}]
-    (tmp_path / "out" / "comparison.json").write_text(json.dumps(about | {"failed": noted}))
+def test_a_failure_of_a_run_that_never_began_stays_noted_beside_new_variants(words, monkeypatch):
+    class Dying(HerePool):
+        def poll(self, seconds):
+            return [(job, "its process died twice") for job in [self.waiting.pop(0)]]
+
+    with monkeypatch.context() as patch:
+        make_runs_here(patch, Dying)
+        assert call(*words, "--objectives", "one_hot", "--seeds", 1).code == 1
     called = call(*words, "--objectives", "confidence_penalty", "--seeds", 1)
-    assert called.code == 1
-    assert "one_hot seed 1: its process died twice" in called.err
-    assert described(tmp_path)["failed"] == noted
+    assert (called.code, "one_hot seed 0: its process died twice" in called.err) == (1, True)
+    assert [row["failed_seeds"] for row in called.json] == ["0", ""]
+    assert [row["n"] for row in succeed(*words, "--objectives", "one_hot", "--seeds", 1).json] == [1, 1]

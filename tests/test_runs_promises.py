@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,7 @@ def test_finished_runs_stay_those_of_their_data_and_of_no_other(words, here):
 
 def test_default_folders_carry_the_name_of_the_data(here):
     succeed("compare", "--data", "second.jsonl", *ONE_RUN, *SHORT)
-    succeed("train", "--data", "second.jsonl", "--objective", "one_hot", *SHORT)
     assert [path.name for path in Path("comparisons").iterdir()] == ["second-text-bag-small"]
-    assert Path("runs/second-text-bag-small/one_hot/seed-0/result.json").is_file()
 
 
 # ------------------------------------------------------------------------------------------ one run
@@ -74,16 +71,6 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     assert losses[0] == losses[1]
 
 
-def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
-    asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "quiet": True}
-    asked |= {"settings": {"epochs": 1, "batch_size": 10}}
-    monkeypatch.setattr(sys, "argv", ["study.py", "--flavour", "plain"])
-    command = labelembed.compare(**asked, out="out").run("one_hot", 0).environment["command"]
-    assert command == ["python", "study.py", "--flavour", "plain"]
-    succeed("train", "--data", "first.csv", "--out", "run", *SHORT)
-    assert labelembed.Run.load("run").environment["command"][:3] == ["labelembed", "train", "--data"]
-
-
 # ------------------------------------------------------------------------------------------ nothing given is ignored
 
 
@@ -99,18 +86,3 @@ def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
     with pytest.raises(labelembed.LabelEmbedError, match=said):
         labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
     assert not Path("out").exists()
-
-
-def test_tracker_is_named_by_one_word_and_one_that_cannot_start_costs_no_report(here, capsys):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
-    asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "out": "out"}
-    asked |= {"settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
-    labelembed.compare(**asked)
-    folder = Path("out/runs/one_hot/seed-1/tensorboard")
-    folder.parent.mkdir()
-    folder.touch()  # in the way
-    found = labelembed.compare(**asked | {"seeds": 2}, track="tensorboard")
-    assert [len(variant.runs) for variant in found.read.variants] == [1]
-    folder.unlink()
-    labelembed.compare(**asked | {"seeds": 2}, track="tensorboard")
-    assert list(folder.iterdir())

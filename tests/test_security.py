@@ -14,7 +14,6 @@ from PIL import Image
 
 from labelembed import files as own_files
 from labelembed.lab.data import table_files
-from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.report import write_card, write_report
 from labelembed.lab.training import files
 from tests.made_cli import succeed
@@ -63,8 +62,6 @@ def test_no_verb_opens_a_connection(connections, tmp_path, monkeypatch):
     assert len(connections) == 1
 
 
-# ------------------------------------------------------------------------------------------------ no code
-
 NEVER = ("eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsafe_load", "marshal.loads")
 
 
@@ -86,19 +83,16 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
     assert issubclass(files._PlainLoader, yaml.SafeLoader)
 
 
-# ------------------------------------------------------------------------------------------------ limits
-
-
 def test_limits_of_the_page_are_those_of_the_code():
     mebi = 2**20
     json, header = own_files.MAXIMUM_BYTES // mebi, own_files.HEADER_BYTES // mebi
-    tensors, line = own_files.HEADER_TENSORS, pair_files.MAXIMUM_LINE_BYTES // mebi
+    tensors = own_files.HEADER_TENSORS
     columns = table_files.MOST_BYTES // 2**30
     limits = {
         "a JSON file of a run": f"{json} MiB, {own_files.MAXIMUM_VALUES // 10**6} million values",
         "header of a safetensors file": f"{header} MiB (a geometry's {json} MiB), {tensors:,} tensors",
         "the columns of parquet files by their footers": f"{columns} GiB, or ten times the files",
-        "a cell of a CSV file; a line of a corpus": f"{table_files.MAXIMUM_CELL:,} characters; {line} MiB",
+        "a cell of a CSV file": f"{table_files.MAXIMUM_CELL:,} characters",
         "a picture": f"{Image.MAX_IMAGE_PIXELS:,} pixels",
     }
     page = (SOURCE.parents[1] / "docs" / "security.md").read_text()
@@ -106,8 +100,6 @@ def test_limits_of_the_page_are_those_of_the_code():
     assert table.splitlines() == [f"| {what} | {value} |" for what, value in limits.items()]
     assert f"at most {files.MAXIMUM_BYTES:,} bytes" in page
 
-
-# ------------------------------------------------------------------------------------------------ no markup
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
@@ -124,9 +116,8 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
         type(run)(folder).write("environment.json", ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)
     evidence = run.read("diagnostics/errors.json")
-    if evidence["worst"]:
-        worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
-        run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
+    worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
+    run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
     for path in (tmp_path / "c", run.path):
         text = write_report(path).read_text()
         assert text.count("<script>") == 1  # the page's own

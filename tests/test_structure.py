@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
-# A file imports only from packages of a lower level. Below `lab` is the library: it knows nothing of the lab.
+# A file imports only from packages of a lower level; the library knows nothing of the lab.
 LEVELS = {
     "errors": 0,
     "files": 0.1,
@@ -72,11 +72,11 @@ BUDGETS = {
 }
 # Packages that are still to be written anew, and too large until then.
 STILL_LARGE = {
-    "lab/data",
     "lab/training",
     "lab/runs",
-    "lab/cli",
 }
+# What reads tables, draws or runs pre-trained networks: a recipe is checked without.
+HEAVY = ("matplotlib", "timm", "transformers", "pandas", "pyarrow", "datasets", "sklearn", "lightning", "sacrebleu")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -128,10 +128,7 @@ def test_files_import_only_from_lower_levels():
     assert {name: wrong for name, wrong in errors.items() if wrong} == {}
     # An error would be found.
     assert errors_of("objectives", {"lab.training.trainer"}) == ["lab.training.trainer"]
-    assert errors_of("metrics", {"lab.data"}) == ["lab.data"]
     assert errors_of("lab/report", {"lab.training.trainer"}) == ["lab.training.trainer"]
-    assert errors_of("lab/report", {"lab.training.run_folder"}) == []
-    assert errors_of("lab/models", {"lab.data"}) == ["lab.data"]
 
 
 def size_of(room: str) -> tuple[int, int]:
@@ -172,20 +169,15 @@ def test_naive_forms_import_nothing_of_the_package():
 
 
 def test_imports_stay_light_until_something_is_needed():
-    heavy = ("matplotlib", "timm", "transformers", "triton", "pandas", "sklearn", "typer", "accelerate", "pydantic")
-    heavy += ("lightning", "pytorch_lightning", "sacrebleu")
     code = (
         "import sys\n"
-        "def imported(*names):\n    print([name for name in names if name in sys.modules])\n"
         "import labelembed, labelembed.integrations, labelembed.metrics\n"
-        "labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
-        f"imported(*{heavy!r})\n"
         "from labelembed.lab.recipes.loading import load_recipe\n"
         "from labelembed.lab.cli import main\n"
         "load_recipe('text-bag', data='reviews.csv')\n"
         "sys.argv = ['labelembed', 'check', 'mnist-mlp', '--data', 'nowhere']\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code)\n"
-        "imported('pandas', 'pyarrow', 'datasets', 'sklearn')"  # a recipe is checked without what reads tables
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.split("\n")[:3] == ["[]", "2", "[]"]
+    assert ran.stdout.split("\n")[:2] == ["2", "[]"]

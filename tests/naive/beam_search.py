@@ -50,25 +50,6 @@ def naive_beam_search(
     return sorted(finished, key=lambda one: -one[1])[:n_best]
 
 
-def naive_greedy_search(log_probabilities_of, *, maximum_length, minimum_length=0):
-    """Returns the tokens and the sum of log-probabilities of the most probable token each time."""
-    tokens, total = (), 0.0
-    while True:
-        row = log_probabilities_of(tokens)
-        best = None
-        for token, value in enumerate(row):
-            if token in (PAD, BEGIN) or (token == END and len(tokens) < minimum_length):
-                continue
-            if token != END and len(tokens) == maximum_length:
-                continue
-            if best is None or value > row[best]:
-                best = token
-        total += row[best]
-        if best == END:
-            return tokens, total
-        tokens = (*tokens, best)
-
-
 def naive_best_sequences(log_probabilities_of, *, labels, n_best, maximum_length, minimum_length=0, length_penalty=0.0):
     """Returns [(tokens, score, sum)] of the best of all sequences there are."""
     producible = [token for token in range(labels) if token not in (PAD, BEGIN, END)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import astuple
+from collections import Counter, defaultdict
 
 import pytest
 
-from tests.made_survival import cases, made_once
+from tests.made_survival import cases
 from tests.made_training import CommandLines
-from tests.reliability.figures import CHECKS, FULL, Figure, Line, Recorder
+from tests.reliability.figures import CHECKS, FULL
 
 _PROPERTY = "reliability figure"
 
@@ -20,10 +21,27 @@ def check_of(path: str) -> str | None:
     return f"R{int(found[1])}" if found else None
 
 
+class Recorder:
+    """Notes a figure first, so that the table shows a missed one, then asserts it."""
+
+    def __init__(self, note):
+        self.note = note
+
+    def count(self, what, reached, wanted):
+        """So many of so many passed; those of several tests add up."""
+        self.note(_PROPERTY, (what, reached, "of", wanted))
+        assert reached >= wanted, f"{what}: {reached} of {wanted}"
+
+    def at_most(self, what, reached, limit):
+        """A measured value and its limit; of several tests the largest is shown."""
+        self.note(_PROPERTY, (what, reached, "<=", limit))
+        assert reached <= limit, f"{what}: {reached}, the limit is {limit}"
+
+
 @pytest.fixture
 def figure(record_property):
-    """Takes the figures of a test: `figure.count(what, reached, wanted)`, `figure.at_most(what, value, limit)`."""
-    return Recorder(lambda one: record_property(_PROPERTY, astuple(one)))
+    """Takes the figures of a test."""
+    return Recorder(record_property)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +59,7 @@ def kinds(tmp_path_factory):
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory, commands, kinds):
     """What a run that nobody disturbed leaves, by its kind; each is made once."""
-    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
+    return functools.cache(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
 def pytest_collection_modifyitems(items):
@@ -52,21 +70,22 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    lines: dict[str, Line] = {}
+    tests, figures = defaultdict(Counter), defaultdict(dict)
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
             check = check_of(getattr(report, "nodeid", ""))
             if check is None or (outcome == "passed" and report.when != "call"):
                 continue
-            line = lines.setdefault(check, Line())
-            line.passed += outcome == "passed"
-            line.failed += outcome in ("failed", "error")
-            line.skipped += outcome == "skipped"
-            for name, values in getattr(report, "user_properties", []):
+            tests[check][outcome] += 1
+            for name, value in getattr(report, "user_properties", []):
                 if name == _PROPERTY:
-                    line.add(Figure(*values))
-    if lines:
+                    what, reached, kind, wanted = value
+                    before, of = figures[check].get(what, (0, kind, 0))[::2]
+                    added = (before + reached, of + wanted) if kind == "of" else (max(before, reached), wanted)
+                    figures[check][what] = added[0], kind, added[1]
+    if tests:
         terminalreporter.section(f"reliability, {'full' if FULL else 'short'} form")
-        for check in CHECKS:
-            if FULL or check in lines:
-                terminalreporter.write_line(lines.get(check, Line()).text(check))
+        for check in CHECKS if FULL else [check for check in CHECKS if check in tests]:
+            counts = ", ".join(f"{count} {outcome}" for outcome, count in tests[check].items()) or "not run"
+            told = [f"{what}: {one:,.4g} {kind} {other:,.4g}" for what, (one, kind, other) in figures[check].items()]
+            terminalreporter.write_line("; ".join([f"{check:<4}{CHECKS[check]}: {counts}", *told]))

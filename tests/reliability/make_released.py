@@ -29,12 +29,9 @@ def make(place: Path) -> None:
     torch.set_num_threads(1)
     recipe = small_recipe(schedule={"name": "cosine"})
     run = place / "run"
-    with (
-        mock.patch.object(sys, "argv", ["labelembed", "train", "recipe.yaml"]),
-        mock.patch.object(environment, "_processor", return_value="a processor"),
-        mock.patch.object(environment.platform, "platform", return_value="a platform"),
-        mock.patch.object(environment, "_commit", return_value=None),
-    ):
+    argv = mock.patch.object(sys, "argv", ["labelembed", "train", "recipe.yaml"])
+    place_names = mock.patch.object(environment.platform, "platform", return_value="a platform")
+    with argv, place_names, mock.patch.multiple(environment, _processor=lambda: "a processor", _commit=lambda: None):
         stop_after(recipe, run, STOPPED_AT)
     for left in [run / ".lock", *sorted((run / "checkpoints").iterdir())[:-1]]:
         left.unlink(missing_ok=True)

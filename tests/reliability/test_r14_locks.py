@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
 import filelock
 import pytest
@@ -20,14 +18,7 @@ from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.run_lock import LOCK, locked
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
-from tests.made_training import (
-    CommandLines,
-    after_steps,
-    fork_server,
-    small_recipe,
-    train,
-    wait_until,
-)
+from tests.made_training import CommandLines, after_steps, small_recipe, train, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
@@ -106,65 +97,46 @@ def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
     assert again.code() == 143, again.output()
 
 
-@pytest.mark.parametrize("text", ["", "12", "\xff\n\n"])
-def test_lock_that_names_nobody_is_a_lock_all_the_same(text, tmp_path):
-    with locked(tmp_path):
-        (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
-        with pytest.raises(RunFolderError, match="is being trained by another process; wait for it or stop it"):
-            locked(tmp_path).__enter__()
-
-
-def test_one_folder_twice_in_a_process_is_refused_at_once(tmp_path):
-    with locked(tmp_path / "run"):
+def test_a_lock_is_refused_at_once_or_waited_for_and_an_empty_folder_goes_with_it(tmp_path):
+    run = tmp_path / "run"
+    with locked(run):
         with pytest.raises(RunFolderError, match=f"is being trained by process {os.getpid()} on"):
-            locked(tmp_path / "run").__enter__()
-        assert owner(tmp_path / "run") == os.getpid()
-        with locked(tmp_path / "other"):
-            pass
-    assert list(tmp_path.iterdir()) == []  # nothing came into the folders
-    with locked(tmp_path / "run"):
-        (tmp_path / "run" / "file").touch()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOCK, "file"]
+            locked(run).__enter__()
+        (run / LOCK).write_text("")  # one that names nobody is a lock all the same
+        with pytest.raises(RunFolderError, match="by another process"):
+            locked(run).__enter__()
+    assert list(tmp_path.iterdir()) == []
+    held = threading.Event()
+
+    def hold():
+        with locked(run):
+            (run / "file").touch()
+            held.set()
+            time.sleep(0.3)
+
+    threading.Thread(target=hold).start()
+    held.wait()
+    with locked(run, patience=60):  # as a run of a comparison waits for the process that had it before
+        assert owner(run) == os.getpid()
+    assert sorted(path.name for path in run.iterdir()) == [LOCK, "file"]
 
 
 def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_path):
     recipe, folder, refused = small_recipe(), tmp_path / "run", []
 
     def look():
-        if refused:
-            return
-        with pytest.raises(RunFolderError, match="is being trained by process") as error:
+        with pytest.raises(RunFolderError, match="is being trained by process"):
             train(recipe, folder)
-        refused.append(error)
-        assert RunFolder(folder).state() == "unfinished"
-        assert RunFolder(folder).recipe()["epochs"] == 3
+        refused.append(RunFolder(folder).state())
 
     with after_steps(7, look):
         train(recipe, folder)
-    assert len(refused) == 1
-    assert RunFolder(folder).state() == "finished"
+    assert set(refused) == {"unfinished"}
     with locked(folder):  # a finished run is read, also while somebody has the folder
-        assert train(recipe, folder) == RunFolder(folder).result()
         before = listing(folder)
         succeed("labels", str(folder), "3")
-        succeed("export", str(folder), "--format", "card", "-o", str(tmp_path / "card.md"))
         succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
         assert listing(folder) == before
-
-
-def test_run_of_a_comparison_waits_for_the_process_that_made_it_before(tmp_path):
-    held = threading.Event()
-
-    def hold():
-        with locked(tmp_path):
-            held.set()
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    with locked(tmp_path, patience=60):
-        thread.join()
 
 
 def test_other_processes_of_a_run_take_no_lock(monkeypatch, tmp_path):
@@ -177,36 +149,11 @@ def test_other_processes_of_a_run_take_no_lock(monkeypatch, tmp_path):
         assert owner(tmp_path) == os.getpid()
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_folder_that_cannot_be_locked_is_refused_with_the_reason(number, monkeypatch, tmp_path):
+def test_folder_that_cannot_be_locked_is_refused_with_the_reason(monkeypatch, tmp_path):
     def refuse(*_, **__):
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.raises(RunFolderError, match=rf"run: cannot write here \({os.strerror(number)}\); choose"):
+    with pytest.raises(RunFolderError, match=os.strerror(errno.EROFS)):
         run_recipe(small_recipe(), tmp_path / "run", options=RunOptions(device="cpu"))
     assert list(tmp_path.iterdir()) == []
-
-
-def _count(folder, times):
-    """Adds to a number in a file again and again, each time with the lock."""
-    counter = Path(folder) / "counter"
-    for _ in range(times):
-        with locked(Path(folder), patience=100):
-            before = counter.read_text()
-            os.sched_yield()
-            counter.write_text(f"{int(before) + 1}")
-
-
-def test_no_two_processes_have_a_lock(tmp_path, figure):
-    (tmp_path / "counter").write_text("0")
-    times = 25
-    context: multiprocessing.context.ForkServerContext = fork_server()
-    processes = [context.Process(target=_count, args=(str(tmp_path), times)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
-    held = int((tmp_path / "counter").read_text())
-    figure.count("times that a contended lock was held by one alone", held, 4 * times)

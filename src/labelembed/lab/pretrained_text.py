@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,99 +24,67 @@ INSTALL = "pip install 'labelembed[text]'"
 TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
 #: Tokens of a batch, padding among them. What a processor's caches hold; a GPU wants more at once.
 TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
-_TOKENIZERS = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
-)  # fmt: skip
 _TOKENS_OF_A_NAME = 64
-_TEXTS_AT_ONCE = 1_000
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 Array = npt.NDArray[Any]
-
-
-def packaged_model() -> Path:
-    """Returns the folder of the model inside the package; raises DataError where it is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise DataError(f"a text encoder needs the package {PACKAGE.replace('_', '-')}: {INSTALL}")
-    return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
 def encoder_folder(path: str | Path | None) -> Path:
     """Returns the folder of a transformers model, None: of the packaged one; raises DataError where there is none."""
     if path is None:
-        return packaged_model()
+        package = importlib.util.find_spec(PACKAGE)
+        if package is None or not package.submodule_search_locations:
+            raise DataError(f"a text encoder needs the package {PACKAGE.replace('_', '-')}: {INSTALL}")
+        return Path(next(iter(package.submodule_search_locations))) / "model"
     folder = Path(path).expanduser()
-    try:
-        is_model = (folder / "config.json").is_file()
-        what = "no config.json in it" if folder.is_dir() else "it is a file" if folder.exists() else "no such folder"
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: cannot be read ({error})") from None
-    if not is_model:
+    if not os.path.isfile(folder / "config.json"):
         raise DataError(
-            f"{folder}: no transformers model ({what}); name a folder with config.json, a tokenizer and "
-            "model.safetensors, or leave the path out for the packaged encoder"
+            f"{folder}: no transformers model; name a folder with config.json, a tokenizer and model.safetensors, or "
+            "leave the path out for the packaged encoder"
         )
     return folder
 
 
 def model_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Returns the files of an encoder that end so, by name; raises DataError where the folder cannot be read."""
-    try:
-        files = [file for file in folder.iterdir() if file.suffix in suffixes and file.is_file()]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    """Returns the files of an encoder that end so, by name."""
+    files = [file for file in folder.iterdir() if file.suffix in suffixes and file.is_file()]
     return sorted(file for file in files if not file.name.endswith(".index.json"))
-
-
-def most_tokens(folder: Path) -> int | None:
-    """Returns how many tokens an encoder can read at most, as far as its JSON files say it; nothing is loaded."""
-    limits = []
-    # Some encoders count positions from 2 up, which their tokenizer knows; one without a limit says 10^30.
-    for name in ("tokenizer_config.json", "config.json"):
-        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
-            about = json.loads((folder / name).read_text(encoding="utf-8"))
-            limits += [about.get(key) for key in ("model_max_length", "max_position_embeddings", "n_positions")]
-    return min((limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9), default=None)
 
 
 def load_tokenizer(folder: Path) -> Any:
     """Returns the tokenizer of a folder; raises DataError where there is none, or transformers is missing."""
-    with _transformers(folder, "a tokenizer") as transformers:
-        if not any((folder / name).is_file() for name in _TOKENIZERS):
-            known = f"none of {', '.join(_TOKENIZERS)}; tokenizer.save_pretrained writes the model's own"
-            raise DataError(f"{folder}: has no tokenizer ({known})")
-        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with _transformers(folder) as transformers:
+        return transformers.AutoTokenizer.from_pretrained(str(folder), **_LOCAL)
 
 
-def load_encoder(folder: Path, *, filled: bool = True) -> Any:
+def load_encoder(folder: Path, *, maximum_tokens: int, filled: bool = True) -> Any:
     """Returns the model of a folder in evaluation mode, of an encoder-decoder the encoder; in float32.
 
     Without `filled` its weights are random, for others to be loaded into. Raises DataError where transformers or the
-    weights are missing, or these are of another form than safetensors or of another architecture.
+    weights are missing, these are pickled or of another architecture, or it reads fewer tokens.
     """
-    how = {"local_files_only": True, "trust_remote_code": False}
-    with _transformers(folder, "model.safetensors" if filled else "config.json") as transformers:
+    with _transformers(folder) as transformers:
+        missing: list[str] = []
         if not filled:
-            config = transformers.AutoConfig.from_pretrained(str(folder), **how)
+            config = transformers.AutoConfig.from_pretrained(str(folder), **_LOCAL)
             model = transformers.AutoModel.from_config(config, trust_remote_code=False)
         else:
             weights = model_files(folder, (".safetensors",))
             for file in weights:
                 require_header(file)
             if not weights:
-                raise DataError(
-                    f"{folder}: has no model.safetensors; model.save_pretrained writes one. Others are not "
-                    "read, for they would have to be unpickled"
-                )
+                raise DataError(f"{folder}: has no model.safetensors; model.save_pretrained writes one, without pickle")
             model, report = transformers.AutoModel.from_pretrained(
-                str(folder), use_safetensors=True, output_loading_info=True, **how
+                str(folder), use_safetensors=True, output_loading_info=True, **_LOCAL
             )
             missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-            if missing:
-                raise DataError(
-                    f"{folder}: model.safetensors holds the weights of another architecture than config.json names, a "
-                    f"{type(model).__name__}: {missing[0]} and {len(missing) - 1} more are missing"
-                )
+    if missing:
+        of_another = f"the weights of another architecture than config.json names, a {type(model).__name__}"
+        raise DataError(f"{folder}: model.safetensors holds {of_another}: {missing[0]} is missing")
+    limit = getattr(model.config, "max_position_embeddings", None) or maximum_tokens
+    if maximum_tokens > limit:
+        raise DataError(f"{folder}: reads {limit} tokens of a text at most; set data.maximum_tokens to that or less")
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     if getattr(model, "pooler", None) is not None:  # of sentence pairs
         model.pooler = None
@@ -125,7 +92,7 @@ def load_encoder(folder: Path, *, filled: bool = True) -> Any:
 
 
 @contextlib.contextmanager
-def _transformers(folder: Path, what: str) -> Iterator[Any]:
+def _transformers(folder: Path) -> Iterator[Any]:
     """Gives the library, silent; what it raises becomes a DataError about the folder."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns when worker processes are forked later
     try:
@@ -141,7 +108,7 @@ def _transformers(folder: Path, what: str) -> Iterator[Any]:
         raise
     except Exception as error:  # whatever a damaged model makes a library of this size raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise DataError(f"{folder}: cannot be read as a transformers model with {what} ({reason})") from error
+        raise DataError(f"{folder}: cannot be read as a transformers model ({reason})") from error
 
 
 def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Array, int]:
@@ -151,11 +118,11 @@ def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> t
     tokens = np.zeros((len(texts), maximum_tokens), dtype=np.int32)
     tokens[:, 0] = next(end for end in ends if end is not None) + 1
     truncated = 0
-    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-        found = tokenizer(texts[begin : begin + _TEXTS_AT_ONCE], truncation=True, max_length=maximum_tokens)
-        for row, ids in enumerate(found["input_ids"], start=begin):
+    for begin in range(0, len(texts), 1_000):
+        encoded = tokenizer(texts[begin : begin + 1_000], truncation=True, max_length=maximum_tokens)
+        for row, ids in enumerate(encoded["input_ids"], start=begin):
             tokens[row, : len(ids)] = np.array(ids, dtype=np.int32) + 1
-        truncated += sum(bool(encoding.overflowing) for encoding in found.encodings or [])
+        truncated += sum(bool(encoding.overflowing) for encoding in encoded.encodings or [])
     return tokens, truncated
 
 
@@ -173,33 +140,28 @@ def mean_hidden(model: Any, tokens: Tensor) -> Tensor:
 
 def mean_hidden_by_length(model: Any, tokens: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
     """Returns the same of texts of like length together, so that little is padding; `progress`: of (done, total)."""
-    lengths = (tokens > 0).sum(dim=1)
-    order = lengths.argsort(stable=True)
-    means, done = [], 0
-    for group in length_groups(lengths[order].tolist(), TOKENS_AT_ONCE.get(tokens.device.type, 4_096)):
-        means.append(mean_hidden(model, tokens[order[group]]))
-        done += len(means[-1])
-        if progress is not None:
-            progress(done, len(tokens))
-    return torch.cat(means)[order.argsort()]
-
-
-def length_groups(lengths: Sequence[int], budget: int) -> Iterator[slice]:
-    """Gives slices of texts sorted by their length, as many as have so many tokens with their padding; one at least."""
+    lengths, order = (tokens > 0).sum(dim=1).sort(stable=True)
+    most, sizes = TOKENS_AT_ONCE.get(tokens.device.type, 4_096), lengths.tolist()
+    means: list[Tensor] = []
     begin = 0
-    for end, length in enumerate(lengths):
-        if end > begin and length * (end + 1 - begin) > budget:
-            yield slice(begin, end)
-            begin = end
-    yield slice(begin, len(lengths))
+    while begin < len(tokens) or not means:
+        end = begin + 1
+        while end < len(tokens) and sizes[end] * (end + 1 - begin) <= most:  # with their padding
+            end += 1
+        means.append(mean_hidden(model, tokens[order[begin:end]]))
+        begin = end
+        if progress is not None:
+            progress(min(end, len(tokens)), len(tokens))
+    return torch.cat(means)[order.argsort()]
 
 
 @torch.inference_mode()
 def features_of(tokens: Array, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Array:
     """Returns features [N, D], float32, of tokens [N, T] as `tokens_of` returns them; raises as `load_encoder`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    means = mean_hidden_by_length(load_encoder(folder).to(device), torch.from_numpy(tokens).to(device), progress)
-    features: Array = means.cpu().numpy()
+    longest = int((tokens > 0).sum(axis=1).max(initial=0))
+    model = load_encoder(folder, maximum_tokens=longest).to(device)
+    features: Array = mean_hidden_by_length(model, torch.from_numpy(tokens).to(device), progress).cpu().numpy()
     return features
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,6 @@ class SparseRows:
     ids: Tensor
     offsets: Tensor
     width: int
-    ndim = 2
     dtype = torch.int32
 
     def __len__(self) -> int:
@@ -37,11 +35,6 @@ class SparseRows:
     def shape(self) -> tuple[int, int]:
         """(N, width)."""
         return len(self), self.width
-
-    @property
-    def device(self) -> torch.device:
-        """Where they lie."""
-        return self.ids.device
 
     @property
     def nbytes(self) -> int:
@@ -58,28 +51,22 @@ class SparseRows:
         return SparseRows(self.ids.pin_memory(), self.offsets.pin_memory(), self.width)
 
     def __getitem__(self, some: slice) -> SparseRows:
-        return self.select(torch.arange(len(self), device=self.device)[some])
+        return self.select(torch.arange(len(self), device=self.ids.device)[some])
 
     def select(self, indices: Tensor) -> SparseRows:
         """Returns a copy of the examples at these positions [M] (int64), in that order."""
         begins = self.offsets[indices]
         lengths = self.offsets[indices + 1] - begins
         offsets = F.pad(lengths.cumsum(0), (1, 0))
-        places = torch.arange(int(offsets[-1]), device=self.device)
+        places = torch.arange(int(offsets[-1]), device=self.ids.device)
         places += (begins - offsets[:-1]).repeat_interleave(lengths, output_size=len(places))
         return SparseRows(self.ids[places], offsets, self.width)
 
     def tensor_split(self, count: int) -> list[SparseRows]:
         """Returns so many parts, as `torch.tensor_split` of the examples."""
-        return [self.select(part) for part in torch.arange(len(self), device=self.device).tensor_split(count)]
+        return [self.select(part) for part in torch.arange(len(self), device=self.ids.device).tensor_split(count)]
 
     def padded(self) -> Tensor:
         """Returns the ids [N, most features of an example], int32, filled up with 0: what an exported network takes."""
         rows = torch.split(self.ids, self.offsets.diff().tolist())
         return pad_sequence([*rows, self.ids.new_zeros(1)], batch_first=True)[:-1]  # a column at least
-
-    @classmethod
-    def cat(cls, parts: Sequence[SparseRows]) -> SparseRows:
-        """Returns the examples of all parts, one part after the other."""
-        lengths = torch.cat([part.offsets.diff() for part in parts])
-        return cls(torch.cat([part.ids for part in parts]), F.pad(lengths.cumsum(0), (1, 0)), parts[0].width)

@@ -107,13 +107,14 @@ def paired_comparison(
     differences = ours - theirs
     n, mean = len(differences), float(differences.mean())
     low = high = detectable = float("nan")
-    # Of less spread scipy would warn that it is nothing but rounding.
+    # Of less spread there is nothing but rounding.
     rounding = 20 * float(np.finfo(np.float64).eps) * float(np.abs(ours).max() + np.abs(theirs).max())
     if n > 1 and np.ptp(differences) > rounding:
-        from scipy import stats  # half a second to import, and only comparisons need it
+        from scipy.special import stdtrit  # the quantile; `scipy.stats` takes half a second to import
 
-        low, high = (float(end) for end in stats.ttest_rel(ours, theirs).confidence_interval(confidence))
-        detectable = detectable_shift(n - 1) * _standard_deviation(differences) / n**0.5
+        standard_error = _standard_deviation(differences) / n**0.5
+        half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * standard_error
+        low, high, detectable = mean - half, mean + half, detectable_shift(n - 1) * standard_error
     p_value = None
     if n >= _FEWEST_SEEDS_FOR_P:
         # What the given values carry as rounding, not what differs: 0.3 - 0.2 and 0.2 - 0.1 are the same.
@@ -192,15 +193,7 @@ def detectable_shift(degrees: float) -> float:
     16.3 for one degree of freedom of the standard error (Satterthwaite's may be a fraction), 3.3 for seven, 2.8 for
     very many.
     """
-    from scipy import optimize, stats
+    from scipy.special import nctdtrinc, stdtrit
 
-    degrees = min(max(degrees, 1.0), 1e4)  # outside scipy's noncentral t loses digits; of more the limit is reached
-    critical = float(stats.t.ppf(1 - _LEVEL / 2, degrees))
-
-    def lacking(shift: float) -> float:
-        # Only the tail on the true side: rejecting on the other has a probability below one in a million
-        # here, would show the wrong sign, and is where scipy's noncentral t returns nan.
-        return _POWER - float(stats.nct.sf(critical, degrees, shift))
-
-    # The shift sought is 1.29 times the critical value for two pairs and 1.43 times for very many.
-    return float(optimize.brentq(lacking, critical / 2, 2 * critical, xtol=1e-12))
+    degrees = max(degrees, 1.0)
+    return float(nctdtrinc(degrees, 1 - _POWER, stdtrit(degrees, 1 - _LEVEL / 2)))

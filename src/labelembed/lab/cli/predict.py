@@ -47,7 +47,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Files and folders: pictures, .npy arrays, idx files, tables. For a run on texts also .txt files with "
+            help="Files and folders: pictures, .npy arrays, tables. For a run on texts also .txt files with "
             "a text a line, the same from standard input (-), or a text itself.",
         ),
     ],

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelembed.lab.cli.app import subcommand
-from labelembed.lab.cli.options import OverwriteOption, out_option
+from labelembed.lab.cli.options import out_option
 from labelembed.lab.cli.recipes import PREPARE
 
 if TYPE_CHECKING:
-    from labelembed.lab.data import CorpusSettings, PairFiles, TextCorpus
+    from labelembed.lab.data import CorpusSettings
 
-_FILES = "a file of source lines and one of target lines (give the option twice), or one file of pairs."
+_FILES = "a file of source lines, then one of target lines (give the option twice)."
 
 
 @subcommand(
     PREPARE,
     "labelembed preprocess --train train.en.gz --train train.de.gz --validation val.en.gz --validation val.de.gz "
     "--out corpus",
-    "labelembed preprocess --train pairs.jsonl --set level=character --set lowercase=true --out letters",
+    "labelembed preprocess --train train.en.gz --train train.de.gz --set level=character --set lowercase=true "
+    "--out letters",
 )
 def preprocess(
     train: Annotated[list[Path], typer.Option("--train", metavar="FILE", help=f"Training set: {_FILES}")],
@@ -38,40 +39,36 @@ def preprocess(
             metavar="KEY=VALUE",
             help="Settings: level=word, subword or character; vocabulary_size=N (the 4 special tokens too; 8,000 of "
             "subwords), min_count=2, max_length=80 (tokens of a training pair), lowercase=true, "
-            "shared_vocabulary=true, source_column, target_column.",
+            "shared_vocabulary=true.",
         ),
     ] = None,
-    overwrite: OverwriteOption = False,
 ) -> None:
     """Make a corpus folder of parallel text, to train networks that write sentences."""
     from labelembed.errors import LabelEmbedError
     from labelembed.lab.data import PairFiles
     from labelembed.lab.data import preprocess as make_corpus
     from labelembed.lab.runs.display import Shown
+    from labelembed.lab.special_tokens import UNKNOWN
 
-    chosen, columns = _settings(settings or [])
-
-    def files(option: str, given: list[Path] | None) -> PairFiles | None:
-        if given is not None and len(given) > 2:
-            raise LabelEmbedError(f"{option}: must be {_FILES} Got {len(given)} files")
-        return PairFiles(given[0], given[1] if len(given) > 1 else None, *columns) if given else None
-
-    def show(what: str, done: int, total: int) -> None:
-        share = done / max(total, 1)
-        shown.show(what, share, f"{share:.0%}")
-
-    splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
-    pairs: dict[str, Any] = {name: files(f"--{name}", given) for name, given in splits.items()}
+    pairs: dict[str, Any] = {"train": train, "validation": validation, "test": test}
+    for name, files in pairs.items():
+        if files and len(files) != 2:
+            raise LabelEmbedError(f"--{name}: must be {_FILES} Got {len(files)}: {', '.join(map(str, files))}")
+        pairs[name] = PairFiles(*files) if files else None
+    chosen = _settings(settings or [])
     with Shown().watching() as shown:
-        corpus = make_corpus(**pairs, out=out, settings=chosen, overwrite=overwrite, progress=show)
+        corpus = make_corpus(**pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0))
     for note in corpus.notes:
         typer.echo(f"note: {note}", err=True)
-    for line in _summary(corpus):
-        typer.echo(line)
+    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
+        typer.echo(f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level")
+    for name, split in corpus.splits.items():
+        unknown = [f"{(side.tokens == UNKNOWN).mean():.2%}" for side in (split.source, split.target)]
+        typer.echo(f"{name:<12} {len(split):>9,} pairs, {' and '.join(unknown)} of their tokens unknown")
 
 
-def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None, str | None]]:
-    """Returns the settings that were typed, and the columns of source and target in files of pairs."""
+def _settings(settings: Sequence[str]) -> CorpusSettings:
+    """Returns the settings that were typed."""
     import dataclasses
 
     from pydantic import TypeAdapter, ValidationError
@@ -82,23 +79,13 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
 
     typed: dict[str, Any] = {}
     errors = put_settings(typed, settings)
-    columns = (typed.pop("source_column", None), typed.pop("target_column", None))
     known = [field.name for field in dataclasses.fields(CorpusSettings)]
     errors += [unknown_name("setting", key, known) for key in typed if key not in known]
     try:
         if not errors:
-            return TypeAdapter(CorpusSettings).validate_python(typed), columns
+            return TypeAdapter(CorpusSettings).validate_python(typed)
     except ValidationError as error:
         errors = [
             ": ".join([*map(str, one["loc"]), f"{one['msg']}, got {one['input']!r:.80}"]) for one in error.errors()
         ]
     raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
-
-
-def _summary(corpus: TextCorpus) -> Iterator[str]:
-    """Yields a line for each side's vocabulary and for each split."""
-    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
-        yield f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level"
-    for split, about in corpus.counts.items():
-        unknown = (f"{about[side]['unknown'] / about[side]['tokens']:.2%} of {side}" for side in ("source", "target"))
-        yield f"{split:<12} {about['pairs']:>9,} pairs, unknown tokens: {', '.join(unknown)}"

@@ -29,10 +29,9 @@ def list_(
         "recipes": {name: recipe_heading(text)[0] for name, text in shipped_recipes().items()},
         "objectives": {name: summary(kind) for name, kind in OBJECTIVES.items()},
     }
-    for heading in listed if what == "all" else (what,):
-        typer.echo(f"{heading}:")
-        for name, line in listed[heading].items():
-            typer.echo(f"  {name:<22} {line}")
+    for heading, lines in listed.items():
+        if what in ("all", heading):
+            typer.echo("\n".join([f"{heading}:", *(f"  {name:<22} {line}" for name, line in lines.items())]))
 
 
 @subcommand(PREPARE, "labelembed init digits-mlp -o my.yaml", "labelembed init text-bag -o reviews.yaml --overwrite")

@@ -64,5 +64,5 @@ def export(
     path = out or run / "model.onnx"
     if path.is_dir():
         raise LabelEmbedError(f"{path}: is a folder; name a file with --out")
-    difference = SavedRun.load(run).export(path, probabilities=True)
+    difference = SavedRun.load(run).export(path)
     typer.echo(f"{path}: {path.stat().st_size:,} bytes; differs from the run by {difference:.1e} at most")

@@ -8,26 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelembed.lab.cli import options as shared
 from labelembed.lab.cli.app import subcommand
-from labelembed.lab.cli.options import (
-    BaselineOption,
-    BatchSizeOption,
-    DataOption,
-    DeviceOption,
-    EpochsOption,
-    JsonOption,
-    LearningRateOption,
-    OverwriteOption,
-    QuietOption,
-    RecipeArgument,
-    RunArgument,
-    SeedOption,
-    SetOption,
-    TrackOption,
-    out_option,
-    recipe_settings,
-    use_device,
-)
 from labelembed.lab.training.device import process_index
 
 if TYPE_CHECKING:
@@ -43,35 +25,35 @@ _PANEL = "Train"
     "labelembed train --data reviews.csv --seed 1 --objective label_smoothing:smoothing=0.4",
 )
 def train(
-    recipe: RecipeArgument = None,
-    data: DataOption = None,
+    recipe: shared.RecipeArgument = None,
+    data: shared.DataOption = None,
     objective: Annotated[
         str | None,
         typer.Option("--objective", metavar="NAME[:KEY=VALUE...]", help="The objective, instead of the recipe's."),
     ] = None,
-    seed: SeedOption = None,
-    epochs: EpochsOption = None,
-    lr: LearningRateOption = None,
-    batch_size: BatchSizeOption = None,
-    settings: SetOption = None,
+    seed: shared.SeedOption = None,
+    epochs: shared.EpochsOption = None,
+    lr: shared.LearningRateOption = None,
+    batch_size: shared.BatchSizeOption = None,
+    settings: shared.SetOption = None,
     out: Annotated[
-        Path | None, out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
+        Path | None, shared.out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
     ] = None,
-    overwrite: OverwriteOption = False,
-    track: TrackOption = None,
-    device: DeviceOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    overwrite: shared.OverwriteOption = False,
+    track: shared.TrackOption = None,
+    device: shared.DeviceOption = None,
+    quiet: shared.QuietOption = False,
+    as_json: shared.JsonOption = False,
 ) -> None:
-    """Train one network into a run folder."""
+    """Train one network into a run folder; the same command goes on with a run that was stopped."""
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.recipes.choosing import choose_recipe, folder_name
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.training.reporter import tracker_names
 
-    options = RunOptions(device=use_device(device), track=tracker_names(track), overwrite=overwrite, begin_only=True)
-    typed = recipe_settings(settings, seed=seed, epochs=epochs, lr=lr, batch_size=batch_size)
+    options = RunOptions(device=shared.use_device(device), track=tracker_names(track), overwrite=overwrite)
+    typed = shared.recipe_settings(settings, seed=seed, epochs=epochs, lr=lr, batch_size=batch_size)
     chosen, name = choose_recipe(recipe, settings=typed, data=data, objective=objective, say=say)
     out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     if (out / "comparison.json").exists():
@@ -85,20 +67,20 @@ def train(
     "labelembed resume runs/digits --epochs 8 --set optimizer.learning_rate=0.0005",
 )
 def resume(
-    run: RunArgument,
-    epochs: EpochsOption = None,
-    settings: SetOption = None,
-    device: DeviceOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    run: shared.RunArgument,
+    epochs: shared.EpochsOption = None,
+    settings: shared.SetOption = None,
+    device: shared.DeviceOption = None,
+    quiet: shared.QuietOption = False,
+    as_json: shared.JsonOption = False,
 ) -> None:
     """Continue a run that was stopped, or train a finished one further with a changed recipe."""
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.training.run_folder import RunFolder
 
-    folder, typed = RunFolder(run), recipe_settings(settings, epochs=epochs)
-    options = RunOptions(device=use_device(device), change=bool(typed))
+    folder, typed = RunFolder(run), shared.recipe_settings(settings, epochs=epochs)
+    options = RunOptions(device=shared.use_device(device), change=bool(typed))
     recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
     _run(recipe, run, options, quiet=quiet, as_json=as_json)
 
@@ -141,8 +123,8 @@ def _calibration_text(result: dict[str, Any]) -> str | None:
     "labelembed compare --data reviews.csv --tuned --trials 10 --jobs 2",
 )
 def compare(
-    recipe: RecipeArgument = None,
-    data: DataOption = None,
+    recipe: shared.RecipeArgument = None,
+    data: shared.DataOption = None,
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -153,22 +135,21 @@ def compare(
         str | None,
         typer.Option("--seeds", metavar="N|A-B|A,B,...", help="How many seeds (8), or which ones (0-7, or 3,5)."),
     ] = None,
-    baseline: BaselineOption = None,
+    baseline: shared.BaselineOption = None,
     tuned: Annotated[
         bool, typer.Option("--tuned", help="First tune learning rate, weight decay and arguments of each objective.")
     ] = False,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
     ] = None,
-    epochs: EpochsOption = None,
-    lr: LearningRateOption = None,
-    batch_size: BatchSizeOption = None,
-    settings: SetOption = None,
+    epochs: shared.EpochsOption = None,
+    lr: shared.LearningRateOption = None,
+    batch_size: shared.BatchSizeOption = None,
+    settings: shared.SetOption = None,
     out: Annotated[
-        Path | None,
-        out_option("DIR", "The comparison folder; by default comparisons/DATA-RECIPE, with --tuned -tuned at its end."),
+        Path | None, shared.out_option("DIR", "The comparison folder; by default comparisons/DATA-RECIPE or ...-tuned.")
     ] = None,
-    overwrite: OverwriteOption = False,
+    overwrite: shared.OverwriteOption = False,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, metavar="N", help="Runs at once; by default one a GPU, else one a core."),
@@ -177,16 +158,16 @@ def compare(
         str | None,
         typer.Option("--cluster", metavar="ADDRESS", help="Train on the workers of a dask scheduler, tcp://HOST:PORT."),
     ] = None,
-    track: TrackOption = None,
-    device: DeviceOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    track: shared.TrackOption = None,
+    device: shared.DeviceOption = None,
+    quiet: shared.QuietOption = False,
+    as_json: shared.JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.lab.runs.pools import start_fork_server
 
-    if cluster is None:
-        start_fork_server()  # it imports torch while this process does
+    if cluster is None and not (out or Path("comparisons", recipe or "")).exists():
+        start_fork_server()  # it imports torch while this process does; of finished runs none is needed
     from labelembed.lab import report
     from labelembed.lab.runs.comparison import compare as make_comparison
     from labelembed.lab.runs.comparison import failure_of
@@ -199,13 +180,13 @@ def compare(
         baseline=baseline,
         tuned=tuned,
         trials=trials,
-        settings=recipe_settings(settings, epochs=epochs, lr=lr, batch_size=batch_size),
+        settings=shared.recipe_settings(settings, epochs=epochs, lr=lr, batch_size=batch_size),
         out=out,
         overwrite=overwrite,
         jobs=jobs,
         cluster=cluster,
         track=track or "",
-        device=use_device(device),
+        device=shared.use_device(device),
         quiet=quiet,
     )
     if as_json:

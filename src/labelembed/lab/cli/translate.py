@@ -55,7 +55,7 @@ def translate(
         with Shown(quiet=not is_file(out)).watching() as shown:
             texts = (text.rstrip("\r\n") for text in lines)
             for line in saved.translate(texts, decoding):
-                print(line.translations[0].text if line.translations else "", file=out, flush=True)
+                print(line.texts[0] if line.texts else "", file=out, flush=True)
                 done += 1
                 shown.show("", 0.0, f"translated {done:,} lines")
     except ValueError as error:
@@ -76,4 +76,4 @@ def _decoding(saved: SavedRun, settings: Sequence[str]) -> Decoding:
 
     if other := next((setting for setting in settings if not setting.strip().startswith("decoding.")), None):
         raise LabelEmbedError(f"--set {other}: only keys of decoding can be changed, e.g. decoding.length_penalty=1.5")
-    return changed_recipe(saved.folder, settings).decoding or saved.decoding
+    return changed_recipe(saved.folder, settings).decoding or saved.sentences.decoding

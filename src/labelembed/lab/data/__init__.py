@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from labelembed.lab.data.arrays import VectorReader, read_idx, read_inputs
+from labelembed.lab.data.arrays import VectorReader, read_inputs
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Batch, Split, TokenBudget
 from labelembed.lab.data.corpus.pair_files import PairFiles
@@ -26,7 +26,7 @@ from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, R
 from labelembed.lab.data.image_encoder import ImageFeatures
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
-from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader
+from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader, read_idx
 from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
 from labelembed.lab.data.tabular import TableReader, TextReader
 from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
@@ -37,15 +37,12 @@ class Reader(Protocol):
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
-        ...
 
     def new_encoder(self) -> Encoder:
         """Returns what will learn, from the training examples, how examples become inputs."""
-        ...
 
-    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns the examples of a file to predict for, decoded as `read` does; `invert` exchanges dark and light."""
-        ...
+    def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
+        """Returns the examples of a file to predict for, decoded as `read` does."""
 
 
 #: The readers a recipe can name; their keyword arguments are its keys.

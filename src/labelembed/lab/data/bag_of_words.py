@@ -10,18 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 
 from labelembed.errors import DataError
-from labelembed.lab.data.encoder import Encoded, Encoder, Texts, Truncation, read_settings
+from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.sparse_rows import SparseRows
 
-VOCABULARY_FILE = "words.txt"
-SETTINGS_FILE = "words.json"
+VOCABULARY_FILE = "words.json"
+#: Words of a text that are read, and features at most, those of the most texts.
+MAXIMUM_WORDS, MAXIMUM_FEATURES = 1_000, 200_000
 
 # Words with the apostrophes inside them, numbers, and the signs that carry a feeling.
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]")
@@ -30,7 +31,7 @@ _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000
 
 
 def words_of(text: str) -> list[str]:
-    """Returns the words of a text, in lower case: letters and digits with inner apostrophes, `!` and `?`.
+    """Returns the first words of a text, in lower case: letters and digits with inner apostrophes, `!` and `?`.
 
     Example:
         >>> words_of("Don't <b>miss</b> it!")
@@ -40,13 +41,13 @@ def words_of(text: str) -> list[str]:
     if not text.isascii():
         text = text.replace("\u2019", "'")  # the apostrophe of typesetters
         text = _UNSPACED.sub(r" \g<0> ", text)
-    return _WORD.findall(text)
+    return _WORD.findall(text)[:MAXIMUM_WORDS]
 
 
 @dataclass
-class _Settings:
-    maximum_words: PositiveInt
-    column: str | None = None
+class _Kept:
+    column: str | None
+    vocabulary: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class BagOfWordsEncoder(Encoder):
@@ -60,12 +61,8 @@ class BagOfWordsEncoder(Encoder):
     sparse = True
     vocabulary: tuple[str, ...] = ()
 
-    def __init__(
-        self, *, ngrams: int = 2, minimum_texts: int = 2, maximum_features: int = 200_000, maximum_words: int = 1_000
-    ) -> None:
-        self.maximum_words = maximum_words
-        self._ngrams, self._minimum_texts, self._maximum_features = ngrams, minimum_texts, maximum_features
-        self._truncated = 0
+    def __init__(self, *, ngrams: int = 2, minimum_texts: int = 2) -> None:
+        self._ngrams, self._minimum_texts = ngrams, minimum_texts
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -84,7 +81,7 @@ class BagOfWordsEncoder(Encoder):
         features = counter.get_feature_names_out().tolist()  # by their letters
         texts_with = np.bincount(counts.indices, minlength=len(features))
         words = np.array([feature.count(" ") for feature in features])
-        chosen = np.lexsort((words, -texts_with))[: self._maximum_features]
+        chosen = np.lexsort((words, -texts_with))[:MAXIMUM_FEATURES]
         self.vocabulary = tuple(features[place] for place in chosen)
         return self._encoded(counts[:, chosen])
 
@@ -95,47 +92,23 @@ class BagOfWordsEncoder(Encoder):
     def _counter(self, **settings: Any) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer  # costs a second to import
 
-        self._truncated = 0
-
-        def tokenizer(text: str) -> list[str]:
-            words = words_of(text)
-            self._truncated += len(words) > self.maximum_words
-            return words[: self.maximum_words]
-
-        return CountVectorizer(
-            binary=True, lowercase=False, tokenizer=tokenizer, token_pattern=None, ngram_range=(1, self._ngrams),
-            dtype=np.int32, **settings,
-        )  # fmt: skip
+        how: dict[str, Any] = {"tokenizer": words_of, "token_pattern": None, "lowercase": False, "dtype": np.int32}
+        return CountVectorizer(binary=True, ngram_range=(1, self._ngrams), **how, **settings)
 
     def _encoded(self, counts: Any) -> Encoded:
         counts.sort_indices()
         ids, offsets = counts.indices.astype(np.int32) + 1, counts.indptr.astype(np.int64)
-        rows = SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1)
-        return Encoded(rows, self._truncated)
-
-    def truncation(self, count: int, of: int) -> Truncation:
-        """Returns what to say of texts that have more words than are read."""
-        return Truncation(count=count, of=of, setting="maximum_words", limit=self.maximum_words)
+        return Encoded(SparseRows(torch.from_numpy(ids), torch.from_numpy(offsets), len(self.vocabulary) + 1))
 
     def files(self) -> dict[str, bytes]:
-        """Returns the vocabulary, a feature a line, and the settings."""
-        settings = {"maximum_words": self.maximum_words, "column": self.column}
-        return {
-            VOCABULARY_FILE: "".join(f"{feature}\n" for feature in self.vocabulary).encode(),
-            SETTINGS_FILE: (json.dumps(settings) + "\n").encode(),
-        }
+        """Returns the column of the texts and the vocabulary, a feature a line."""
+        kept = _Kept(self.column, self.vocabulary)
+        return {VOCABULARY_FILE: (json.dumps(vars(kept), indent=0, ensure_ascii=False) + "\n").encode()}
 
     @classmethod
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> BagOfWordsEncoder:
-        """Reads what `files` returned from a run folder; raises DataError where a file is missing or damaged."""
-        file, settings = folder / VOCABULARY_FILE, read_settings(folder / SETTINGS_FILE, _Settings)
-        try:
-            features = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
-            raise DataError(f"{file}: damaged, a line is empty or occurs twice")
-        longest = max(feature.count(" ") + 1 for feature in features)
-        encoder = cls(ngrams=longest, maximum_words=settings.maximum_words)
-        encoder.column, encoder.vocabulary = settings.column, tuple(features)
+        """Reads what `files` returned from a run folder; raises DataError where the file is missing or damaged."""
+        kept = read_settings(folder / VOCABULARY_FILE, _Kept)
+        encoder = cls(ngrams=max(feature.count(" ") + 1 for feature in kept.vocabulary))
+        encoder.column, encoder.vocabulary = kept.column, kept.vocabulary
         return encoder

@@ -18,8 +18,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Inputs [B, ...], uint8, int32 (ids of tokens) or float32, or the ids of words, as the split holds them.
         labels: Labels [B], int64.
-        indices: Where these examples stand in their split [B], int64; an objective that remembers each training
-            example finds its place by them.
+        indices: Where these examples stand in their split [B], int64, for objectives that remember each of them.
     """
 
     inputs: Tensor | SparseRows
@@ -36,14 +35,10 @@ class Batch(NamedTuple):
         return Batch(*map(moved, self))
 
 
-@dataclass(frozen=True)
-class TokenBudget:
+class TokenBudget(NamedTuple):
     """A batch size in tokens: pairs times the longest sentence of either side; a longer pair is alone in its batch."""
 
     tokens: int
-
-    def __post_init__(self) -> None:
-        require_whole("tokens", self.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +74,8 @@ class Split(Examples):
 
     def number_of_batches(self, batch_size: int | TokenBudget) -> int:
         """Returns how many batches one pass over all examples has."""
-        return -(-len(self) // require_whole("batch_size", batch_size))
+        assert isinstance(batch_size, int)  # a budget of tokens is for sentences
+        return -(-len(self) // batch_size)
 
     def batches(
         self,
@@ -92,27 +88,17 @@ class Split(Examples):
     ) -> Iterator[Batch]:
         """Returns the batches of one pass; batch b holds the examples ``order[b * batch_size:(b + 1) * batch_size]``.
 
-        With several processes each takes ``[process::processes]`` of every batch, so that together they hold exactly
-        the batch that one process would hold; some of them may get an empty last batch. What a batch holds is a copy.
         `order` are positions [M] of the examples to visit, int64, without it all as they stand; `start` is the number
-        of the first batch to return, to go on in the middle of an epoch. A budget of tokens is refused.
+        of the first batch to return. Each of several processes takes ``[process::processes]`` of every batch, the last
+        of which may be empty. What a batch holds is a copy.
         """
-        size = require_whole("batch_size", batch_size)
+        assert isinstance(batch_size, int)
         indices = (torch.arange(len(self)) if order is None else order).to(self.labels.device)
-        pieces = torch.split(indices, size) if len(indices) else ()
-        return map(self._batch, (piece[process::processes] for piece in pieces[start:]))
-
-    def _batch(self, indices: Tensor) -> Batch:
-        return Batch(_selected(self.inputs, indices), self.labels.index_select(0, indices), indices.clone())
+        for piece in torch.split(indices, batch_size)[start:] if len(indices) else ():
+            share = piece[process::processes]
+            yield Batch(_selected(self.inputs, share), self.labels.index_select(0, share), share.clone())
 
 
 def _selected(inputs: Any, indices: Tensor) -> Any:
     # index_select, since inputs[indices] takes ten times as long for bytes
     return inputs.index_select(0, indices) if isinstance(inputs, Tensor) else inputs.select(indices)
-
-
-def require_whole(name: str, value: object) -> int:
-    """Returns an argument that is a whole number of at least 1; raises ValueError for any other."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}")

@@ -5,24 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.errors import DataError
-
-#: Arrays that take more bytes than this are made in a file of the cache's folder instead of in memory.
-MAPPED_ABOVE_BYTES = 2 * 2**30
-
 Array = npt.NDArray[Any]
-#: Returns an array of zeros of a shape, uint8, which may lie in a file.
+#: Returns an array of zeros of a shape, uint8.
 NewArray = Callable[[tuple[int, ...]], Array]
 
 
@@ -32,19 +26,13 @@ def cache_folder() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file's content; raises DataError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    """Returns the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_stamp(place: Path) -> str | None:
-    """Returns a SHA-256 over path, size and times of a file, or of all files in a folder; None where one is missing.
-
-    Where it is the same, nothing has changed; where it is another, only the content can tell.
-    """
+    """Returns a SHA-256 over path, size and times of a file, or of all files in a folder; None where one is missing."""
     digest = hashlib.sha256()
     try:
         for path in [place, *sorted(place.rglob("*"))]:
@@ -69,40 +57,20 @@ def cached_file(file: Path, make: Callable[[], Array]) -> Array:
     return array
 
 
-def cached_array(cache_key: Mapping[str, Any], make: Callable[[], Array]) -> Array:
-    """Returns the array kept for `cache_key`, or makes and keeps it; see `cached_with_notes`."""
-    return cached_with_notes(cache_key, lambda new_array: (make(), None))[0]
-
-
 def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
     """Returns the array kept for `cache_key` and what was noted of it, or makes and keeps both; see `cached_file`.
 
-    The array is ``KEY.npy``, mapped, the notes are ``KEY.json``; changes to the array stay in memory.
-
-    Args:
-        cache_key: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
-        make: Given a function that returns zeros of a shape, uint8; returns an array and JSON.
+    The array is ``KEY.npy``, mapped, the notes are ``KEY.json``; changes to the array stay in memory. The key is all
+    that the array depends on, as JSON: digests of files, settings, a version of the code. `make` is given a `NewArray`.
     """
     key = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
     file, about_file = cache_folder() / f"{key}.npy", cache_folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
-        return np.load(file, mmap_mode="c"), json.loads(about_file.read_text(encoding="utf-8"))["noted"]
-    array, noted = make(_new_array)
-    about = json.dumps({"noted": noted, "cache_key": cache_key})
-    _keep(about_file, lambda new: new.write_text(about, encoding="utf-8"))
+        return np.load(file, mmap_mode="c"), json.loads(about_file.read_bytes())["noted"]
+    array, noted = make(partial(np.zeros, dtype=np.uint8))
+    _keep(about_file, lambda new: new.write_text(json.dumps({"noted": noted})))
     _keep(file, lambda new: np.save(new, array, allow_pickle=False))
     return array, noted
-
-
-def _new_array(shape: tuple[int, ...]) -> Array:
-    if math.prod(shape) <= MAPPED_ABOVE_BYTES:
-        return np.zeros(shape, np.uint8)
-    try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache_folder(), prefix=".") as file:  # it goes with the array
-            return np.lib.format.open_memmap(file.name, mode="w+", dtype=np.uint8, shape=shape)
-    except OSError as error:
-        raise DataError(f"{cache_folder()}: {error}; LABELEMBED_CACHE=FOLDER names another folder") from None
 
 
 def _keep(file: Path, write: Callable[[Path], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Files that must be there, the first value that is wrong, names of labels, and words of messages."""
+"""Files that must be there, the first value that is wrong, and words of messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from labelembed.errors import DataError
 
 Array = npt.NDArray[Any]
-_CHUNK_ELEMENTS = 2**20
 #: How a gzip'd file begins.
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -26,29 +25,19 @@ def content_of(path: Path) -> bytes:
         return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip is cut off or damaged ({error}); fetch the file again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def require_file(path: Path, accepted: str) -> None:
     """Raises DataError unless `path` is a file; `accepted` says what it should be."""
-    try:
-        if path.is_file():
-            return
+    if not path.is_file():
         kind = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
-    except (OSError, ValueError) as error:  # a name too long for the system, or with a zero byte
-        kind = f"cannot be read ({error})"
-    raise DataError(f"{path}: {kind}; expected {accepted}")
+        raise DataError(f"{path}: {kind}; expected {accepted}")
 
 
 def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
-    """Returns (row, value) of the first wrong value of `values` [N, ...], looked at some rows at a time, or None."""
-    rows_at_once = max(1, _CHUNK_ELEMENTS * len(values) // max(1, values.size))
-    for begin in range(0, len(values), rows_at_once):
-        wrong = np.argwhere(is_wrong(values[begin : begin + rows_at_once]))
-        if len(wrong):
-            return begin + int(wrong[0][0]), values[begin:][tuple(wrong[0])].item()
-    return None
+    """Returns (row, value) of the first wrong value of `values` [N, ...], or None."""
+    wrong = np.argwhere(is_wrong(values))[:1]
+    return (int(wrong[0][0]), values[tuple(wrong[0])].item()) if len(wrong) else None
 
 
 def require_finite(values: Array, where: str) -> None:
@@ -60,27 +49,9 @@ def require_finite(values: Array, where: str) -> None:
         )
 
 
-def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[str, ...]:
-    """Returns the label names as a tuple; raises DataError unless there are `count`, each once and none empty."""
-    if count is not None and len(names) != count:
-        raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
-    first_place: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"{where}: the name of label {place} is empty")
-        if first_place.setdefault(name, place) != place:
-            raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
-    return tuple(names)
-
-
 def sizes(shape: tuple[int, ...]) -> str:
     """Returns a shape for messages: ``60,000 x 28 x 28``."""
     return " x ".join(f"{size:,}" for size in shape) or "1"
-
-
-def folded(name: str) -> str:
-    """Returns what labels have in common that differ by case or spaces only."""
-    return " ".join(name.split()).casefold()
 
 
 def printable(name: str) -> str:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples
-from labelembed.lab.data.checks import counted, few, folded, printable
-from labelembed.lab.data.table_files import Table, is_missing
+from labelembed.lab.data.checks import few
+from labelembed.lab.data.table_files import Table, as_text, is_missing
 from labelembed.lab.data.tables import Parts
 
 _LABEL_WORDS = (
@@ -39,11 +39,6 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
     found = find_label(table, label, without=texts)
     if found in texts:
         raise DataError(f"{table.source}: column {found!r} cannot hold both the texts and the labels")
-    if label is None and not table.typed and found in table.values(found):
-        raise DataError(
-            f"{table.source}: its first row looks like no heading, for {found!r} stands below it too; name the columns "
-            f"with --set data.columns='[NAME, NAME, ...]', or that of the labels with --set data.label_column={found!r}"
-        )
     return find_texts(table, texts, label=found), found
 
 
@@ -90,15 +85,15 @@ def is_text_column(table: Table, name: str) -> bool:
     return _mean_words(table, name) >= _WORDS_OF_TEXTS * (1 if _called([name], _TEXT_WORDS) else 2)
 
 
+def words_in(name: str) -> set[str]:
+    """Returns the words of a column's name, in lower case: `Star_Rating`, `reviewText`."""
+    return set(re.findall(r"[a-z]+", re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower()))
+
+
 def _called(columns: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Returns the columns called so, or with such a word in their name: `Star_Rating`, `reviewText`."""
-
-    def words_in(name: str) -> set[str]:
-        return set(re.split(r"[^a-z]+", re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).lower()))
-
-    exact = [name for word in words for name in columns if name.strip().lower() == word]
-    inside = [name for word in words for name in columns if word in words_in(name) and "id" not in words_in(name)]
-    return list(dict.fromkeys([*exact, *inside]))
+    """Returns the columns with one of the words in their name, those first that have few others."""
+    named = [name for name in columns if words_in(name) & set(words) and "id" not in words_in(name)]
+    return sorted(named, key=lambda name: len(words_in(name)))
 
 
 def _seen(table: Table, name: str) -> list[Any]:
@@ -111,44 +106,34 @@ def _mean_words(table: Table, name: str) -> float:
 
 
 def _count_words(text: str) -> float:
-    """Returns how many words a text has; of scripts written without spaces four letters stand for one."""
+    """Of scripts written without spaces four letters stand for a word."""
     apart = len(text.split())
     return apart if text.isascii() else max(apart, sum(ord(letter) >= 0x2E80 for letter in text) / 4)
 
 
 def _require(table: Table, name: str | None, what: str, key: str) -> str:
-    """Returns the name of a column; raises DataError where it is not there, or None: the columns, and what to type."""
     if name in table.names:
         return name
     if name is not None:
         raise DataError(table.missing_column(key, name))
-    lines = [f"{table.source}: which column holds the {what} is unclear; name it: --set data.{key}=NAME"]
-    for column in table.names[:8]:
-        values = list(dict.fromkeys(str(value)[:20] for value in _seen(table, column)))
-        lines.append(f"  {printable(column)[:40]} ({counted(len(values), 'different value')}: {few(values, 4)})")
-    others = [*table.names[8:], *(f"{name} ({kind})" for name, kind in table.left_aside.items())]
-    lines += [f"  and {few(others)}"] if others else []
-    if not table.typed:
-        lines.append("Without a heading: --set data.columns='[NAME, NAME, ...]'; cut wrongly: --set data.delimiter=...")
-    raise DataError("\n".join(lines))
+    way = f"name it: --set data.{key}=NAME"
+    raise DataError(f"{table.source}: which column holds the {what} is unclear; {way}; there are: {table.listed()}")
 
 
 def labelled(
-    tables: Parts, column: str, source: Path, *, merge: bool | None = None, to_evaluate: bool = False
+    tables: Parts, column: str, source: Path, *, to_evaluate: bool = False
 ) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
-    """Returns the examples that have a label, by split, the names of the labels, and notes on those left out.
+    """Returns the examples that have a label, by split, the names of the labels, and notes.
 
-    Labels that differ by case or spaces are one label where `merge` says so, and refused where it is None. In data
-    `to_evaluate` a label may be one of any split, and spellings are left to the run (see `dataset.renumbered`).
-
-    Raises DataError where the column is missing, there is one label or about as many as examples, or one stands in
-    another split only; names the column, and the setting that goes on.
+    Spaces around a label are no part of it. In data `to_evaluate` a label may be one of any split. Raises DataError
+    where the column is missing, there is one label or about as many as examples, or one stands in another split only.
     """
     notes: list[str] = []
     kept: Parts = {}
     names: dict[str, list[str]] = {}
     for part, table in tables.items():
-        found = [_name_of(value) for value in table.values(column)] if column in table.names else []
+        values = table.values(column) if column in table.names else []
+        found = [None if is_missing(value) else as_text(value) for value in values]
         if part == "test" and set(found) <= {None, "-1"}:
             notes.append(f"test examples without labels left out: {len(table):,}")
             continue
@@ -156,11 +141,14 @@ def labelled(
         kept[part] = table.complete([name is not None for name in found], f"label in column {column!r}", notes)
         names[part] = [name for name in found if name is not None]
     where = f"{source}: column {column!r}"
-    if not to_evaluate:
-        _check_labels(names, where, merge)
-        fold = folded if merge else str if merge is False else str.strip
-        names = {part: list(map(fold, found)) for part, found in names.items()}
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
+    if not to_evaluate:
+        if len(label_names) > max(2, len(names["train"]) // 2):
+            counts = f"{len(label_names):,} values in {len(names['train']):,} examples, which labels hardly have"
+            raise DataError(f"{where} has {counts}; name another with --set data.label_column=...")
+        spellings = Counter(map(str.casefold, label_names))
+        several = [name for name in label_names if spellings[name.casefold()] > 1]
+        notes += [f"labels that differ by case only are kept apart: {few(several)}"] if several else []
     return {part: Examples(table, labels[part]) for part, table in kept.items()}, label_names, notes
 
 
@@ -181,35 +169,8 @@ def numbered(
     for part, of_part in found.items():
         unknown = sorted(set(of_part) - names)
         if unknown:
+            known = f"the training set has {few(list(number))}"
             raise DataError(
-                f"{where} has labels in the {part} set that no training example has: {few(unknown)}; the training set "
-                f"has {few(list(number))}"
+                f"{where} has labels in the {part} set that no training example has: {few(unknown)}; {known}"
             )
     return tuple(number), {part: torch.tensor([number[name] for name in found[part]]).long() for part in found}
-
-
-def _name_of(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)  # 2.0 where one is missing
-
-
-def _check_labels(parts: Mapping[str, Sequence[str]], where: str, merge: bool | None) -> None:
-    """Raises DataError where spellings differ and nothing says whether they are one, or values do not repeat."""
-    spellings: dict[str, list[str]] = {}
-    for name, count in Counter(name for names in parts.values() for name in names).most_common():
-        spellings.setdefault(folded(name), []).append(f"{name!r} ({counted(count, 'example')})")
-    several = [" and ".join(found) for found in spellings.values() if len(found) > 1]
-    if several and merge is None:
-        raise DataError(
-            f"{where} has labels that differ by case or spaces only: {'; '.join(several[:4])}\n"
-            "  --set data.merge_labels=true makes them one label, --set data.merge_labels=false keeps them apart"
-        )
-    different, examples = len(set(parts["train"])), len(parts["train"])
-    if different > max(2, examples // 2):
-        raise DataError(
-            f"{where} has {different:,} values in {examples:,} examples: probably texts or measurements; labels "
-            "repeat, so name another with --set data.label_column=..."
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +13,9 @@ from torch import Tensor
 from labelembed.lab.data.batch import Split
 from labelembed.lab.data.checks import counted, few, printable
 from labelembed.lab.data.dataset import LabelledData
-from labelembed.lab.data.splits import display_name, stratified_order
+from labelembed.lab.data.splits import stratified_order
 from labelembed.lab.sparse_rows import SparseRows
 
-#: A largest label with more than so many times the examples of the smallest is noted.
-UNBALANCED_ABOVE = 3.0
 #: Fewer validation examples say little about which variant is better.
 FEW_VALIDATION_EXAMPLES = 50
 _SHOWN = 5
@@ -23,19 +23,13 @@ _SHOWN = 5
 _REFERENCE_OPERATIONS = 100_000_000
 
 
-def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
-    """Returns what to say of training labels [N]: those without an example, and that they are spread very unevenly."""
-    counts = torch.bincount(labels, minlength=len(names)).tolist()
-    without = [name for name, count in zip(names, counts, strict=True) if not count]
-    notes = [f"{len(without)} of {len(names)} labels have no training example: {few(without, _SHOWN)}"]
-    some = [(count, name) for name, count in zip(names, counts, strict=True) if count]
-    (most, largest), (least, smallest) = max(some), min(some)
-    if most > UNBALANCED_ABOVE * least:
-        notes.append(
-            f"unbalanced labels: {largest} has {most:,} training examples, {smallest} has {least:,} "
-            f"({most / least:.1f} times as many); the error is that of all examples together"
-        )
-    return notes if without else notes[1:]
+def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
+    """Returns what to say of labels with no or one example among those of training [N], and of names that are alike."""
+    counts, spellings = Counter(labels.tolist()), Counter(map(str.casefold, names))
+    rare = [name for label, name in enumerate(names) if counts[label] < 2]
+    alike = [name for name in names if spellings[name.casefold()] > 1]
+    found = {"labels with no or one training example": rare, "labels that differ by case only": alike}
+    return [f"{what}: {few(those, _SHOWN)}" for what, those in found.items() if those]
 
 
 def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> list[str]:
@@ -45,66 +39,36 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
     """
     notes = []
     if data.num_labels == 2:
-        notes.append("two labels: nothing can be learned about how labels relate; expect no more than smoothing gives")
+        notes.append("two labels: nothing can be learned about how labels relate; expect what smoothing gives")
     held_out = 0 if data.validation is None else len(data.validation)
     if held_out < FEW_VALIDATION_EXAMPLES:
-        notes.append(
-            f"{counted(held_out, 'validation example')}, fewer than {FEW_VALIDATION_EXAMPLES}: too few to choose "
-            "by, so do not trust a small difference; --set 'data.validation={fraction: 0.3}' holds out more"
-        )
+        few_of_them = f"{counted(held_out, 'validation example')}, fewer than {FEW_VALIDATION_EXAMPLES}"
+        notes.append(f"{few_of_them}: too few to choose by; --set 'data.validation={{fraction: 0.3}}' holds out more")
     if random_weights and len(data.input_shape) == 3:
         notes.append("the network begins with random weights; a pre-trained one (recipe pictures) has a lower error")
     return notes
 
 
-def repeat_notes(
-    values: Mapping[str, Sequence[str]], splits: Mapping[str, Split], shown: Callable[[str, int], str], what: str
-) -> list[str]:
-    """Returns what to say of equal inputs: those that stand in two splits, and training ones with several labels.
+def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int], str]) -> list[str]:
+    """Returns what to say of inputs that stand in the training set and in another one.
 
-    `values` stand for the input of each example [N], by split, the training set first. `shown` returns an example, by
-    split and index, as a person finds it again; `what` is what it is called.
+    `values` stand for the input of each example [N], by split; `shown` returns an example as a person finds it again.
     """
-    import pandas as pd
-
-    number: dict[str, int] = {}  # for pandas takes no text of characters that are none
-    rows = [
-        (number.setdefault(value, len(number)), split, index, label)
-        for split, its in values.items()
-        for index, (value, label) in enumerate(zip(its, splits[split].labels.tolist(), strict=True))
-    ]
-    table = pd.DataFrame(rows, columns=["value", "split", "index", "label"])
-    again = table[table.duplicated("value")]
-    again = again.merge(table.drop_duplicates("value"), on="value", suffixes=("", "_first"))
-    again["differs"] = again["label"] != again["label_first"]
-    notes = []
-    for (split, other), pairs in again.groupby(["split", "split_first"], sort=False):
-        if split == other:
-            pairs = pairs[pairs["differs"]] if split == "train" else pairs[:0]
-        if not len(pairs):
-            continue
-        differing, is_one = int(pairs["differs"].sum()), len(pairs) == 1
-        but = f", {differing} of them with another label" if differing else ""
-        where = f"{'stands' if is_one else 'stand'} in the {display_name(other)} set too{but}"
-        if split == other:
-            where = f"{'has' if is_one else 'have'} another label than an equal one"
-        places = [
-            " = ".join(dict.fromkeys((shown(split, index), shown(other, first))))
-            for index, first in pairs[["index", "index_first"]].values[:_SHOWN].tolist()
-        ]
-        told = counted(len(pairs), f"{display_name(split)} {what}")
-        notes.append(f"{told} {where}: {few([*places, *[''] * (len(pairs) - len(places))], _SHOWN)}")
+    train, notes = set(values["train"]), []
+    for split, its in values.items():
+        again = [shown(split, index) for index, value in enumerate(its) if split != "train" and value in train]
+        if again:
+            notes.append(f"{counted(len(again), f'{split} example')} also in the training set: {few(again, _SHOWN)}")
     return notes
 
 
-def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
-    """Returns what to say of a column of training labels [N] that was found; `key` of `data` names another one."""
-    counts = torch.bincount(labels, minlength=len(names))
-    most = counts.argsort(descending=True, stable=True)[:_SHOWN].tolist()
-    shown = ", ".join(f"{printable(names[label][:40])} {counts[label]:,}" for label in most)
-    more = ", ..." if len(names) > len(most) else ""
+def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
+    """Returns what to say of a column of training labels [N] that was found."""
+    counts = Counter(labels.tolist()).most_common(_SHOWN)
+    shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
+    more = ", ..." if len(names) > len(counts) else ""
     labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
-    return f"{labels_of}, {shown}{more}; to take another: --set data.{key}=NAME"
+    return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
 
 class Reference(NamedTuple):
@@ -124,10 +88,8 @@ def reference_errors(data: LabelledData) -> Reference | None:
     """
     inputs = data.train.inputs
     is_dense = isinstance(inputs, Tensor)
-    if (is_dense and inputs.dtype == torch.int32) or len(set(data.train.labels.tolist())) < 2:
+    if (inputs.dtype == torch.int32 and is_dense) or len(set(data.train.labels.tolist())) < 2:
         return None
-    import warnings
-
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -143,9 +105,7 @@ def reference_errors(data: LabelledData) -> Reference | None:
         classifier.fit(_matrix(train.inputs), train.labels.numpy())
 
     def error(split: Split | None) -> float | None:
-        if split is None or not len(split):
-            return None
-        return float((classifier.predict(_matrix(split.inputs)) != split.labels.numpy()).mean())
+        return None if split is None else 1 - float(classifier.score(_matrix(split.inputs), split.labels.numpy()))
 
     return Reference("logistic regression", len(train), error(data.validation), error(data.test))
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples, Split
-from labelembed.lab.data.checks import counted, few, folded, require_names
-from labelembed.lab.data.encoder import Encoder, IdentityEncoder, Truncation
+from labelembed.lab.data.checks import counted, few
+from labelembed.lab.data.encoder import Encoder, IdentityEncoder
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
@@ -28,12 +28,10 @@ class RawData:
     Attributes:
         parts: The examples of `train` and, where there are such, of `validation` and `test`.
         names: Names of the labels 0, 1, ...; none: arrays to evaluate whose labels have numbers only.
-        input_range: Smallest and largest value an input can have; None: nothing says so, and the encoder learns it.
+        input_range: Smallest and largest value an input can have; None: the encoder learns it.
         source: Where the data came from, for messages and reports.
-        notes: What the user should know of the data, one line each: pictures converted, examples left out.
+        notes: What the user should know of the data, one line each.
         label_column: The column of the labels; None: not of a table.
-        label_values: The labels as the data spell them, where `names` are the user's own; none: as `names`.
-        minimum_label_examples: Labels with fewer training examples are to be left out; None: no setting says so.
         new_encoder: Makes the encoder that turns examples into inputs.
     """
 
@@ -43,8 +41,6 @@ class RawData:
     source: str
     notes: tuple[str, ...] = ()
     label_column: str | None = None
-    label_values: tuple[str, ...] = ()
-    minimum_label_examples: int | None = None
     new_encoder: Callable[[], Encoder] = IdentityEncoder
 
     @property
@@ -62,14 +58,12 @@ class RawData:
         """The test examples."""
         return self.parts.get("test")
 
-    def renamed(self, names: Sequence[str] | None) -> RawData:
-        """Returns the data with the user's own names of the labels, in the order of the data's; None: as they are.
-
-        Raises DataError where there are more or fewer of them, or one is empty or stands twice.
-        """
-        if names is None:
-            return self
-        return replace(self, names=require_names(names, len(self.names), self.source), label_values=self.names)
+    def renamed(self, names: Mapping[str | int, str] | None) -> RawData:
+        """Returns the data with the user's own name for each label that `names` has one for."""
+        own = {str(label): name for label, name in (names or {}).items()}
+        unknown = sorted(own.keys() - set(self.names))
+        notes = [f"data.names: the data have no label {few(unknown)}"] if unknown else []
+        return replace(self, names=tuple(own.get(name, name) for name in self.names), notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,15 +72,12 @@ class LabelledData:
 
     Attributes:
         train, validation, test: The splits; a batch's indices are positions in them.
-        names, source, notes, label_column, label_values: As those of `RawData`.
+        names, source, notes, label_column: As those of `RawData`.
         input_shape: Shape of one input: (channels, height, width), or (features,).
-        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
-            those of the training examples; others may lie outside, and are not clipped.
+        input_range: Smallest and largest value that an input can have, or that those of training have.
         encoder: The encoder that made the inputs, fitted on the training examples.
-        texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
-            only their inputs are known.
-        images: Examples that are pictures [3, H, W] of bytes, small, for a person to look at; None: there are none.
-        truncation: How many texts are longer than what is read of them, which a note says too; None where none is.
+        texts: An example as a person reads it, by the split's name and the index; None where only inputs are known.
+        images: The same of pictures: [3, H, W] of bytes, small.
     """
 
     train: Split
@@ -100,9 +91,7 @@ class LabelledData:
     encoder: Encoder = field(default_factory=IdentityEncoder)
     texts: Callable[[str, int], str] | None = None
     images: Callable[[str, int], Tensor] | None = None
-    truncation: Truncation | None = None
     label_column: str | None = None
-    label_values: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:
@@ -120,10 +109,7 @@ class LabelledData:
         return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 (64 hexadecimal digits) of inputs, labels, names, and words behind ids.
-
-        A data set that moved keeps its fingerprint; one with other examples held out has another.
-        """
+        """Returns the SHA-256 (64 hexadecimal digits) of inputs, labels, names, and words behind ids of each split."""
         digest = hashlib.sha256(json.dumps(self.names).encode())
         if self.encoder.vocabulary:
             digest.update(json.dumps(self.encoder.vocabulary).encode())
@@ -140,17 +126,15 @@ class LabelledData:
     def input_statistics(self) -> tuple[Tensor, Tensor]:
         """Returns mean [C] and standard deviation [C] of the training inputs, float32; 1 for a constant channel.
 
-        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are the same to
-        the last bit on whatever device the data are.
+        C is the first entry of `input_shape`: the channels of images, or each feature on its own.
         """
         inputs = self.train.inputs
         assert isinstance(inputs, Tensor)  # ids of words have no mean
         channels = inputs.shape[1]
-        at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
 
         def mean_of(function: Callable[[Tensor], Tensor]) -> Tensor:
             total = torch.zeros(channels, dtype=torch.float64)
-            for chunk in torch.split(inputs, at_once):
+            for chunk in torch.split(inputs, max(1, _CHUNK_ELEMENTS // inputs[0].numel())):
                 total += function(chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)).sum(dim=1)
             return total / (inputs.numel() / channels)
 
@@ -160,34 +144,22 @@ class LabelledData:
         return mean.to(torch.float32), deviation.to(torch.float32)
 
 
-def renumbered(
-    raw: RawData, names: Sequence[str], *, label_values: Sequence[str] = (), merge: bool | None = False
-) -> RawData:
+def renumbered(raw: RawData, names: Sequence[str]) -> RawData:
     """Returns data to evaluate with the labels of a finished run: by name, or by number where the data name none.
 
-    Args:
-        raw: What a reader returned.
-        names: Names of the labels that the run knows; raises DataError where the data have others.
-        label_values: See `RawData`, of the run's data: a label is looked for among them first.
-        merge: Whether labels that differ by case or spaces are one; None: spaces around a label are no part of it.
+    Spaces around a name do not count. Raises DataError where the data have labels other than `names`, the run's.
     """
-    known = {name: label for spelled in (names, label_values) for label, name in enumerate(spelled)}
-    theirs = raw.names
+    known, theirs = {name: label for label, name in enumerate(names)}, raw.names
     if not theirs:
         theirs = tuple(str(label) for label in range(1 + max(int(part.labels.max()) for part in raw.parts.values())))
         known = {str(label): label for label in range(len(names))}
-    by_spelling = {folded(name): label for name, label in known.items()} if merge else {}
-    number = torch.full((len(theirs),), -1)
-    for value, name in enumerate(theirs):
-        stripped = name if merge is False else name.strip()
-        number[value] = known.get(stripped, known.get(name, by_spelling.get(folded(name), -1)))
+    number = torch.tensor([known.get(name, known.get(name.strip(), -1)) for name in theirs])
     labels = torch.cat([part.labels for part in raw.parts.values()])
     unknown = Counter(theirs[label] for label in labels[number[labels] < 0].sort().values.tolist())
     if unknown:
         shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(
-            f"{raw.source}: has labels that the run does not know: {shown}; its {len(names):,} labels are "
-            f"{few(label_values or names)}"
+            f"{raw.source}: has labels that the run does not know: {shown}; its {len(names):,} labels are {few(names)}"
         )
     parts = {name: replace(part, labels=number[part.labels]) for name, part in raw.parts.items()}
     return replace(raw, names=tuple(names), parts=parts)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelembed.errors import DataError, nearest
-from labelembed.lab.data.arrays import VectorReader
-from labelembed.lab.data.checks import counted, few, sizes
+from labelembed.lab.data.checks import counted, few
 from labelembed.lab.data.columns import find_columns, find_label, is_text_column, likely_label, likely_text
-from labelembed.lab.data.corpus.text_corpus import MANIFEST, read_corpus
-from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.image_reader import ImageReader, files_below, holds_image_names, is_image
-from labelembed.lab.data.published import MnistReader, is_idx_name
+from labelembed.lab.data.corpus.text_corpus import MANIFEST
+from labelembed.lab.data.image_reader import files_below, holds_image_names, is_image
 from labelembed.lab.data.splits import seen_first
 from labelembed.lab.data.table_encoder import kind_of
-from labelembed.lab.data.table_files import Reading, is_missing, is_readable
+from labelembed.lab.data.table_files import Reading, is_readable
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import INSTALL, is_installed
 
@@ -34,97 +30,66 @@ _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained netw
 
 
 class Detected(NamedTuple):
-    """What a path holds, in words, and the recipe that ships for it, with what it needs besides as `--set` takes it."""
+    """What a path holds, in words, the recipe that ships for it, and what would bring a better one."""
 
     description: str
     recipe: str
-    settings: tuple[str, ...] = ()
     hint: str = ""
 
     @property
     def line(self) -> str:
         """What to say of it."""
-        more = f" with {', '.join(self.settings)}" if self.settings else ""
-        return f"{self.description}; recipe {self.recipe}{more}{self.hint}"
+        return f"{self.description}; recipe {self.recipe}{self.hint}"
 
 
 def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
-    """Returns what a path holds and the recipe for it.
+    """Returns what a path, a file or a folder, holds and the recipe for it.
 
-    Args:
-        place: A file or a folder.
-        given: Keys of `data` that were typed, as ``{"label_column": "kind"}``.
-
-    Raises:
-        DataError: No recipe fits, or the data cannot be read; names the path, what was expected and the recipes.
+    `given` are the keys of `data` that were typed, as ``{"label_column": "kind"}``. Raises DataError where no recipe
+    fits, or the data cannot be read; names the path, what was expected and the recipes.
     """
     path = Path(place).expanduser()
-    try:
-        if not path.exists():
-            beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
-        name = given.get("name")
-        return Detected(f"data {name!r} in {path}", RECIPES[name]) if name in RECIPES else _detected(path, given)
-    except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, TypeError) as error:  # a path with a zero byte; a key that is of no such type
-        raise DataError(f"{path}: cannot be read ({error})") from None
-
-
-def _detected(path: Path, given: Mapping[str, Any]) -> Detected:
-    entries = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not path.exists():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
+    if (name := given.get("name")) in RECIPES:
+        return Detected(f"data {name!r} in {path}", RECIPES[name])
+    is_folder = path.is_dir()
+    entries = sorted(path.iterdir()) if is_folder else [path]
     names = {entry.name for entry in entries}
     if MANIFEST in names:
-        pairs = sum(map(len, read_corpus(path).splits.values()))
-        return Detected(f"{pairs:,} sentence pairs", RECIPES["corpus"])
-    if any(entry.suffix.lower() == (".npy" if path.is_dir() else ".npz") for entry in entries):
-        raw = VectorReader(path=str(path)).read(to_evaluate=True)
-        what = f"arrays of {sizes(tuple(raw.train.inputs.shape[1:]))} numbers"
-        return Detected(f"{sum(map(len, raw.parts.values())):,} {what}", RECIPES["vectors"])
-    if path.is_dir() and any(map(is_idx_name, names)):
-        raw = MnistReader(path=str(path)).read()
-        return Detected(_described(raw, "pictures of idx files"), RECIPES["mnist"])
-    if names & {"data_batch_1", "meta"}:
-        classes = 10 if "data_batch_1" in names else 100
-        return Detected(f"CIFAR-{classes}, {classes} classes", f"cifar{classes}-small", ("data.name=cifar",))
-    inside = [*entries, *path.glob("*/*.parquet")] if path.is_dir() else entries
-    holds_tables = any(is_readable(entry) and not (path.is_dir() and ".txt" in entry.suffixes) for entry in inside)
-    if path.is_dir() and any(map(is_image, files_below(path))):
-        with contextlib.suppress(DataError) if holds_tables else contextlib.nullcontext():
-            raw = ImageReader(path=str(path)).find(to_evaluate=True)
-            if len(raw.names) > 1 or not holds_tables:  # a list may say what the labels of pictures beside it are
-                return _of_images(raw)
+        return Detected("sentence pairs", RECIPES["corpus"])
+    if path.suffix.lower() == ".npz":
+        return Detected("arrays", RECIPES["vectors"])
+    folders = {file.parent for file in files_below(path) if is_image(file)} if is_folder else set()
+    inside = [*entries, *path.glob("*/*.parquet")] if is_folder else entries
+    holds_tables = any(is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside)
+    if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
+        return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
         # what is wrong with a key is said with the recipe
-        keys = {key: given[key] for key in ("delimiter", "encoding", "columns") if key in given}
-        reading = Reading(**keys) if not Reading(**keys).errors().errors else Reading()
+        reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"
-    what = held if path.is_dir() else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
+    what = held if is_folder else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
     raise DataError(
         f"{path}: {what}, and no recipe fits; expected texts or a table (CSV, TSV, JSON lines, parquet, a saved data "
-        "set), pictures in a folder for each class or a list of them, .npz or .npy arrays, the files of MNIST or "
-        f"CIFAR, or a corpus of `labelembed preprocess`; recipes: {', '.join(RECIPES.values())}"
+        "set), pictures in a folder for each class or a list of them, .npz arrays, or a corpus of `labelembed "
+        f"preprocess`; or name the recipe, such as {', '.join(RECIPES.values())}"
     )
 
 
-def _described(raw: RawData, what: str) -> str:
-    return f"{sum(map(len, raw.parts.values())):,} {what}, {len(raw.names):,} classes"
-
-
-def _of_images(raw: RawData) -> Detected:
-    recipe, hint = (RECIPES["images"], "") if is_installed() else ("images-resnet", _WITHOUT_FEATURES)
-    return Detected(_described(raw, "pictures"), recipe, hint=hint)
+def _images(what: str) -> Detected:
+    return Detected(what, RECIPES["images"]) if is_installed() else Detected(what, "images-resnet", _WITHOUT_FEATURES)
 
 
 def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
-    train = tables["train"]
+    train, examples = tables["train"], sum(map(len, tables.values()))
     is_list = any(holds_image_names(train, name) for name in train.names)
     if is_list and path.is_dir():
         raise DataError(f"{path}: holds a list of its pictures; give the list itself: --data {train.source}")
     if is_list or "bytes" in train.left_aside.values():
-        columns = {key: given[key] for key in ("image_column", "label_column", "split_column") if key in given}
-        return _of_images(ImageReader(path=str(path), **columns).find(to_evaluate=True))
+        return _images(f"{examples:,} pictures")
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
         train = train.select(seen_first(len(train), given.get("test_fraction")))
     label, named = given.get("label_column"), given.get("text_column")
@@ -134,14 +99,9 @@ def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
         text = likely_text(train, label=labels)
         others = [name for name in train.names if name not in (text, labels) and kind_of(train, name)[0]]
         texts = (text,) if text is not None and (is_text_column(train, text) or len(others) < 2) else ()
-    if texts or not any(kind_of(train, name)[0] for name in train.names if name != find_label(train, label)):
+    if texts or not any(kind_of(train, name)[0] for name in train.names if name != labels):
         texts, label = find_columns(train, texts=texts, label=label)
-        what, more = "texts", f", columns {' and '.join([*texts, label])}"
-    else:
-        label = find_label(train, label)
-        what, more = "examples", f", {counted(len(train.names) - 1, 'column')} and the labels in {label!r}"
-    classes = {str(value).strip() for value in tables["train"].values(label) if not is_missing(value)}
-    description = f"{sum(map(len, tables.values())):,} {what}, {len(classes):,} classes{more}"
-    if texts and len(tables["train"]) < _FEW_TEXTS:
-        return Detected(description, "text-bag-small")
-    return Detected(description, RECIPES["texts" if texts else "table"])
+        recipe = "text-bag-small" if len(tables["train"]) < _FEW_TEXTS else RECIPES["texts"]
+        return Detected(f"{examples:,} texts, columns {' and '.join([*texts, label])}", recipe)
+    columns, label = counted(len(train.names) - 1, "column"), find_label(train, label)
+    return Detected(f"{examples:,} examples, {columns} and the labels in {label!r}", RECIPES["table"])

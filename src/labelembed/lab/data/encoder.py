@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -36,7 +35,7 @@ class Texts(list[str]):
 
 
 class Encoded(NamedTuple):
-    """The inputs [N, ...] of examples, and how many of the examples are longer than what is read of them."""
+    """The inputs [N, ...] of examples, and how many of these are longer than what is read of them."""
 
     inputs: Tensor | SparseRows
     truncated: int = 0
@@ -48,30 +47,6 @@ class NewExamples(NamedTuple):
     inputs: Any
     names: list[str]
     notes: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truncation:
-    """Texts that are longer than what is read of them.
-
-    `setting` is the key of `data` that says how much of a text is read, `most` what an encoder reads at most.
-    """
-
-    count: int
-    of: int
-    setting: str
-    limit: int
-    most: int | None = None
-
-    @property
-    def note(self) -> str:
-        """What the user should know."""
-        unit = self.setting.removeprefix("maximum_")
-        share = max(self.count / self.of, 0.001)
-        what = f"{self.count:,} of {self.of:,} texts ({share:.1%}) are longer than {self.limit:,} {unit} and truncated"
-        if self.most is not None and self.limit >= self.most:
-            return f"{what} there, the most that the encoder reads"
-        return f"{what} there; --set data.{self.setting}={min(2 * self.limit, self.most or 2 * self.limit)} keeps more"
 
 
 class RawInputs(NamedTuple):
@@ -88,6 +63,8 @@ class Encoder(ABC):
     #: Whether examples are texts, and whether inputs are `SparseRows`.
     reads_texts: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
+    #: The attribute, and key of `data`, that says how much of a text is read.
+    limit_key: ClassVar[str] = ""
     #: What the inputs stand for, where they are ids; it is part of the data's fingerprint.
     vocabulary: tuple[str, ...] = ()
     #: Columns of which no input is made, and why; the column that the texts stood in.
@@ -119,10 +96,6 @@ class Encoder(ABC):
     def transform(self, examples: Any) -> Encoded:
         """Returns the inputs of examples, those of training or others, to the same bits alone or among others."""
 
-    def truncation(self, count: int, of: int) -> Truncation | None:
-        """Returns what to say of so many texts that are longer than what is read; None: nothing is truncated."""
-        return None
-
     def raw_inputs(self) -> RawInputs | None:
         """Returns the network that makes inputs; None: none does."""
         return None
@@ -134,10 +107,7 @@ class Encoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        """Returns the encoder that a run folder keeps; raises DataError where a file is missing or damaged.
-
-        `about` is what ``environment.json`` says of the data: `input_shape` and `input_range`.
-        """
+        """Returns the encoder that a run folder keeps; `about` has the inputs' shape and range. Raises DataError."""
 
 
 def read_settings(file: Path, kept: type[Kept]) -> Kept:

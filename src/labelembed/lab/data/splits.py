@@ -38,19 +38,11 @@ def assigned(
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
     Only where there is no test part the validation part is the test set, as is usual where test labels are secret.
-    Where there is neither, test examples are held out: stratified by label and always the same. A label's only example
-    is trained on. Raises DataError where `fraction` cannot be held out.
-
-    Args:
-        found: The parts that the data bring; `train` is among them.
-        fraction: Share of the examples that becomes the test set where there is none; None: 0.2.
-        source: The data set, for messages.
-        to_evaluate: The data are for a finished run to evaluate: nothing is held out.
-        purpose: See `stratified_order`.
-        seen: Which examples [N] something has been decided by already, which stay in training; see `seen_first`.
+    Where there is neither, a `fraction` (None: 0.2) of the training examples is held out unless they are `to_evaluate`,
+    stratified by label and always the same (see `stratified_order` for `purpose`). A label's only example is trained
+    on, and so are those [N] that something has been decided by already, `seen`; see `seen_first`.
     """
-    parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
-    notes = []
+    parts, notes = dict(found), []
     if "validation" in parts and "test" not in parts:
         parts["test"] = parts.pop("validation")
         notes.append("no test set: the validation set takes its place")
@@ -58,12 +50,10 @@ def assigned(
         raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
     if "test" in parts or to_evaluate:
         return parts, notes
-    train = parts["train"]
-    share = TEST_FRACTION if fraction is None else fraction
+    train, share = parts["train"], TEST_FRACTION if fraction is None else fraction
     count = round(share * len(train))
     if not 0 < count < len(train):
-        side = "training" if count else "test"
-        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
+        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty set")
     order = stratified_order(train.labels, seed=0, purpose=purpose)
     if seen is not None:
         is_seen = torch.from_numpy(seen)[order]
@@ -78,17 +68,11 @@ def assigned(
 def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
     """Returns which of so many examples may be looked at before any is held out, to find the columns: 40 % of them.
 
-    They are chosen whatever they are, and `assigned` holds hardly any of them out. `fraction` is the share of the
-    examples that will become the test set; None: 0.2.
+    They are chosen whatever they are, and `assigned` holds hardly any of them out.
     """
     number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
     order = torch.randperm(examples, generator=generator(0, "test")).numpy()
     return np.isin(np.arange(examples), order[examples - max(1, number) :])
-
-
-def display_name(part: str) -> str:
-    """Returns the name of a part in a sentence: the `training` set."""
-    return "training" if part == "train" else part
 
 
 def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
@@ -133,10 +117,7 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
         return train, None
     wanted = how.first or how.examples or round((how.fraction or 0) * len(train))
     if not 0 < wanted < len(train):
-        what = f"{wanted:,} of {len(train):,} training examples"
-        raise DataError(
-            f"data.validation: holding out {what} leaves an empty set; hold out {'fewer' if wanted else 'more'}"
-        )
+        raise DataError(f"data.validation: holding out {wanted:,} of {len(train):,} examples leaves an empty set")
     # another purpose would hold out other examples than those of docs/results.md
     drawn = stratified_order(train.labels, seed=how.seed, purpose="development")
     order = drawn if how.first is None else torch.arange(len(train))
@@ -144,11 +125,10 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
-    """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
+    """Returns a random order [N] of examples with `labels` [N] of which every beginning has them in their proportions.
 
-    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part of a
-    larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the larger side.
-    Another `purpose` gets another order from the same seed. Labels are [N], int64.
+    The first n hold of each label what is due to it, to about one example. A label's only example comes in the middle.
+    Another `purpose` gets another order from the same seed.
     """
     shuffle = torch.randperm(labels.shape[0], generator=generator(seed, purpose)).numpy()
     shuffled = labels.cpu().numpy()[shuffle]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -10,52 +9,32 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from labelembed.errors import ArgumentErrors, DataError, nearest
-from labelembed.lab.data.checks import content_of, few, printable, require_file
+from labelembed.errors import DataError, nearest
+from labelembed.lab.data.checks import content_of, few, require_file
 
-ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), a folder of them, or a saved data set"
+ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), or a folder of them"
 #: A cell of more characters is refused: most often a quotation mark that is never closed.
 MAXIMUM_CELL = 2_000_000
 #: Parquet files that unpack to more bytes, and to ten times as many as they have, are refused.
 MOST_BYTES = 8 * 2**30
 _KINDS = {
-    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
-    ".parquet": "parquet", ".arrow": "parquet",
+    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
+    ".parquet": "parquet",
 }  # fmt: skip
 csv.field_size_limit(MAXIMUM_CELL)  # for the whole process; 131,072 at first, which is less than a long text has
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How text files are read.
-
-    Attributes:
-        delimiter: Between the cells of CSV files; None: the one that the first line has most of.
-        encoding: None: UTF-8, or what a byte order mark says.
-        columns: Names of the columns of CSV files without a heading; None: they have one.
-    """
+class Reading(NamedTuple):
+    """The delimiter of CSV files (None: the one that the first line has most of) and their encoding (None: UTF-8)."""
 
     delimiter: str | None = None
     encoding: str | None = None
-    columns: Sequence[str] | None = None
-
-    def errors(self) -> ArgumentErrors:
-        """Returns what is wrong with it."""
-        errors = ArgumentErrors()
-        known = len((self.delimiter or ",").encode()) == 1 and self.delimiter not in ("\r", "\n", '"')
-        errors.require(known, "delimiter", self.delimiter, 'must be one ASCII character (a tab: "\\t")')
-        try:
-            "".encode(self.encoding or "utf-8")
-        except (LookupError, ValueError):  # ValueError: a name with a zero byte
-            errors.require(False, "encoding", self.encoding, "must be a text encoding, such as cp1252 or utf-16")
-        errors.require(self.columns != [], "columns", self.columns, "must name one column or more")
-        return errors
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,11 +80,11 @@ class Table:
 
     def complete(self, has: Sequence[bool], what: str, notes: list[str]) -> Table:
         """Returns a table of the examples that have something; adds to the notes which ones are left out."""
-        missing = [row for row, has_it in enumerate(has) if not has_it]
-        if missing:
+        missing = np.flatnonzero(~np.array(has, dtype=bool))
+        if len(missing):
             places = f"{len(missing):,} of {len(self):,} examples ({self.place(*missing)})"
             notes.append(f"left out, without a {what}: {places}")
-        return self.select(np.array(has, dtype=bool)) if missing else self
+        return self.select(np.array(has, dtype=bool)) if len(missing) else self
 
     def lines(self, *, without: Collection[str] = ()) -> list[str]:
         """Returns the examples as a person reads them, without some columns: ``age=39, sex=male``."""
@@ -113,28 +92,29 @@ class Table:
         return list(map(", ".join, zip(*cells, strict=True))) if cells else [""] * len(self)
 
     def place(self, *rows: int) -> str:
-        """Returns where examples stand: ``row 17, row 18``, with the file's name where the table is of several."""
-        several = len(self.frame.index.levels[0]) > 1
-        places = [
-            (printable(file.name) + " ") * several + f"row {number:,}" for file, number in self.frame.index[[*rows[:5]]]
-        ]
-        return few([*places, *[""] * len(rows[5:])], 5)
+        """Returns where examples stand in their file: ``row 17, row 18``."""
+        return few([f"row {number:,}" for _, number in self.frame.index[[*rows]]], 5)
 
     def listed(self) -> str:
-        """Returns the columns' names for a message."""
-        return few([*self.names, *self.left_aside], most=12)
+        """Returns the columns' names for a message, and what those hold that were not read."""
+        return few([*self.names, *(f"{name} ({what})" for name, what in self.left_aside.items())], most=12)
 
     def missing_column(self, key: str, name: str) -> str:
-        """Returns the message for a column that was named by the setting `key` and is not there."""
-        if name in self.left_aside:
-            return f"{self.source}: `{key}`: column {name!r} holds {self.left_aside[name]}; texts or numbers are read"
+        """Returns the message for a column of texts or numbers that was named by the setting `key` and is not there."""
         hint = nearest(name, self.names) or nearest(name.strip().lower(), self.names)
-        return f"{self.source}: `{key}`: no column {name!r}{hint}; there are: {self.listed()}"
+        return f"{self.source}: `{key}`: no column {name!r} of texts or numbers{hint}; there are: {self.listed()}"
 
 
 def is_missing(value: Any) -> bool:
     """Tells whether a value is none: None, not a number, or a text of spaces."""
     return not value.strip() if isinstance(value, str) else value is None or value != value
+
+
+def as_text(value: Any) -> str:
+    """Returns a value as a text without spaces around it: ``3`` for 3.0, as it is where one is missing, ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def is_readable(file: Path) -> bool:
@@ -143,7 +123,7 @@ def is_readable(file: Path) -> bool:
 
 
 def _kind_of(file: Path) -> str | None:
-    return _KINDS.get(file.with_suffix("").suffix.lower() if file.suffix.lower() == ".gz" else file.suffix.lower())
+    return _KINDS.get(Path(file.name.lower().removesuffix(".gz")).suffix)
 
 
 def read_file(*files: Path, reading: Reading) -> Table:
@@ -153,81 +133,64 @@ def read_file(*files: Path, reading: Reading) -> Table:
     if kind is None:
         raise DataError(f"{file}: unknown kind of file {''.join(file.suffixes[-2:])!r:.40}; expected {ACCEPTED}")
     if kind == "parquet":
-        return _read_arrow(files)
+        return _read_parquet(files)
     text = decoded(content_of(file), file, encoding=reading.encoding)
-    return _read_json(text, file, kind) if kind.startswith("json") else _read_csv(text, file, kind, reading)
+    if kind == "json":
+        return _read_json(text, file)
+    heading = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = str(reading.delimiter or ("\t" if kind == "tsv" else max(",;\t|", key=heading.count)))
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise DataError(f"{file}: data.delimiter must be one character, got {delimiter!r}")
+    return _read_csv(text, file, delimiter)
 
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     """Returns bytes as text, in the encoding named or in UTF-8, or what a byte order mark says; raises DataError."""
     if not content.strip():
         raise DataError(f"{source}: is empty")
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    name = encoding or ("utf-16" if is_wide else "utf-8")
+    name = encoding or ("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     try:
         text = content.decode(name).removeprefix("\ufeff")
-        before, zero, _ = text.partition("\0")  # of UTF-16 without a mark
-        if not zero:
-            return text
-        line = before.count("\n") + 1
-    except UnicodeError as error:
+        wrong = "it has zero bytes" if "\0" in text else ""  # UTF-16 without a mark
+    except (LookupError, ValueError, TypeError) as error:  # LookupError: there is no such encoding
         line = content.count(b"\n", 0, getattr(error, "start", 0)) + 1
-    way = "name the file's own encoding, for instance --set data.encoding=cp1252"
-    raise DataError(f"{source}: line {line:,} is not written in {name}; {way}")
+        wrong = f"line {line:,}: {error}"
+    if wrong:
+        way = "name the file's own encoding, for instance --set data.encoding=cp1252"
+        raise DataError(f"{source}: is not written in {name} ({wrong:.200}); {way}")
+    return text
 
 
-def _read_csv(text: str, file: Path, kind: str, reading: Reading) -> Table:
-    heading = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = reading.delimiter or ("\t" if kind == "tsv" else max(",;\t|", key=heading.count))
-    try:
-        rows = _rows(text, file, delimiter, csv.QUOTE_MINIMAL, reading.columns)
-    except DataError:
-        if delimiter != "\t":
-            raise
-        # about half of these are written with quotation marks as plain characters
-        rows = _rows(text, file, delimiter, csv.QUOTE_NONE, reading.columns)
-    names = [name.strip() for name in reading.columns or rows.pop(min(rows))]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{file}: has more than one column named {twice!r}; give each a name of its own")
-    if not rows:
-        raise DataError(f"{file}: has a heading and no row: {few(names, most=12)}")
-    return Table(source=file, frame=_frame(file, rows, columns=names), typed=False)
-
-
-def _rows(
-    text: str, file: Path, delimiter: str, quoting: Literal[0, 3], columns: Sequence[str] | None
-) -> dict[int, list[str]]:
-    """Returns the rows that are not empty by their numbers, all of as many cells; pandas would fill up short ones."""
+def _read_csv(text: str, file: Path, delimiter: str, quoting: Any = csv.QUOTE_MINIMAL) -> Table:
+    # pandas would fill up short rows, and read on where a quotation mark is not closed
     rows: dict[int, list[str]] = {}
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
-    width, number, line = len(columns or ()), 0, 1
     try:
-        for number, cells in enumerate(reader, start=1):
-            width = width or len(cells)
-            if cells and len(cells) != width:
-                raise DataError(
-                    f"{file}: row {number:,}, line {line:,}, has {len(cells)} cells when cut at {delimiter!r}, not "
-                    f"{width}; put texts that hold a {delimiter!r} in quotation marks, or name another delimiter with "
-                    "--set data.delimiter=..."
-                )
-            if cells:
-                rows[number] = cells
-            line = reader.line_num + 1
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
+        rows = {number: cells for number, cells in enumerate(reader, start=1) if cells}
     except csv.Error as error:
-        raise DataError(
-            f"{file}: row {number + 1:,}, which begins in line {line:,}, cannot be read ({error}); is a quotation mark "
-            "never closed? One inside a text is written twice"
-        ) from None
-    return rows
+        if delimiter == "\t" and quoting == csv.QUOTE_MINIMAL:  # about half of these have them as plain characters
+            return _read_csv(text, file, delimiter, csv.QUOTE_NONE)
+        way = "is a quotation mark never closed? One inside a text is written twice"
+        raise DataError(f"{file}: line {reader.line_num:,} or before: {error}; {way}") from None
+    names = [name.strip() for name in rows.pop(min(rows))]
+    for number, cells in rows.items():
+        if len(cells) != len(names):
+            way = f"put texts with a {delimiter!r} in quotation marks, or name the delimiter: --set data.delimiter=..."
+            raise DataError(f"{file}: row {number:,} has {len(cells)} cells, not {len(names)}; {way}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{file}: has two columns of one name ({few(names, 12)}); give each a name of its own")
+    frame = _frame(file, rows, names)
+    if delimiter == ";":  # as spreadsheets write where a comma stands before the fraction of a number
+        frame = frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True)
+    return Table(source=file, frame=frame, typed=False)
 
 
-def _read_json(text: str, file: Path, kind: str) -> Table:
+def _read_json(text: str, file: Path) -> Table:
     """Returns the examples of JSON lines, or of a JSON file that holds a list of objects."""
     rows: dict[int, Any] = {}
     number = 1
     try:
-        if kind == "json" and text.lstrip().startswith("["):
+        if text.lstrip().startswith("["):
             rows = dict(enumerate(json.loads(text), start=1))
         else:
             for number, line in enumerate(text.split("\n"), start=1):
@@ -235,18 +198,18 @@ def _read_json(text: str, file: Path, kind: str) -> Table:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is no JSON ({str(error)[:120]})") from None
     wrong = next((number for number, row in rows.items() if not isinstance(row, dict)), None)
-    if wrong is not None or not rows:
-        what = "has no row" if wrong is None else f"row {wrong:,} is no object"
-        raise DataError(f"{file}: {what}; expected {{column: value, ...}}")
+    if wrong is not None:
+        raise DataError(f"{file}: row {wrong:,} is no object; expected {{column: value, ...}}")
     frame = _frame(file, rows)
     nested = [name for name in frame if any(isinstance(value, dict | list) for value in frame[name])]
-    left_aside = dict.fromkeys(nested, "lists or objects")
-    return Table(source=file, frame=frame.drop(columns=nested), left_aside=left_aside)
+    return Table(source=file, frame=frame.drop(columns=nested), left_aside=dict.fromkeys(nested, "lists or objects"))
 
 
 def _frame(file: Path, rows: Mapping[int, Any], columns: Sequence[str] | None = None) -> Any:
     import pandas as pd
 
+    if not rows:
+        raise DataError(f"{file}: has no row" + " below its heading" * (columns is not None))
     index = pd.MultiIndex.from_product([[file], rows])
     return pd.DataFrame(list(rows.values()), index=index, columns=columns, dtype=object)
 
@@ -259,57 +222,52 @@ def damage_named(file: Path) -> Iterator[None]:
     except DataError:
         raise
     except ImportError as error:
-        raise DataError(f'parquet files and saved data sets need pip install "labelembed[hub]" ({error})') from None
+        raise DataError(f'parquet files need pip install "labelembed[hub]" ({error})') from None
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise DataError(f"{file}: is cut off or damaged ({reason})") from None
 
 
-def read_columns(file: Path, names: Sequence[str] | None) -> Any:
-    """Returns a ``pyarrow.Table`` of some columns of a parquet or arrow file; None: of all, without examples."""
+def read_columns(file: Path, names: Sequence[str]) -> Any:
+    """Returns a ``pyarrow.Table`` of some columns of a parquet file."""
     with damage_named(file):
-        import pyarrow
         import pyarrow.parquet as parquet
 
-        if file.suffix == ".arrow":
-            with pyarrow.OSFile(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
-                table = stream.schema.empty_table() if names is None else stream.read_all().select(list(names))
-            table.validate(full=True)  # Arrow believes the offsets of a damaged stream, and reads beyond its memory
-            return table
         about = parquet.read_metadata(file)
-        if names is None:
-            return about.schema.to_arrow_schema().empty_table()
         held = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
         most = max(MOST_BYTES, 10 * file.stat().st_size)
         if held > most:
             raise DataError(f"{file}: unpacks to {held:,} bytes; the limit is {most:,}; take fewer examples")
-        return parquet.read_table(file, columns=list(names), partitioning=None).select(list(names))
+        table = parquet.read_table(file, columns=list(names), partitioning=None).select(list(names))
+        table.validate(full=True)  # texts of a damaged file need not be UTF-8
+        return table
 
 
-def _read_arrow(files: Sequence[Path]) -> Table:
-    """Returns the examples of parquet or arrow files; columns of pictures and of lists are left aside."""
+def _read_parquet(files: Sequence[Path]) -> Table:
+    """Returns the examples of parquet files; columns of pictures and of lists are left aside."""
     import pandas as pd
 
-    schemas = {file: read_columns(file, None).schema for file in files}
-    schema = schemas[files[0]]
-    holds = {field.name: _holds(field.type) for field in schema if not field.name.startswith("__index_level_")}
-    used = [name for name, what in holds.items() if what == "values"]
-    frames = {}
+    frames, holds = {}, dict[str, str]()
     for file in files:
-        if not schemas[file].equals(schema):
-            raise DataError(f"{file}: has other columns than {files[0].name}")
-        table = read_columns(file, used or schema.names[:1])
         with damage_named(file):
-            frames[file] = table.to_pandas(ignore_metadata=True)[used]
-        for name, names in _class_names(schemas[file]).items():
-            if name in used:
-                frames[file][name] = frames[file][name].map(dict(enumerate(names)))  # another file may number otherwise
-    source = files[0] if len(files) == 1 and files[0].suffix != ".arrow" else files[0].parent
+            import pyarrow.parquet as parquet
+
+            schema = parquet.read_schema(file)
+            its = {field.name: _holds(field.type) for field in schema if not field.name.startswith("__index_level_")}
+            holds = holds or its
+            if its != holds:
+                raise DataError(f"{file}: has other columns than {files[0].name}")
+            used = [name for name, what in holds.items() if what == "values"]
+            frames[file] = read_columns(file, used or schema.names[:1]).to_pandas(ignore_metadata=True)[used]
+            info = json.loads((schema.metadata or {}).get(b"huggingface", "{}")).get("info", {})
+            for name, feature in info.get("features", {}).items():
+                if name in used and feature.get("_type") == "ClassLabel":  # another file may number them otherwise
+                    frames[file][name] = frames[file][name].map(dict(enumerate(feature["names"])))
     frame = pd.concat(frames)
     if not len(frame):
-        raise DataError(f"{source}: has no row")
+        raise DataError(f"{files[0]}: has no row")
     left_aside = {name: what for name, what in holds.items() if what != "values"}
-    return Table(source=source, frame=frame, left_aside=left_aside)
+    return Table(source=files[0] if len(files) == 1 else files[0].parent, frame=frame, left_aside=left_aside)
 
 
 def _holds(type_: Any) -> str:
@@ -320,13 +278,3 @@ def _holds(type_: Any) -> str:
         return "bytes"
     is_bytes = types.is_binary(type_) or types.is_large_binary(type_) or types.is_fixed_size_binary(type_)
     return "bytes" if is_bytes else "lists or objects" if types.is_nested(type_) else "values"
-
-
-def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Returns the names of the labels 0, 1, ... of the columns for which the `huggingface` metadata have them."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        labels = {name: about for name, about in features.items() if about.get("_type") == "ClassLabel"}
-        return {name: list(map(str, about["names"])) for name, about in labels.items()}
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return {}

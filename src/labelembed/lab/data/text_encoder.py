@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
 
 from labelembed.errors import DataError
 from labelembed.lab.data.cache import cached_with_notes, file_digest
-from labelembed.lab.data.encoder import Encoded, Encoder, Texts, Truncation, read_settings
+from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,
     Array,
@@ -23,45 +23,39 @@ from labelembed.lab.pretrained_text import (
     features_of,
     load_tokenizer,
     model_files,
-    most_tokens,
     tokens_of,
 )
 
 SETTINGS_FILE = "text-encoder.json"
 #: Where a run folder keeps an encoder's settings and tokenizer; the weights are the run's own.
 ENCODER_FOLDER = "encoder"
-# Part of the cache's key: another number where the features or the tokens change.
-_VERSION = 3
+# Part of the cache's key: another number where the features change.
+_VERSION = 4
 
 
 @dataclass(kw_only=True)
 class _Kept:
     encoder: str | None
     maximum_tokens: Annotated[int, Field(ge=3)]
-    digest: str
-    column: str | None = None
+    digest: str | None
+    column: str | None
 
 
 class TextTokens(Encoder):
     """The tokens of texts: their ids plus 1, then zeros; each text has `maximum_tokens` of them.
 
-    The texts of a split are read at once and without others, and are found again in the cache by their content.
-
     Args:
         encoder: Folder of the model with its tokenizer; None: the packaged one.
         maximum_tokens: Of a text, those that begin and end it among them.
-
-    Attributes:
-        digest: SHA-256 of what the inputs depend on of the model, once it was read.
     """
 
     reads_texts = True
-    needs_weights: ClassVar[bool] = False
+    limit_key = "maximum_tokens"
+    #: SHA-256 of what features depend on of the model, once it was read.
     digest: str | None = None
 
     def __init__(self, encoder: str | None, maximum_tokens: int) -> None:
-        self.encoder = encoder
-        self.maximum_tokens = maximum_tokens
+        self.encoder, self.maximum_tokens = encoder, maximum_tokens
 
     @cached_property
     def folder(self) -> Path:
@@ -79,39 +73,15 @@ class TextTokens(Encoder):
         return self.transform(examples)
 
     def transform(self, examples: Sequence[str]) -> Encoded:
-        """Returns the inputs [N, F] of texts, from the cache where these texts are known."""
-        most = most_tokens(self.folder)
-        if most is not None and self.maximum_tokens > most:
-            limit = f"data.maximum_tokens is {self.maximum_tokens}; set it to {most} or less"
-            raise DataError(f"{self.folder}: reads {most} tokens of a text at most, and {limit}")
-        files = model_files(self.folder, (*TOKENIZER_SUFFIXES, *([".safetensors"] if self.needs_weights else [])))
-        digest = hashlib.sha256(json.dumps({file.name: file_digest(file) for file in files}).encode()).hexdigest()
-        if self.digest not in (None, digest):
-            what = "holds another encoder than the one this run was trained on; put that one back"
-            raise DataError(f"{self.folder}: {what}")
-        self.digest = digest
-        texts = hashlib.sha256()
-        for text in examples:
-            content = text.encode("utf-8", "surrogatepass")
-            texts.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
-        key = {"version": _VERSION, "what": type(self).__name__, "encoder": digest, "texts": texts.hexdigest()}
-        key |= {"maximum_tokens": self.maximum_tokens}
-        inputs, truncated = cached_with_notes(key, lambda _: self._make(examples))
-        return Encoded(torch.from_numpy(inputs), truncated)
-
-    def _make(self, examples: Sequence[str]) -> tuple[Array, int]:
-        return tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
-
-    def truncation(self, count: int, of: int) -> Truncation:
-        """Returns what to say of texts that have more tokens than are read."""
-        limit, most = self.maximum_tokens, most_tokens(self.folder)
-        return Truncation(count=count, of=of, setting="maximum_tokens", limit=limit, most=most)
+        """Returns the inputs [N, maximum_tokens] of texts."""
+        tokens, truncated = tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
+        return Encoded(torch.from_numpy(tokens), truncated)
 
     def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: which encoder it was, and unless its weights are needed its other files."""
-        place = self.encoder if self.needs_weights else None
-        kept = _Kept(encoder=place, maximum_tokens=self.maximum_tokens, digest=self.digest or "", column=self.column)
-        files = [] if self.needs_weights else model_files(self.folder, TOKENIZER_SUFFIXES)
+        """Returns what a run folder keeps: which encoder it was, or its files but weights, which are the run's own."""
+        place = None if self.digest is None else self.encoder
+        kept = _Kept(encoder=place, maximum_tokens=self.maximum_tokens, digest=self.digest, column=self.column)
+        files = model_files(self.folder, TOKENIZER_SUFFIXES) if self.digest is None else []
         content = {f"{ENCODER_FOLDER}/{file.name}": file.read_bytes() for file in files}
         return content | {SETTINGS_FILE: (json.dumps(vars(kept)) + "\n").encode()}
 
@@ -119,17 +89,33 @@ class TextTokens(Encoder):
     def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> Self:
         """Reads what `files` returned from a run folder; raises DataError where one is missing or damaged."""
         kept = read_settings(folder / SETTINGS_FILE, _Kept)
-        encoder = cls(kept.encoder if cls.needs_weights else str(folder / ENCODER_FOLDER), kept.maximum_tokens)
+        own = folder / ENCODER_FOLDER
+        encoder = cls(str(own) if own.is_dir() else kept.encoder, kept.maximum_tokens)
         encoder.digest, encoder.column = kept.digest, kept.column
         return encoder
 
 
 class TextFeatures(TextTokens):
-    """Features of texts: hidden states averaged over the tokens."""
+    """Features of texts: hidden states averaged over the tokens.
+
+    The texts of a split are read at once and without others, and are found again in the cache by their content.
+    """
 
     input_range = (0.0, 1.0)  # features are taken as they are
-    needs_weights = True
 
-    def _make(self, examples: Sequence[str]) -> tuple[Array, int]:
-        tokens, truncated = super()._make(examples)
-        return features_of(tokens, self.folder, progress=self.progress), truncated
+    def transform(self, examples: Sequence[str]) -> Encoded:
+        """Returns the inputs [N, F] of texts, from the cache where these texts are known."""
+        files = model_files(self.folder, (*TOKENIZER_SUFFIXES, ".safetensors"))
+        digest = hashlib.sha256(json.dumps({file.name: file_digest(file) for file in files}).encode()).hexdigest()
+        if self.digest not in (None, digest):
+            raise DataError(f"{self.folder}: holds another encoder than the one this run was trained on; put that back")
+        self.digest = digest
+        texts = hashlib.sha256(json.dumps(list(examples)).encode()).hexdigest()
+        key = {"version": _VERSION, "encoder": digest, "texts": texts, "maximum_tokens": self.maximum_tokens}
+
+        def make(_: Any) -> tuple[Array, int]:
+            tokens, truncated = tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
+            return features_of(tokens, self.folder, progress=self.progress), truncated
+
+        inputs, truncated = cached_with_notes(key, make)
+        return Encoded(torch.from_numpy(inputs), truncated)

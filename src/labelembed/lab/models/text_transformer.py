@@ -14,7 +14,7 @@ from labelembed.lab.pretrained_text import load_encoder, mean_hidden, mean_hidde
 
 
 class TextTransformer(nn.Module):
-    """A pre-trained encoder from a local folder, all of it or its upper layers fine-tuned.
+    """A pre-trained encoder from a local folder, fine-tuned.
 
     The last hidden states are averaged over the tokens of each text. Nothing is downloaded, and no code of the folder
     is run. Batches are padded to their own longest text.
@@ -23,7 +23,6 @@ class TextTransformer(nn.Module):
         input_shape: (tokens,): the length of one input.
         encoder_folder: Of the transformers model, which `data.encoder` names.
         encoder_filled: Begin with the folder's weights; otherwise with random ones, for others to be loaded into.
-        layers_frozen: The embeddings and so many of the lowest layers stay as they are; 0: everything is trained.
         learning_rate_factor: The encoder's learning rate as a multiple of the optimiser's, at which the output layers
             learn: 0.02 of 1e-3 is 2e-5.
         dropout: Probability of dropping a hidden unit of the mean; the encoder has its own inside.
@@ -45,45 +44,21 @@ class TextTransformer(nn.Module):
         input_shape: Sequence[int],
         encoder_folder: Path,
         encoder_filled: bool = True,
-        layers_frozen: int = 0,
         learning_rate_factor: float = 0.02,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.check_arguments(
-            input_shape=input_shape,
-            layers_frozen=layers_frozen,
-            learning_rate_factor=learning_rate_factor,
-            dropout=dropout,
-        )
-        self.layers: Any = load_encoder(encoder_folder, filled=encoder_filled)
-        stack = max((part for part in self.layers.modules() if isinstance(part, nn.ModuleList)), key=len)
-        limit = getattr(self.layers.config, "max_position_embeddings", None)
-        errors = ArgumentErrors()
-        fits = not isinstance(limit, int) or input_shape[0] <= limit
-        errors.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
-        fits = layers_frozen <= len(stack)
-        errors.require(fits, "layers_frozen", layers_frozen, f"must be at most {len(stack)}, the encoder's layers")
-        errors.raise_if_any()
-        if layers_frozen:
-            # The embeddings stand before the layers; what stands behind them, a last normalisation, is trained.
-            *_, last = stack[layers_frozen - 1].parameters()
-            for parameter in self.layers.parameters():
-                parameter.requires_grad_(False)
-                if parameter is last:
-                    break
+        self.check_arguments(learning_rate_factor=learning_rate_factor, dropout=dropout)
+        self.layers: Any = load_encoder(encoder_folder, maximum_tokens=input_shape[0], filled=encoder_filled)
         self.layers.train()
         self.learning_rate_factor = learning_rate_factor
         self.dropout = nn.Dropout(dropout)
         self.hidden_size = int(self.layers.config.hidden_size)
 
     @staticmethod
-    def check_arguments(
-        *, input_shape: Sequence[int], layers_frozen: int, learning_rate_factor: float, dropout: float
-    ) -> None:
+    def check_arguments(*, learning_rate_factor: float, dropout: float, **_: Any) -> None:
         """Raises ValueError where an argument is out of its range, without building anything."""
         errors = ArgumentErrors()
-        errors.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
         errors.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
         errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
         errors.raise_if_any()
@@ -96,5 +71,4 @@ class TextTransformer(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns what is trained, with its own learning rate; see `training.optimizers`."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return [{"params": trained, "learning_rate_factor": self.learning_rate_factor}]
+        return [{"params": list(self.parameters()), "learning_rate_factor": self.learning_rate_factor}]

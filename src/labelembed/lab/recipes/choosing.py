@@ -41,10 +41,8 @@ def choose_recipe(
         if not isinstance(path, str) or not path.strip():
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
         detected = detect(path, given)
-        keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
-        extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
-        say(detected._replace(settings=tuple(extra)).line)
-        recipe, settings = detected.recipe, [*extra, *settings]
+        say(detected.line)
+        recipe = detected.recipe
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 
 

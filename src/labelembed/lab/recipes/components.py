@@ -145,7 +145,7 @@ def _of_yaml(annotation: Any) -> Any:
     parts, origin = typing.get_args(annotation), typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return functools.reduce(operator.or_, [_of_yaml(part) for part in parts if part is not Tensor])
-    if origin is None or origin is Literal:
+    if origin in (None, Literal, dict):
         return {LabelGeometry: str, float: Number, int: _Whole}.get(annotation, annotation)
     length = len(parts) if origin is tuple and ... not in parts else None
     entries: Any = types.GenericAlias(list, (_of_yaml(parts[0]),))

@@ -6,7 +6,6 @@ A run folder keeps what came of it, so that to resume and to predict need the fo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from labelembed.lab.recipes.components import keys_of
 from labelembed.lab.recipes.schema import Recipe
@@ -36,10 +35,9 @@ def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
     value = recipe.objective.get("embedding")
     if not isinstance(value, str) or value in learned_embeddings(recipe):
         return None
-    if text_encoder(recipe) is not None:  # encoded once, when the run began
-        return kept_file(base, EMBEDDING_FILE)
-    below = (base / value) if base is not None else None
-    return below if below is not None and below.is_file() else Path(value).expanduser()
+    if (kept := kept_file(base, EMBEDDING_FILE)) is not None:
+        return kept
+    return None if text_encoder(recipe) is not None else Path(value).expanduser()
 
 
 def learned_embeddings(recipe: Recipe) -> tuple[str, ...]:
@@ -66,26 +64,18 @@ def whole_paths(recipe: Recipe, beside: Path | None) -> dict[str, str]:
 
     Args:
         recipe: A checked recipe.
-        beside: The recipe's own folder: what it points to may lie there, as it does in a run folder.
+        beside: The recipe's own folder: what it points to may lie there, or be kept there as a geometry.
     """
     paths: dict[str, str] = {}
-    geometry, encoder = embedding_path(recipe, base=beside), text_encoder(recipe)
-    if encoder:
-        paths["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"
-    elif encoder is None and geometry is not None and geometry.is_file():
-        paths["embedding"] = str(geometry.absolute())
-    if "teacher" in recipe.objective:
-        given = Path(recipe.objective["teacher"]).expanduser()
+    geometry = embedding_path(recipe)
+    if geometry is not None and not geometry.exists():
+        geometry = embedding_path(recipe, base=beside)
+    named = {"teacher": recipe.objective.get("teacher"), "embedding": geometry}
+    for key, value in named.items():
+        given = Path(value or "").expanduser()
         below = given if beside is None else beside / given
-        paths["teacher"] = str((below if below.exists() else given).absolute())
+        if value and (key == "teacher" or below.exists() or given.exists()):
+            paths[key] = str((below if below.exists() else given).absolute())
+    if encoder := text_encoder(recipe):
+        paths["embedding"] = f"text:{Path(encoder).expanduser().absolute()}"
     return paths
-
-
-def as_kept(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as a run folder keeps it: what it points to is the folder's own."""
-    kept = recipe.of_one_run()
-    if embedding_path(recipe) is not None or text_encoder(recipe) is not None:
-        kept["objective"] = kept["objective"] | {"embedding": EMBEDDING_FILE}
-    if "teacher" in recipe.objective:
-        kept["objective"] = kept["objective"] | {"teacher": TEACHER_FILE}
-    return kept

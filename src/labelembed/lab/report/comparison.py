@@ -224,21 +224,17 @@ def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) ->
 
 def _load_comparison(path: Path) -> Comparison:
     about, variants = ComparisonFile.read(path), []
-    lost = {(one.variant, one.seed): one.message for one in about.failed}
     for entry in about.variants:
         variant = VariantRuns(entry.name, entry.objective)
         for seed in entry.seeds:
             folder = RunFolder(path / "runs" / entry.folder / f"seed-{seed}")
             try:
-                state = folder.state()
-                if state == "finished":
+                if folder.state() == "finished":
                     variant.runs[seed] = _load_run(folder, seed)
-                elif state == "failed":
-                    step, message = (folder.result().get(key) for key in ("diverged_at_step", "message"))
+                elif result := folder.result():  # also of a run that died before it wrote its recipe
+                    step, message = (result.get(key) for key in ("diverged_at_step", "message"))
                     diverged = f"diverged at step {step}: " if isinstance(step, int) else ""
                     variant.failed[seed] = f"{diverged}{message or 'it failed without a message'}"
-                elif (entry.name, seed) in lost:
-                    variant.failed[seed] = lost[entry.name, seed]
                 else:
                     variant.missing.append(seed)
             except (RunFolderError, OSError) as error:

@@ -72,7 +72,6 @@ COST_METRICS = {
     "time_ratio": Metric("time ratio", "", 1, 2),
     "seconds": Metric("total time", "s", 1, 1),
     "gpu_memory": Metric("peak memory of the GPU", "MiB", 2.0**-20, 0),
-    "process_memory": Metric("peak memory of the process", "MiB", 2.0**-20, 0),
     "parameters": Metric("trainable parameters", "", 1, 0),
 }
 _ERRORS = {f"{split}_error": _per_cent(f"{split} error") for split in SPLITS}
@@ -124,9 +123,7 @@ def _run_cells(variant: VariantRuns, seed: int) -> dict[str, Any]:
     known = [value for value in epochs if value]
     cells |= {"seconds": number_in(run.result.get("seconds")), "epoch_seconds": median(known) if known else None}
     peak = run.result.get("peak_memory")
-    peak = peak if isinstance(peak, dict) else {}
-    for kind in ("gpu", "process"):
-        cells[f"{kind}_memory"] = number_in(peak.get("bytes")) if peak.get("of") == kind else None
+    cells["gpu_memory"] = number_in(peak.get("bytes")) if isinstance(peak, dict) and peak.get("of") == "gpu" else None
     names = (*RESULT_METRICS, "calibrated_nll", "calibrated_calibration_error")
     cells |= {(key := f"{split}_{name}"): run.metrics.get(key) for split in SPLITS for name in names}
     return cells | {"temperature": number_in(run.result.get("temperature"))}
@@ -333,7 +330,6 @@ def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> s
         "time_ratio": f"{{}} times the time per epoch of {timed.title if timed else ''}",
         "epoch_seconds": "{} s per epoch",
         "gpu_memory": "{} MiB of the GPU's memory",
-        "process_memory": "{} MiB of memory",
         "parameters": "{} trainable parameters",
     }
     parts = [form.format(metric_text(row, name, spread=False)) for name, form in forms.items() if row[f"{name}_n"]]
@@ -352,7 +348,7 @@ def write_text(path: str | Path, text: str | bytes) -> Path:
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(Path(path), content, durable=False)
+        write_bytes(Path(path), content)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from error
     return Path(path)

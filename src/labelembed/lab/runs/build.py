@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from labelembed import seeds
-from labelembed.errors import DataError, LabelEmbedError
+from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.data import CORPORA, DATA, Encoder, Reader, ReadingProgress, prepare
+from labelembed.lab.data import CORPORA, DATA, Encoder, ReadingProgress, TextCorpus, prepare
 from labelembed.lab.data.cache import files_stamp
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.pretrained_text import PACKAGE, encode_names
 from labelembed.lab.recipes.components import BUILD_ERRORS, POINTED_TO, argument_errors, as_lines, keys_of, takes
 from labelembed.lab.recipes.loading import put_settings, with_whole_paths
-from labelembed.lab.recipes.references import EMBEDDING_FILE, embedding_path, learned_embeddings, text_encoder
+from labelembed.lab.recipes.references import embedding_path, text_encoder
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.run_folder import RunFolder
@@ -38,10 +39,9 @@ def stored_recipe(folder: RunFolder) -> Recipe:
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     """Returns the recipe of a run folder with `key.key=value` settings put into it; refuses a bad one."""
     values, source = folder.recipe(), f"{folder.path / 'recipe.yaml'} with --set"
-    errors = put_settings(values, settings)
-    if errors:
+    if errors := put_settings(values, settings):
         raise RecipeError(errors, source=source)
-    return with_whole_paths(parse_recipe(values, source=source), folder.path)
+    return with_whole_paths(parse_recipe(values, source=source))
 
 
 def build_data(
@@ -52,28 +52,25 @@ def build_data(
     dry_run: bool = False,
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
-    if recipe.of_sentences:
-        corpus = CORPORA[recipe.data["name"]]
-        with component_errors("data"):
-            return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    raw = build_reader(recipe).read(progress=progress)
-    size = recipe.step_size(len(raw.names))
+    reader: Any = build_reader(recipe)
+    if isinstance(reader, TextCorpus):
+        return reader
+    raw = reader.read(progress=progress)
     return prepare(
         raw,
         validation=recipe.validation(),
         train_examples=recipe.data["train_examples"],
-        batch_size=size if isinstance(size, int) else None,
         encoder=encoder,
         progress=progress,
         dry_run=dry_run,
     )
 
 
-def build_reader(recipe: Recipe) -> Reader:
-    """Returns the reader of a recipe with labelled examples; nothing is read yet."""
-    reader = DATA[recipe.data["name"]]
+def build_reader(recipe: Recipe) -> Any:
+    """Returns the reader of a recipe with labelled examples, nothing is read yet; or a corpus, opened."""
+    kind: Any = (CORPORA if recipe.of_sentences else DATA)[recipe.data["name"]]
     with component_errors("data"):
-        return reader(**{key: recipe.data[key] for key in keys_of(reader)})
+        return kind(**{key: recipe.data[key] for key in keys_of(kind)})
 
 
 def data_stamp(recipe: Recipe) -> str | None:
@@ -85,68 +82,64 @@ def data_stamp(recipe: Recipe) -> str | None:
     return None if recipe.data["name"] == "images" and path.is_file() else files_stamp(path)
 
 
-def build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any) -> Objective:
+def build_objective(
+    recipe: Recipe, encoder: Any, num_labels: int, data: TrainingData | None, folder: Path | None, *, dry_run: bool
+) -> Objective:
     """Builds the recipe's objective over an encoder, with the same first output layer for all objectives of a seed.
 
-    What the data and the run folder give, `given`, goes to objectives that take it; None stands for nothing. A
-    teacher's predictions come when the run begins.
+    It is given what data and run folder have for it; a teacher's predictions come when the run begins.
     """
-    kind = OBJECTIVES[recipe.objective["name"]]
+    kind, every = OBJECTIVES[recipe.objective["name"]], recipe.objective.get("store_every")
+    if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
+        raise RecipeError([f"objective.store_every: must be less than the {epochs} epochs, got {every}"])
+    num_examples = 0 if data is None or dry_run else data.train.num_examples
+    given: dict[str, Any] = {"num_examples": num_examples, "teacher_logits": None}
+    if embedding := given_embedding(recipe, None if data is None else data.names, folder=folder):
+        given["embedding"] = embedding
     arguments = {key: value for key, value in arguments_of(recipe.objective).items() if key not in POINTED_TO.values()}
-    given = {key: value for key, value in given.items() if value is not None} | {"teacher_logits": None}
     arguments |= {key: value for key, value in given.items() if takes(kind, key)}
     with component_errors("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(hidden_size=encoder.hidden_size, num_labels=num_labels, **arguments)
-    if (std := encoder.output_std) is not None:
-        for name in ("output", "auxiliary"):
-            layer = getattr(objective, name, None)
-            if isinstance(layer, nn.Linear):
-                with seeds.seeded(recipe.seed, name):
-                    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+    for name in ("output", "auxiliary") if encoder.output_std is not None else ():
+        layer, std = getattr(objective, name, None), encoder.output_std
+        if isinstance(layer, nn.Linear):
+            with seeds.seeded(recipe.seed, name):
+                nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return objective
 
 
 def given_embedding(recipe: Recipe, names: tuple[str, ...] | None, *, folder: Path | None) -> LabelGeometry | None:
     """Returns the saved geometry, or the encoded names of the labels, that the recipe's objective is given.
 
-    What the run folder keeps is taken first; `names` are None where the network is to predict only.
-
-    Raises:
-        DataError: When a file cannot be read, or a text encoder is missing.
-        RecipeError: When a saved geometry has other labels, or in another order.
+    What the run folder keeps is taken first; `names` are None where the network is to predict only. Raises DataError
+    when a file cannot be read, or a text encoder is missing, and RecipeError when a saved geometry has other labels.
     """
     path, encoder = embedding_path(recipe, base=folder), text_encoder(recipe)
-    if path is None and encoder is None:
-        return None
-    try:
-        if path is None and encoder is not None and names is not None:
-            return _encoded(names, encoder)
-        path = path or Path(EMBEDDING_FILE)
-        RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
-        geometry = LabelGeometry.load(path)
-    except DataError as error:
-        ways = (*learned_embeddings(recipe), "text", "text:PATH of a text encoder", "the path of a saved geometry")
-        raise DataError(f"objective.embedding: {error}; it may be {', '.join(map(repr, ways))}") from error
+    if path is None:
+        return None if encoder is None or names is None else _encoded(names, encoder)
+    RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
+    geometry = LabelGeometry.load(path)
     unnamed = tuple(map(str, range(len(geometry))))
-    if names is not None and len(names) == len(geometry) and unnamed not in (names, geometry.names):
-        for number, (theirs, ours) in enumerate(zip(geometry.names, names, strict=True)):
-            if theirs != ours:
-                message = f"objective.embedding: label {number} is {theirs!r} in {path} and {ours!r} in the data"
-                raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
+    if names is not None and unnamed not in (names, geometry.names):
+        check_same_labels("objective.embedding", path, geometry.names, names)
     return geometry
 
 
-def encoder_source(encoder: str) -> str:
-    """Returns what a geometry of encoded names says of where it is from."""
-    return f"text encoder {encoder or PACKAGE.replace('_', '-')}"
+def check_same_labels(key: str, source: Path, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """Raises RecipeError where what a key names has other labels than the data, or in another order."""
+    for number, (its, own) in enumerate(zip_longest(theirs, ours)):
+        if its != own:
+            what = f"label {number} is {its!r} in {source} and {own!r} in the data"
+            raise RecipeError([f"{key}: {what}; it needs the same labels in the same order"])
 
 
 @lru_cache(maxsize=4)
 def _encoded(names: tuple[str, ...], encoder: str) -> LabelGeometry:
     vectors = encode_names(names, encoder or None)
-    return LabelGeometry(names, vectors=vectors, metric="cosine", source=encoder_source(encoder))
+    source = f"text encoder {encoder or PACKAGE.replace('_', '-')}"
+    return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
 
 
 def arguments_of(block: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,19 +22,17 @@ from labelembed.lab.runs import pools
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.display import RunDisplay, Shown, metrics_text, say
 from labelembed.lab.runs.pools import Job
-from labelembed.lab.runs.recipe_diff import check_same_recipe, differences, listed
+from labelembed.lab.runs.recipe_diff import check_same_recipe
 from labelembed.lab.runs.results import Comparison
 from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
 from labelembed.lab.runs.run_lock import locked
-from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning
+from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning, to_tune, tuned_variant
 from labelembed.lab.training.comparison_folder import (
     DESCRIPTION_FILE,
     ComparisonFile,
-    FailedRun,
     VariantEntry,
     remove_comparison,
 )
-from labelembed.lab.training.files import make_writable_folder
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.reporter import tracker_names
 from labelembed.lab.training.run_folder import RunFolder
@@ -53,8 +51,6 @@ def compare(
     seeds: str | int | Sequence[int] | None = None,
     baseline: str | None = None,
     settings: Mapping[str, Any] | Sequence[str] = (),
-    lr: float | None = None,
-    batch_size: int | None = None,
     out: str | Path | None = None,
     tuned: bool = False,
     trials: int | None = None,
@@ -76,9 +72,7 @@ def compare(
         objectives: Names, ``"label_smoothing:smoothing=0.2"``, or blocks of a recipe; None: the recipe's own list.
         seeds: How many, or which; None: the recipe's own.
         baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
-        settings: Other values for keys of the recipe, ``{"model.dropout": 0.1}``.
-        lr: The learning rate; None: the recipe's.
-        batch_size: Examples of a step; None: the recipe's.
+        settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01, "batch_size": 64}``.
         out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
         tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
         trials: With `tuned`: how many each objective gets; None: 10.
@@ -105,22 +99,23 @@ def compare(
         raise RecipeError(["goes with one machine; a worker of --cluster makes one run at a time"], source="--jobs")
     if device not in (None, "auto", "cpu"):
         raise RecipeError([f"must be auto or cpu, got {device!r}; CUDA_VISIBLE_DEVICES chooses GPUs"], source="device")
-    device, trackers = "cpu" if device == "cpu" else None, tracker_names(track)
-    machines = {"jobs": jobs, "cluster": cluster, "device": device}
-    named = {"optimizer.learning_rate": lr, "batch_size": batch_size}
-    typed = [*_settings(settings), *_settings({key: value for key, value in named.items() if value is not None})]
+    where = (jobs, cluster, "cpu" if device == "cpu" else None, tracker_names(track))
     path = _written_frame(data, out) if hasattr(data, "to_csv") else None if data is None else str(data)
-    chosen, name = choose_recipe(recipe, settings=typed, data=path, say=say)
+    chosen, name = choose_recipe(recipe, settings=_settings(settings), data=path, say=say)
     default = Path("comparisons") / (folder_name(chosen, name) + ("-tuned" if tuned else ""))
     folder = default if out is None else Path(out)
-    if folder.is_file() or (folder / "recipe.yaml").exists():
-        what = "is a file" if folder.is_file() else "holds a single run"
-        raise RunFolderError(f"{folder}: {what}; choose another folder with --out")
+    if (folder / "recipe.yaml").exists():
+        raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
-        before = ComparisonFile.read(folder) if (folder / DESCRIPTION_FILE).exists() and not overwrite else None
+        own: dict[str, Any] = {"baseline": (chosen.comparison or ComparisonBlock()).baseline, "seeds": [], "variants": []}
+        is_there = (folder / DESCRIPTION_FILE).exists() and not overwrite
+        about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
+        about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
-        making = _Making(chosen, name, folder, variants, seeds_of(chosen, seeds), before, machines, trackers, quiet)
-        making.choose_baseline(baseline)
+        variants = to_tune(chosen, variants) if tuned else variants
+        making = _Making(chosen, folder, variants, seeds_of(chosen, seeds), about, *where, quiet)
+        source, wanted = ("comparison.baseline", about.baseline) if baseline is None else ("--baseline", baseline)
+        about.baseline = baseline_among([*variants, *making.kept], wanted, source=source)
         made = making.make((10 if trials is None else trials) if tuned else None, overwrite=overwrite)
         comparison = Comparison(report.write_comparison(folder, redraw=made))
     if comparison.failed and not any(variant.runs for variant in comparison.read.variants):
@@ -151,9 +146,8 @@ def _written_frame(frame: Any, out: str | Path | None) -> str:
     content = frame.to_csv(index=False).encode()
     folder = Path("comparisons" if out is None else out)
     path = folder / f"frame-{hashlib.sha256(content).hexdigest()[:8]}.csv"
-    make_writable_folder(folder)
-    if not path.exists():
-        path.write_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
     return str(path)
 
 
@@ -173,45 +167,26 @@ def notes_of(recipe: Recipe, data: TrainingData) -> list[str]:
 
 @dataclass
 class _Making:
-    """A comparison in the making; the caller has the folder's lock.
-
-    `before` is what the folder's ``comparison.json`` says so far, `tuning` how the variants' arguments were found.
-    """
+    """A comparison in the making; the caller has the folder's lock. `about` is its ``comparison.json`` so far."""
 
     recipe: Recipe
-    name: str
     out: Path
     variants: list[Variant]
     seeds: list[int]
-    before: ComparisonFile | None
-    machines: dict[str, Any]
+    about: ComparisonFile
+    processes: int | None
+    cluster: str | None
+    device: str | None
     track: Sequence[str]
     quiet: bool
-    baseline: str = ""
-    tuning: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def runs(self) -> list[Job]:
-        """Every run, seed by seed, so that an early look compares all variants."""
-        return [
-            Job(f"{one.name} seed {seed}", one.recipe_of(self.recipe, seed), self._folder(one, seed), self.track)
-            for seed in self.seeds
-            for one in self.variants
-        ]
-
-    @property
-    def missing(self) -> list[Job]:
-        """The runs that are not finished."""
-        return [run for run in self.runs if RunFolder(run.folder).state() != "finished"]
-
-    def _folder(self, variant: Variant | VariantEntry, seed: int) -> Path:
-        return self.out / "runs" / variant.folder / f"seed-{seed}"
-
-    @property
-    def kept(self) -> list[VariantEntry]:
+    def kept(self) -> list[Variant]:
         """The variants of before that are not asked for and stay in the table."""
         names = {variant.name for variant in self.variants}
-        return [entry for entry in (self.before.variants if self.before else ()) if entry.name not in names]
+        kept = [Variant(one.name, one.folder, one.objective) for one in self.about.variants if one.name not in names]
+        tuned = {entry["name"]: entry["arguments"] for entry in self.about.tuning.get("variants", ())}
+        return [tuned_variant(self.recipe, one, tuned[one.name]) if one.name in tuned else one for one in kept]
 
     @cached_property
     def data(self) -> TrainingData:
@@ -219,35 +194,38 @@ class _Making:
         with RunDisplay(quiet=self.quiet).watching() as display:
             return build_data(self.recipe, progress=display.reading)
 
-    def choose_baseline(self, asked: str | None) -> None:
-        """Takes the baseline that is asked for, else that of before, else the recipe's own."""
-        own = self.before.baseline if self.before else (self.recipe.comparison or ComparisonBlock()).baseline
-        here = [*self.variants, *(Variant(one.name, one.folder, one.objective) for one in self.kept)]
-        source = "comparison.baseline" if asked is None else "--baseline"
-        self.baseline = baseline_among(here, own if asked is None else asked, source=source)
+    def jobs(self, variants: Sequence[Variant], seeds: Iterable[int]) -> list[Job]:
+        """Returns runs, seed by seed, so that an early look compares all variants."""
+        runs, recipe = self.out / "runs", self.recipe
+        return [
+            Job(f"{one.name} seed {seed}", one.recipe_of(recipe, seed), runs / one.folder / f"seed-{seed}", self.track)
+            for seed in seeds
+            for one in variants
+        ]
 
     def make(self, trials: int | None, *, overwrite: bool) -> bool:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any.
 
         What is wrong is said once, here, before anything is written.
         """
-        trials_folder, tuning = self.out / TUNING_FOLDER, None
-        if self.before is not None:
-            self._check_alike(self.before, trials)
+        tuning = None
         if trials is not None:
-            tuning = Tuning(self.recipe, trials_folder, self.variants, trials=trials, taken_seeds=self.seeds)
-        elif not overwrite:
+            where = self.out / TUNING_FOLDER
+            tuning = Tuning(self.recipe, where, self.variants, trials=trials, taken_seeds=self.seeds)
+        if not overwrite:
+            self._check_trials(trials)
             self._check_recipes()
-        is_done = tuning is None and not overwrite and not self.missing
-        if not is_done and self.machines["cluster"] is None:
+        runs = self.jobs(self.variants, self.seeds)
+        is_done = tuning is None and not overwrite and not _unfinished(runs)
+        if not is_done and self.cluster is None:
             pools.start_fork_server()  # it imports while this process reads the data
         patterns = () if overwrite else ("runs/*/seed-*", f"{TUNING_FOLDER}/*/trial-*")
         folders = [RunFolder(path) for pattern in patterns for path in sorted(self.out.glob(pattern))]
         present = [folder for folder in folders if folder.state() != "empty"]
-        if not is_done or not have_same_data(self.recipe, present):
+        if not have_same_data(self.recipe, present):
             for folder in present:
                 check_same_data(self.recipe, folder, data=self.data)
-        for run in () if is_done else self.runs[: len(self.variants)]:
+        for run in () if is_done else runs[: len(self.variants)]:
             try_network(run.recipe, self.data)
         if overwrite:
             remove_comparison(self.out)
@@ -255,96 +233,89 @@ class _Making:
             self._tune(tuning)
         return self._make_runs()
 
-    def _check_alike(self, before: ComparisonFile, trials: int | None) -> None:
-        """Raises RunFolderError where variants of before had other trials, or another recipe, than those to add."""
-        if (trials is None) == bool(before.tuning):
-            here, way_out = ("tuned", "give --tuned") if before.tuning else ("untuned", "leave out --tuned")
+    def _check_trials(self, trials: int | None) -> None:
+        """Raises RunFolderError where variants of before were tuned and those to add not, or had other trials."""
+        before = self.about.tuning
+        if self.about.variants and (trials is None) == bool(before):
+            here, way_out = ("tuned", "give --tuned") if before else ("untuned", "leave out --tuned")
             raise RunFolderError(f"{self.out}: holds {here} variants, and all must be alike: {way_out}, or {_WAY_OUT}")
-        asked, tuned = {variant.name for variant in self.variants}, before.tuning.get("variants", [])
-        others = [one["name"] for one in tuned if one["was"] not in asked]
-        if others and before.tuning["trials"] != trials:
-            what = f"{', '.join(others)} had {before.tuning['trials']} trials each, and all get the same number"
-            raise RunFolderError(f"{self.out}: {what}: --trials {before.tuning['trials']}, or name all in --objectives")
-        own = {"seed", *(key for one in tuned for key in one["arguments"])}
-        runs = (RunFolder(self._folder(entry, seed)) for entry in self.kept for seed in entry.seeds)
-        if folder := next((run for run in runs if run.state() != "empty"), None):
-            every = differences(self.recipe, folder).items()
-            if differing := {key: two for key, two in every if not (key in own or key.startswith("objective."))}:
-                what = f"holds a comparison of another recipe; {_WAY_OUT}. {listed(differing)}"
-                raise RunFolderError(f"{self.out}: {what}")
+        asked = {variant.name for variant in self.variants}
+        if before.get("trials") != trials and any(entry["was"] not in asked for entry in before.get("variants", ())):
+            what = f"the others had {before['trials']} trials each, and all get the same number"
+            raise RunFolderError(f"{self.out}: {what}: --trials {before['trials']}, or name all in --objectives")
 
     def _check_recipes(self) -> None:
         """Raises RunFolderError where a folder holds the run of another recipe."""
-        for run in self.runs:
+        for run in self.jobs([*self.kept, *self.variants], sorted({*self.seeds, *self.about.seeds})):
             if RunFolder(run.folder).state() != "empty":
                 check_same_recipe(run.recipe, RunFolder(run.folder), way_out=_WAY_OUT)
 
     def _tune(self, tuning: Tuning) -> None:
         """Puts the variants that the trials choose in the place of those that were asked for."""
-        for name, other in tuning.left_out.items():
-            say(f"note: {name} is left out: it differs from {other} only in what is tuned")
-        self.variants, self.tuning = tuning.make(self._run)
-        names = {entry["was"]: entry["name"] for entry in self.tuning["variants"]}
-        asked = tuning.left_out.get(self.baseline, self.baseline)
-        self.baseline = names.get(asked, asked)
-        others = [one for one in (self.before.tuning["variants"] if self.before else ()) if one["was"] not in names]
-        self.tuning["variants"] = [*others, *self.tuning["variants"]]
+        self.variants, tuned = tuning.make(self._run)
+        names = {entry["was"]: entry["name"] for entry in tuned["variants"]}
+        self.about.baseline = names.get(self.about.baseline, self.about.baseline)
+        others = [entry for entry in self.about.tuning.get("variants", ()) if entry["was"] not in names]
+        self.about.tuning = tuned | {"variants": [*others, *tuned["variants"]]}
         self._check_recipes()
 
     def _make_runs(self) -> bool:
-        missing, before = self.missing, self.before
+        runs, about = self.jobs(self.variants, self.seeds), self.about
+        missing = _unfinished(runs)
+        if len(missing) < len(runs) and not self.quiet:
+            say(f"{len(runs) - len(missing)} of {len(runs)} runs reused")
         entries = [VariantEntry(name=one.name, folder=one.folder, objective=one.objective) for one in self.variants]
-        if len(missing) < len(self.runs) and not self.quiet:
-            say(f"{len(self.runs) - len(missing)} of {len(self.runs)} runs reused")
-        about = ComparisonFile(recipe=self.name, baseline=entries[0].name, seeds=self.seeds, variants=entries)
-        if before is not None:
-            kept = {entry.name for entry in self.kept}
-            about.variants, about.notes = list(before.variants), before.notes
-            about.failed = [one for one in before.failed if one.variant in kept]
         about.add(entries, self.seeds)
-        about.baseline, about.tuning = self.baseline, self.tuning
-        about.published = [figure.model_dump() for figure in self.recipe.published or ()]
         if missing:
             about.notes = notes_of(self.recipe, self.data)
             for note in self.data.notes:
                 say(f"data: {note}")
-        make_writable_folder(self.out)
         about.write(self.out)
-        failed = self._run(missing, len(self.runs) - len(missing), len(self.runs))
+        for run in missing:  # of runs that failed before
+            (run.folder / "result.json").unlink(missing_ok=True)
+        failed = self._run(missing, len(runs) - len(missing), len(runs))
         for run in missing:
             if run.name in failed and RunFolder(run.folder).state() != "failed":  # it could not write why
-                variant = run.name.rpartition(" seed ")[0]
-                about.failed.append(FailedRun(variant=variant, seed=run.recipe.seed, message=failed[run.name]))
-        if about.failed:
-            about.write(self.out)
+                with suppress(OSError):  # nor can we, as on a full disk
+                    run.folder.mkdir(parents=True, exist_ok=True)
+                    failure = {"format": 1, "status": "failed", "message": failed[run.name]}
+                    RunFolder(run.folder).write("result.json", failure)
         return bool(missing)
 
     def _run(self, todo: Sequence[Job], done: int, total: int) -> dict[str, str]:
         """Makes runs and shows how many of all are done; returns why runs failed, by their name."""
-        failed: dict[str, str] = {}
         if not todo:
-            return failed
-        epochs = todo[0].recipe.number_of_epochs(self.data)
-        running = {job.name: RunFolder(job.folder) for job in todo}
-        pool, device = pools.opened_pool(**self.machines, most=len(todo)), self.machines["device"]
+            return {}
+        epochs, device = todo[0].recipe.number_of_epochs(self.data), self.device
+        running, failed = {job.name: RunFolder(job.folder) for job in todo}, {}
+        jobs = min(self.processes or pools.default_jobs(device), len(todo))
+        if self.cluster is None:
+            pool: pools.LocalPool | pools.DaskPool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device))
+        else:
+            pool = pools.DaskPool(self.cluster)
         try:
             for job in todo:
                 recipe, where = with_whole_paths(job.recipe), job.folder.absolute()
                 pool.submit(replace(job, recipe=recipe, folder=where, device=device))
             with Shown(quiet=self.quiet).watching() as shown:
                 while running:
-                    at = {name: epoch for name, folder in running.items() if (epoch := _epochs_made(folder))}
-                    text = ", ".join(f"{name}: epoch {epoch}/{epochs}" for name, epoch in at.items())
+                    at = {name: _epochs_made(folder) for name, folder in running.items()}
+                    text = ", ".join(f"{name}: epoch {epoch}/{epochs}" for name, epoch in at.items() if epoch)
                     shown.show(f"{done} of {total} runs", (done + sum(at.values()) / epochs) / total, text)
                     for job, error in pool.poll(0.25):
                         done, folder = done + 1, running.pop(job.name)
                         # Nothing of the test set before the end: nobody is to choose by it, not even by watching.
                         reached = "FAILED: " + error if error else metrics_text(folder.result() | {"test": None})
                         shown.say(f"[{done}/{total}] {job.name}: {reached}".splitlines()[0])
-                        failed |= {job.name: error} if error else {}
+                        if error:
+                            failed[job.name] = error
         finally:
             pool.stop()
         return failed
+
+
+def _unfinished(jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if RunFolder(job.folder).state() != "finished"]
 
 
 def _epochs_made(folder: RunFolder) -> int:

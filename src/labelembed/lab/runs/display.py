@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Self
 
 from labelembed.lab.training.device import process_index
@@ -19,7 +19,8 @@ _LINE_SECONDS, _EPOCH_SECONDS = 10.0, 1.0
 def say(text: str) -> None:
     """Prints a line to standard error, of several processes of one run once."""
     if process_index() == 0:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a full disk, on which the run itself says so
+            print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -38,13 +39,6 @@ def metrics_text(line: dict[str, Any] | None) -> str:
             error = f"error {metrics['error']:.2%}"
             parts.append(f"{name} " + (f"BLEU {100 * metrics['bleu']:.2f}" if "bleu" in metrics else error))
     return ", ".join(parts)
-
-
-def epoch_text(line: dict[str, Any]) -> str:
-    """Returns the errors of an epoch and the terms of its loss that are not 0."""
-    terms = line.get("train") or {}
-    shown = [name for name in terms if terms[name]] if len(terms) > 2 else list(terms)[:1]  # of one term the total
-    return "; ".join(filter(None, (metrics_text(line), ", ".join(f"{name} {terms[name]:.3g}" for name in shown))))
 
 
 class Shown:
@@ -113,7 +107,10 @@ class RunDisplay(Shown, Reporter):
         """Shows what the loop reports."""
         epochs, done = progress.epochs, progress.epoch + progress.batch / max(progress.batches, 1)
         if progress.line is not None:
-            self._text = epoch_text(progress.line)
+            terms = progress.line.get("train") or {}  # of one term the total alone, of several those that are not 0
+            shown = [name for name in terms if terms[name]] if len(terms) > 2 else list(terms)[:1]
+            loss = ", ".join(f"{name} {terms[name]:.3g}" for name in shown)
+            self._text = "; ".join(filter(None, (metrics_text(progress.line), loss)))
             every = 0.0 if progress.epoch == epochs else _EPOCH_SECONDS
             self.show(f"epoch {progress.epoch}/{epochs}", done / epochs, self._text, every=every)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import subprocess
 import sys
@@ -24,9 +23,8 @@ class RunOptions:
     """How a run is made here; none of it changes what comes out.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; None for what there is.
+        device: `cpu`; None for what there is.
         track: Log the epochs to these trackers too, see `training.reporter`; a run keeps those that it has.
-        begin_only: Refuse a run that has begun and not finished, instead of going on with it.
         overwrite: Train anew: what is in the folder goes once the new run can begin.
         change: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit.
         lock_seconds: How long to wait for another process that trains this run.
@@ -34,52 +32,37 @@ class RunOptions:
 
     device: str | None = None
     track: Sequence[str] = ()
-    begin_only: bool = False
     overwrite: bool = False
     change: bool = False
     lock_seconds: float = 0.0
 
 
 def reset_peak_memory() -> None:
-    """Resets the peak of memory; where the system cannot, it stays that of the whole process."""
+    """Resets the peak of the GPU's memory."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # Linux, proc(5); several runs share a process
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> dict[str, int | str] | None:
-    """Returns the most `bytes` since a run began, `of` the `gpu` or the `process`; None where no system tells."""
-    if device.type == "cuda":
-        return {"bytes": int(torch.cuda.max_memory_allocated(device)), "of": "gpu"}
-    with contextlib.suppress(OSError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return {"bytes": int(lines["VmHWM"].split()[0]) * 1024, "of": "process"}
-    return None
+    """Returns the most `bytes` since a run began, `of` the `gpu`; None on a CPU."""
+    return {"bytes": torch.cuda.max_memory_allocated(device), "of": "gpu"} if device.type == "cuda" else None
 
 
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:
     """Returns versions, machine, commit, command and threads as JSON values; `device` is the one asked for."""
-    gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     program = Path(sys.argv[0])
     is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
     packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
     for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # run from a source tree that was not installed
             packages[name] = version(name)
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return {
         "python": platform.python_version(),
         "packages": packages,
         "commit": _commit(),
         "platform": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(0) if gpus else "cpu",
+        "device": torch.cuda.get_device_name(0) if device != "cpu" and torch.cuda.is_available() else "cpu",
         "command": ["labelembed", *sys.argv[1:]] if is_ours else ["python", *filter(None, sys.argv)],
     }
 

@@ -1,8 +1,7 @@
 """Where the runs of a comparison are made: processes of this machine, or the workers of a dask scheduler.
 
-A pool takes jobs and tells how each one ended. A run's progress is in its history, its result in ``result.json``, and
-what its process had to say in its ``worker.log``. Nothing here imports torch at once: the command does so while the
-server of which processes are forked does.
+A pool takes jobs and tells how each one ended; a run's progress is in its history, its result in ``result.json``.
+Nothing here imports torch at once: the command does so while the server of which processes are forked does.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
@@ -36,7 +36,6 @@ LOG_FILE = "worker.log"
 #: What the server of which processes are forked imports.
 PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo", "labelembed.lab.runs.run"]
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-_ATTEMPTS = 2  # at a run whose process dies
 _LOCK_SECONDS = 20.0  # a process that was lost may still be saving when its run is handed on
 _CONNECT_SECONDS = 10.0
 
@@ -67,27 +66,16 @@ def default_jobs(device: str | None) -> int:
     return len(visible_gpus(device)) or cores
 
 
-def opened_pool(*, jobs: int | None, cluster: str | None, device: str | None, most: int) -> LocalPool | DaskPool:
-    """Returns what makes runs, at most so many at once."""
-    if cluster is not None:
-        return DaskPool(cluster)
-    return LocalPool(min(jobs or default_jobs(device), most), gpus=visible_gpus(device))
-
-
 def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
-    """Makes the run of a job in this process; returns why it failed, or nothing.
-
-    Raises:
-        InterruptedTraining: When it was asked to stop; it has saved where it stands.
-    """
+    """Makes the run of a job in this process; returns why it failed, or nothing, and raises where it was stopped."""
+    from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.run import run_recipe
     from labelembed.lab.training.reporter import Reporter
 
     class JobReporter(Reporter):
         def warn(self, text: str) -> None:
-            with contextlib.suppress(OSError):  # a full disk, on which the run itself says so
-                print(text, file=sys.stderr, flush=True)
+            say(text)
 
         def wants_stop(self) -> bool:
             return stop()
@@ -121,36 +109,38 @@ def start_fork_server() -> None:
 class LocalPool:
     """Processes of this machine, so many at once, one a run, each of one thread.
 
-    A run whose process dies is begun again once (it goes on from its checkpoint), then given up as failed. Where there
-    are GPUs each process sees one, the one that the fewest others see.
+    A run whose process dies goes on in another one once, then is given up as failed. Where there are GPUs each process
+    sees one, the one that the fewest others see.
     """
 
     def __init__(self, processes: int, *, gpus: Sequence[str] = ()) -> None:
         self._most, self._gpus = max(1, processes), gpus
-        self._waiting: deque[tuple[Job, int]] = deque()
-        # By process: its job, the attempt, its GPU, and the pipe through which it says why the run failed.
-        self._running: dict[Any, tuple[Job, int, str | None, Any]] = {}
+        self._waiting: deque[Job] = deque()
+        self._died: set[str] = set()  # once, by name
+        # By process: its job, its GPU, and the pipe through which it says why the run failed.
+        self._running: dict[Any, tuple[Job, str | None, Any]] = {}
 
     def submit(self, job: Job) -> None:
         """Takes a job."""
-        self._waiting.append((job, 1))
+        self._waiting.append(job)
 
     def poll(self, seconds: float) -> list[tuple[Job, str]]:
         """Starts what there is room for; returns, after so many seconds at most, what has ended and why it failed."""
         while self._waiting and len(self._running) < self._most:
-            self._start(*self._waiting.popleft())
+            self._start(self._waiting.popleft())
         connection.wait([process.sentinel for process in self._running], timeout=seconds)
         ended: list[tuple[Job, str]] = []
         for process in [process for process in self._running if not process.is_alive()]:
-            job, number, _, (reason, _) = self._running.pop(process)
-            if process.exitcode == 0 or reason.poll():
-                ended.append((job, "" if process.exitcode == 0 else reason.recv()))
-            elif number < _ATTEMPTS:
-                self._waiting.appendleft((job, number + 1))
-            else:
-                code = process.exitcode
+            job, _, (reason, _) = self._running.pop(process)
+            code = process.exitcode
+            if code == 0 or reason.poll():
+                ended.append((job, "" if code == 0 else reason.recv()))
+            elif job.name in self._died:
                 how = f"exit code {code}" if code > 0 else f"{signal.strsignal(-code)}; is there enough memory?"
                 ended.append((job, f"its process died twice ({how})" + _last_lines(job.folder)))
+            else:
+                self._died.add(job.name)
+                self._waiting.appendleft(job)
         return ended
 
     def stop(self) -> None:
@@ -161,8 +151,8 @@ class LocalPool:
             process.join()
         self._running.clear()
 
-    def _start(self, job: Job, number: int) -> None:
-        taken = [gpu for _, _, gpu, _ in self._running.values()]
+    def _start(self, job: Job) -> None:
+        taken = [gpu for _, gpu, _ in self._running.values()]
         gpu = min(self._gpus, key=taken.count, default=None)
         environment = dict(os.environ) | ({} if gpu is None else {_VISIBLE_GPUS: gpu})
         start_fork_server()
@@ -175,7 +165,7 @@ class LocalPool:
         try:
             with block_signals():  # so do the processes begin
                 process.start()
-                self._running[process] = (job, number, gpu, pipe)
+                self._running[process] = (job, gpu, pipe)
         finally:
             sys.modules["__main__"] = main
 
@@ -212,14 +202,12 @@ def _leave_with_parent() -> None:
 
 
 def _last_lines(folder: Path) -> str:
-    """Returns the end of a run's log for a message, of a crash the first lines about it."""
-    try:
+    """Returns the end of a run's log for a message."""
+    with contextlib.suppress(OSError):
         text = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    lines = ["".join(filter(str.isprintable, line)).strip()[:100] for line in text.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), -4)
-    return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[first:][:4])}" if lines else ""
+        if lines := ["".join(filter(str.isprintable, line))[:100] for line in text.splitlines() if line.strip()]:
+            return f"; the last lines of its {LOG_FILE}: {' | '.join(lines[-4:])}"
+    return ""
 
 
 # ---- the workers of a dask scheduler
@@ -228,8 +216,7 @@ def _last_lines(folder: Path) -> str:
 class DaskPool:
     """The workers of a dask scheduler, one run at a time each; its methods are those of `LocalPool`.
 
-    Dask gives the run of a dead worker to another one, where it goes on from its checkpoint, as often as the scheduler
-    allows (`distributed.scheduler.allowed-failures`).
+    Dask gives the run of a dead worker to another, as often as `distributed.scheduler.allowed-failures` says.
     """
 
     def __init__(self, address: str) -> None:
@@ -240,36 +227,34 @@ class DaskPool:
             from distributed import Client
 
             self._client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        except ImportError as error:
+            raise ClusterError("--cluster: needs pip install 'labelembed[cluster]'") from error
         except Exception as error:  # each kind of address and network raises its own
             wanted = "must be tcp://HOST:PORT of a dask scheduler that answers; `dask scheduler` starts one"
-            wanted = "needs pip install 'labelembed[cluster]'" if isinstance(error, ImportError) else wanted
             raise ClusterError(f"--cluster: {wanted}, got {address!r} ({error})") from error
-        if not self._client.nthreads():
-            how = f"dask worker {address} --nworkers N --nthreads 1"
-            print(f"waiting for workers; to start N on a machine: {how}", file=sys.stderr, flush=True)
 
     def submit(self, job: Job) -> None:
         """Takes a job."""
         self._waiting.append(job)
 
     def poll(self, seconds: float) -> list[tuple[Job, str]]:
-        """Submits a run for each free worker and returns what has ended; raises TrainingError without a scheduler."""
+        """Submits a run for each free worker; see `LocalPool.poll`. Raises TrainingError without a scheduler."""
         try:
             threads = self._client.nthreads()
-        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
-            raise TrainingError(_LOST) from error
-        if several := [worker for worker, number in threads.items() if number != 1]:
-            what = f"worker {several[0]} has several threads, and a run needs a process of its own"
-            raise ClusterError(f"--cluster: {what}; start workers with --nworkers N --nthreads 1")
-        # No more than there are workers: of a death dask blames every run that stands in line there.
-        while self._waiting and len(self._running) < len(threads):
-            job = self._waiting.popleft()
-            self._running[self._client.submit(_make_on_worker, job, sys.argv, pure=False, retries=3)] = job
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not any(future.done() for future in self._running):
-            time.sleep(0.05)
-        done = [future for future in self._running if future.done()]
-        return [(job, _error_of(future, job)) for future in done for job in [self._running.pop(future)]]
+            if any(number != 1 for number in threads.values()):
+                raise ClusterError("--cluster: a run needs a process of its own; start workers with --nthreads 1")
+            # No more than there are workers: of a death dask blames every run that stands in line there.
+            while self._waiting and len(self._running) < len(threads):
+                job = self._waiting.popleft()
+                self._running[self._client.submit(_make_on_worker, job, sys.argv, pure=False, retries=3)] = job
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and not any(future.done() for future in self._running):
+                time.sleep(0.05)
+            done = [future for future in self._running if future.done()]
+            return [(job, _error_of(future, job)) for future in done for job in [self._running.pop(future)]]
+        except (OSError, TimeoutError, RuntimeError, ValueError, CancelledError) as error:
+            what = f"the connection to the dask scheduler is lost ({error}); the same command goes on"
+            raise TrainingError(what) from error
 
     def stop(self) -> None:
         """Tells the runs in progress to save where they stand."""
@@ -278,14 +263,9 @@ class DaskPool:
             self._client.close(timeout=2)
 
 
-_LOST = "the connection to the dask scheduler is lost; the same command goes on where the runs have saved their state"
-
-
 def _error_of(future: Any, job: Job) -> str:
     from distributed import KilledWorker
 
-    if future.cancelled():  # by nobody but a client that has lost its scheduler
-        raise TrainingError(_LOST)
     try:
         error = str(future.result())
     except (KilledWorker, InterruptedTraining):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,10 @@ class Run:
     ) -> list[dict[str, Any]]:
         """Returns one dictionary an example: `input`, `label`, `probability` and `probabilities` by label.
 
-        Args:
-            inputs: Raw inputs ``[N, *input_shape]``; or a text or a list of texts, where the run was trained on texts;
-                or the path of a file: a picture, an array, or examples as the run's own data have them.
-            names: What to call each example, as `input`; None: its number, its text, or its place in the file.
-
-        Raises:
-            DataError: When the file cannot be used, or the run was not trained on texts.
-            RunFolderError: See `saved`.
+        `inputs` are raw inputs ``[N, *input_shape]``; or a text or a list of texts, where the run was trained on texts;
+        or the path of a file: a picture, an array, or examples as the run's own data have them. `names` say what to
+        call each example as `input`; None: its number, its text, or its place in the file. Raises DataError when the
+        file cannot be used, or the run was not trained on texts.
         """
         if isinstance(inputs, str) and self.saved.reads_texts and not is_file_name(inputs):
             inputs = [inputs]
@@ -99,13 +95,6 @@ class Run:
         name = objective.get("name") if isinstance(objective, dict) else None
         return f"Run({str(self.path)!r}, {name}, {self.state}, epochs={len(self.history)})"
 
-    def _repr_html_(self) -> str:
-        import pandas
-
-        head = f"<p>{escape(repr(self))} {escape(str(self.result.get('message') or ''))}</p>"
-        metrics = {split: self.result[split] for split in ("validation", "test") if self.result.get(split)}
-        return head + (pandas.DataFrame(metrics).T.to_html(border=0) if metrics else "")
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -119,10 +108,9 @@ class Comparison:
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Reads a comparison folder, or the folder of one finished run as a comparison of one variant.
+        """Reads a comparison folder, or that of one finished run; raises RunFolderError where it cannot.
 
-        Runs that failed, are damaged or have not finished do not hide the others. Raises RunFolderError when it is no
-        such folder, ``comparison.json`` is damaged, or its runs are of different data.
+        Runs that failed, are damaged or have not finished do not hide the others.
         """
         return cls(report.load_comparison(path))
 
@@ -147,8 +135,8 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns `table` as one dictionary a variant; None where there is no number."""
-        frame = self.table()
-        rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        frame = self.table().astype(object)
+        rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")
         return rows
 
     def verdict(self) -> str:
@@ -161,11 +149,11 @@ class Comparison:
 
     def run(self, variant: str, seed: int) -> Run:
         """Reads a finished run of the comparison; raises ValueError when there is none of this variant and seed."""
-        runs = {(one.name, number): run for one in self.read.variants for number, run in one.runs.items()}
-        if (variant, seed) not in runs:
-            known = ", ".join(f"{name} seed {number}" for name, number in runs)
-            raise ValueError(f"`variant`, `seed` must be of a finished run ({known}), got {variant!r}, {seed!r}")
-        return Run.load(runs[variant, seed].folder)
+        for one in self.read.variants:
+            if one.name == variant and seed in one.runs:
+                return Run.load(one.runs[seed].folder)
+        known = ", ".join(f"{one.name} seeds {sorted(one.runs)}" for one in self.read.variants)
+        raise ValueError(f"`variant`, `seed` must be of a finished run ({known}), got {variant!r}, {seed!r}")
 
     def __repr__(self) -> str:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={list(self.read.seeds)})"
@@ -178,11 +166,8 @@ def is_file_name(word: str) -> bool:
     """Tells whether a word names a file, or looks as if it were to, rather than being a text."""
     from labelembed.lab.data.table_files import is_readable
 
-    try:
-        exists = Path(word).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long for a name, or with a zero byte
-        return False
-    return exists or is_readable(Path(word)) or word.startswith(("/", "./", "../", "~/"))
+    looks_so = is_readable(Path(word)) or word.startswith(("/", "./", "../", "~/"))
+    return looks_so or os.path.exists(os.path.expanduser(word))
 
 
 def best_run(path: Path, *, without: str | None = None) -> Path:
@@ -194,21 +179,13 @@ def best_run(path: Path, *, without: str | None = None) -> Path:
         return path
     scores: dict[Path, tuple[float, float]] = {}
     for variant in ComparisonFile.read(path).variants:
-        folders = [RunFolder(path / "runs" / variant.folder / f"seed-{seed}") for seed in variant.seeds]
-        known = {folder.path: _validation_score(folder) for folder in folders if folder.state() == "finished"}
-        if variant.objective.get("name") != without:
-            scores |= {run: score for run, score in known.items() if score is not None}
+        for seed in variant.seeds if variant.objective.get("name") != without else ():
+            folder = RunFolder(path / "runs" / variant.folder / f"seed-{seed}")
+            metrics = folder.result().get("validation") if folder.state() == "finished" else None
+            if metrics:
+                score = -metrics["bleu"] if "bleu" in metrics else metrics["error"]
+                scores[folder.path] = (score, metrics.get("nll", 0.0))
     if not scores:
         what = "has no finished run with a validation set to choose by; name one of those below runs/"
         raise RunFolderError(f"{path}: {what}, or let labelembed compare continue it")
     return min(scores, key=lambda run: scores[run])
-
-
-def _validation_score(folder: RunFolder) -> tuple[float, float] | None:
-    """Returns what a run is chosen by, the smaller the better: what it was selected by, then the NLL."""
-    metrics = folder.result().get("validation")
-    if not isinstance(metrics, dict):
-        return None
-    by = str(folder.result().get("selected_by")).removeprefix("validation ").lower()
-    sign, name = (-1, "bleu") if by == "bleu" else (1, by if by in metrics else "error")
-    return sign * float(metrics[name]), float(metrics.get("nll", 0.0))

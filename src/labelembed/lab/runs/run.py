@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -16,20 +15,23 @@ from safetensors.torch import save as tensor_bytes
 from labelembed.geometry import LabelGeometry
 from labelembed.lab import errors
 from labelembed.lab.recipes import references
+from labelembed.lab.recipes.loading import with_whole_paths
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
 from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
-from labelembed.lab.runs.recipe_diff import check_change_ahead, check_same_recipe, differences, record_change
+from labelembed.lab.runs.recipe_diff import Differences, check_same_recipe
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
-from labelembed.lab.runs.teacher import attach_teacher_logits, teacher_table
-from labelembed.lab.training.device import Stopped, lost_processes_named
+from labelembed.lab.runs.teacher import read_table, teacher_table
+from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
-from labelembed.lab.training.files import make_writable_folder, saving, sha256
+from labelembed.lab.training.files import saving, sha256
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
 from labelembed.lab.training.reporter import Reporter, tracked
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
+
+_SILENT = Reporter()
 
 
 def run_recipe(
@@ -37,33 +39,25 @@ def run_recipe(
     out: str | Path,
     *,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
-    reporter: Reporter = Reporter(),  # noqa: B008 - without state
+    reporter: Reporter = _SILENT,
     data: TrainingData | None = None,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
-    Data may be in memory already. Returns what stands in ``result.json``.
-
-    Raises:
-        RunFolderError: When another process trains the run, or the folder holds the run of another recipe or of other
-            data, is damaged, or cannot be written.
-        TrainingError: When the run fails; the folder says why.
-        LostProcess: When of several processes another has died or hangs; the run can be resumed.
-        InterruptedTraining: When it was asked to stop; it can be resumed.
+    Data may be in memory already. Returns what stands in ``result.json``. Raises RunFolderError when another process
+    trains the run, or the folder holds the run of another recipe or of other data, is damaged, or cannot be written;
+    TrainingError when the run fails; InterruptedTraining when it was asked to stop.
     """
     folder = RunFolder(out)
-    # Also while somebody has the folder; and one whose lock leads out of it is refused.
-    if not options.overwrite and folder.state() == "finished" and not _find(recipe, folder, options)[1]:
-        check_same_data(recipe, folder, data=data, reporter=reporter)
-        reporter.warn(f"{folder.path}: finished already, nothing to do")
-        return folder.result()
+    if not options.overwrite:  # which takes away a damaged run too
+        folder.state()  # refuses a folder whose lock leads out of it
     try:
-        with (
-            locked(folder.path, patience=options.lock_seconds),
-            lost_processes_named(folder.path),
-        ):
-            has_begun, is_changed = _find(recipe, folder, options)
-            if has_begun and not is_changed and folder.state() == "finished":  # by whom had the lock before
+        with locked(folder.path, patience=options.lock_seconds):
+            has_begun = not options.overwrite and folder.state() != "empty"
+            changes = check_same_recipe(recipe, folder, may_change=options.change) if has_begun else {}
+            if has_begun and not changes and folder.state() == "finished":
+                check_same_data(recipe, folder, data=data, reporter=reporter)
+                reporter.warn(f"{folder.path}: finished already, nothing to do")
                 return folder.result()
             if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
                 threads = folder.environment().get("threads")
@@ -77,29 +71,16 @@ def run_recipe(
             if not has_begun and trainer.accelerator.is_main_process:
                 begin(folder, task, trainer, options, reporter)
             trainer.accelerator.wait_for_everyone()
-            attach_teacher_logits(recipe, folder, task.data, network)
+            if "teacher" in recipe.objective:
+                network.objective.teacher_logits = read_table(folder.path).to(trainer.device)
             if has_begun:
-                _restore(recipe, folder, trainer, is_changed=is_changed)
+                _restore(recipe, folder, trainer, changes)
             return finish(folder, task, trainer, _fit(trainer, folder, options, reporter))
     except Stopped as stopped:
         if folder.state() != "unfinished":
             raise
         message = f"stopped; to go on: labelembed resume {folder.path}"
         raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
-
-
-def _find(recipe: Recipe, folder: RunFolder, options: RunOptions) -> tuple[bool, bool]:
-    """Returns whether the folder holds the run of a recipe, and whether the recipe was changed; refuses another run."""
-    if options.overwrite or folder.state() == "empty":
-        return False, False
-    way_out = f"choose another --out, or go on with a change: labelembed resume {folder.path} --set KEY=VALUE"
-    check_same_recipe(recipe, folder, may_change=options.change, way_out=way_out)
-    if options.begin_only and folder.state() != "finished":
-        how, resume = "failed" if folder.result() else "has not finished", f"labelembed resume {folder.path}"
-        raise errors.RunFolderError(
-            f"{folder.path}: this run {how}; to go on: {resume}; to start over: add --overwrite"
-        )
-    return True, options.change and bool(differences(recipe, folder))
 
 
 def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
@@ -122,10 +103,6 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
         kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
         start_over(folder.path)
-    if any(folder.checkpoints.glob("step-*")):
-        what = "holds checkpoints but no recipe.yaml to say of what run"
-        raise errors.RunFolderError(f"{folder.path}: {what}; choose another folder with --out")
-    make_writable_folder(folder.path)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
             folder.write(name, content)
@@ -136,27 +113,29 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
             "notes": list(data.notes),
             "stamp": data_stamp(recipe),
         }
-        environment = describe_environment(device=options.device) | {"data": about | task.keep(folder)}
-        if recipe.published:
-            environment |= {"published": [figure.model_dump() for figure in recipe.published]}
-        folder.write("environment.json", environment)
-        folder.write_recipe(references.as_kept(recipe))
+        folder.write(
+            "environment.json", describe_environment(device=options.device) | {"data": about | task.keep(folder)}
+        )
+        folder.write_recipe(with_whole_paths(recipe).of_one_run())
 
 
-def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, *, is_changed: bool) -> None:
+def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
     """Goes to the newest checkpoint, with a changed recipe where it was changed; the run counts as unfinished."""
     trainer.restore()
     position = trainer.position
-    if is_changed:
-        check_change_ahead(folder, position, epochs=trainer.epochs)
-        if position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
-            position.patience_from = position.epoch
-            trainer.save()
+    if trainer.epochs < (least := position.epoch + (position.batch > 0)):
+        raise errors.RunFolderError(f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}")
+    if changes and position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
+        position.patience_from = position.epoch
+        trainer.save()
     if trainer.accelerator.is_main_process:
         with saving(folder.path):
             folder.keep_history(position.epoch)
-            if is_changed:
-                record_change(recipe, folder, position)
+            if changes:  # for the report and the model card
+                what = "; ".join(f"{key} {here!r} became {asked!r}" for key, (here, asked) in changes.items())
+                noted, line = folder.environment(), f"at step {position.step} (epoch {position.epoch + 1}): {what}"
+                folder.write("environment.json", noted | {"changes": [*noted.get("changes", ()), line]})
+                folder.write_recipe(with_whole_paths(recipe).of_one_run())
             (folder.path / "result.json").unlink(missing_ok=True)
 
 
@@ -165,27 +144,21 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
     writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
-        with lost_processes_named(folder.path), trackers as trainer.log:
+        with trackers as trainer.log:
             return trainer.fit()
-    except errors.LostProcess as lost:
-        if trainer.signal.number is None:
-            raise
-        # all were signalled, and another one had not begun to train
-        raise errors.InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
     except errors.TrainingError as error:
         if writes:
-            step = error.step if isinstance(error, errors.DivergedTraining) else None
-            failure = {"format": 1, "status": "failed", "message": str(error), "diverged_at_step": step}
-            failure |= {"epochs": position.epoch, "seconds": round(position.seconds, 3)}
+            failure = {"format": 1, "status": "failed", "message": str(error), "epochs": position.epoch}
             with contextlib.suppress(OSError):  # a full disk, with which the run counts as unfinished
-                folder.write("result.json", failure | {"parameters": trainer.network.parameter_count()})
+                folder.write("result.json", failure | {"diverged_at_step": getattr(error, "step", None)})
         raise
     except (MemoryError, RuntimeError) as error:
+        if trainer.signal.number is not None:  # all processes were signalled, and another one had not begun to train
+            raise errors.InterruptedTraining(str(error), signal_number=trainer.signal.number) from error
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        what = f"step {position.step + 1} (epoch {position.epoch + 1}): there is not enough memory"
         way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
-        raise errors.NotEnoughMemory(f"{folder.path}: {what}; {way_out}") from error
+        raise errors.NotEnoughMemory(f"{folder.path}: there is not enough memory for a step; {way_out}") from error
 
 
 def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
@@ -221,49 +194,48 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
     return result
 
 
+# What a run leaves in its folder; the recipe goes last.
+_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
+_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
+_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
+
+
 def start_over(path: Path) -> None:
-    """Removes what a run left in a folder and no new run writes anew, and nothing else."""
-    folder = RunFolder(path)
-    folder.require_run()
-    for name in ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder"):
-        shutil.rmtree(path / name, ignore_errors=True)
-    files = ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
-    weights = (folder.model_file.name, folder.geometry_file.name, folder.class_means_file.name)
-    changed = [before.name for before in path.glob("recipe.*.yaml")]
-    for name in (*files, *weights, *references.KEPT_FILES, *changed, "recipe.yaml"):
-        (path / name).unlink(missing_ok=True)
+    """Removes what a run left in a folder, and nothing else."""
+    RunFolder(path).require_run()
+    for name in (*_OF_A_RUN, "recipe.yaml"):
+        (path / name).unlink(missing_ok=True) if (path / name).is_file() else shutil.rmtree(path / name, True)
 
 
 # ---- the data of a run
 
 
 def check_same_data(
-    recipe: Recipe, folder: RunFolder, *, data: TrainingData | None = None, reporter: Reporter | None = None
+    recipe: Recipe, folder: RunFolder, *, data: TrainingData | None = None, reporter: Reporter = _SILENT
 ) -> None:
     """Raises RunFolderError when the run in a folder began with other data; they are read where their files changed."""
     if data is None and have_same_data(recipe, [folder]):
         return
-    data = build_data(recipe, progress=reporter.reading if reporter else None) if data is None else data
+    data = build_data(recipe, progress=reporter.reading) if data is None else data
+    is_same = _begun_with(folder, "fingerprint") in (None, data.fingerprint())
     encoder = getattr(data, "encoder", None)
-    is_same = _begun_with(folder).get("fingerprint") in (None, data.fingerprint())
     for name, content in encoder.files().items() if encoder else ():  # ids are the same where all words are others
         kept = folder.path / name
         is_same &= not kept.is_file() or kept.read_bytes() == content
     if not is_same:
-        what = f"the run began with other data than {data.source} now holds (the content differs)"
-        way_out = "choose another folder with --out, or put the old data back"
-        raise errors.RunFolderError(f"{folder.path}: {what}; {way_out}")
+        what = f"the run began with other data than {data.source} now holds"
+        raise errors.RunFolderError(f"{folder.path}: {what}; choose another folder, or put the old data back")
 
 
 def have_same_data(recipe: Recipe, folders: Sequence[RunFolder]) -> bool:
     """Returns without reading the data whether runs began with them; where it is unsure see `check_same_data`."""
-    stamp = data_stamp(recipe) if folders else None
-    return all(stamp is not None and _begun_with(folder).get("stamp") == stamp for folder in folders)
+    stamp = data_stamp(recipe) if folders else ""
+    return stamp is not None and all(_begun_with(folder, "stamp") == stamp for folder in folders)
 
 
-def _begun_with(folder: RunFolder) -> dict[str, Any]:
+def _begun_with(folder: RunFolder, key: str) -> Any:
     about = folder.environment().get("data")
-    return about if isinstance(about, dict) else {}
+    return about.get(key) if isinstance(about, dict) else None
 
 
 # ---- before a run
@@ -277,15 +249,10 @@ def try_network(recipe: Recipe, data: TrainingData) -> Network:
 
 
 def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
-    """Returns about how long one run takes on one thread, by a few steps on a network that is then forgotten."""
-    threads = torch.get_num_threads()
+    """Returns about how long one run takes on one thread, by three steps on a network that is then forgotten."""
     torch.set_num_threads(1)
-    try:
-        task = build_task(recipe, data=data)
-        trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
-        if "teacher" in recipe.objective:
-            trainer.network.objective.teacher_logits = torch.zeros(data.train.num_examples, data.num_labels)
-        times = trainer.time_steps(4)
-    finally:
-        torch.set_num_threads(threads)
-    return trainer.epochs * trainer.batches * median(times[1:] or times)
+    task = build_task(recipe, data=data)
+    trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
+    if "teacher" in recipe.objective:
+        trainer.network.objective.teacher_logits = torch.zeros(data.train.num_examples, data.num_labels)
+    return trainer.epochs * trainer.batches * min(trainer.time_steps(3))

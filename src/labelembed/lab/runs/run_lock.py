@@ -16,7 +16,6 @@ from pathlib import Path
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.device import process_index
-from labelembed.lab.training.files import elsewhere
 
 LOCK = ".lock"
 
@@ -25,15 +24,8 @@ LOCK = ".lock"
 def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of a folder for the time of the block; of several processes of one run the first one holds it.
 
-    A folder that is not there is made, and removed again where nothing came into it but the lock.
-
-    Args:
-        folder: To be written by this process alone.
-        doing: What is done to it, for the refusal of others: "is being trained by process ...".
-        patience: Seconds to wait for another process that has it.
-
-    Raises:
-        RunFolderError: When another process has it, which is named, or the folder cannot be written.
+    A folder that is not there is made, and removed again where nothing came into it but the lock. Raises RunFolderError
+    when another process has it after `patience` seconds ("is being `doing` by process ..."), or it cannot be written.
     """
     import filelock
 
@@ -51,7 +43,7 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
         _remove_where_empty(made)
-        raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); {elsewhere(folder)}") from error
+        raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); choose another folder") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,18 +35,15 @@ _LINES_AT_ONCE = 256
 
 
 class Translation(NamedTuple):
-    """One way to write a line; translations are ordered by score, the log-probability over the length penalty."""
+    """A line and the ways to write it, best first, none for a line without a token.
 
-    text: str
-    score: float
-    log_probability: float  # of the tokens and the end, in nats
-
-
-class TranslatedLine(NamedTuple):
-    """A line and its translations, best first, none for a line without a token; and whether any token is known."""
+    They are ordered by score, the log-probability (in nats, of the tokens and the end) over the length penalty; `known`
+    says whether any token of the line is.
+    """
 
     source: str
-    translations: list[Translation]
+    texts: list[str]
+    scores: list[float]
     known: bool
 
 
@@ -74,13 +69,24 @@ class SavedRun:
         """Reads a finished run; nothing is unpickled. Raises RunFolderError or DataError where a file is damaged."""
         folder = RunFolder(path)
         folder.require_finished()
-        task = saved_task(stored_recipe(folder), folder)
-        temperature = folder.result().get("temperature")
-        if temperature is None:
-            temperature = 1.0
-        elif type(temperature) not in (int, float) or not 0 < temperature < math.inf:
-            raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {temperature!r:.80}")
-        return cls(folder, task, _network(folder, task), float(temperature))
+        recipe = stored_recipe(folder)
+        folder.require_unchanged(folder.model_file)
+        try:
+            task = saved_task(recipe, folder)
+            network = task.build_network(folder.path)
+            require_header(folder.model_file)
+            with safe_open(folder.model_file, framework="pt") as file:
+                network.load_prediction_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            temperature = float(folder.result().get("temperature") or 1.0)
+            wrong = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+            if wrong or not 0 < temperature < math.inf:
+                raise ValueError(f"{wrong[0] if wrong else 'the temperature'} is not finite")
+        except (DataError, RunFolderError):
+            raise
+        except Exception as error:  # whatever a file that is damaged, or not of this run's recipe, makes torch raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise RunFolderError(f"{folder.path}: damaged, its files do not fit together ({reason})") from error
+        return cls(folder, task, network.eval(), temperature)
 
     @property
     def recipe(self) -> Recipe:
@@ -98,8 +104,7 @@ class SavedRun:
     def sentences(self) -> Sentences:
         """Its task; raises RunFolderError where it predicts labels."""
         if isinstance(self.task, Classification):
-            what = f"was trained on data {self.recipe.data['name']!r}, it translates nothing; see predict"
-            raise RunFolderError(f"{self.folder.path}: {what}")
+            raise RunFolderError(f"{self.folder.path}: predicts labels, it translates nothing; see labelembed predict")
         return self.task
 
     # ---- labels
@@ -126,9 +131,8 @@ class SavedRun:
         predictions = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
             by_label = dict(zip(self.names, row, strict=True))
-            best = max(by_label, key=by_label.__getitem__)
-            one = {"input": name, "label": best, "probability": by_label[best], "probabilities": by_label}
-            predictions.append(one)
+            best = {"label": max(by_label, key=by_label.__getitem__), "probability": max(row)}
+            predictions.append({"input": name, **best, "probabilities": by_label})
         return predictions
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
@@ -159,21 +163,19 @@ class SavedRun:
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or at another path data of the same kind for the run to evaluate.
 
-        Those are read with the run's columns, encoding and labels. Where they name parts, they have the same parts
-        here; otherwise every example is in the test set. Raises DataError when they cannot be used, have other inputs,
-        or labels that the run does not know.
+        Those are read with the run's columns, encoding and labels, which are matched by name. Where they name parts,
+        they have the same parts here; otherwise every example is in the test set. Raises DataError when they cannot be
+        used, have other inputs, or labels that the run does not know.
         """
         task, block = self.classification, self.recipe.data
         if path is not None and "path" not in block:
             raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
-        data: LabelledData
-        if path is None or _absolute(path) == _absolute(block["path"]):
-            own: Any = build_data(self._with_data({} if path is None else {"path": path}), encoder=task.encoder)
-            data = own
-            theirs, ours = (one.label_values or one.names for one in (data, task))
-            if (theirs, data.names) != (ours, task.names):
-                what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
-                raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
+        if path is None or Path(path).expanduser().resolve() == Path(block["path"]).expanduser().resolve():
+            own: Any = build_data(self.recipe, encoder=task.encoder)
+            data: LabelledData = own
+            if data.names != task.names:
+                theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
+                raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
         else:
             data = self._data_to_evaluate(path)
         if data.input_shape != task.input_shape:
@@ -183,29 +185,19 @@ class SavedRun:
 
     def _data_to_evaluate(self, path: str) -> LabelledData:
         task, block = self.classification, self.recipe.data
-        of_labels = task.label_column
-        columns = {"label_column": of_labels, "labels": of_labels, "text_column": task.encoder.column}
-        more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
-        more |= {"test_fraction": None} if "test_fraction" in block else {}
-        recipe = self._with_data(more | {"path": path})
-        raw = build_reader(recipe).read(to_evaluate=True)
-        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
-            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
-            raise DataError(f"{raw.source}: {reason}; rename the column")
-        raw = renumbered(raw, task.names, label_values=task.label_values, merge=block.get("merge_labels", False))
+        columns = dict.fromkeys(("label_column", "labels"), task.label_column) | {"text_column": task.encoder.column}
+        changes: dict[str, Any] = {key: name for key, name in columns.items() if block.get(key, "") is None}
+        changes |= {"path": path} | ({"test_fraction": None} if "test_fraction" in block else {})
+        raw = build_reader(self.recipe.model_copy(update={"data": block | changes})).read(to_evaluate=True)
+        raw = renumbered(raw, task.names)
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, task.encoder)
-        held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
-        return prepare(raw, **held_out, batch_size=1, encoder=task.encoder)
+        return prepare(raw, validation=None, encoder=task.encoder)
 
-    def _with_data(self, more: dict[str, Any]) -> Recipe:
-        # examples to evaluate need not be enough to train on
-        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
-
-    def export(self, path: str | Path, *, probabilities: bool = False) -> float:
+    def export(self, path: str | Path) -> float:
         """Writes the classifier as an ONNX file that takes raw inputs; returns the largest difference to the run.
 
-        The file gives logits, or probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
+        The file gives probabilities at the run's temperature. See `integrations.onnx.export_onnx`.
         """
         from labelembed.integrations.onnx import export_onnx
 
@@ -225,7 +217,7 @@ class SavedRun:
             encoder,
             network.objective,
             inputs,
-            probabilities=probabilities,
+            probabilities=True,
             names=task.names,
             metadata={"input_shape": json.dumps(shape), "input_range": json.dumps((low, high))},
             free={1: "features"} if task.encoder.sparse else None,
@@ -233,19 +225,11 @@ class SavedRun:
 
     # ---- sentences
 
-    @property
-    def decoding(self) -> Decoding:
-        """How the run's own test sentences were translated."""
-        return self.sentences.decoding
-
     def read_corpus(self, path: str | None = None) -> TextCorpus:
         """Reads the corpus the run was trained on, or one of the same vocabularies at another path."""
-        corpus = read_corpus(self.recipe.data["path"] if path is None else path)
-        theirs, ours = (
-            (corpus.source_tokenizer, corpus.target_tokenizer),
-            (self.sentences.source, self.sentences.target),
-        )
-        if [one.digest() for one in theirs] != [one.digest() for one in ours]:
+        corpus, task = read_corpus(self.recipe.data["path"] if path is None else path), self.sentences
+        pairs = ((corpus.source_tokenizer, task.source), (corpus.target_tokenizer, task.target))
+        if any(theirs.digest() != ours.digest() for theirs, ours in pairs):
             what = f"has another vocabulary than {self.folder.path} was trained on"
             raise DataError(f"{corpus.source}: {what}; give the run's own, or its text to labelembed translate")
         return corpus
@@ -253,62 +237,27 @@ class SavedRun:
     def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:
         """Returns the metrics of a split of `read_corpus`: of its tokens, and of what is written for its sentences."""
         tokens = token_metrics(self.network, corpus.splits[split])
-        return tokens | evaluate_text(self.network, corpus, split, self.decoding)[0]
+        return tokens | evaluate_text(self.network, corpus, split, self.sentences.decoding)[0]
 
     def translate(
         self, lines: Iterable[str], decoding: Decoding | None = None, *, n_best: int = 1
-    ) -> Iterator[TranslatedLine]:
+    ) -> Iterator[Translation]:
         """Yields each line with its translations, in order, some hundred lines at a time.
 
         What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` they are found as
         the recipe says. Raises ValueError when an argument is out of its range, or a line too long for the network.
         """
-        decoding = self.decoding if decoding is None else decoding
+        decoding = self.sentences.decoding if decoding is None else decoding
         decoding.search(n_best=n_best)  # says what is wrong before any line is read
         rest = iter(lines)
         while block := list(islice(rest, _LINES_AT_ONCE)):
             yield from self._translated(block, decoding, n_best)
 
-    def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[TranslatedLine]:
+    def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[Translation]:
         source, target = self.sentences.source, self.sentences.target
-        tokens = [source.encode(line) for line in lines]
-        best = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
+        tokens = source.encode_lines(lines)
+        hypotheses = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
         for line, ids in zip(lines, tokens, strict=True):
-            translations = []
-            for one in next(best) if len(ids) else ():
-                text = hypothesis_text(one, line, source, target, replace_unknown=decoding.replace_unknown)
-                translations.append(Translation(text, one.score, one.log_probability))
-            yield TranslatedLine(line, translations, bool((ids != UNKNOWN).any()))
-
-
-def _network(folder: RunFolder, task: Task) -> Network:
-    """Returns a network with a run's weights; RunFolderError where they are damaged, or not those the run wrote."""
-    try:
-        folder.require_unchanged(folder.model_file)
-        _check_size(folder, task)
-        network = task.build_network(folder.path)
-        require_header(folder.model_file)
-        with safe_open(folder.model_file, framework="pt") as file:
-            network.load_prediction_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
-        if wrong is not None:
-            raise RuntimeError(f"{wrong} holds a value that is not finite")
-    except (DataError, RunFolderError):
-        raise
-    except Exception as error:  # whatever a file or a recipe that is not of this run makes torch raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
-    return network.eval()
-
-
-def _check_size(folder: RunFolder, task: Task) -> None:
-    """Raises RuntimeError where a recipe, of anybody, asks for a network of more numbers than the file has bytes."""
-    held, numbers = folder.model_file.stat().st_size, 0
-    with contextlib.suppress(RecipeError), torch.device("meta"):  # takes no memory; not all can be built there
-        numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
-    if numbers > held:
-        raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+            best, how = next(hypotheses) if len(ids) else [], decoding.replace_unknown
+            texts = [hypothesis_text(one, line, source, target, replace_unknown=how) for one in best]
+            yield Translation(line, texts, [one.score for one in best], bool((ids != UNKNOWN).any()))

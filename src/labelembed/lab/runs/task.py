@@ -15,30 +15,27 @@ from labelembed import seeds
 from labelembed.lab.data import Encoder, Tokenizer
 from labelembed.lab.data.corpus.text_corpus import SIDES
 from labelembed.lab.data.text_encoder import ENCODER_FOLDER
-from labelembed.lab.errors import RecipeError, RunFolderError
+from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.lab.models.bag_of_words import texts_with_feature
 from labelembed.lab.pretrained_images import RANDOM
 from labelembed.lab.pretrained_text import encoder_folder
 from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs import build
-from labelembed.lab.runs.build import arguments_of, component_errors
+from labelembed.lab.runs.build import arguments_of, build_data, build_objective, build_reader, component_errors
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.decoding import Decoding, evaluate_text, sentence_diagnostics, token_metrics
 from labelembed.lab.training.evaluation import calibrate, evaluate, shown_split
 from labelembed.lab.training.network import Network, TrainingData
 from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.objectives import Objective
 
 
 @dataclass(eq=False)
 class Classification:
     """Examples with one label each, as an encoder learned from the training examples turns them into inputs.
 
-    `label_column` is None where the labels stood in none; `label_values` are the labels as the data spell them, where
-    the recipe names them otherwise; of a finished run there are no `data`.
+    `label_column` is None where the labels stood in none; of a finished run there are no `data`.
     """
 
     recipe: Recipe
@@ -47,7 +44,6 @@ class Classification:
     input_range: tuple[float, float]
     encoder: Encoder
     label_column: str | None = None
-    label_values: tuple[str, ...] = ()
     data: Any = None
 
     def build_network(self, folder: Path | None = None, *, dry_run: bool = False) -> Network:
@@ -58,9 +54,8 @@ class Classification:
         recipe, how = self.recipe, self.recipe.data
         kind, arguments = MODELS[recipe.model["name"]], arguments_of(recipe.model)
         # A network that is to predict, or of a run that goes on, has weights in the folder.
-        is_filled = self.data is None or (
-            folder is not None and load_newest(RunFolder(folder).checkpoints)[0] is not None
-        )
+        begun = folder is not None and load_newest(RunFolder(folder).checkpoints)[0] is not None
+        is_filled = self.data is None or begun
         if is_filled and "weights" in arguments:
             arguments["weights"] = RANDOM
         if takes(kind, "vocabulary_size"):
@@ -69,15 +64,15 @@ class Classification:
             inputs = None if self.data is None else self.data.train.inputs
             arguments["texts_with_feature"] = None if inputs is None else texts_with_feature(inputs)
         if takes(kind, "encoder_folder"):
-            kept = None if folder is None else folder / ENCODER_FOLDER
-            is_kept = is_filled and kept is not None and (kept / "config.json").is_file()
-            arguments["encoder_folder"] = kept if is_kept else encoder_folder(how["encoder"])
-            arguments["encoder_filled"] = not is_kept
+            kept = folder / ENCODER_FOLDER if is_filled and folder is not None else Path()
+            arguments["encoder_filled"] = not (kept / "config.json").is_file()
+            arguments["encoder_folder"] = encoder_folder(how["encoder"]) if arguments["encoder_filled"] else kept
         with component_errors("model"), seeds.seeded(recipe.seed, "encoder"):
             encoder: Any = kind(input_shape=self.input_shape, **arguments)
-        objective, mixing = _objective(self, encoder, len(self.names), folder, dry_run=dry_run), None
+        objective = build_objective(recipe, encoder, len(self.names), self.data, folder, dry_run=dry_run)
         with component_errors("data"):
             augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=self.input_shape)
+            mixing = None
             if how["mixing"] != "none":
                 mixing = Mixing(how["mixing"], alpha=how["mixing_alpha"], input_shape=self.input_shape)
         return Network(self._scaling(), encoder, objective, augmentation, mixing)
@@ -108,8 +103,7 @@ class Classification:
         for name, content in self.encoder.files().items():
             folder.write(name, content)
         about = {"names": list(self.names), "input_shape": list(self.input_shape)}
-        about |= {"input_range": list(self.input_range), "label_values": list(self.label_values)}
-        return about | {"label_column": self.label_column}
+        return about | {"input_range": list(self.input_range), "label_column": self.label_column}
 
 
 @dataclass(eq=False)
@@ -130,17 +124,15 @@ class Sentences:
         """Builds encoder-decoder and objective over the tokens of the target; see `Classification.build_network`."""
         recipe, source, target = self.recipe, self.source.vocabulary, self.target.vocabulary
         if recipe.model.get("shared_embeddings") and source != target:
-            reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
-            raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
+            raise RecipeError(["model.shared_embeddings: must be false: the corpus has a vocabulary for each side"])
         sizes = {"source_vocabulary_size": len(source), "target_vocabulary_size": len(target)}
         with component_errors("model"), seeds.seeded(recipe.seed, "encoder"):
             encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **arguments_of(recipe.model))
-        objective = _objective(self, encoder, len(target), folder, dry_run=dry_run)
+        objective = build_objective(recipe, encoder, len(target), self.data, folder, dry_run=dry_run)
         if encoder.tied_output:
-            shapes = [list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding)]
-            if shapes[0] != shapes[1]:
-                reason = f"the output layer is {shapes[0]}, the target embedding {shapes[1]}"
-                raise RecipeError([f"model.tied_output: must be false where shapes differ: {reason}"])
+            if objective.output.weight.shape != encoder.target_embedding.weight.shape:
+                reason = "the output layer of this objective has another shape than the target embedding"
+                raise RecipeError([f"model.tied_output: must be false: {reason}"])
             objective.output.weight = encoder.target_embedding.weight
         return Network(nn.Identity(), encoder, objective)
 
@@ -174,18 +166,6 @@ class Sentences:
 Task = Classification | Sentences
 
 
-def _objective(task: Task, encoder: Any, num_labels: int, folder: Path | None, *, dry_run: bool) -> Objective:
-    """Builds the objective with what data and run folder give it."""
-    recipe, data = task.recipe, task.data
-    every = recipe.objective.get("store_every")
-    if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
-        reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one"
-        raise RecipeError([f"objective.store_every: must be less than epochs, {epochs}, got {every}: {reason}"])
-    embedding = build.given_embedding(recipe, None if data is None else data.names, folder=folder)
-    num_examples = 0 if data is None or dry_run else data.train.num_examples
-    return build.build_objective(recipe, encoder, num_labels, num_examples=num_examples, embedding=embedding)
-
-
 def build_task(
     recipe: Recipe,
     *,
@@ -196,29 +176,24 @@ def build_task(
     """Returns what a recipe learns; data that are not in memory are read, with the encoder of a run that has begun."""
     if data is None:
         keeps_encoder = folder is not None and recipe.text_inputs in ("features", "tokens")
-        encoder = build.build_reader(recipe).new_encoder().load(folder.path, {}) if folder and keeps_encoder else None
-        data = build.build_data(recipe, progress=reporter.reading if reporter else None, encoder=encoder)
+        encoder = build_reader(recipe).new_encoder().load(folder.path, {}) if folder and keeps_encoder else None
+        data = build_data(recipe, progress=reporter.reading if reporter else None, encoder=encoder)
     about: Any = data
     if recipe.of_sentences:
         return Sentences(recipe, about.source_tokenizer, about.target_tokenizer, data)
-    names = ("names", "input_shape", "input_range", "encoder", "label_column", "label_values")
+    names = ("names", "input_shape", "input_range", "encoder", "label_column")
     return Classification(recipe, **{name: getattr(about, name) for name in names}, data=data)
 
 
 def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
-    """Returns what a finished run has learned; nothing in the folder is unpickled."""
+    """Returns what a finished run has learned; nothing is unpickled, and damage raises nearly any error."""
     if recipe.of_sentences:
         return Sentences(recipe, *(Tokenizer.load(folder.path, side) for side in SIDES))
-    about = folder.environment().get("data", {})
-    try:
-        names, values = (tuple(map(str, given)) for given in (about["names"], about.get("label_values", ())))
-        input_shape = tuple(int(size) for size in about["input_shape"])
-        low, high = (float(end) for end in about["input_range"])
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        what = "missing or damaged, it does not say what data the run was trained on"
-        raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
+    about = folder.environment()["data"]
+    names = tuple(map(str, about["names"]))
+    input_shape = tuple(int(size) for size in about["input_shape"])
+    low, high = (float(end) for end in about["input_range"])
     form = {"input_shape": input_shape, "input_range": (low, high)}
-    encoder = build.build_reader(recipe).new_encoder().load(folder.path, form)
+    encoder = build_reader(recipe).new_encoder().load(folder.path, form)
     column = about.get("label_column")
-    column = column if isinstance(column, str) else None
-    return Classification(recipe, names, input_shape, (low, high), encoder, column, values)
+    return Classification(recipe, names, input_shape, (low, high), encoder, column and str(column))

@@ -11,18 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labelembed.lab.errors import RecipeError, TrainingError
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.recipes.variants import Variant, variant_folder
+from labelembed.lab.runs.display import say
 from labelembed.lab.runs.pools import Job
 from labelembed.lab.runs.recipe_diff import check_same_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 
 #: What is tuned of a variant, by key of the recipe: a range (low, high), one on a log scale, or a list of values.
 Space = dict[str, tuple[float, float] | tuple[float, float, str] | list[str]]
@@ -57,8 +55,8 @@ _FIRST_SEED = 1_000
 def search_space(variant: Variant, recipe: Recipe) -> Space:
     """Returns what is tuned of a variant: its own arguments, and learning rate and weight decay.
 
-    Those from a tenth of the recipe's value to ten times as much. Where the recipe has no weight decay, from 1e-4 to 1
-    with AdamW, which takes the decay times the learning rate from each weight, otherwise from 1e-6 to 1e-2.
+    Those from a tenth of the recipe's value to ten times as much; without weight decay that from 1e-6 to 1e-2, with
+    AdamW, which takes the decay times the learning rate from each weight, from 1e-4 to 1.
     """
     space: Space = {f"objective.{key}": part for key, part in SEARCH_SPACES[variant.objective["name"]].items()}
     for key in {"learning_rate", "weight_decay"} & recipe.optimizer.keys():
@@ -68,13 +66,25 @@ def search_space(variant: Variant, recipe: Recipe) -> Space:
     return dict(sorted(space.items()))
 
 
-def recipe_with(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) -> Recipe:
-    """Returns a variant's recipe with other values of some keys."""
+def to_tune(recipe: Recipe, variants: Sequence[Variant]) -> list[Variant]:
+    """Returns variants without those that differ from an earlier one only in what is tuned, and says so."""
+    first: dict[str, Variant] = {}
+    for one in variants:
+        space = search_space(one, recipe)
+        fixed = repr({key: value for key, value in one.objective.items() if f"objective.{key}" not in space})
+        if (other := first.setdefault(fixed, one)) is not one:
+            say(f"note: {one.name} is left out: it differs from {other.name} only in what is tuned")
+    return list(first.values())
+
+
+def tuned_variant(recipe: Recipe, variant: Variant, arguments: Mapping[str, Any]) -> Variant:
+    """Returns a variant with other values of some keys of its objective and of the optimizer."""
     blocks = {"optimizer": dict(recipe.optimizer), "objective": dict(variant.objective)}
     for key, value in arguments.items():
         block, _, name = key.partition(".")
         blocks[block][name] = value
-    return parse_recipe(recipe.of_one_run() | blocks, source=variant.name)
+    parsed = parse_recipe(recipe.of_one_run() | blocks, source=variant.name)
+    return replace(variant, objective=parsed.objective, settings={"optimizer": parsed.optimizer})
 
 
 def _distribution(part: Any) -> Any:
@@ -93,33 +103,30 @@ class _Trials:
 
         self.variant, self.space, self._tuning = variant, space, tuning
         self._study = optuna.create_study(direction="maximize" if tuning.metric == "bleu" else "minimize")
-        self._asked: dict[int, Trial] = {}
+        self.arguments: dict[int, dict[str, Any]] = {0: {}}
         self.scores: dict[int, float] = {}
 
-    def arguments(self, number: int) -> dict[str, Any]:
-        """Returns the values of a trial's keys, to three digits, so that what is printed is what ran."""
-        drawn = self._asked[number].params if number else {}
-        return {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in drawn.items()}
+    def folder(self, number: int) -> RunFolder:
+        """Returns the run folder of a trial."""
+        return RunFolder(self._tuning.out / self.variant.folder / f"trial-{number:03d}")
 
     def job(self, number: int) -> Job:
         """Asks for the next trial and returns its run."""
         from optuna.samplers import TPESampler
 
-        tuning, folder = self._tuning, self.folder(number)
+        recipe, folder = self._tuning.recipe, self.folder(number)
         if number:  # a sampler of its own for each trial: it draws what it would have drawn without a stop
-            own_seed = derived_seed(tuning.recipe.seed, "tuning", self.variant.folder, number) % 2**32
+            own_seed = derived_seed(recipe.seed, "tuning", self.variant.folder, number) % 2**32
             self._study.sampler = TPESampler(seed=own_seed, n_startup_trials=_ROUND - 1)
-            self._asked[number] = self._study.ask({key: _distribution(part) for key, part in self.space.items()})
-        recipe = recipe_with(tuning.recipe, self.variant, self.arguments(number))
-        recipe = recipe.model_copy(update={"seed": tuning.seed, "comparison": None, "published": None})
+            drawn = self._study.ask({key: _distribution(part) for key, part in self.space.items()}).params
+            # To three digits, so that what is printed is what ran.
+            short = {key: float(f"{value:.3g}") for key, value in drawn.items() if isinstance(value, float)}
+            self.arguments[number] = drawn | short
+        own = tuned_variant(recipe, self.variant, self.arguments[number]).recipe_of(recipe, self._tuning.seed)
         if folder.state() != "empty":
             way_out = "it is a trial of another tuning: choose another --out, or start over with --overwrite"
-            check_same_recipe(recipe, folder, way_out=way_out)
-        return Job(f"{self.variant.name} trial {number}", recipe, folder.path)
-
-    def folder(self, number: int) -> RunFolder:
-        """Returns the run folder of a trial."""
-        return RunFolder(self._tuning.out / self.variant.folder / f"trial-{number:03d}")
+            check_same_recipe(own, folder, way_out=way_out)
+        return Job(f"{self.variant.name} trial {number}", own, folder.path)
 
     def tell(self, number: int) -> None:
         """Tells the study how a trial ended: its score, or that it has none."""
@@ -128,34 +135,28 @@ class _Trials:
         folder = self.folder(number)
         if folder.state() == "finished":
             self.scores[number] = float(folder.result()["validation"][self._tuning.metric])
-            if number:
-                self._study.tell(self._asked[number], self.scores[number])
-        elif number:
-            self._study.tell(self._asked[number], state=TrialState.PRUNED)  # the worst to the sampler; FAIL it forgets
+        if number:  # without a score the worst to the sampler; FAIL it forgets
+            state = None if number in self.scores else TrialState.PRUNED
+            self._study.tell(number - 1, self.scores.get(number), state)
 
     def chosen(self) -> tuple[Variant, dict[str, Any]]:
         """Returns the variant with the arguments of its best trial, and what ``comparison.json`` says of it."""
-        best = (max if self._tuning.metric == "bleu" else min)(self.scores, key=lambda number: self.scores[number])
-        arguments, name = self.arguments(best), f"{self.variant.name} tuned"
-        recipe, folder = recipe_with(self._tuning.recipe, self.variant, arguments), {"name": self.variant.folder}
-        blocks: Any = {"objective": recipe.objective, "settings": {"optimizer": recipe.optimizer}}
+        best_of = max if self._tuning.metric == "bleu" else min
+        best = best_of(self.scores, key=self.scores.__getitem__, default=0)  # the variant as it was typed
+        arguments, name = self.arguments[best], f"{self.variant.name} tuned"
+        tuned = tuned_variant(self._tuning.recipe, self.variant, arguments)
         entry = {"name": name, "was": self.variant.name, "space": self.space, "trials": self._tuning.trials}
-        entry |= {"arguments": arguments, "score": self.scores[best], "first_score": self.scores.get(0)}
-        return replace(self.variant, name=name, folder=variant_folder(folder | arguments), **blocks), entry
+        folder = variant_folder({"name": self.variant.folder} | arguments)
+        return replace(tuned, name=name, folder=folder), entry | {
+            "arguments": arguments,
+            "score": self.scores.get(best),
+        }
 
 
 class Tuning:
-    """The trials of the variants of a comparison.
+    """The trials of the variants of a comparison, whose own seeds are `taken_seeds` and must not be chosen by.
 
-    Args:
-        recipe: Everything but objective and seed.
-        out: Where the trials go.
-        variants: Those that differ only in what is tuned from an earlier one, which is named, are `left_out`.
-        trials: How many each variant gets.
-        taken_seeds: Those of the comparison, which must not be chosen by.
-
-    Raises:
-        RecipeError: With every error found.
+    Raises RecipeError where nothing can be tuned.
     """
 
     def __init__(
@@ -173,28 +174,14 @@ class Tuning:
         self.metric = by if by in ("error", "nll", "bleu") else "bleu" if recipe.of_sentences else "error"
         self.seed = next(seed for seed in count(_FIRST_SEED) if seed not in taken_seeds)
         self.recipe, self.out, self.trials = recipe, out, trials
-        self.left_out: dict[str, str] = {}
-        self.variants: list[_Trials] = []
-        first: dict[str, Variant] = {}
-        for variant in variants:
-            own = search_space(variant, recipe)
-            fixed = {key: value for key, value in variant.objective.items() if f"objective.{key}" not in own}
-            if first.setdefault(repr(fixed), variant) is variant:
-                self.variants.append(_Trials(variant, own, self))
-            else:
-                self.left_out[variant.name] = first[repr(fixed)].name
+        self.variants = [_Trials(variant, search_space(variant, recipe), self) for variant in variants]
 
     def make(
         self, make_runs: Callable[[Sequence[Job], int, int], dict[str, str]]
     ) -> tuple[list[Variant], dict[str, Any]]:
         """Makes the trials that are not finished; returns the variants with what was chosen, and how, for the report.
 
-        Args:
-            make_runs: Makes runs, with how many are done of how many; returns why some were lost, by their name.
-
-        Raises:
-            RunFolderError: When a folder holds a trial of another tuning, or is damaged.
-            TrainingError: When runs were lost, which the same command tries again, or no trial has a score.
+        `make_runs` gets runs, how many are done and of how many; TrainingError: it returned why some were lost.
         """
         for begin in range(0, self.trials, _ROUND):
             numbers = range(begin, min(begin + _ROUND, self.trials))
@@ -207,9 +194,6 @@ class Tuning:
             for trials in self.variants:
                 for number in numbers:
                     trials.tell(number)
-        if lacking := [trials for trials in self.variants if not trials.scores]:
-            reasons = [f"{one.variant.name}: {one.folder(0).result().get('message')}" for one in lacking]
-            raise TrainingError("\n".join(["no trial has a score", *reasons]))
         chosen = [trials.chosen() for trials in self.variants]
         about = {"metric": self.metric, "trials": self.trials, "seeds": [self.seed]}
         return [variant for variant, _ in chosen], about | {"variants": [entry for _, entry in chosen]}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,45 +16,39 @@ from torch import Tensor
 
 from labelembed.files import parse_json, require_header
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import saving, sha256, write_bytes
+from labelembed.lab.training.files import check_format, saving, sha256, write_bytes
 
 FORMAT_VERSION = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """All that resuming needs: tensors by group (network, optimizer, best) and name, JSON values, the steps made."""
+class Checkpoint(NamedTuple):
+    """All that resuming needs: the steps made, tensors by group (network, optimizer, best) and name, JSON values."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
-    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    values: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
-    """Writes one checkpoint, and only then deletes all but the newest `keep`.
-
-    Raises:
-        TrainingError: When it cannot be written; what was there before is kept.
-    """
+    """Writes one checkpoint and then deletes all but the newest `keep`; TrainingError: it cannot be written."""
     # Copies: the file takes a tied weight once for each name.
     tensors = {
         f"{group}/{name}": value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for group, its in checkpoint.tensors.items()
         for name, value in its.items()
     }
-    about = {"format": FORMAT_VERSION, "step": checkpoint.step, "values": checkpoint.values}
+    about = json.dumps({"format": FORMAT_VERSION, "values": checkpoint.values}, allow_nan=False)
     # One entry only: safetensors writes several in any order, and equal states should give equal files.
-    metadata = {"checkpoint": json.dumps(about, allow_nan=False)}
-    content = tensor_bytes(tensors, metadata=metadata)
+    content = tensor_bytes(tensors, metadata={"checkpoint": about})
     path = folder / f"step-{checkpoint.step:010d}-{hashlib.sha256(content).hexdigest()}.safetensors"
-    with saving(folder.parent, needed_bytes=len(content)):
+    with saving(folder.parent):
         folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is written
         for left in folder.glob(".*"):  # of a process that was killed: the run has one owner
             left.unlink()
         write_bytes(path, content)
     # Newer ones are damaged, or of before the run was resumed from an older one: they must not count among the kept.
     older = [other for other in _newest_first(folder) if other.name[:15] < path.name[:15]]
-    for other in set(_newest_first(folder)) - {path, *older[: keep - 1]}:
+    for other in {*_newest_first(folder)} - {path, *older[: keep - 1]}:
         with contextlib.suppress(OSError):
             other.unlink()
     return path
@@ -64,8 +57,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Returns the newest checkpoint that is whole, and a line for each newer one that is not.
 
-    Raises:
-        RunFolderError: When the newest was written by a newer version of this program.
+    RunFolderError: the newest was written by a newer version of this program.
     """
     damaged: list[str] = []
     for path in _newest_first(folder):
@@ -89,16 +81,12 @@ def _read(path: Path) -> Checkpoint:
     require_header(path)
     with safe_open(path, framework="pt") as file:
         about = parse_json(file.metadata()["checkpoint"])
-        if about["format"] > FORMAT_VERSION:
-            what = f"written by a newer labelembed (format {about['format']}); update labelembed"
-            raise RunFolderError(f"{path}: {what}")
-        if about["step"] != int(step):
-            raise ValueError(f"it says that it is of step {about['step']}")
+        check_format(path, about["format"], FORMAT_VERSION)
         tensors: dict[str, dict[str, Tensor]] = {}
         for key in file.keys():  # noqa: SIM118 - no mapping
             group, name = key.split("/", 1)
             tensors.setdefault(group, {})[name] = file.get_tensor(key)
-    return Checkpoint(about["step"], tensors, about["values"])
+    return Checkpoint(int(step), tensors, about["values"])
 
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
@@ -132,14 +120,13 @@ class Position(BaseModel):
     def take_if_best(self, by: str, line: dict[str, Any]) -> bool:
         """Notes an epoch where it is the best so far; returns whether it is.
 
-        A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart. Of epochs
-        that are equal in both the first is kept. `by` is `last_epoch`, or `validation_` and a metric.
+        Many epochs tie where a validation set is small; the NLL tells them apart, and of equal ones the first is kept.
+        `by` is `last_epoch`, or `validation_` and a metric.
         """
-        score, tie = -float(line["epoch"]), 0.0
-        if by != "last_epoch":
-            metric = by.removeprefix("validation_")
-            score = float(line["validation"][metric]) * (-1 if metric == "bleu" else 1)
-            tie = float(line["validation"]["nll"]) if metric == "error" else 0.0
+        metrics, metric = line["validation"], by.removeprefix("validation_")
+        score = -float(line["epoch"]) if by == "last_epoch" else float(metrics[metric])
+        score *= -1 if metric == "bleu" else 1
+        tie = float(metrics["nll"]) if metric == "error" else 0.0
         if self.best_score is not None and (score, tie) >= (self.best_score, self.best_tie):
             return False
         self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line

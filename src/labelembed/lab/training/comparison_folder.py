@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from labelembed.files import read_json
-from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import saving, write_json
+from labelembed.lab.training.files import check_format, reading, saving, write_json
 
 FORMAT_VERSION = 1
 DESCRIPTION_FILE = "comparison.json"
@@ -35,19 +34,8 @@ class VariantEntry(BaseModel):
     seeds: list[int] = []
 
 
-class FailedRun(BaseModel):
-    """A run that was lost and has no word of it in its folder."""
-
-    variant: str
-    seed: int
-    message: str
-
-
 class ComparisonFile(BaseModel):
-    """What ``comparison.json`` says; `tuning` tells how the variants' arguments were found, empty where they were not.
-
-    `notes` says what speaks against the comparison, and what a linear classifier reaches.
-    """
+    """What ``comparison.json`` says: `tuning` how arguments were found, `notes` what speaks against the comparison."""
 
     format: int = FORMAT_VERSION
     recipe: str
@@ -56,7 +44,6 @@ class ComparisonFile(BaseModel):
     variants: Annotated[list[VariantEntry], Field(min_length=1)]
     published: list[Any] = []
     tuning: dict[str, Any] = {}
-    failed: list[FailedRun] = []
     notes: list[str] = []
 
     @model_validator(mode="after")
@@ -74,22 +61,14 @@ class ComparisonFile(BaseModel):
     def read(cls, folder: Path) -> ComparisonFile:
         """Reads the file of a folder; RunFolderError: it cannot be read, is damaged, or is of a newer version."""
         file = folder / DESCRIPTION_FILE
-        try:
+        with reading(file):
             about = read_json(file)
-            if isinstance(about, dict) and type(about.get("format")) is int and about["format"] > FORMAT_VERSION:
-                what = f"written by a newer labelembed (format {about['format']}); update labelembed"
-                raise RunFolderError(f"{file}: {what}")
+            check_format(file, about.get("format"), FORMAT_VERSION)
             return cls.model_validate(about, strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-            raise RunFolderError(f"{file}: damaged, `{where or 'comparison'}`: {what}") from error
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
 
     def write(self, folder: Path) -> None:
-        """Writes the file into a folder."""
-        with saving(folder, needed_bytes=10_000, way_on="When it can be saved again, give the same command again"):
+        """Writes the file into a folder; TrainingError: it cannot be written."""
+        with saving(folder, way_on="When it can be saved again, give the same command again"):
             write_json(folder / DESCRIPTION_FILE, self.model_dump())
 
     def add(self, variants: Sequence[VariantEntry], seeds: Sequence[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from labelembed.metrics import bleu, chrf, rouge
 
 # Hypotheses and source tokens of one batch: what attention holds for each step.
 _TOKENS_AT_ONCE = 20_000
-_SHOWN, _SHOWN_LETTERS = 200, 1_000  # sentences for the report
+_SHOWN = 200  # sentences for the report
 
 Tokens = npt.NDArray[np.integer[Any]]
 
@@ -36,12 +36,10 @@ class Decoding(Block):
     length_penalty: Annotated[Number, Field(ge=0)] = Field(
         1.0, description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose"
     )
-    minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
-        0, description="tokens before a sentence may end"
-    )
+    minimum_length: Annotated[int, Field(ge=0, strict=True)] = Field(0, description="tokens before a sentence may end")
     maximum_length: PositiveInt | None = Field(None, description="tokens at most; null: twice the source's and ten")
     replace_unknown: Flag = Field(
-        False, description="put the source word with the highest attention in the place of an unknown word"
+        False, description="write the source word with the highest attention for an unknown one"
     )
 
     def search(self, *, n_best: int = 1) -> BeamSearch:
@@ -53,10 +51,9 @@ class Decoding(Block):
 def decode(
     network: Network, sources: Sequence[Tokens], decoding: Decoding, *, n_best: int = 1
 ) -> list[list[Hypothesis]]:
-    """Returns the `n_best` hypotheses of each sentence, best first, in the order of the sentences.
+    """Returns the `n_best` hypotheses of each sentence (tokens without END), best first, in their order.
 
-    The sources are tokens without END. Sentences of like length are decoded together, in evaluation mode; the
-    log-probabilities are float32 in any precision.
+    Sentences of like length are decoded together, the longest first: what does not fit into memory shows at once.
     """
     search = decoding.search(n_best=n_best)
     encoder: Any = network.encoder
@@ -66,8 +63,11 @@ def decode(
         return network.objective.logits(hidden).float().log_softmax(-1), state, attention
 
     hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
+    left = sorted(range(len(sources)), key=lambda index: -len(sources[index]))
     with evaluation_mode(network) as device:
-        for indices in _batches_by_length([len(source) for source in sources], beam=decoding.beam):
+        while left:
+            count = max(1, _TOKENS_AT_ONCE // ((len(sources[left[0]]) + 1) * decoding.beam))
+            indices, left = left[:count], left[count:]
             tokens = [torch.tensor([*sources[index], END], dtype=torch.int64) for index in indices]
             source = pad_sequence(tokens, batch_first=True, padding_value=PAD).to(device)
             state, lengths = encoder.encode(source), (source != PAD).sum(1)
@@ -77,23 +77,14 @@ def decode(
     return hypotheses
 
 
-def _batches_by_length(lengths: Sequence[int], *, beam: int) -> Iterator[list[int]]:
-    """Yields the indices of sentences of like length, the longest first: what does not fit shows at once."""
-    left = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    while left:
-        count = max(1, _TOKENS_AT_ONCE // ((lengths[left[0]] + 1) * beam))
-        yield left[:count]
-        left = left[count:]
-
-
 def hypothesis_text(
     hypothesis: Hypothesis, source_line: str, source: Tokenizer, target: Tokenizer, *, replace_unknown: bool
 ) -> str:
     """Returns a hypothesis as text, the source token with the highest attention in the place of an unknown one."""
-    whole = target.level == "subword"  # whose pieces are no words that could stand for one another
-    if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
+    is_possible = replace_unknown and target.level != "subword"  # whose pieces could not stand for one another
+    if not is_possible or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
         return target.decode(hypothesis.tokens)
-    tokens, words = source.tokens(source_line), target.vocabulary.decode(hypothesis.tokens)
+    tokens, words = source.tokens(source_line), [target.vocabulary[token] for token in hypothesis.tokens]
     for index, (token, attended) in enumerate(zip(hypothesis.tokens, hypothesis.attention, strict=True)):
         if token == UNKNOWN and attended < len(tokens):  # beyond it stands END
             words[index] = tokens[attended]
@@ -101,10 +92,7 @@ def hypothesis_text(
 
 
 def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level: str) -> dict[str, Any]:
-    """Returns BLEU with its brevity penalty and length ratio, chrF and the F1 of ROUGE-1, 2 and L as fractions.
-
-    At the `level` of the target side `character`, characters are counted as words.
-    """
+    """Returns BLEU and its parts, chrF and ROUGE as fractions; at the `level` `character` those count as words."""
     by_character = level == "character"
     scores = rouge(hypotheses, [references], level="character" if by_character else "word")
     written = bleu(hypotheses, [references], tokenize="char" if by_character else "13a")
@@ -133,9 +121,7 @@ def evaluate_text(
 def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
     """Returns the metrics over all target tokens, END among them, each after the right words before it.
 
-    Returns:
-        `error` and `top5_error` (fractions), `nll` (nats a token) and `perplexity`, its exponential: of the network's
-        own distribution, whatever it was trained on.
+    `error` and `top5_error` are fractions, `nll` is in nats a token, `perplexity` its exponential.
     """
     nll, wrong, far, count = 0.0, 0, 0, 0
     for logits, labels in logits_and_labels(network, pairs):
@@ -150,17 +136,14 @@ def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
 
 
 def sentence_diagnostics(corpus: TextCorpus, split: str, written: Sequence[str]) -> dict[str, Any]:
-    """Returns a sample of what a run on a corpus wrote for a split, evenly spread: every run shows the same sentences.
+    """Returns a sample of what a run on a corpus wrote for a split, each sentence with its own chrF as `score`.
 
-    Returns:
-        `split`, `of` (how many there are) and `sentences`, each with `place`, `source`, `reference`, `output` and its
-        own chrF as `score` (a fraction).
+    It is evenly spread over the split's sentences, `of` in number, so that every run shows the same ones.
     """
     sources, references, shown = corpus.source_lines(split), corpus.references(split), min(len(written), _SHOWN)
     sentences = []
     for index in [number * len(written) // shown for number in range(shown)]:
         texts = {"source": sources[index], "reference": references[index], "output": written[index]}
         score = chrf([written[index]], [[references[index]]]).value
-        cut = {name: text[:_SHOWN_LETTERS] for name, text in texts.items()}
-        sentences.append({"place": index, **cut, "score": score})
+        sentences.append({"place": index, **texts, "score": score})
     return {"split": split, "of": len(written), "sentences": sentences}

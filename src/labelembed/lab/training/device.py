@@ -11,18 +11,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelembed.lab.errors import InterruptedTraining, LostProcess
+from labelembed.lab.errors import InterruptedTraining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-#: Seconds that one process waits for another, which may hang or write a large checkpoint; half an hour by default.
-TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
-_OF_A_COLLECTIVE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught")
+# SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def process_index() -> int:
@@ -38,45 +35,15 @@ def process_count() -> int:
 
 
 def make_accelerator(precision: str, *, device: str | None = None) -> Accelerator:
-    """Returns an Accelerator for one run; `cpu` keeps off any device there is.
-
-    Raises:
-        LostProcess: Of several processes some do not come.
-    """
+    """Returns an Accelerator for one run; `cpu` keeps off any device there is."""
     import torch
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
-    with lost_processes_named("give the command again"):
-        PartialState(cpu=on_cpu, timeout=timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, 1800))))
     return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "float32" else precision)
-
-
-@contextmanager
-def lost_processes_named(way_on: str | Path) -> Iterator[None]:
-    """Raises LostProcess where torch says that another process was killed or hangs, with what to do."""
-    try:
-        yield
-    except RuntimeError as error:  # gloo's are like any other
-        from torch.distributed import DistError
-
-        text = str(error)
-        is_known = process_count() > 1 and any(words in text for words in _OF_A_COLLECTIVE)
-        if not isinstance(error, DistError) and not is_known:
-            raise
-        how = f"labelembed resume {way_on}" if isinstance(way_on, Path) else way_on
-        raise LostProcess(
-            f"process {process_index()} of {process_count()}: another process has died or hangs "
-            f"({' '.join(text.split())[:200]})\nWhat is saved is kept. To go on, in one process or several: {how}"
-        ) from error
-
-
-# ---- signals
-# SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(SystemExit):
@@ -95,21 +62,9 @@ class Received:
 
 
 @contextmanager
-def stop_after_step() -> Iterator[Received]:
-    """Notes the first signal of the block, which looks after every step, saves and leaves by an exception.
-
-    One that came after the last step is sent once more when the block has ended.
-    """
-    with _first_signal(at_once=False) as received:
-        yield received
-    if received.number is not None:
-        signal.raise_signal(received.number)
-
-
-@contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    with _first_signal(at_once=True) as received:
+    with stop_after_step(at_once=True) as received:
         try:
             yield
         except Exception as error:
@@ -119,17 +74,17 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _first_signal(*, at_once: bool) -> Iterator[Received]:
-    """Notes the first signal of the block, or raises `Stopped`; a second one does what it would have done without us.
+def stop_after_step(*, at_once: bool = False) -> Iterator[Received]:
+    """Notes the first signal of the block, which looks after every step, saves and leaves by an exception.
 
-    That loses time and no data, for every file of a run folder is whole at any moment. A signal that is ignored, as
-    SIGHUP is under `nohup`, stays so. Only the main thread may set handlers; in another one all stay as they are.
+    A second one does what it would have done without us: that loses time and no data, for every file of a run folder
+    is whole at any moment. A signal that is ignored, as SIGHUP is under `nohup`, stays so, and one that came after the
+    last step is sent once more when the block has ended. Only the main thread may set handlers.
     """
-    received = Received()
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
-    if threading.current_thread() is not threading.main_thread():
-        before = {}
+    received, before = Received(), {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def first(number: int, _: object) -> None:
         received.number = number
@@ -146,6 +101,8 @@ def _first_signal(*, at_once: bool) -> Iterator[Received]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received.number is not None and not at_once:
+        signal.raise_signal(received.number)
 
 
 @contextmanager

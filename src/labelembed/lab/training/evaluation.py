@@ -13,29 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TokenBudget
+from labelembed.lab.data import LabelledData, SentencePairs, Split, TokenBudget
 from labelembed.lab.sparse_rows import SparseRows
-from labelembed.lab.training.network import (
-    EVALUATION_EXAMPLES,
-    AnyBatch,
-    Examples,
-    Network,
-    TrainingData,
-    evaluation_mode,
-)
+from labelembed.lab.training.network import AnyBatch, Examples, Network, TrainingData, evaluation_mode
 from labelembed.lab.training.run_folder import ExampleOutcomes
-from labelembed.metrics import (
-    FEWEST_CALIBRATION_EXAMPLES,
-    binned_reliability,
-    classification_metrics,
-    fit_temperature,
-    is_extreme_temperature,
-)
+from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, classification_metrics, fit_temperature
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
-_LOGITS_AT_ONCE = 1_024  # examples whose logits [n, C] are held at a time
-_MOST_PAIRS, _MOST_COUNTED = 20_000, 5_000  # confusions; labels whose examples are counted
+EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
+_MOST_PAIRS = 20_000  # confusions
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
 
@@ -46,24 +33,20 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     Of a corpus each target token is one; sentences of like length go together, so that little is padding.
     """
     of_pairs = isinstance(split, SentencePairs)
-    size, order = (TokenBudget(4_096), torch.arange(len(split))) if of_pairs else (EVALUATION_EXAMPLES, None)
-    batches: Iterator[AnyBatch] = split.batches(size, order=order)
+    size = TokenBudget(_TOKENS_AT_ONCE) if of_pairs else EVALUATION_EXAMPLES
+    batches: Iterator[AnyBatch] = split.batches(size, order=torch.arange(len(split)) if of_pairs else None)
     with evaluation_mode(network) as device:
-        for batch in batches:
-            placed = batch.to(device)
-            hidden, labels, indices = network.hidden(placed.inputs), placed.labels, placed.indices
-            if isinstance(placed, Batch):
-                yield hidden, labels, indices
-            else:
-                yield hidden[labels >= 0], labels[labels >= 0], indices[labels >= 0]  # without the padding of sentences
+        for batch in (batch.to(device) for batch in batches):
+            hidden = network.hidden(batch.inputs)
+            counts = batch.labels >= 0 if of_pairs else slice(None)  # without the padding of sentences
+            yield hidden[counts], batch.labels[counts], batch.indices[counts]
 
 
 @torch.no_grad()
 def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields logits [n, C] float32 and labels [n], each example once, a thousand at a time; see `hidden_states`."""
+    """Yields logits [n, C] float32 and labels [n], each example once, about a thousand at a time."""
     for hidden, labels, _ in hidden_states(network, split):
-        for part, its in zip(torch.split(hidden, _LOGITS_AT_ONCE), torch.split(labels, _LOGITS_AT_ONCE), strict=True):
-            yield network.objective.logits(part).float(), its
+        yield network.objective.logits(hidden).float(), labels
 
 
 @torch.no_grad()
@@ -82,13 +65,10 @@ def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dic
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
-    """Fits a temperature on the validation set, unless nothing is `wanted`, and evaluates with it.
+    """Fits a temperature on the validation set, where that is `wanted`, and evaluates with it.
 
-    On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
-
-    Returns:
-        For ``result.json``: `temperature` (None where none was fitted), `calibration` (in words what was done, and why)
-        and `calibrated`, the metrics of `validation` and `test` with it (or None).
+    On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not. Returns for
+    ``result.json`` `temperature`, `calibration` (in words) and `calibrated`, the metrics of validation and test set.
     """
     held_out = 0 if data.validation is None else len(data.validation)
     if data.validation is None or not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
@@ -98,19 +78,16 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
     temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
     splits = {name: data.splits.get(name) for name in ("validation", "test")}
     its = {name: split and evaluate(network, split, temperature=temperature) for name, split in splits.items()}
-    how = "fitted on the validation examples"
-    if is_extreme_temperature(temperature):
-        how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
-    return {"temperature": temperature, "calibration": how, "calibrated": {"temperature": temperature} | its}
+    calibrated = {"temperature": temperature} | its
+    return {"temperature": temperature, "calibration": "fitted on the validation examples", "calibrated": calibrated}
 
 
 @torch.no_grad()
 def class_means(network: Network, split: Examples) -> Tensor:
-    """Returns the mean output [C, D] over the examples of each label, float32 on the CPU, in evaluation mode.
+    """Returns the mean output [C, D] over the examples of each label: which labels the network finds similar.
 
-    It shows which labels the network finds similar, whatever the objective. The outputs are the logits, or what an
-    objective compares with its label vectors. Above 4,000 labels the hidden states [C, H] take their place. A label
-    without examples gets the mean over all.
+    The outputs are the logits, or what an objective compares with its label vectors; above 4,000 labels the hidden
+    states [C, H] take their place. A label without examples gets the mean over all.
     """
     objective, device = network.objective, next(network.parameters()).device
     of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
@@ -122,9 +99,6 @@ def class_means(network: Network, split: Examples) -> Tensor:
         counts += torch.bincount(labels, minlength=objective.num_labels)
     means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), sums.sum(0) / counts.sum())
     return means.float().cpu()
-
-
-# ---- what it gets wrong, for the report
 
 
 def shown_split(data: TrainingData) -> str | None:
@@ -139,26 +113,22 @@ def error_diagnostics(
 
     Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
     sentence are no independent examples. The temperature is that of the calibrated reliability; None: there is none.
-
-    Returns:
-        The first has `split`, `examples`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
-        frequent first; `of_label`, how many examples each label has (null above 5,000); `reliability`, `before` and
-        `calibrated`, for bins of equal width (null where one is empty); and `worst`, those of the highest loss.
+    `confusions` are ``[[true class, predicted, count], ...]``, the most frequent first, `of_label` counts the examples
+    of each label, `reliability` has null for empty bins, and `worst` are the wrong examples of the highest loss.
     """
     split = shown_split(data)
     if split is None:
         return None, None
     outcomes = _outcomes(network, data.splits[split], temperature or 1.0)
-    labels, classes, right = outcomes["label"], network.objective.num_labels, outcomes["right"]
-    pairs, counts = np.unique(np.stack([labels, outcomes["predicted"]])[:, ~right].T, axis=0, return_counts=True)
+    labels, predicted, right = outcomes["label"], outcomes["predicted"], outcomes["right"]
+    pairs, counts = np.unique(np.stack([labels, predicted])[:, ~right].T, axis=0, return_counts=True)
     confusions = np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
     calibrated = None if temperature is None else _bins(right, outcomes["calibrated_confidence"])
     errors = {
         "split": split,
-        "examples": len(right),
-        "labels": classes,
+        "labels": network.objective.num_labels,
         "confusions": confusions[:_MOST_PAIRS].tolist(),
-        "of_label": np.bincount(labels, minlength=classes).tolist() if classes <= _MOST_COUNTED else None,
+        "of_label": np.bincount(labels, minlength=network.objective.num_labels).tolist(),
         "reliability": {"before": _bins(right, outcomes["confidence"]), "calibrated": calibrated},
         "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],
     }
@@ -170,15 +140,14 @@ def error_diagnostics(
 
 
 def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
-    """Returns for each example [N] its label, the prediction, the probabilities of both and the loss in nats."""
+    """Returns for each example [N] its label, the prediction, how confident that is and the loss in nats."""
     batches: list[dict[str, Tensor]] = []
     for logits, labels in logits_and_labels(network, split):
-        log_p, calibrated = logits.log_softmax(-1), (logits / temperature).log_softmax(-1)
-        own, best = log_p.gather(1, labels[:, None])[:, 0], log_p.max(-1)
-        outcomes = {"label": labels, "predicted": best.indices, "right": labels == best.indices}
-        outcomes |= {"probability": own.exp(), "loss": -own}
-        outcomes |= {"confidence": best.values.exp(), "calibrated_confidence": calibrated.amax(-1).exp()}
-        outcomes |= {"calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0]}
+        outcomes = {"label": labels, "predicted": logits.argmax(-1), "right": labels == logits.argmax(-1)}
+        for prefix, divisor in (("", 1.0), ("calibrated_", temperature)):
+            log_p = (logits / divisor).log_softmax(-1)
+            outcomes[f"{prefix}loss"] = -log_p.gather(1, labels[:, None])[:, 0]
+            outcomes[f"{prefix}confidence"] = log_p.amax(-1).exp()
         batches.append({name: value.cpu() for name, value in outcomes.items()})
     return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
 
@@ -191,24 +160,21 @@ def _bins(right: NDArray[np.bool_], confidence: NDArray[Any]) -> dict[str, list[
 
 def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Returns the wrong examples with the highest loss, as small images or as texts; none where neither is known."""
-    shape, inputs = data.input_shape, data.splits[split].inputs
+    shape, wrong, examples = data.input_shape, np.flatnonzero(~outcomes["right"]), []
     are_images = data.images is not None or (len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4)
-    if data.texts is None and not are_images:
-        return []
-    wrong = np.flatnonzero(~outcomes["right"])
-    examples = []
     for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
-        example = {"row": index} | {name: int(outcomes[name][index]) for name in ("label", "predicted")}
-        example |= {"share": float(outcomes["probability"][index])}
-        example |= {"predicted_share": float(outcomes["confidence"][index])}
-        if data.images is not None:
-            example["png"] = _png(data.images(split, index), (0.0, 255.0))
-        elif data.texts is not None:
+        if data.texts is not None:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
-            example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
-        elif isinstance(inputs, Tensor):
-            example["png"] = _png(inputs[index], data.input_range)
-        examples.append(example)
+            example = {"text": line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"}
+        elif are_images:
+            stored: Any = data.splits[split].inputs
+            image = (stored[index], data.input_range) if data.images is None else (data.images(split, index), (0, 255))
+            example = {"png": _png(*image)}
+        else:
+            return []
+        share, confidence = math.exp(-outcomes["loss"][index]), float(outcomes["confidence"][index])
+        named = {name: int(outcomes[name][index]) for name in ("label", "predicted")}
+        examples.append({"row": index, **named, "share": share, "predicted_share": confidence, **example})
     return examples
 
 

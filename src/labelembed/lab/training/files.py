@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from yaml.constructor import ConstructorError
 
 from labelembed.lab.errors import RunFolderError, TrainingError
 
-MAXIMUM_BYTES = 100_000  # a second and a half of reading, where it is all brackets and commas
+MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
 
 
 def sha256(path: Path) -> str:
@@ -27,16 +28,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Writes a file under a temporary name and renames it: a kill leaves the old or the new, `durable` a power cut."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it: a kill or a power cut leaves the old or the new."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            if durable:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):  # half a file would only fill a full disk further
@@ -45,33 +45,29 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes JSON as `write_bytes` does; a NaN is refused, for it is no JSON."""
+    """Writes JSON as `write_bytes` does; ValueError: a NaN, which is no JSON."""
     write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def make_writable_folder(path: Path) -> None:
-    """Makes a folder and tries it; raises RunFolderError where it cannot be made or written."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a missing, damaged or hostile file makes its readers raise into a RunFolderError that names it."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot write here ({error.strerror}); {elsewhere(path)}") from error
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        what = " ".join(str(error).split())[:300]
+        raise RunFolderError(f"{path}: damaged, cannot be read ({what})") from error
 
 
-def elsewhere(folder: Path) -> str:
-    """Returns what to do about a folder that cannot be written; a run that has begun there is kept."""
-    has_begun = (folder / "recipe.yaml").is_file()  # `resume` has no --out
-    return "move the run's folder to another place" if has_begun else "choose another folder with --out"
+def check_format(path: Path, version: Any, newest: int) -> None:
+    """Raises RunFolderError where a newer version of this program wrote a file."""
+    if type(version) is int and version > newest:
+        raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
 
 
 @contextmanager
-def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
-    """Turns a failed save into a TrainingError that stops the run and says how to go on; none is swallowed.
-
-    An error of a file outside the run folder is raised as it is.
-    """
+def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
+    """Turns a failed save below a folder into a TrainingError that stops the run and says how to go on."""
     try:
         yield
     except OSError as error:
@@ -82,8 +78,7 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
         if not folder.is_dir():
             what += ", the folder is not there any more"
         elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
-            what += f": {needed}{shutil.disk_usage(folder).free:,} bytes are free"
+            what += f": {shutil.disk_usage(folder).free:,} bytes are free"
         way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
 
@@ -108,7 +103,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line, where it is none."""
+    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line: it is none."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except RecursionError:

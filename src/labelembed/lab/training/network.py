@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,6 @@ Examples = Split | SentencePairs
 AnyBatch = Batch | PairBatch
 Inputs = Tensor | SparseRows | PairInputs
 
-#: Examples of a batch of evaluation.
-EVALUATION_EXAMPLES = 1_000
-
 
 class Network(nn.Module):
     """Inputs and labels in, terms out; one module, so that DDP sees every parameter.
@@ -31,8 +28,7 @@ class Network(nn.Module):
         scaling: Turns stored inputs into what the encoder reads.
         encoder: Returns hidden states [N, H]; of sentences [B, T, H].
         objective: Owns the output layer.
-        augmentation: Changes scaled inputs in training mode; None for none.
-        mixing: Mixes the examples of a batch in pairs in training mode; None for none.
+        augmentation, mixing: Change inputs, or mix the examples of a batch in pairs, in training mode.
     """
 
     def __init__(
@@ -44,15 +40,11 @@ class Network(nn.Module):
         mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
-        self.scaling = scaling
-        self.augmentation = nn.Identity() if augmentation is None else augmentation
-        self.mixing = mixing
-        self.encoder = encoder
-        self.objective = objective
+        self.scaling, self.encoder, self.objective = scaling, encoder, objective
+        self.augmentation, self.mixing = augmentation or nn.Identity(), mixing
         # The precision that evaluation computes in: that of the weights, unless a trainer sets it.
         self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-        # DistributedDataParallel's own attribute: every process computes the same state of an objective, so that
-        # nothing of it is sent at every step.
+        # For DistributedDataParallel: every process computes the same state of an objective, and need not send it.
         self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in objective.named_buffers()]
 
     def forward(
@@ -62,18 +54,16 @@ class Network(nn.Module):
 
         With mixing each example counts twice: for its own label by its share, and for its partner's by the rest.
         """
+        given: dict[str, Any] = {"num_items_in_step": num_items_in_step}
         if self.mixing is None or not self.training:
-            hidden = self.hidden(inputs)
-            return cast(Terms, self.objective(hidden, labels, indices, num_items_in_step=num_items_in_step))
+            return cast(Terms, self.objective(self.hidden(inputs), labels, indices, **given))
         mixed = self.mixing(self.augmentation(self.scaling(inputs)))
         hidden = self.encoder(mixed.inputs)
         share = mixed.share.to(hidden.dtype).expand(len(labels))
+        given["sample_weight"] = torch.cat([share, 1 - share])
         twice, labels = torch.cat([hidden, hidden]), torch.cat([labels, labels[mixed.partners]])
         indices = None if indices is None else torch.cat([indices, indices[mixed.partners]])
-        weight = torch.cat([share, 1 - share])
-        return cast(
-            Terms, self.objective(twice, labels, indices, sample_weight=weight, num_items_in_step=num_items_in_step)
-        )
+        return cast(Terms, self.objective(twice, labels, indices, **given))
 
     def hidden(self, inputs: Inputs) -> Tensor:
         """Returns hidden states [N, H]."""
@@ -111,11 +101,10 @@ def mixing_refusal(objective: Objective) -> str | None:
 
 def coupling_notes(network: Network, count: int) -> list[str]:
     """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
-    reasons = [network.objective.accumulation_warning]
-    if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
-        reasons.append("batch normalisation takes its statistics from each part")
-    what = f"micro_batches: the {count} parts of a step are not the same as one batch"
-    return [f"{what}: {reason}" for reason in reasons if reason is not None and count > 1]
+    has_norm = any(isinstance(module, _BatchNorm) for module in network.encoder.modules())
+    of_norm = "batch normalisation takes its statistics from each part" if has_norm else None
+    reasons = [reason for reason in (network.objective.accumulation_warning, of_norm) if reason and count > 1]
+    return [f"micro_batches: the {count} parts of a step are not the same as one batch: {why}" for why in reasons]
 
 
 @contextmanager
@@ -130,14 +119,10 @@ def evaluation_mode(network: Network) -> Iterator[torch.device]:
         network.train(was_training)
 
 
-# ---- batches
-
-
 def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes: int) -> list[AnyBatch]:
-    """Cuts this process's share of a step into micro-batches, whose sizes differ by one at most.
+    """Cuts this process's share of a step into micro-batches; every process makes as many.
 
-    Every process makes as many. A small last batch comes in fewer than wanted, so that none is empty where that can be
-    known from the examples (of sentences the tokens) of the step over all processes together.
+    A small last batch comes in fewer, so that none is empty where the examples of the step, over all processes, tell.
     """
     count = wanted
     if isinstance(batch, Batch):

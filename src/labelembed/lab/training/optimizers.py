@@ -18,70 +18,35 @@ from labelembed.lab.training.network import Network
 Schedule = Callable[[int, int, int], float]
 Made = TypeVar("Made", bound=Callable[..., Any])
 
-# What the arguments of optimisers and schedules must be.
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "betas": ("must both be in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas)),
-    "epsilon": ("must be > 0", lambda epsilon: epsilon > 0),
-    "learning_rate": ("must be > 0", lambda rate: rate > 0),
-    "momentum": ("must be in [0, 1)", lambda share: 0 <= share < 1),
-    "weight_decay": ("must be >= 0", lambda decay: decay >= 0),
-    "warmup_fraction": ("must be in [0, 1)", lambda share: 0 <= share < 1),
-    "final_fraction": ("must be in [0, 1]", lambda share: 0 <= share <= 1),
-    "factor": ("must be in (0, 1]", lambda factor: 0 < factor <= 1),
-    "epochs": ("must be numbers >= 1", lambda epochs: all(epoch >= 1 for epoch in epochs)),
-    "start_epoch": ("must be >= 2, for the first epoch has the whole rate", lambda epoch: epoch >= 2),
+# The arguments of optimisers and schedules: what each means, what it must be, and a check of it.
+_ARGUMENTS: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
+    "learning_rate": ("Step size before the schedule's factor.", "> 0", lambda rate: rate > 0),
+    "betas": ("Decay of the running means.", "both in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas)),
+    "epsilon": ("Added to the root of the running square.", "> 0", lambda epsilon: epsilon > 0),
+    "momentum": ("Share of the last step that is taken again.", "in [0, 1)", lambda share: 0 <= share < 1),
+    "weight_decay": ("Pulls weights to 0, label embeddings excepted.", ">= 0", lambda decay: decay >= 0),
+    "head_weight_decay": ("That of the output layers; None: the same.", ">= 0", lambda decay: (decay or 0) >= 0),
+    "warmup_fraction": ("Share of the run over which the rate rises.", "in [0, 1)", lambda share: 0 <= share < 1),
+    "final_fraction": ("Share of the rate that is left at the end.", "in [0, 1]", lambda share: 0 <= share <= 1),
+    "epochs": ("Whole epochs before each drop: 40 and 80.", "numbers >= 1", lambda epochs: min(epochs, default=1) >= 1),
+    "factor": ("What the rate is multiplied with; 0.2 divides by 5.", "in (0, 1]", lambda factor: 0 < factor <= 1),
 }
+
+
+def _documented(make: Made) -> Made:
+    """Adds the meaning of its arguments to the docstring of an optimiser or a schedule."""
+    lines = [f"    {name}: {_ARGUMENTS[name][0]}" for name in signature(make).parameters if name in _ARGUMENTS]
+    make.__doc__ = "\n".join([make.__doc__ or "", "", "Args:", *lines])
+    return make
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
     """Raises InvalidArguments with all that are out of range."""
     errors = ArgumentErrors()
     for name, value in arguments.items():
-        rule, holds = _RULES.get(name, ("", lambda value: True))
-        errors.require(holds(value), name, list(value) if isinstance(value, tuple) else value, rule)
-    is_possible = arguments.get("momentum") != 0 or not arguments["nesterov"]
-    errors.require(is_possible, "nesterov", arguments.get("nesterov"), "needs a momentum > 0")
+        _, rule, holds = _ARGUMENTS[name]
+        errors.require(holds(value), name, list(value) if isinstance(value, tuple) else value, f"must be {rule}")
     errors.raise_if_any()
-
-
-def parameter_groups(network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Returns the encoder's groups and those the objective asks for, some with a learning rate of their own.
-
-    A weight that both have, as an embedding tied to the output layer, counts as the objective's.
-    """
-    of_objective = {id(parameter) for parameter in network.objective.parameters()}
-    asked = getattr(network.encoder, "parameter_groups", None)
-    of_encoder: list[dict[str, Any]] = [{"params": network.encoder.parameters()}] if asked is None else asked()
-    for group in of_encoder:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_objective]
-        group["weight_decay"] = weight_decay
-    groups = [group for group in (*of_encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
-    for group in groups:
-        if "learning_rate_factor" in group:
-            group["lr"] = learning_rate * group.pop("learning_rate_factor")
-    return groups
-
-
-_MEANINGS = {
-    "learning_rate": "Step size before the schedule's factor.",
-    "betas": "Decay of the running mean and of the running square of the gradient.",
-    "epsilon": "Added to the root of the running square.",
-    "momentum": "Share of the last step that is taken again.",
-    "nesterov": "Nesterov's form of the momentum.",
-    "weight_decay": "Pulls the weights to 0; label embeddings are left out of it.",
-    "warmup_fraction": "Share of the run over which the rate rises linearly from 0.",
-    "epochs": "Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.",
-    "start_epoch": "The first epoch, from 1, with a lower rate.",
-    "factor": "What the rate is multiplied with each time; 0.2 divides by 5.",
-    "final_fraction": "Share of the learning rate that is left at the end.",
-}
-
-
-def _documented(make: Made) -> Made:
-    """Adds the meaning of its arguments to the docstring of an optimiser or a schedule."""
-    lines = [f"    {name}: {_MEANINGS[name]}" for name in signature(make).parameters if name in _MEANINGS]
-    make.__doc__ = "\n".join([make.__doc__ or "", "", "Args:", *lines])
-    return make
 
 
 @_documented
@@ -92,6 +57,7 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam (Kingma, Ba 2014); weight decay is added to the gradient."""
     return _build(Adam, **locals())
@@ -105,6 +71,7 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019)."""
     return _build(AdamW, **locals())
@@ -116,8 +83,8 @@ def sgd(
     *,
     learning_rate: float = 0.1,
     momentum: float = 0.9,
-    nesterov: bool = False,
     weight_decay: float = 0.0,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Stochastic gradient descent; weight decay is added to the gradient."""
     return _build(SGD, **locals())
@@ -128,13 +95,35 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw,
 
 def _build(kind: Callable[..., Optimizer], network: Network, **arguments: Any) -> Optimizer:
     _check(arguments)
-    rate, decay = arguments.pop("learning_rate"), arguments.pop("weight_decay")
+    decays = {name: arguments.pop(name) for name in ("weight_decay", "head_weight_decay")}
+    rate = arguments.pop("learning_rate")
     if "epsilon" in arguments:
         arguments["eps"] = arguments.pop("epsilon")
     # The fused step saves about a sixth of a small step.
     fused = all(value.is_floating_point() and value.device.type in ("cpu", "cuda") for value in network.parameters())
-    groups = parameter_groups(network, learning_rate=rate, weight_decay=decay)
+    groups = parameter_groups(network, learning_rate=rate, **decays)
     return kind(groups, lr=rate, fused=fused or None, **arguments)
+
+
+def parameter_groups(
+    network: Network, *, learning_rate: float, weight_decay: float, head_weight_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Returns the encoder's groups and those the objective asks for, some with a learning rate of their own.
+
+    A weight that both have, as an embedding tied to the output layer, counts as the objective's.
+    """
+    of_objective = {id(parameter) for parameter in network.objective.parameters()}
+    asked = getattr(network.encoder, "parameter_groups", None)
+    of_encoder: list[dict[str, Any]] = [{"params": network.encoder.parameters()}] if asked is None else asked()
+    for group in of_encoder:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_objective]
+        group["weight_decay"] = weight_decay
+    of_head = network.objective.parameter_groups(weight_decay if head_weight_decay is None else head_weight_decay)
+    groups = [group for group in (*of_encoder, *of_head) if group["params"]]
+    for group in groups:
+        if "learning_rate_factor" in group:
+            group["lr"] = learning_rate * group.pop("learning_rate_factor")
+    return groups
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -145,27 +134,20 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restores what `state_tensors` returned; learning rates, betas and the like are the optimiser's own.
-
-    Raises:
-        ValueError: It is the state of another optimiser.
-    """
+    """Restores what `state_tensors` returned; ValueError: it is of another optimiser."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        weight = weights[int(index)]
+        if value.ndim:
+            # A file holds tensors row by row, and the fused steps walk through the memory of weight and moments side by
+            # side: for weights that lie channels last they would take the moments of other weights.
+            if value.shape != weight.shape:
+                raise ValueError(f"the optimiser's {name} is not of this run's weights")
+            value = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
-    # whatever their strides: for weights that lie channels last they would take the moments of other weights.
-    for parameter, entries in optimizer.state.items():
-        for name, value in entries.items():
-            if value.ndim:
-                if not isinstance(parameter, Tensor) or value.shape != parameter.shape:
-                    raise ValueError(f"the optimiser's {name} is not of this run's weights")
-                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-# ---- schedules
 
 
 def _schedule(arguments: Mapping[str, Any], factor: Callable[[int, float], float]) -> Schedule:
@@ -195,17 +177,10 @@ def step(*, epochs: Sequence[int] = (), factor: float = 0.1, warmup_fraction: fl
 
 
 @_documented
-def halving(*, start_epoch: int = 8, factor: float = 0.5, warmup_fraction: float = 0.0) -> Schedule:
-    """The learning rate is multiplied with a factor before a given epoch and before every one after it."""
-    return _schedule(locals(), lambda epoch, progress: factor ** max(0, epoch + 2 - start_epoch))
-
-
-@_documented
 def cosine(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Schedule:
     """The learning rate falls along half a cosine (Loshchilov, Hutter 2017)."""
     return _schedule(
-        locals(),
-        lambda epoch, progress: final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2,
+        locals(), lambda epoch, progress: final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
     )
 
 
@@ -215,10 +190,4 @@ def linear(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Sche
     return _schedule(locals(), lambda epoch, progress: final_fraction + (1 - final_fraction) * (1 - progress))
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "step": step,
-    "halving": halving,
-    "cosine": cosine,
-    "linear": linear,
-}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"constant": constant, "step": step, "cosine": cosine, "linear": linear}

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from labelembed.errors import LabelEmbedError, unknown_name
-from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.run_folder import RunFolder
 
 #: Trackers by name, and what is imported for each.
@@ -69,53 +68,47 @@ def tracker_names(given: str | Sequence[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def tracked(folder: RunFolder, names: Sequence[str], warn: Callable[[str], None]) -> Iterator[Callable[..., None]]:
-    """Gives a function that logs the line of an epoch to the trackers; one that fails later is left out.
+    """Gives a function that logs the line of an epoch to the trackers; one that fails is left out, with a warning.
 
     A run that is resumed goes on with the trackers that it has, named or not, in wandb under the same id.
-
-    Raises:
-        LabelEmbedError: When a tracker that was named cannot be started.
     """
-    known: dict[str, Any] = {}
-    with contextlib.suppress(RunFolderError):  # a damaged file: they begin new runs
-        known = {name: str(identity) for name, identity in folder.read(TRACKING_FILE).items() if name in TRACKERS}
-    known |= {name: uuid.uuid4().hex for name in names if name not in known}
+    from pandas import json_normalize
+
+    before = {name: str(identity) for name, identity in folder.read(TRACKING_FILE).items() if name in TRACKERS}
+    known = {name: uuid.uuid4().hex for name in names} | before
     trackers: dict[str, Any] = {}
 
-    def tell(name: str, call: Callable[..., None], *arguments: Any) -> None:
+    def attempt(name: str, call: Callable[..., None], *arguments: Any) -> None:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 call(*arguments)
         except Exception as error:  # a package that is missing, no login, no server: each raises its own
-            reason = f"({type(error).__name__}: {' '.join(str(error).split())})"
-            if name in names and name not in trackers:
-                raise LabelEmbedError(f"--track {name}: cannot be started {reason}") from error
             trackers.pop(name, None)
-            warn(f"--track {name} has failed and is left out {reason}")
+            warn(f"--track {name} has failed and is left out ({type(error).__name__}: {' '.join(str(error).split())})")
 
     def start(name: str) -> None:
-        tracker = _tracker(name, folder, known[name])
+        trackers[name] = tracker = _tracker(name, folder, known[name])
         tracker.main_process_only = False  # whoever calls this is the main process
         tracker.start()
-        config = _flat(folder.recipe(), ".").items()
-        plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in config}
+        config = json_normalize(folder.recipe()).to_dict("records")[0].items()
+        plain = {str(key): value if isinstance(value, int | float) else str(value) for key, value in config}
         tracker.store_init_configuration(plain)
-        trackers[name] = tracker
 
     def log(line: dict[str, Any]) -> None:
-        numbers = {key: value for key, value in _flat(line, "/").items() if isinstance(value, (int, float))}
+        values = json_normalize(line, sep="/").to_dict("records")[0].items()
+        numbers = {key: value for key, value in values if isinstance(value, int | float)}
         for name, tracker in list(trackers.items()):
-            tell(name, tracker.log, numbers, numbers["epoch"])
+            attempt(name, tracker.log, numbers, line["epoch"])
 
     for name in known:
-        tell(name, start, name)
-    if trackers:
+        attempt(name, start, name)
+    if known:
         folder.write(TRACKING_FILE, known)
     try:
         yield log
     finally:
         for name, tracker in list(trackers.items()):
-            tell(name, tracker.finish)
+            attempt(name, tracker.finish)
 
 
 def _tracker(name: str, folder: RunFolder, identity: str) -> Any:
@@ -127,11 +120,3 @@ def _tracker(name: str, folder: RunFolder, identity: str) -> Any:
     if name == "wandb":
         return WandBTracker(os.environ.get("WANDB_PROJECT", "labelembed"), name=run, id=identity, resume="allow")
     return MLflowTracker(os.environ.get("MLFLOW_EXPERIMENT_NAME", "labelembed"), run_name=run)
-
-
-def _flat(values: dict[str, Any], separator: str, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        below = isinstance(value, dict)
-        flat |= _flat(value, separator, f"{prefix}{key}{separator}") if below else {f"{prefix}{key}": value}
-    return flat

@@ -1,13 +1,14 @@
 """One training run on the disk: what is in the folder, and what state it is in.
 
-`recipe.yaml` is the resolved recipe (`recipe.N.yaml` those before, where `resume --set` changed it), `environment.json`
-what the run ran on, `history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has the files
-`model`, `label_geometry` and `class_means` (`.safetensors`) of the selected weights, `diagnostics/` for the report, and
+`recipe.yaml` is the resolved recipe, `environment.json` what the run ran on and how `resume --set` changed the recipe,
+`history.jsonl` a line an epoch, `checkpoints/` what resuming needs. A finished run has the files `model`,
+`label_geometry` and `class_means` (`.safetensors`) of the selected weights, `diagnostics/` for the report, and
 `result.json`, written last, with the SHA-256 of the three.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,22 +16,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from labelembed.files import parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import plain_values, sha256, write_bytes, write_json
+from labelembed.lab.training.files import check_format, plain_values, reading, sha256, write_bytes, write_json
 
-# A recipe that a run has resolved has every key, each with its default.
-_RECIPE_BYTES = 400_000
-# What a run reads in its folder and writes into it.
-_SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
-_NAMES = (".lock", "checkpoints", "diagnostics", "translations", "soft_labels", "encoder", "tensorboard", "worker.log")
-_OUTCOME_BYTES = 500_000_000  # of a hundred million examples
-
+_RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
-# Whose runs are not read any more.
-_OLD_EDITIONS = ("0.1.",)
 
 State = Literal["empty", "unfinished", "finished", "failed"]
 
@@ -53,22 +48,19 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.geometry_file = self.path / "label_geometry.safetensors"
         self.class_means_file = self.path / "class_means.safetensors"
-        self.diagnostics_folder = self.path / "diagnostics"
-        self.examples_file = self.diagnostics_folder / "examples.safetensors"
+        self.examples_file = self.path / "diagnostics" / "examples.safetensors"
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns a JSON or YAML file of the folder, ``diagnostics/errors.json`` for instance; {} for none."""
         path = self.path / name
         if not path.exists():
             return {}
-        try:
+        with reading(path):
             if path.suffix == ".yaml" and path.stat().st_size > _RECIPE_BYTES:
                 raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
             value = read_json(path) if path.suffix == ".json" else plain_values(path.read_text(encoding="utf-8"))
             if not isinstance(value, dict):
                 raise ValueError("it holds no mapping")
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         return value
 
     def write(self, name: str, content: dict[str, Any] | bytes) -> None:
@@ -79,35 +71,28 @@ class RunFolder:
         if isinstance(content, bytes):
             write_bytes(path, content)
         else:
-            write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
-
-    # ---- its state
+            write_json(path, content, indent=None if path.parent != self.path else 2)
 
     def state(self) -> State:
-        """Returns how far the run got; `failed` when it stopped by an error of its own."""
-        self._check_links()
-        if not (self.path / "recipe.yaml").exists():
+        """Returns how far the run got, `failed` when by an error of its own; RunFolderError: a link leads out."""
+        if not self._has_recipe():
             return "empty"
         result = self.result()
         return "unfinished" if not result else "finished" if result.get("status") == "finished" else "failed"
 
-    def _check_links(self) -> None:
-        """Raises RunFolderError where a link leads out: a folder from anybody is read and written within itself."""
-        own = self.path.resolve()
-        for entry in self.path.iterdir() if self.path.is_dir() else ():
-            if entry.name not in _NAMES and entry.suffix not in _SUFFIXES:
-                continue  # a run may stand in a folder of other things
-            for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
-                if one.is_symlink() and not one.resolve().is_relative_to(own):
-                    what = "is a link that leads out of the run folder; put the file itself there, or remove it"
-                    raise RunFolderError(f"{one}: {what}")
+    def _has_recipe(self) -> bool:
+        # A folder from anybody is read and written within itself.
+        for entry in itertools.chain(self.path.glob("*"), self.path.glob("*/*")):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(self.path.resolve()):
+                what = "is a link that leads out of the run folder; put the file itself there, or remove it"
+                raise RunFolderError(f"{entry}: {what}")
+        return (self.path / "recipe.yaml").is_file()
 
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
-        self._check_links()
-        if not (self.path / "recipe.yaml").is_file():
+        if not self._has_recipe():
             hint = "; it is a comparison folder, its runs are below runs/" if (self.path / "runs").is_dir() else ""
             raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml{hint}")
 
@@ -117,8 +102,6 @@ class RunFolder:
         if (result := self.result()).get("status") != "finished":
             why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
             raise RunFolderError(f"{self.path}: {why}; labelembed resume {self.path}")
-
-    # ---- recipe, environment, history, result
 
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
@@ -130,7 +113,7 @@ class RunFolder:
         self.require_run()
         recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
         made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if made_by.startswith(_OLD_EDITIONS):
+        if made_by.startswith("0.1."):
             what = f"made by labelembed {made_by}, whose runs this version does not read"
             raise RunFolderError(f"{self.path}: {what}; use that version, or train again")
         return recipe
@@ -150,66 +133,42 @@ class RunFolder:
         self.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def history(self) -> list[dict[str, Any]]:
-        """Returns one dictionary an epoch: `epoch` (from 1), `epochs` of the run, `seconds`, `train`, `validation`, ...
-
-        `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
-        """
+        """Returns one dictionary an epoch (`test` may be None); a last line that a kill cut short is left out."""
         path = self.path / "history.jsonl"
         if not path.exists():
             return []
-        try:
+        with reading(path):
             *lines, _ = read_bounded(path).split(b"\n")  # no line break after the last: cut short
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        entries: list[dict[str, Any]] = []
-        for number, text in enumerate(lines, start=1):
-            try:
-                entries.append(parse_json(text))
-                if not isinstance(entries[-1], dict) or type(entries[-1].get("epoch")) is not int:
-                    raise ValueError("no epoch in it")
-            except ValueError as error:
-                raise RunFolderError(f"{path}: line {number} is damaged ({error})") from error
+            entries = [parse_json(line) for line in lines]
+            if not all(type(entry["epoch"]) is int for entry in entries):
+                raise ValueError("a line without an epoch")
         return entries
 
     def result(self) -> dict[str, Any]:
         """Returns how the run ended; empty when it has not."""
         result = self.read("result.json")
-        version = result.get("format", RESULT_FORMAT)
-        if type(version) is int and version > RESULT_FORMAT:
-            what = f"written by a newer labelembed (format {version}); update labelembed"
-            raise RunFolderError(f"{self.path / 'result.json'}: {what}")
+        check_format(self.path / "result.json", result.get("format"), RESULT_FORMAT)
         return result
-
-    # ---- what a finished run has measured and learned
 
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
         """Writes the outcome of each test example: a byte for right or wrong, two bytes for each NLL."""
-        from safetensors.numpy import save
-
         tensors = {name: value for name, value in outcomes._asdict().items() if isinstance(value, np.ndarray)}
         self.write("diagnostics/examples.safetensors", save(tensors, metadata={"split": outcomes.split}))
 
     def examples(self) -> ExampleOutcomes | None:
         """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs."""
-        from safetensors import SafetensorError, safe_open
-
         if not self.examples_file.exists():
             return None
-        try:
+        with reading(self.examples_file):
             require_header(self.examples_file, most=10_000)
-            if self.examples_file.stat().st_size > _OUTCOME_BYTES:
-                raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
             with safe_open(self.examples_file, framework="numpy") as file:
-                split = (file.metadata() or {}).get("split")
+                split = file.metadata()["split"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            right, nlls = tensors.pop("right"), tensors.values()
-            fits = all(nll.dtype == np.float16 and nll.shape == right.shape and np.isfinite(nll).all() for nll in nlls)
+            right = tensors.pop("right")
+            fits = all(nll.shape == right.shape and np.isfinite(nll).all() for nll in tensors.values())
             if not fits or right.dtype != np.bool_ or right.ndim != 1 or split not in ("test", "validation"):
                 raise ValueError("it does not hold the outcomes of examples of a split")
-            return ExampleOutcomes(split, right, tensors.pop("nll"), tensors.pop("nll_calibrated", None))
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            what = " ".join(str(error).split())[:300]
-            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({what})") from error
+            return ExampleOutcomes(split, right, tensors["nll"], tensors.get("nll_calibrated"))
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the run learned about the labels; DataError: the file is missing or damaged."""
@@ -226,5 +185,5 @@ class RunFolder:
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
         if expected is not None and file.is_file() and sha256(file) != expected:
-            what = f"has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}"
-            raise RunFolderError(f"{file}: {what}; put the file back from a copy, or train the run again")
+            what = "has changed since the run wrote it; put the file back from a copy, or train the run again"
+            raise RunFolderError(f"{file}: {what}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -23,31 +23,10 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
-def _number_or(rule: str, *forms: set[str]) -> pydantic.WrapValidator:
-    """Returns a check for a number, or a mapping of numbers with the keys of one of the forms."""
-
-    def checked(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
-        if isinstance(value, dict) and set(value) not in forms:
-            raise ValueError(f"must be {rule}, got {value}")
-        return {name: check(one) for name, one in value.items()} if isinstance(value, dict) else check(value)
-
-    return pydantic.WrapValidator(checked)
-
-
 Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
-if TYPE_CHECKING:
-    BatchSize = int | dict[str, int]
-    Epochs = int | dict[str, int]
-else:  # checked as a number, so that the message is about a number
-    _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
-    _SIZES = "a number of examples, {per_label: EXAMPLES}, or, of a corpus, {tokens: TOKENS}"
-    _LENGTHS = "a number of epochs, {steps: STEPS}, or {steps: STEPS, at_least: EPOCHS}"
-    BatchSize = Annotated[PositiveInt, _number_or(_SIZES, {"per_label"}, {"tokens"}), _AS_GIVEN]
-    Epochs = Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000, strict=True)],
-        _number_or(_LENGTHS, {"steps"}, {"steps", "at_least"}),
-        _AS_GIVEN,
-    ]
+_Form = Field(min_length=1, max_length=1)
+BatchSize = PositiveInt | Annotated[dict[Literal["per_label", "tokens"], PositiveInt], _Form]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | dict[Literal["steps", "at_least"], PositiveInt]
 
 
 class Block(pydantic.BaseModel):
@@ -105,7 +84,7 @@ class TrainingSettings(Block):
         if isinstance(self.epochs, int):
             return self.epochs
         steps = data.train.number_of_batches(self.step_size(data.num_labels))
-        return max(math.ceil(self.epochs["steps"] / steps), self.epochs.get("at_least", 1))
+        return max(math.ceil(self.epochs.get("steps", 1) / steps), self.epochs.get("at_least", 1))
 
     def selected_by(self, data: TrainingData) -> str:
         """Returns what the selection goes by: `last_epoch`, or `validation_` and a metric."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,26 +33,16 @@ _SECONDS_BETWEEN_PROGRESS = 0.2
 _WAY_OUT = "Try a lower optimizer.learning_rate, or precision: float32"
 
 
-class Task(Protocol):
-    """What a run learns, as the trainer sees it: data, and how good a network is on a split of them."""
-
-    data: TrainingData
-
-    def evaluate(self, network: Network, split: str) -> dict[str, Any] | None:
-        """Returns the metrics of a split, None where there is none; raises ValueError where they are not finite."""
-
-
 class Trainer:
     """Trains one network on the data of one task, into one run folder.
 
-    The network and, where they fit, the data are moved to the device: `cpu`, `cuda`, ...; None: what Accelerate finds.
-    The settings are those of a recipe, and the reporter watches and may ask to stop. `log` is called with the history's
-    line of each epoch, for trackers.
+    The task has `data` and `evaluate(network, split)`, which returns metrics, or None where there is no such split.
+    The device is `cpu`, `cuda`, ...; None: what Accelerate finds. `log` gets the history's line of each epoch.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: Any,
         network: Network,
         settings: TrainingSettings,
         folder: RunFolder,
@@ -67,7 +57,7 @@ class Trainer:
         self.device: torch.device = self.accelerator.device
         self.network = network.to(self.device)
         self.network.autocast = self.accelerator.autocast
-        self.data = to_device_if_fits(task.data, self.device)
+        self.data: TrainingData = to_device_if_fits(task.data, self.device)
         self.batch_size = settings.step_size(self.data.num_labels)
         self.batches = self.data.train.number_of_batches(self.batch_size)
         self.epochs = settings.number_of_epochs(self.data)
@@ -77,15 +67,15 @@ class Trainer:
         self.optimizer: Optimizer = _component(OPTIMIZERS, settings.optimizer, self.network)
         self.schedule = _component(SCHEDULES, settings.schedule)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.model = self.accelerator.prepare(self.network)
-        self.weights = list(self.network.parameters())
+        self.model, self.weights = self.accelerator.prepare(self.network), list(self.network.parameters())
+        self._writes = self.accelerator.is_main_process
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}  # of the selected epoch, on the CPU
         self._saved_at, self._shown_at = time.monotonic(), 0.0
 
     @property
     def last_epoch(self) -> int:
-        """After how many epochs the run is over, by the recipe or by its patience if no better epoch comes."""
+        """After how many epochs the run is over, by the recipe or by its patience."""
         since = max(self.position.best_epoch, self.position.patience_from)
         return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
 
@@ -100,8 +90,6 @@ class Trainer:
             return
         try:
             position = Position.model_validate(checkpoint.values)
-            if position.step != checkpoint.step:
-                raise ValueError(f"it is of step {checkpoint.step} by one number and {position.step} by another")
             if best := checkpoint.tensors.get("best"):  # through the network, which refuses those of another one
                 self.network.load_prediction_state(best)
                 self.best_weights = self.network.prediction_state()
@@ -116,7 +104,7 @@ class Trainer:
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
         self._check_weights()
-        if self.accelerator.is_main_process:
+        if self._writes:
             tensors = {"network": self.network.state_dict(), "optimizer": state_tensors(self.optimizer)}
             tensors["best"] = self.best_weights
             checkpoint = Checkpoint(self.position.step, tensors, self.position.model_dump())
@@ -124,10 +112,10 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def fit(self) -> dict[str, Any]:
-        """Trains to the end and returns what the selected epoch reached, for ``result.json``.
+        """Trains to the end and returns what the selected epoch reached, whose weights the network then has.
 
-        The network then has the weights of that epoch. The test set is measured here, once, unless it was measured
-        after every epoch. InterruptedTraining comes after a signal, when the state is saved.
+        The test set is measured here, once, unless it was after every epoch. InterruptedTraining: a signal came, and
+        the state is saved; DivergedTraining: something is not finite, and has updated nothing.
         """
         position = self.position
         with stop_after_step() as self.signal:
@@ -150,8 +138,6 @@ class Trainer:
             "validation": line["validation"],
             "test": line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one"),
         }
-
-    # ---- an epoch
 
     def _train_epoch(self) -> None:
         position, objective, examples = self.position, self.network.objective, self.data.train
@@ -177,7 +163,7 @@ class Trainer:
                 self._show_progress(position.seconds + now - started)
         objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         self._check_weights()
-        trained, here = time.perf_counter() - started, f"step {position.step} (epoch {position.epoch + 1})"
+        trained, here = time.perf_counter() - started, self._here()
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "training_seconds": round(trained, 4),
@@ -193,21 +179,19 @@ class Trainer:
         # Of epochs that are selected by their number the network itself is the best there is.
         if position.take_if_best(self.selected_by, line) and self.selected_by != "last_epoch":
             self.best_weights = self.network.prediction_state()
-        if self.accelerator.is_main_process:
+        if self._writes:
             with saving(self.folder.path):
                 self.folder.append_history(line)
             self.log(line)
         self._save_or_stop(line)
 
     def _evaluate(self, split: str, where: str) -> dict[str, Any] | None:
-        # Every process evaluates all of it: no examples to gather, and the same choice everywhere.
-        try:
-            return self.task.evaluate(self.network, split)
+        try:  # every process evaluates all of it: the same choice everywhere
+            metrics: dict[str, Any] | None = self.task.evaluate(self.network, split)
+            return metrics
         except ValueError as error:
             what = f"the predictions are not finite after {where}: {error}. {_WAY_OUT}"
             raise DivergedTraining(what, step=self.position.step) from error
-
-    # ---- a step
 
     def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step on this process's share of a batch, unless something in it is not finite."""
@@ -264,13 +248,10 @@ class Trainer:
             times.append(time.perf_counter())
         return [after - before for before, after in itertools.pairwise(times)]
 
-    # ---- NaN and infinity stop a run before a weight moves, and before anything is saved or selected
-
     def _finite_means(self, names: Sequence[str], terms: Tensor) -> dict[str, float]:
         """Returns the terms of the step over all processes; raises DivergedTraining before anything has moved.
 
-        Each process's terms [T] are its share, such that their average is the whole. With it every process sees what is
-        not finite anywhere, and none waits for another that has stopped.
+        Each process's terms [T] average to the whole: every process sees what is not finite anywhere, and all stop.
         """
         of_gradients = get_total_norm([value.grad for value in self.weights if value.grad is not None])
         sums = torch.cat([terms, of_gradients.to(terms)[None]])
@@ -283,26 +264,30 @@ class Trainer:
         wrong = [name for name, value in by_name.items() if not math.isfinite(value)]
         gradient = _first_not_finite((name, value.grad) for name, value in self.network.named_parameters())
         if wrong:  # the total is wrong whenever a term is; the term says where to look
-            term = next((name for name in wrong if name != "total"), "total")
+            term = (wrong[1:] or wrong)[0]
             what = f"the loss is not finite: term `{term}` is {by_name[term]}"
         elif gradient is not None:
             what = f"the gradient is not finite: that of `{gradient}`"
         else:  # the squares of finite gradients may overflow
             return by_name
-        position, step, before = self.position, self.position.step + 1, _first_not_finite(_state(self.network))
-        what += f" at step {step} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
+        position, before = self.position, _first_not_finite(self._state())
+        what += (
+            f" at step {position.step + 1} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
+        )
         what += "" if before is None else f"; before it `{before}` is not finite"
-        raise DivergedTraining(f"{what}. {_WAY_OUT}", step=step)
+        raise DivergedTraining(f"{what}. {_WAY_OUT}", step=position.step + 1)
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        return itertools.chain(self.network.named_parameters(), self.network.named_buffers())
 
     def _check_weights(self) -> None:
         """Raises DivergedTraining when a weight or a table is NaN or infinite, with its name."""
-        name, position = _first_not_finite(_state(self.network)), self.position
-        if name is not None:
-            here = f"step {position.step} (epoch {position.epoch + 1})"
-            what = f"the weights are not finite after {here}: `{name}`. {_WAY_OUT}"
-            raise DivergedTraining(what, step=position.step)
+        if (name := _first_not_finite(self._state())) is not None:
+            what = f"the weights are not finite after {self._here()}: `{name}`. {_WAY_OUT}"
+            raise DivergedTraining(what, step=self.position.step)
 
-    # ---- checkpoints, stopping, progress
+    def _here(self) -> str:
+        return f"step {self.position.step} (epoch {self.position.epoch + 1})"
 
     def _save_or_stop(self, line: dict[str, Any] | None = None) -> None:
         """Saves where a save is due and stops where that is asked, all processes after the same step."""
@@ -311,8 +296,7 @@ class Trainer:
         is_old = bool(line) and time.monotonic() - self._saved_at >= policy.minimum_seconds
         is_due = is_old or (policy.every_steps is not None and position.step % policy.every_steps == 0)
         # The clock that says when to save is that of the process that writes.
-        is_due = is_due and self.accelerator.is_main_process
-        wishes = [self.signal.number is not None or self.reporter.wants_stop(), is_due]
+        wishes = [self.signal.number is not None or self.reporter.wants_stop(), is_due and self._writes]
         if self.accelerator.num_processes > 1:
             votes = torch.tensor(wishes, dtype=torch.int32, device=self.device)
             wishes = self.accelerator.reduce(votes, reduction="sum").bool().tolist()
@@ -321,8 +305,8 @@ class Trainer:
         if line is not None:
             self._show_progress(position.seconds, line)
         if wishes[0] and not is_over:
-            where = f"epoch {position.epoch + 1} of {self.epochs}"
-            message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
+            message = f"stopped in epoch {position.epoch + 1} of {self.epochs}"
+            message += f"; to go on: labelembed resume {self.folder.path}"
             raise InterruptedTraining(message, signal_number=self.signal.number or 2)
 
     def _show_progress(self, seconds: float, line: dict[str, Any] | None = None) -> None:
@@ -333,10 +317,6 @@ class Trainer:
 def _component(table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *given: Any) -> Any:
     """Returns what a block of a recipe names, with its arguments."""
     return table[block["name"]](*given, **{key: value for key, value in block.items() if key != "name"})
-
-
-def _state(network: Network) -> Iterator[tuple[str, Tensor]]:
-    return itertools.chain(network.named_parameters(), network.named_buffers())
 
 
 def _first_not_finite(named: Iterable[tuple[str, Tensor | None]]) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from labelembed import seeds
 from labelembed.errors import DataError
-from labelembed.lab.data.batch import TokenBudget, require_whole
+from labelembed.lab.data.batch import TokenBudget
 from labelembed.lab.special_tokens import BEGIN, END, PAD
 
 #: The label of padding, which no objective counts.
@@ -40,17 +39,21 @@ class Sentences:
     _file: tuple[int, Path, int] | None = None  # descriptor, path, size of the vocabulary
 
     def __init__(self, tokens: Array, offsets: Array) -> None:
-        fits = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(tokens)
-        if not (fits and (np.diff(offsets) >= 0).all()):
-            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {len(tokens)}")
         self.tokens, self.offsets = tokens, offsets
+        #: Number of tokens [N] of each sentence.
+        self.lengths: Indices = np.diff(offsets)
+        if not (len(offsets) and offsets[0] == 0 and offsets[-1] == len(tokens) and (self.lengths >= 0).all()):
+            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {len(tokens)}")
 
     @classmethod
     def open(cls, folder: Path, name: str, vocabulary_size: int) -> Sentences:
-        """Returns the sentences of ``NAME.bin``, ids of `token_type`, which is mapped, and ``NAME-offsets.bin``."""
+        """Returns the sentences of ``NAME.bin``, which is mapped, and ``NAME-offsets.bin``; raises DataError."""
         path = folder / f"{name}.bin"
-        tokens = np.memmap(path, token_type(vocabulary_size), mode="r")
-        sentences = cls(np.asarray(tokens), np.fromfile(folder / f"{name}-offsets.bin", np.int64))
+        try:
+            tokens = np.asarray(np.memmap(path, token_type(vocabulary_size), mode="r"))
+            sentences = cls(tokens, np.fromfile(folder / f"{name}-offsets.bin", np.int64))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: it or its offsets are missing or damaged ({error}); make it again") from None
         sentences._file = (os.open(path, os.O_RDONLY), path, vocabulary_size)
         weakref.finalize(sentences, os.close, sentences._file[0])
         return sentences
@@ -63,25 +66,14 @@ class Sentences:
         index = range(len(self))[index]
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
-    @cached_property
-    def lengths(self) -> Indices:
-        """Number of tokens [N] of each sentence."""
-        return np.diff(self.offsets)
-
     def gathered(self, indices: Indices) -> Array:
         """Returns the tokens of the sentences `indices` [B], one after the other, in that order."""
-        read = self.__getitem__ if self._file is None else self._read
-        return np.concatenate([self.tokens[:0], *map(read, indices.tolist())])
-
-    def _read(self, index: int) -> Array:
-        """Returns the tokens of one sentence of a file, read: pages of a map stay in memory once looked at."""
-        assert self._file is not None
-        descriptor, path, vocabulary_size = self._file
-        begin, end = (self.offsets[index : index + 2] * self.tokens.itemsize).tolist()
-        try:
-            tokens: Array = np.frombuffer(os.pread(descriptor, end - begin, begin), self.tokens.dtype)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        if self._file is None:
+            return np.concatenate([self.tokens[:0], *map(self.__getitem__, indices.tolist())])
+        descriptor, path, vocabulary_size = self._file  # read, for pages of a map stay in memory once looked at
+        begins, counts = self.offsets[indices] * self.tokens.itemsize, self.lengths[indices] * self.tokens.itemsize
+        content = b"".join(map(os.pread, [descriptor] * len(indices), counts.tolist(), begins.tolist()))
+        tokens = np.frombuffer(content, self.tokens.dtype)
         if len(tokens) and (highest := tokens.max()) >= vocabulary_size:
             raise DataError(f"{path}: is damaged, it has the id {highest} of {vocabulary_size:,} tokens")
         return tokens
@@ -109,8 +101,7 @@ class PairBatch(NamedTuple):
     Attributes:
         inputs: What the network sees; position t of the target has what stands before label t.
         labels: Labels [B, T], int64: the target sentence, END, then -100.
-        indices: Where these labels stand among all target tokens of the split [B, T], the END of each sentence counted;
-            int64, 0 at padding.
+        indices: Where these labels stand among all target tokens of the split, END included [B, T]; 0 at padding.
         tokens: How many labels the step learns from, over all processes together.
     """
 
@@ -160,9 +151,9 @@ class SentencePairs:
     ) -> Iterator[PairBatch]:
         """Returns the batches of one pass, as `Split.batches` does; a share is padded as the whole batch is.
 
-        With an order the pairs are sorted by source length, among those by target length, and among those they stay in
-        the order given; then they are cut into batches, and the batches are visited in an order that is drawn from
-        the order's own beginning: the same order gives the same batches. Without an order the pairs come as they stand.
+        With an order the pairs are sorted by source length, then by target length, equal ones in the order given, and
+        cut into batches, which come in an order drawn from the given order's own beginning. Without one they come as
+        they stand.
         """
         indices = np.arange(len(self)) if order is None else self._by_length(order.cpu().numpy())
         groups = self._groups(indices, batch_size)
@@ -173,13 +164,12 @@ class SentencePairs:
 
     def _batch(self, pairs: Indices, share: slice) -> PairBatch:
         """Returns the rows `share` of the batch of some pairs."""
-        source, labels, target = (
-            _rows(side, pairs, fill) for side, fill in ((self.source, PAD), (self.target, IGNORED), (self.target, PAD))
-        )
-        source[np.arange(len(pairs)), self.source.lengths[pairs]] = END
-        labels[np.arange(len(pairs)), self.target.lengths[pairs]] = END
-        target = np.roll(target, 1, axis=1)  # the last of a row is always padding
-        target[:, 0] = BEGIN
+        source, labels = _rows(self.source, pairs, PAD), _rows(self.target, pairs, IGNORED)
+        target = np.roll(labels, 1, axis=1)
+        target[target == IGNORED] = PAD
+        target[:, 0] = BEGIN  # where the padding that ends a row came to
+        for rows, side in ((source, self.source), (labels, self.target)):
+            rows[np.arange(len(pairs)), side.lengths[pairs]] = END
         indices = (self.target.offsets[pairs] + pairs)[:, None] + np.arange(labels.shape[1])
         indices[labels == IGNORED] = 0
         shared = [torch.from_numpy(rows[share]) for rows in (source, target, labels, indices)]
@@ -192,8 +182,7 @@ class SentencePairs:
     def _groups(self, indices: Indices, batch_size: int | TokenBudget) -> list[Indices]:
         """Returns the pairs of each batch."""
         if not isinstance(batch_size, TokenBudget):
-            size = require_whole("batch_size", batch_size)
-            return [indices[begin : begin + size] for begin in range(0, len(indices), size)]
+            return np.split(indices, range(batch_size, len(indices), batch_size))
         longest = np.maximum(self.source.lengths[indices], self.target.lengths[indices]) + 1
         begins, width = [0], 0
         for index, length in enumerate(longest.tolist()):

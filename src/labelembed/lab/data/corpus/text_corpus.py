@@ -12,8 +12,6 @@ import torch
 
 from labelembed import seeds
 from labelembed.errors import DataError
-from labelembed.lab.data.batch import require_whole
-from labelembed.lab.data.checks import require_file
 from labelembed.lab.data.corpus.pair_files import read_lines
 from labelembed.lab.data.corpus.sentence_pairs import SentencePairs, Sentences
 from labelembed.lab.data.corpus.tokenizer import Tokenizer
@@ -24,7 +22,6 @@ MANIFEST = "corpus.json"
 FORMAT = 3
 SIDES = ("source", "target")
 SPLITS = ("train", "validation", "test")
-_AGAIN = "make the corpus again with labelembed preprocess"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,6 @@ class TextCorpus:
         source_tokenizer, target_tokenizer: Between text and token ids; the vocabulary of the target are the labels.
         folder: The corpus folder.
         digest: SHA-256 of the content.
-        counts: For each split the pairs, what was left out, and for each side tokens and unknown tokens.
         notes: What the user should know of the corpus, one line each.
     """
 
@@ -45,7 +41,6 @@ class TextCorpus:
     target_tokenizer: Tokenizer
     folder: Path
     digest: str
-    counts: Mapping[Any, Any]
     notes: tuple[str, ...]
 
     @property
@@ -57,11 +52,6 @@ class TextCorpus:
     def validation(self) -> SentencePairs | None:
         """Pairs to choose by, or None."""
         return self.splits.get("validation")
-
-    @property
-    def test(self) -> SentencePairs | None:
-        """Test pairs, or None."""
-        return self.splits.get("test")
 
     @property
     def source(self) -> str:
@@ -79,7 +69,7 @@ class TextCorpus:
         return len(self.names)
 
     def to(self, device: torch.device | str) -> TextCorpus:
-        """Returns this corpus: its arrays stay in their files, and the batches go to the device one by one."""
+        """Returns this corpus: its arrays stay in their files, and batches go to the device one by one."""
         return self
 
     def fingerprint(self) -> str:
@@ -99,9 +89,24 @@ class TextCorpus:
 class _Manifest:
     format: Literal[3]
     fingerprint: str
-    splits: dict[Literal["train", "validation", "test"], dict[str, Any]]
+    splits: dict[str, Any]
     notes: list[str]
-    files: dict[str, int]
+
+
+def read_corpus(path: Path | str) -> TextCorpus:
+    """Returns the corpus of a folder; raises DataError where it is none or of another version, or a file is damaged."""
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        raise DataError(f"{folder}: is no corpus, it has no {MANIFEST}; labelembed preprocess makes one")
+    manifest = read_settings(folder / MANIFEST, _Manifest)
+    source, target = (Tokenizer.load(folder, side) for side in SIDES)
+    sizes = {"source": len(source.vocabulary), "target": len(target.vocabulary)}
+    splits = {
+        split: SentencePairs(*(Sentences.open(folder, f"{split}-{side}", size) for side, size in sizes.items()))
+        for split in SPLITS
+        if split == "train" or split in manifest.splits
+    }
+    return TextCorpus(splits, source, target, folder, manifest.fingerprint, tuple(manifest.notes))
 
 
 def open_corpus(*, path: str, train_examples: int | None = None) -> TextCorpus:
@@ -111,47 +116,16 @@ def open_corpus(*, path: str, train_examples: int | None = None) -> TextCorpus:
         path: The corpus folder.
         train_examples: Train on so many pairs only, drawn always the same, fewer a part of more; null: on all.
     """
-    return read_corpus(path, train_examples)
-
-
-def read_corpus(path: Path | str, train_examples: int | None = None) -> TextCorpus:
-    """Returns the corpus of a folder that `preprocess` wrote, or its beginning in an order that is always the same.
-
-    Raises:
-        DataError: The folder is no corpus, is of another version, or a file of it is missing or damaged; names it.
-    """
-    folder = Path(path).expanduser()
-    if folder.is_dir() and not (folder / MANIFEST).exists():
-        raise DataError(f"{folder}: is no corpus, it has no {MANIFEST}; labelembed preprocess makes one")
-    try:
-        manifest = read_settings(folder / MANIFEST, _Manifest)
-    except DataError as error:
-        raise DataError(f"{error}; {_AGAIN}") from None
-    for name, size in manifest.files.items():
-        require_file(folder / name, f"a file of the corpus; {_AGAIN}")
-        if (found := (folder / name).stat().st_size) != size:
-            raise DataError(f"{folder / name}: expected {size:,} bytes, found {found:,}; {_AGAIN}")
-    tokenizers = (Tokenizer.load(folder, "source"), Tokenizer.load(folder, "target"))
-    splits: dict[str, SentencePairs] = {}
-    try:
-        for split in manifest.splits:
-            sides = zip(SIDES, tokenizers, strict=True)
-            splits[split] = SentencePairs(
-                *(Sentences.open(folder, f"{split}-{side}", len(t.vocabulary)) for side, t in sides)
-            )
-        train = splits["train"]
-    except (LookupError, ValueError, OSError) as error:
-        raise DataError(f"{folder}: train-*.bin or the like is missing or damaged ({error}); {_AGAIN}") from None
-    corpus = TextCorpus(splits, *tokenizers, folder, manifest.fingerprint, manifest.splits, tuple(manifest.notes))
+    corpus = read_corpus(path)
     if train_examples is None:
         return corpus
-    count = require_whole("train_examples", train_examples)
+    count, train = train_examples, corpus.train
     if count > len(train):
         raise DataError(f"{path}: `train_examples` is {count:,}, but the training set has {len(train):,} pairs")
     drawn = torch.randperm(len(train), generator=seeds.generator(0, "train_examples"))[:count].sort().values
     return replace(
         corpus,
-        splits=splits | {"train": train.select(drawn.numpy())},
+        splits={**corpus.splits, "train": train.select(drawn.numpy())},
         digest=hashlib.sha256(f"{corpus.digest} {count}".encode()).hexdigest(),
         notes=(*corpus.notes, f"train: {count:,} of {len(train):,} pairs (data.train_examples)"),
     )

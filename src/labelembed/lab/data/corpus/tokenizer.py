@@ -7,9 +7,9 @@ import importlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,8 +22,8 @@ from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNO
 
 #: What a token is.
 Level = Literal["word", "subword", "character"]
-#: Subwords are learned from at most so many lines and characters, taken evenly over the training text.
-SAMPLED_LINES, SAMPLED_CHARACTERS = 200_000, 2**25
+#: Subwords are learned from the first lines of the training text, at most so many.
+LINES_OF_SUBWORDS = 200_000
 #: Default size of a vocabulary of subwords.
 SUBWORDS = 8_000
 _SPACE = "\u2581"  # stands for a space in a subword
@@ -60,35 +60,22 @@ class CorpusSettings:
         errors.raise_if_any()
 
 
-class Vocabulary(tuple[str, ...]):
-    """Tokens by id: the four special ones (see `labelembed.lab.special_tokens`), then those of the text."""
-
-    def decode(self, ids: Iterable[int]) -> list[str]:
-        """Returns the tokens of ids; raises ValueError where one is not of the vocabulary."""
-        ids = list(ids)
-        if not all(0 <= one < len(self) for one in ids):
-            raise ValueError(f"`ids` must be 0 to {len(self) - 1}, got {ids}")
-        return [self[one] for one in ids]
-
-
 class Tokenizer:
     """Splits lines into tokens, gives their ids, and writes ids as text again.
 
-    Args:
-        library: A `tokenizers.Tokenizer` whose vocabulary begins with our special tokens, or its JSON.
-
-    Raises:
-        ValueError: It is not such a tokenizer.
+    `content` is a `tokenizers.Tokenizer` as JSON, whose vocabulary begins with our special tokens; raises ValueError
+    where it is none.
     """
 
-    def __init__(self, library: Any) -> None:
-        self._library = tokenizers().Tokenizer.from_str(library) if isinstance(library, str) else library
+    def __init__(self, content: str) -> None:
+        self._library = tokenizers().Tokenizer.from_str(content)
         self._library.encode_special_tokens = True  # none is found in a text
         ids = self._library.get_vocab()
-        self.vocabulary = Vocabulary(sorted(ids, key=ids.__getitem__))
+        #: Tokens by id: the four special ones (see `labelembed.lab.special_tokens`), then those of the text.
+        self.vocabulary = tuple(sorted(ids, key=ids.__getitem__))
         if self.vocabulary[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS or max(ids.values()) >= len(ids):
             raise ValueError(f"the vocabulary must begin with {', '.join(SPECIAL_TOKENS)} and have no gaps")
-        about = json.loads(self._library.to_str())
+        about = json.loads(content)
         splitter = (about["pre_tokenizer"] or {}).get("type")
         #: What a token is.
         self.level: Level = "word" if splitter == "WhitespaceSplit" else "subword" if splitter else "character"
@@ -101,21 +88,15 @@ class Tokenizer:
         ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
         return [np.where(each < len(SPECIAL_TOKENS), UNKNOWN, each) for each in ids]
 
-    def encode(self, line: str) -> npt.NDArray[np.int32]:
-        """Returns the ids [T] of a line, without begin and end."""
-        return self.encode_lines([line])[0]
-
     def tokens(self, line: str) -> list[str]:
-        """Returns the tokens of a line as texts; words and characters that the vocabulary lacks included."""
-        if self.level == "subword":
-            return self.vocabulary.decode(self.encode(line))
+        """Returns the tokens of a line as texts, those that the vocabulary lacks included."""
         line = normalized(line, lowercase=self._lowercase)
-        return line.split() if self.level == "word" else list(line)
+        return [line[begin:end] for begin, end in self._library.encode(line, add_special_tokens=False).offsets]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids, up to END and without PAD and BEGIN; ValueError for an id out of range."""
+        """Returns the text of ids, up to END and without PAD and BEGIN."""
         before_end = takewhile(lambda one: one != END, map(int, ids))
-        tokens = self.vocabulary.decode(one for one in before_end if one not in (PAD, BEGIN))
+        tokens = [self.vocabulary[one] for one in before_end if one not in (PAD, BEGIN)]
         text = (" " if self.level == "word" else "").join(tokens)
         return text.replace(_SPACE, " ").removeprefix(" ") if self.level == "subword" else text
 
@@ -142,17 +123,25 @@ class Tokenizer:
 def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str) -> Tokenizer:
     """Returns the tokenizer of training lines; raises DataError where no token of those in `where` is frequent."""
     library, unknown = tokenizers(), SPECIAL_TOKENS[UNKNOWN]
-    plain = (normalized(line, lowercase=settings.lowercase) for line in lines)
+    # A token that is spelt like a special one would take over its id.
+    special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
+    plain = (special.sub(" ", normalized(line, lowercase=settings.lowercase)) for line in lines)
     if settings.level == "subword":
-        learned = _subwords(sample(plain), settings.vocabulary_size or SUBWORDS)
+        size, kept = settings.vocabulary_size or SUBWORDS, list(islice(plain, LINES_OF_SUBWORDS))
+        # Characters take three quarters of the vocabulary at most (Chinese); the rarest others are unknown.
+        rarest = Counter(chain.from_iterable(kept)).most_common()[size * 3 // 4 :]
+        rare = {ord(character): " " for character, _ in rarest}
+        trainer = library.trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+        learned = library.Tokenizer(library.models.BPE(unk_token=unknown))
+        learned.pre_tokenizer = library.pre_tokenizers.Metaspace(replacement=_SPACE)
+        learned.train_from_iterator((line.translate(rare) for line in kept), trainer)
     else:
         counts = Counter(chain.from_iterable(map(str.split, plain) if settings.level == "word" else plain))
-        tokens = _frequent(counts, settings.vocabulary_size, settings.min_count)
-        if len(tokens) == len(SPECIAL_TOKENS):
-            raise DataError(
-                f"{where}: no token occurs {settings.min_count:,} times; expected text, or a smaller min_count"
-            )
-        ids = {token: number for number, token in enumerate(tokens)}
+        frequent = [token for token, count in counts.items() if count >= settings.min_count]
+        if not frequent:
+            raise DataError(f"{where}: no token occurs {settings.min_count:,} times; set a smaller min_count")
+        frequent.sort(key=lambda token: (-counts[token], token))
+        ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *frequent][: settings.vocabulary_size])}
         if settings.level == "word":
             learned = library.Tokenizer(library.models.WordLevel(vocab=ids, unk_token=unknown))
             learned.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
@@ -160,52 +149,12 @@ def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str
             learned = library.Tokenizer(library.models.BPE(vocab=ids, merges=[], unk_token=unknown))
     if settings.lowercase:
         learned.normalizer = library.normalizers.Lowercase()
-    return Tokenizer(learned)
-
-
-def sample(lines: Iterable[str]) -> list[str]:
-    """Returns every line, every second, every fourth, ...: as many as there is room for."""
-    kept: list[str] = []
-    characters, stride = 0, 1
-    for number, line in enumerate(lines):
-        if number % stride == 0:
-            kept.append(line)
-            characters += len(line)
-        while len(kept) > SAMPLED_LINES or characters > SAMPLED_CHARACTERS:
-            kept, stride = kept[::2], 2 * stride
-            characters = sum(map(len, kept))
-    return kept
-
-
-def _subwords(lines: Sequence[str], size: int) -> Any:
-    """Returns the library's tokenizer of pieces found in some lines."""
-    library = tokenizers()
-    # Characters take three quarters of the vocabulary at most (Chinese); the rarest others are unknown.
-    counts = Counter(chain.from_iterable(lines))
-    rare = dict.fromkeys(map(ord, counts.keys() - set(_frequent(counts, size * 3 // 4))), " ")
-    # A piece that is spelt like a special token would take over its id.
-    special = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
-    learned = library.Tokenizer(library.models.BPE(unk_token=SPECIAL_TOKENS[UNKNOWN]))
-    learned.pre_tokenizer = library.pre_tokenizers.Metaspace(replacement=_SPACE)
-    learned.train_from_iterator(
-        (special.sub(" ", line.translate(rare)) for line in lines),
-        library.trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False),
-    )
-    return learned
+    return Tokenizer(learned.to_str())
 
 
 def normalized(line: str, *, lowercase: bool) -> str:
     """Returns a line in which white space of any kind and length is one space."""
     return " ".join((line.lower() if lowercase else line).split())
-
-
-def _frequent(counts: Counter[str], size: int | None, min_count: int = 1) -> tuple[str, ...]:
-    """Returns the special tokens and the most frequent others, by count and then by text.
-
-    One of a text that is spelt like a special token is left out: it must never begin or end a sentence.
-    """
-    tokens = [token for token, count in counts.items() if count >= min_count and token not in SPECIAL_TOKENS]
-    return (*SPECIAL_TOKENS, *sorted(tokens, key=lambda token: (-counts[token], token)))[:size]
 
 
 def tokenizers() -> Any:
