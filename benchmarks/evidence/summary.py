@@ -257,7 +257,12 @@ CONTROLS = ("cross_entropy", "label_smoothing")
 
 
 def more_summary(results: Path, data_sets: Sequence[DataSet]) -> str:
-    """Returns the tables of the second or the third plan: differences from both controls, then means."""
+    """Returns the tables of the second or the third plan: differences from both controls, then means.
+
+    Of data sets whose trials are all there: the fixed settings are made last.
+    """
+    last = {"metric": "nll", "fixed": True, "method": "progressive"}
+    data_sets = [one for one in data_sets if not math.isnan(level(results, one, "long", **last))]
     tables = [_against(results, data_sets, metric, control) for metric in METRICS for control in CONTROLS]
     return "\n\n".join([*tables, *(_means(results, data_sets, metric) for metric in MORE_METRICS)])
 
