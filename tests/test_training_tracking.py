@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from labelembed.errors import LabelEmbedError
 from labelembed.lab.training.device import make_accelerator
 from labelembed.lab.training.reporter import TRACKERS, tracked
 from tests.made_cli import call
@@ -82,21 +81,15 @@ def test_other_trackers_get_the_run_once_and_wandb_the_same_id_when_it_is_resume
 
 
 @pytest.mark.usefixtures("tensorboard")
-def test_tracker_that_fails_is_left_out_with_a_warning_and_one_that_was_named_must_start(folder, monkeypatch):
-    def failing(self, values, step=None):
+@pytest.mark.parametrize("method", ["start", "log"])
+def test_tracker_that_fails_is_left_out_with_a_warning(method, folder, monkeypatch):
+    def failing(self, *_):
         raise ConnectionError("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("accelerate.tracking.TensorBoardTracker.log", failing)
-        said = []
-        watched(folder, history_lines([0.5, 0.4]), names=["tensorboard"], warn=said.append)
+    monkeypatch.setattr(f"accelerate.tracking.TensorBoardTracker.{method}", failing)
+    said = []
+    watched(folder, history_lines([0.5, 0.4]), names=["tensorboard"], warn=said.append)
     assert said == ["--track tensorboard has failed and is left out (ConnectionError: no answer)"]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    monkeypatch.delattr("torch.utils.tensorboard", raising=False)
-    watched(folder, history_lines([0.5])[:1], warn=said.append)
-    assert len(said) == 2
-    with pytest.raises(LabelEmbedError, match="--track tensorboard: cannot be started"):
-        watched(folder, [], names=["tensorboard"])
 
 
 @pytest.mark.parametrize("name", TRACKERS)
