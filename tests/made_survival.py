@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.options import RunOptions
-from labelembed.lab.runs.run import run_recipe
 from tests.made_corpus import write_corpus
 from tests.made_training import Command, CommandLines, contents
 
@@ -26,14 +23,7 @@ SELDOM = "checkpoints={minimum_seconds: 1000}"
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of run.
-
-    Args:
-        recipe: Name of the recipe.
-        settings: What differs from it; when it saves is no part of the numbers and stands apart.
-        steps: Optimiser steps in all.
-        processes: How many make it together.
-    """
+    """One kind of run, of so many optimiser steps; when it saves is no part of the numbers and stands apart."""
 
     recipe: str
     settings: Sequence[str]
@@ -61,15 +51,8 @@ class Case:
 
     def unbroken(self, commands: CommandLines, out: Path) -> dict[str, Any]:
         """Returns what a run leaves that nobody disturbs."""
-        if self.processes == 1:
-            recipe, _ = load_recipe(self.recipe, settings=[*self.settings, SELDOM])
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            run_recipe(recipe, out, options=RunOptions(device="cpu"))
-            torch.set_num_threads(before)
-        else:
-            for command in self.start(commands, self.train(out, saves=SELDOM)):
-                assert command.code() == 0, command.output()
+        for command in self.start(commands, self.train(out, saves=SELDOM)):
+            assert command.code() == 0, command.output()
         return contents(out)
 
 
@@ -117,15 +100,3 @@ def step_of(folder: Path) -> int:
     """Returns the step of the newest checkpoint by its name, 0 when there is none."""
     names = [path.name for path in (folder / "checkpoints").glob("step-*")]
     return int(max(names).split("-")[1]) if names else 0
-
-
-def made_once(make: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
-    """Returns a function that makes what belongs to a name when it is first asked for."""
-    made: dict[str, dict[str, Any]] = {}
-
-    def given(name: str) -> dict[str, Any]:
-        if name not in made:
-            made[name] = make(name)
-        return made[name]
-
-    return given

@@ -5,27 +5,27 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
-import torch
 
 from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
+from tests.made_survival import SELDOM, gloo
 from tests.made_tracking import expected_of, read_tensorboard
-from tests.made_training import assert_same_run, train
+from tests.made_training import assert_same_run, newest, train
 from tests.reliability.figures import sized
 
-gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
-ALONE = "accelerate launch of one process"
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
     # With --cpu it would start one process, whatever the number says.
     "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
-    ALONE: ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
 }
 SETTINGS = [
     "data.train_examples=401",
@@ -73,3 +73,22 @@ def test_subcommand_that_is_done_by_one_process_refuses_several(monkeypatch, tmp
     assert called.code == 2
     assert "(process 1 of 2) labelembed compare works in one process" in called.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("launcher", "number"), sized(short=[], full=[(name, signal.SIGTERM) for name in LAUNCHERS]))
+def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, number, tmp_path):
+    folder, until = tmp_path / "run", time.monotonic() + 240
+    settings = [*SETTINGS, "epochs=4000", "optimizer.learning_rate=0.02", SELDOM]
+    with launched(launcher, folder, settings) as process:
+        while len(RunFolder(folder).history()) < 2:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)  # which the run itself has open too
+    assert process.returncode != 0  # the launcher's own code
+    assert f"labelembed resume {folder}" in err
+    epochs = len(RunFolder(folder).history())
+    assert newest(folder).step >= 9 * epochs
+    resumed = call("resume", str(folder), "--device", "cpu", "--json", "--epochs", epochs + 2)
+    assert resumed.code == 0, resumed.err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import astuple
 
 import pytest
 
-from tests.made_survival import cases, made_once
+from tests.made_survival import cases
 from tests.made_training import CommandLines
 from tests.reliability.figures import CHECKS, FULL, Figure, Line, Recorder
 
@@ -41,7 +42,7 @@ def kinds(tmp_path_factory):
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory, commands, kinds):
     """What a run that nobody disturbed leaves, by its kind; each is made once."""
-    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
+    return functools.cache(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
 def pytest_collection_modifyitems(items):

