@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
-from tests.made_training import Command, CommandLines, contents
+from tests.made_training import Command, CommandLines, contents, differences
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -100,3 +101,28 @@ def step_of(folder: Path) -> int:
     """Returns the step of the newest checkpoint by its name, 0 when there is none."""
     names = [path.name for path in (folder / "checkpoints").glob("step-*")]
     return int(max(names).split("-")[1]) if names else 0
+
+
+def interrupt_runs(
+    case: Case,
+    wanted: int,
+    place: Path,
+    commands: CommandLines,
+    unbroken: dict[str, Any],
+    interrupt: Callable[[Path, list[str]], bool],
+) -> None:
+    """Interrupts runs so often in all, goes on with each to its end, and holds it to the unbroken one."""
+    done = runs = 0
+    while done < wanted:
+        runs += 1
+        folder = place / f"run-{runs}"
+        # Not to the run's last steps, where it would end before it is hit.
+        while done < wanted and step_of(folder) < 0.8 * case.steps:
+            begun = RunFolder(folder).state() != "empty"
+            if not interrupt(folder, case.resume(folder) if begun else case.train(folder)):
+                break
+            done += 1
+        if RunFolder(folder).state() != "empty":
+            case.finish(commands, folder)
+            assert differences(contents(folder), unbroken) == [], folder
+            assert saves(folder) == []

@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import parse_recipe
@@ -28,8 +28,6 @@ from tests.made_training import (
     EPOCHS,
     STEPS,
     CommandLines,
-    Killed,
-    after_steps,
     cached_data,
     contents,
     differences,
@@ -70,26 +68,6 @@ def stopped(recipe, folder, *steps):
         assert newest(folder).step == sum(steps[:made])
 
 
-def killed_between_micro_batches(recipe, folder):
-    """Kills in the eighth step, after the gradients of the first of its parts."""
-    calls: list[bool] = []
-
-    def kill(module, *_):
-        if isinstance(module, Objective) and module.training and seven:
-            calls.append(True)
-            if len(calls) == 3:  # of mixed examples there are two a part
-                raise Killed
-
-    seven: list[bool] = []
-    handle = register_module_forward_hook(kill)
-    try:
-        with after_steps(7, lambda: seven.append(True)), pytest.raises(Killed):
-            train(recipe, folder)
-    finally:
-        handle.remove()
-    assert newest(folder).step == 7
-
-
 # What is changed in the recipe, and what breaks the run off.
 POSITIONS = {
     "first step": ({}, lambda *run: stopped(*run, 1)),
@@ -98,7 +76,10 @@ POSITIONS = {
     "at the end of an epoch": ({}, lambda *run: stopped(*run, BATCHES)),
     "right after an evaluation": ({}, lambda *run: kill_after(*run, BATCHES + 1)),
     "between saves": ({"checkpoints": POLICY | {"every_steps": 2}}, lambda *run: kill_after(*run, 9)),
-    "in accumulation": ({"micro_batches": 3, "checkpoints": POLICY | {"every_steps": 1}}, killed_between_micro_batches),
+    "in micro-batches": (
+        {"micro_batches": 3, "checkpoints": POLICY | {"every_steps": 3}},
+        lambda *run: kill_after(*run, 8),
+    ),
     "after two resumes": ({}, lambda *run: stopped(*run, 1, BATCHES - 2, 5)),
     "last step but one": ({}, lambda *run: stopped(*run, STEPS - 1)),
 }
