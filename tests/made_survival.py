@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 
-from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.options import RunOptions
-from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
-from tests.made_training import Command, CommandLines, contents
+from tests.made_training import Command, CommandLines, contents, differences
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -26,14 +24,7 @@ SELDOM = "checkpoints={minimum_seconds: 1000}"
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of run.
-
-    Args:
-        recipe: Name of the recipe.
-        settings: What differs from it; when it saves is no part of the numbers and stands apart.
-        steps: Optimiser steps in all.
-        processes: How many make it together.
-    """
+    """One kind of run, of so many optimiser steps; when it saves is no part of the numbers and stands apart."""
 
     recipe: str
     settings: Sequence[str]
@@ -61,15 +52,8 @@ class Case:
 
     def unbroken(self, commands: CommandLines, out: Path) -> dict[str, Any]:
         """Returns what a run leaves that nobody disturbs."""
-        if self.processes == 1:
-            recipe, _ = load_recipe(self.recipe, settings=[*self.settings, SELDOM])
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            run_recipe(recipe, out, options=RunOptions(device="cpu"))
-            torch.set_num_threads(before)
-        else:
-            for command in self.start(commands, self.train(out, saves=SELDOM)):
-                assert command.code() == 0, command.output()
+        for command in self.start(commands, self.train(out, saves=SELDOM)):
+            assert command.code() == 0, command.output()
         return contents(out)
 
 
@@ -117,3 +101,28 @@ def step_of(folder: Path) -> int:
     """Returns the step of the newest checkpoint by its name, 0 when there is none."""
     names = [path.name for path in (folder / "checkpoints").glob("step-*")]
     return int(max(names).split("-")[1]) if names else 0
+
+
+def interrupt_runs(
+    case: Case,
+    wanted: int,
+    place: Path,
+    commands: CommandLines,
+    unbroken: dict[str, Any],
+    interrupt: Callable[[Path, list[str]], bool],
+) -> None:
+    """Interrupts runs so often in all, goes on with each to its end, and holds it to the unbroken one."""
+    done = runs = 0
+    while done < wanted:
+        runs += 1
+        folder = place / f"run-{runs}"
+        # Not to the run's last steps, where it would end before it is hit.
+        while done < wanted and step_of(folder) < 0.8 * case.steps:
+            begun = RunFolder(folder).state() != "empty"
+            if not interrupt(folder, case.resume(folder) if begun else case.train(folder)):
+                break
+            done += 1
+        if RunFolder(folder).state() != "empty":
+            case.finish(commands, folder)
+            assert differences(contents(folder), unbroken) == [], folder
+            assert saves(folder) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import itertools
 import multiprocessing
 import os
 import signal
@@ -54,10 +55,7 @@ def small_recipe(**changes: Any) -> Recipe:
 
 
 def objective_cases() -> dict[str, dict[str, Any]]:
-    """Returns every objective there is, and those whose settings give them more state.
-
-    `SAVED` stands for the path of a saved geometry, `TEACHER` for the folder of a finished run.
-    """
+    """Returns every objective, and those whose settings give them more state; see `with_saved_geometry`."""
     needed = {
         "static_labels": {"embedding": "SAVED"},
         "distillation": {"teacher": "TEACHER"},
@@ -77,9 +75,8 @@ def objective_cases() -> dict[str, dict[str, Any]]:
 def with_saved_geometry(objective: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Returns an objective's block in which `SAVED` and `TEACHER` are paths of what was written into the folder."""
     if objective.get("teacher") == "TEACHER":
-        teacher = folder / "teacher"
-        train(small_recipe(objective={"name": "one_hot"}, epochs=1, seed=7), teacher)
-        return objective | {"teacher": str(teacher)}
+        train(small_recipe(objective={"name": "one_hot"}, epochs=1, seed=7), folder / "teacher")
+        return objective | {"teacher": str(folder / "teacher")}
     if objective.get("embedding") != "SAVED":
         return objective
     path = folder / "saved.safetensors"
@@ -118,12 +115,10 @@ def train(
 @contextlib.contextmanager
 def after_steps(steps: int, act: Callable[[], None]) -> Iterator[None]:
     """Calls `act` after each optimiser step from the given one on."""
-    made = 0
+    made = itertools.count(1)
 
     def count(*_: object) -> None:
-        nonlocal made
-        made += 1
-        if made >= steps:
+        if next(made) >= steps:
             act()
 
     handle = register_optimizer_step_post_hook(count)
@@ -145,12 +140,13 @@ class Killed(BaseException):
     """Ends a run in this process with nothing saved, as a kill would."""
 
 
+def kill() -> None:
+    """Ends a run in this process with nothing saved."""
+    raise Killed
+
+
 def kill_after(recipe: Recipe, folder: Path, steps: int) -> None:
     """Trains until so many steps are made in this process and leaves without a word."""
-
-    def kill() -> None:
-        raise Killed
-
     with after_steps(steps, kill), pytest.raises(Killed):
         train(recipe, folder)
 
@@ -173,8 +169,7 @@ def timeless(value: Any) -> Any:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Returns all that a run leaves and must not depend on where it was broken off, flat: name to value."""
-    checkpoint = newest(folder)
-    found: dict[str, Any] = {}
+    checkpoint, found = newest(folder), {}
     for file in ("model", "label_geometry"):
         with safe_open(folder / f"{file}.safetensors", framework="pt") as opened:
             found |= {f"{file}: {name}": opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
@@ -199,31 +194,14 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     return sorted(name for name in first.keys() | second.keys() if not same(first.get(name), second.get(name)))
 
 
-def unbroken_runs(places: pytest.TempPathFactory) -> Callable[[Recipe], dict[str, Any]]:
-    """Returns a function that returns what an unbroken run of a recipe leaves; each is made once."""
-    made: dict[str, dict[str, Any]] = {}
-
-    def contents_of(recipe: Recipe) -> dict[str, Any]:
-        key = recipe.model_dump_json()
-        if key not in made:
-            folder = places.mktemp("unbroken") / "run"
-            train(recipe, folder)
-            made[key] = contents(folder)
-        return made[key]
-
-    return contents_of
-
-
 def _assert_close(found: Any, expected: Any, where: str) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
         for key in expected:
             _assert_close(found[key], expected[key], f"{where}: {key}")
     elif isinstance(expected, list):
-        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-            _assert_close(one, other, f"{where}: {index}")
-    elif where.endswith("error"):
-        # Of the 449 rows, or the validation examples, one or two may lie on the border between two labels.
+        _assert_close(dict(enumerate(found)), dict(enumerate(expected)), where)
+    elif where.endswith("error"):  # one or two examples may lie on the border between two labels
         assert abs(found - expected) <= 2 / 200, where
     elif isinstance(expected, (torch.Tensor, float)):
         # Float32 sums in another order, over 144 steps at most; a stored soft label may be rounded to the next float16.
@@ -245,10 +223,7 @@ def assert_same_run(folder: Path, single: Path) -> None:
 
 
 def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
-    """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that.
-
-    Once it answers signals it says so in a file.
-    """
+    """Runs `labelembed` with its outputs in a file; `kill_at="replace 2"` kills it at the second call of that."""
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started with `nohup`
@@ -261,9 +236,8 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
     sys.argv = ["labelembed", *arguments]
     if kill_at is not None:
         name, number = kill_at.split()
-        _kill_at_call(os, name, int(number))
-    import torch
-
+        left, call = [None] * (int(number) - 1), getattr(os, name)
+        setattr(os, name, lambda *args, **named: (left.pop() if left else _die(), call(*args, **named))[1])
     from labelembed.lab import cli
 
     torch.set_num_threads(1)  # as the runs that these are compared with
@@ -272,29 +246,13 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
     cli.main()
 
 
-def _kill_at_call(module: Any, name: str, number: int) -> None:
-    made, call = 0, getattr(module, name)
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal made
-        made += 1
-        if made == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **kwargs)
-
-    setattr(module, name, counted)
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # torch._dynamo is what the first optimiser of a process imports, and takes longest.
-_PRELOADED = [
-    "pytest",
-    "labelembed.lab.cli",
-    "filelock",
-    "labelembed.lab.runs.run",
-    "sklearn.datasets",
-    "torch._dynamo",
-    "tests.made_failing_jobs",
-]
+_PRELOADED = ["pytest", "labelembed.lab.cli", "filelock", "labelembed.lab.runs.run", "sklearn.datasets"]
+_PRELOADED += ["torch._dynamo", "tests.made_failing_jobs"]
 
 
 def fork_server() -> Any:
@@ -309,9 +267,7 @@ class CommandLines:
     """Starts `labelembed` in real processes that need not import torch anew (multiprocessing's fork server)."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started = 0
-        self._context = fork_server()
+        self._folder, self._started, self._context = folder, 0, fork_server()
 
     def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
         """Begins one process; see `command_line`."""
@@ -327,8 +283,7 @@ class Command:
     """One process of the command line."""
 
     def __init__(self, process: Any, output: Path) -> None:
-        self.process = process
-        self._output = output
+        self.process, self._output = process, output
 
     def code(self) -> int:
         """Waits for the end and returns the exit code, negative for a signal."""

@@ -40,7 +40,7 @@ def test_arguments_that_make_no_network_or_search_are_all_named(make, arguments,
     [
         ("adam", {"learning_rate": 0.0}),
         ("adam", {"betas": (0.9, 1.0)}),
-        ("sgd", {"nesterov": True, "momentum": 0.0}),
+        ("constant", {"warmup_fraction": 1.0}),
         ("step", {"epochs": [0]}),
         ("cosine", {"final_fraction": 1.5}),
     ],

@@ -54,7 +54,7 @@ def _write(name, text):
         (_result({"format": 2}), "newer labelembed"),
         (_result({"calibrated": [1]}), "damaged"),
         (_result({"calibrated": {"test": {"nll": 1.0}}}), "no fraction"),
-        (_write("history.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "history.jsonl: line 2 is damaged"),
+        (_write("history.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "history.jsonl: damaged"),
         (_write("history.jsonl", '{"epoch": 1000000000000}\n'), "history.jsonl: damaged"),
         (_write("history.jsonl", '{"epoch": 1, "test": {"error": 40.0}}\n'), "no fraction"),
         (_write("history.jsonl", '{"epoch": 1, "test": [40.0]}\n'), "no fraction"),

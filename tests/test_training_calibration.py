@@ -9,8 +9,8 @@ import torch
 
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.evaluation import calibrate, predicted_logits
-from labelembed.metrics import classification_metrics, fit_temperature
-from tests.made_training import cached_data, contents, differences, small_recipe, timeless, train
+from labelembed.metrics import fit_temperature
+from tests.made_training import cached_data, contents, differences, small_recipe, train
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,6 @@ def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     expected = (predicted_logits(saved.network, test.inputs) / result["temperature"]).softmax(dim=1)
     assert torch.equal(probabilities, expected)
     assert saved.evaluate_both(test) == (result["test"], result["calibrated"]["test"])
-    # And the metrics are those of what it predicts; float32 rounds the probabilities.
-    assert classification_metrics(probabilities.log(), test.labels)["nll"] == pytest.approx(
-        result["calibrated"]["test"]["nll"], abs=1e-5
-    )
 
 
 def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_path):
@@ -62,26 +58,3 @@ def test_on_a_handful_of_validation_examples_it_is_not_fitted_and_said(finished,
     found = calibrate(saved.network, few)
     assert (found["temperature"] is not None, found["calibrated"] is not None) == (is_fitted, is_fitted)
     assert ("not fitted" in found["calibration"]) == (not is_fitted)
-
-
-def test_extreme_temperature_is_noted(finished):
-    recipe, folder, result = finished
-    saved = SavedRun.load(folder)
-    with torch.no_grad():
-        for value in saved.network.objective.output.parameters():
-            value.mul_(200)
-    calibrated = calibrate(saved.network, cached_data(recipe))
-    assert calibrated["temperature"] == pytest.approx(200 * result["temperature"], rel=1e-3)
-    assert "extreme" in calibrated["calibration"]
-    assert "extreme" not in result["calibration"]
-
-
-def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):
-    by_label = small_recipe(batch_size={"per_label": 4})
-    result = train(by_label, tmp_path / "by-label")
-    assert result["batch_size"] == 40
-    assert by_label.of_one_run()["batch_size"] == {"per_label": 4}
-    assert "batch_size: {per_label: 4}\n" in (tmp_path / "by-label" / "recipe.yaml").read_text()
-    plain = train(small_recipe(batch_size=40), tmp_path / "plain")
-    assert timeless(result) == timeless(plain)
-    assert train(by_label, tmp_path / "by-label") == result  # reads its own recipe back

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
-import torch
 
 from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_tracking import expected_of, read_tensorboard
-from tests.made_training import assert_same_run, train
+from tests.made_survival import SELDOM, gloo
+from tests.made_training import assert_same_run, newest, train
 from tests.reliability.figures import sized
 
-gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
-ALONE = "accelerate launch of one process"
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
     # With --cpu it would start one process, whatever the number says.
     "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
-    ALONE: ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
 }
 SETTINGS = [
     "data.train_examples=401",
@@ -38,9 +36,9 @@ SETTINGS = [
 WHOLE = [*SETTINGS, "micro_batches=1"]
 
 
-def launched(launcher, out, settings, *more):
+def launched(launcher, out, settings):
     options = [word for setting in settings for word in ("--set", setting)]
-    words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json", *more]
+    words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json"]
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
     command = [sys.executable, "-m", *LAUNCHERS[launcher], *words]
@@ -51,8 +49,7 @@ def launched(launcher, out, settings, *more):
 @pytest.mark.parametrize("launcher", sized(short=[], full=["torchrun", "accelerate launch"]))
 def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
     settings = ["epochs=3"]
-    more = ["--track", "tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []
-    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings], *more) as process:
+    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings]) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
@@ -60,16 +57,22 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
     assert_same_run(tmp_path / "two", tmp_path / "one")
     assert json.loads(out)["status"] == "finished"  # one line, of one process
     assert err.count("epoch 3/3") == 1
-    if more:  # one log, of one process, and none of its lines twice
-        assert len(list((tmp_path / "two" / "tensorboard").glob("events.*"))) == 1
-        assert read_tensorboard(tmp_path / "two")[0] == expected_of(tmp_path / "two")
 
 
-def test_subcommand_that_is_done_by_one_process_refuses_several(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    called = call("compare", "digits-mlp")
-    assert called.code == 2
-    assert "(process 1 of 2) labelembed compare works in one process" in called.err
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(("launcher", "number"), sized(short=[], full=[(name, signal.SIGTERM) for name in LAUNCHERS]))
+def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, number, tmp_path):
+    folder, until = tmp_path / "run", time.monotonic() + 240
+    settings = [*SETTINGS, "epochs=4000", "optimizer.learning_rate=0.02", SELDOM]
+    with launched(launcher, folder, settings) as process:
+        while len(RunFolder(folder).history()) < 2:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)  # which the run itself has open too
+    assert process.returncode != 0  # the launcher's own code
+    assert f"labelembed resume {folder}" in err
+    epochs = len(RunFolder(folder).history())
+    assert newest(folder).step >= 9 * epochs
+    resumed = call("resume", str(folder), "--device", "cpu", "--json", "--epochs", epochs + 2)
+    assert resumed.code == 0, resumed.err

@@ -13,7 +13,6 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_survival import gloo, start_two
 from tests.made_training import CommandLines, assert_same_run, newest, train, wait_until
-from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
@@ -99,22 +98,3 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     for command in start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu"):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
-
-
-@pytest.mark.parametrize("number", sized(short=[signal.SIGSTOP], full=[signal.SIGKILL, signal.SIGSTOP]))
-def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resumed(number, commands, tmp_path):
-    often = "checkpoints={minimum_seconds: 0, every_steps: 4}"
-    settings = [*SETTINGS, "epochs=20", "objective=one_hot", often]
-    words = train_words(tmp_path / "two", settings)
-    first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "2"})
-    wait_until(lambda: len(RunFolder(tmp_path / "two").history()) >= 2, first)
-    second.signal(number)
-    assert first.code() == 1, first.output()
-    if number != signal.SIGKILL:
-        second.signal(signal.SIGKILL)
-    assert second.code() == -signal.SIGKILL
-    assert "error: process 0 of 2: another process has died or hangs" in first.output()
-    assert f"labelembed resume {tmp_path / 'two'}" in first.output()
-    assert "Traceback" not in first.output()
-    assert RunFolder(tmp_path / "two").state() == "unfinished"
-    assert train(load_recipe("digits-mlp", settings=settings)[0], tmp_path / "two")["status"] == "finished"

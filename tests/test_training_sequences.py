@@ -76,9 +76,6 @@ def test_history_has_means_over_tokens_not_over_batches(made, tmp_path):
     assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["validation"].keys()
     assert "bleu" not in line["test"]
     assert result["test"] == result["test"] | line["test"]
-    once = train(recipe.model_copy(update={"test_every_epoch": False}), tmp_path / "once")
-    assert RunFolder(tmp_path / "once").history()[0]["test"] is None
-    assert once["test"] == result["test"]
 
 
 @pytest.mark.parametrize("batch_size", [8, {"tokens": 60}])

@@ -53,7 +53,7 @@ def test_tied_network_has_its_weight_once_and_goes_on_from_a_checkpoint_as_it_wo
     held = [id(one) for group in OPTIMIZERS["sgd"](network).param_groups for one in group["params"]]
     assert sorted(held) == sorted(map(id, network.parameters()))
     train(network, range(2))
-    save_checkpoint(tmp_path, Checkpoint(2, {"network": dict(network.state_dict())}))
+    save_checkpoint(tmp_path, Checkpoint(2, {"network": dict(network.state_dict())}, {}))
     checkpoint, damaged = load_newest(tmp_path)
     assert damaged == []
     again.load_state_dict(checkpoint.tensors["network"])
@@ -61,3 +61,13 @@ def test_tied_network_has_its_weight_once_and_goes_on_from_a_checkpoint_as_it_wo
     for one in (network, again):
         train(one.train(), range(2, 4))
     torch.testing.assert_close(dict(again.state_dict()), dict(network.state_dict()), rtol=0, atol=0)
+
+
+def test_the_output_layer_may_have_a_weight_decay_of_its_own():
+    network = Network(nn.Identity(), Words(), OBJECTIVES["label_embedding"](HIDDEN, LABELS))
+    head = {id(value) for name, value in network.objective.named_parameters() if "embedding" not in name}
+    for given, of_head in ((None, 0.25), (0.5, 0.5), (0.0, 0.0)):
+        optimizer = OPTIMIZERS["sgd"](network, weight_decay=0.25, head_weight_decay=given)
+        decays = {id(value): group["weight_decay"] for group in optimizer.param_groups for value in group["params"]}
+        assert {decays[id(value)] for value in network.encoder.parameters()} == {0.25}
+        assert {decays[one] for one in head} == {of_head}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_survival import gloo, saves, step_of
+from tests.made_survival import gloo, interrupt_runs, saves, step_of
 from tests.made_training import contents, differences, newest, wait_until
-from tests.reliability.figures import FULL, sized
+from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
@@ -34,55 +31,36 @@ KILLS = {
 }
 
 
-def killed(case, folder, commands, words, *, aimed, chance):
-    """Starts the run, kills one of its processes once it has moved on, and tells whether that was inside a save.
-
-    None: the run ended before.
-    """
-    before = step_of(folder)
-    started = case.start(commands, words)
-    victim = started[0] if aimed else chance.choice(started)  # the first one saves
-    wait_until(lambda: step_of(folder) > before, victim)
-    if aimed:
-        wait_until(lambda: bool(saves(folder)), victim)
-    else:
-        time.sleep(chance.uniform(0.0, 0.06))
-    if not victim.running():
-        assert [command.code() for command in started] == [0] * len(started), victim.output()
-        return None
-    victim.signal(signal.SIGKILL)
-    assert victim.code() == -signal.SIGKILL, victim.output()
-    for other in started:
-        if other is not victim:
-            assert other.code() == 1, other.output()
-            assert "another process has died or hangs" in other.output()
-            assert f"labelembed resume {folder}" in other.output()
-    assert RunFolder(folder).state() == "unfinished"
-    return bool(saves(folder))
-
-
 @pytest.mark.parametrize("name", [name for name, number in KILLS.items() if number])
 def test_runs_killed_at_random_moments_end_as_if_they_had_not(name, commands, kinds, expected, tmp_path, figure):
     if "two" in name and not gloo:
         pytest.skip("this torch has no gloo, by which processes on a CPU talk")
     case, chance = kinds[name], random.Random(20261101)
-    kills, inside, runs = 0, 0, 0
-    while kills < KILLS[name]:
-        runs += 1
-        folder = tmp_path / f"run-{runs}"
-        words = case.train(folder)
-        # Not to the run's last steps, where it would end before it is hit.
-        while kills < KILLS[name] and step_of(folder) < 0.85 * case.steps:
-            hit = killed(case, folder, commands, words, aimed=kills % 2 == 0, chance=chance)
-            words = case.resume(folder)
-            if hit is None:
-                break
-            kills, inside = kills + 1, inside + hit
-        case.finish(commands, folder)
-        assert differences(contents(folder), expected(name)) == [], folder
-        assert saves(folder) == []
+    inside = []  # whether each kill was inside a save
+
+    def kill(folder, words):
+        before, started = step_of(folder), case.start(commands, words)
+        aimed = len(inside) % 2 == 0
+        victim = started[0] if aimed else chance.choice(started)  # the first one saves
+        wait_until(lambda: step_of(folder) > before, victim)
+        if aimed:
+            wait_until(lambda: bool(saves(folder)), victim)
+        else:
+            time.sleep(chance.uniform(0.0, 0.06))
+        if not victim.running():
+            assert [command.code() for command in started] == [0] * len(started), victim.output()
+            return False
+        victim.signal(signal.SIGKILL)
+        codes = [command.code() for command in started]
+        assert sorted(codes) == [-signal.SIGKILL, 1][: len(codes)], victim.output()
+        assert RunFolder(folder).state() == "unfinished"
+        inside.append(bool(saves(folder)))
+        return True
+
+    interrupt_runs(case, KILLS[name], tmp_path, commands, expected(name), kill)
+    kills = len(inside)
     figure.count("kills after which the same command ended with the unbroken run's numbers", kills, KILLS[name])
-    figure.count("kills inside a save, where a quarter of all was wanted", inside, -(-kills // 4))
+    figure.count("kills inside a save, where a quarter of all was wanted", sum(inside), -(-kills // 4))
 
 
 def test_run_killed_at_every_call_of_a_save_ends_as_if_it_had_not(commands, kinds, expected, tmp_path, figure):
@@ -103,21 +81,3 @@ def test_run_killed_at_every_call_of_a_save_ends_as_if_it_had_not(commands, kind
     case.finish(commands, folder)
     assert differences(contents(folder), expected("rows")) == []
     figure.count("calls of a save at which a run was killed and resumed", len(CALLS), len(CALLS))
-
-
-@pytest.mark.skipif(not FULL, reason="in the full form only: two programs that import torch")
-def test_program_started_as_users_start_it_survives_a_kill(kinds, expected, tmp_path):
-    case, folder = kinds["rows"], tmp_path / "run"
-    program = [sys.executable, "-m", "labelembed"]
-    with subprocess.Popen([*program, *case.train(folder)], stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 150
-        while not (step_of(folder) and saves(folder)):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < until
-        process.kill()
-        assert process.wait(30) == -signal.SIGKILL
-    words = [*program, *case.resume(folder), "--json"]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=150)
-    assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout)["status"] == "finished"
-    assert differences(contents(folder), expected("rows")) == []

@@ -55,10 +55,8 @@ def damages(content, before):
     for end in [0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(TRUNCATIONS - 2))]:
         yield content[:end]
     for _ in range(FLIPPED_BITS):
-        bit = chance.choice((chance.randrange(8 * 2000), chance.randrange(8 * len(content))))  # the header is small
-        flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
-        yield bytes(flipped)
+        place = chance.choice((chance.randrange(2000), chance.randrange(len(content))))  # the header is small
+        yield content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
     yield bytes(len(content))
     yield before
 

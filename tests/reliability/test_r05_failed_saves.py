@@ -8,10 +8,7 @@ import shutil
 import pytest
 
 from labelembed.lab.errors import TrainingError
-from labelembed.lab.runs.comparison import compare
-from labelembed.lab.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
-from tests.made_in_process import make_runs_here
 from tests.made_training import BATCHES, after_steps, contents, differences, small_recipe, train
 
 KINDS = {
@@ -76,19 +73,3 @@ def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(every_s
     assert len(made) == (BATCHES + 2 if every_steps else 2 * BATCHES)
     assert not folder.exists()
     figure.count("removed run folders noticed", 1, 1)
-
-
-def test_run_of_a_comparison_that_cannot_be_saved_fails_alone_with_the_reason(tmp_path, monkeypatch):
-    make_runs_here(monkeypatch)
-    settings = {"data.train_examples": 190, "model.hidden_sizes": [12], "batch_size": 40, "epochs": 2}
-    names = ["one_hot", "label_smoothing", "label_embedding"]
-    folders = [tmp_path / "runs" / name / "seed-0" for name in names]
-    folders[1].mkdir(parents=True)
-    (folders[1] / "checkpoints").write_text("a file stands where the checkpoints go")
-    asked = {"objectives": names, "seeds": 1, "settings": settings, "out": tmp_path, "device": "cpu", "quiet": True}
-    failed = compare("digits-mlp", **asked).failed
-    assert list(failed) == ["label_smoothing seed 0"]
-    assert "cannot save (File exists)" in failed["label_smoothing seed 0"]
-    assert [RunFolder(folder).state() for folder in folders] == ["finished", "failed", "finished"]
-    (folders[1] / "checkpoints").unlink()
-    assert compare("digits-mlp", **asked).failed == {}

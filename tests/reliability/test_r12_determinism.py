@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 
@@ -14,11 +13,10 @@ import torch
 from labelembed.lab.data import ImageReader, prepare
 from labelembed.lab.data.cache import cache_folder
 from tests.made_cli import succeed
-from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, write_image
 from tests.made_in_process import make_runs_here
 from tests.made_training import contents, differences, timeless
-from tests.reliability.figures import FULL, sized
+from tests.reliability.figures import sized
 
 DIGITS = ["digits-mlp", "--objectives", "one_hot,label_smoothing,label_embedding,adaptive_labels", "--seeds", "2"]
 DIGITS += ["--set", "model.hidden_sizes=[16]", "--set", "model.dropout=0.2", "--set", "epochs=2"]
@@ -82,79 +80,43 @@ def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
     assert differences(contents(tmp_path / "alone"), contents(of_comparison)) == []
 
 
-@pytest.mark.skipif(not FULL, reason="in the full form only: starting the workers takes 20 seconds")
-def test_comparison_of_sentences_is_the_same_in_any_number_of_processes(tmp_path, figure):
-    write_corpus(tmp_path)
-    words = ["translation-lstm", "--data", tmp_path / "corpus", "--objectives", "one_hot,label_embedding", "--seeds", 2]
-    words += ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.3}", "--set", "epochs=2"]
-    words += ["--set", "objective.rank=4", "--set", "batch_size=8"]
-    one, other = (compare(words, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
-    assert unlike(one, other) == []
-    figure.count("comparisons equal to the one made by one process, bit for bit", 1, 1)
-
-
-# ---------------------------------------------------------------------------------------------- caches
-
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-def test_image_files_are_found_by_content(tmp_path, figure, monkeypatch):
-    root = [tmp_path / "pictures"]
+def test_image_files_are_found_by_content(tmp_path, figure):
+    root = tmp_path / "pictures"
     for number, pixels in enumerate(made_colours(12)):
-        split, label = ("test" if number % 3 == 0 else "train"), ("cat", "dog")[number % 2]
-        (root[0] / split / label).mkdir(parents=True, exist_ok=True)
-        write_image(root[0] / split / label / f"{number:02}.png", pixels)
+        folder = root / ("test" if number % 3 == 0 else "train") / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_image(folder / f"{number:02}.png", pixels)
+    one, other = (root / "train" / "dog" / name for name in ("01.png", "05.png"))
 
-    def read(**how):
-        return prepare(ImageReader(path=str(root[0]), **how).read(), validation=None).train.inputs
-
-    def move():
-        shutil.move(root[0], tmp_path / "moved")
-        root[0] = tmp_path / "moved"
-
-    def touch():
-        for path in root[0].rglob("*.png"):
-            os.utime(path, (1, 1))
-
-    def rename_class():
-        for split in ("train", "test"):
-            (root[0] / split / "dog").rename(root[0] / split / "hound")
+    def read(root, **how):
+        inputs = prepare(ImageReader(path=str(root), **how).read(), validation=None).train.inputs
+        return inputs, {path.name for path in cache_folder().glob("*.npy")}
 
     def change_a_pixel():
         pixels = made_colours(12)[1]
         pixels[0, 0, 0] ^= 1
-        write_image(root[0] / "train" / "hound" / "01.png", pixels)
+        write_image(one, pixels)
 
     def swap_two():
-        one, other = (root[0] / "train" / "hound" / name for name in ("01.png", "05.png"))
-        content = one.read_bytes()
-        one.write_bytes(other.read_bytes())
-        other.write_bytes(content)
+        contents = one.read_bytes(), other.read_bytes()
+        one.write_bytes(contents[1])
+        other.write_bytes(contents[0])
 
-    def of_other_proportions():
-        write_image(root[0] / "train" / "cat" / "20.png", made_colours(1)[0][:8])
-        return {"image_size": 8, "fit": "pad"}
-
-    harmless = {"moved": move, "touched": touch, "a label's name": rename_class}
-    real = {
-        "one pixel": change_a_pixel,
-        "two pictures exchanged": swap_two,
-        "one picture less": lambda: (root[0] / "train" / "cat" / "02.png").unlink(),
-        "another size": lambda: {"image_size": 8},
-        "another fit": of_other_proportions,
-    }
-    read()
-    for name, change in (harmless | real).items():  # a change may return arguments, and the harmless ones add up
-        given, before = change() or {}, {path.name for path in cache_folder().glob("*.npy")}
-        found, is_real = read(**given), name in real
-        is_new = {path.name for path in cache_folder().glob("*.npy")} > before
-        assert is_new == is_real, f"{name}: {'found all the same' if is_real else 'made anew'}"
-        with monkeypatch.context() as other:  # what is read where nothing is kept
-            other.setenv("LABELEMBED_CACHE", str(tmp_path / f"empty-{len(list(tmp_path.iterdir()))}"))
-            assert torch.equal(found, read(**given)), f"{name}: what was found is stale"
-    figure.count("harmless changes that find what is kept", len(harmless), len(harmless))
-    figure.count("real changes that make it anew", len(real), len(real))
+    first, kept = read(root)
+    shutil.copytree(root, tmp_path / "moved")
+    assert read(tmp_path / "moved")[1] == kept  # found again
+    changes = {"one pixel": change_a_pixel, "two exchanged": swap_two, "one less": one.unlink}
+    for name, change in changes.items():
+        change()
+        found, now = read(root)
+        assert now > kept, name
+        assert not torch.equal(found, first), name
+        first, kept = found, now
+    assert read(root, image_size=8)[1] > kept
+    figure.count("real changes that make a cache anew", len(changes) + 1, len(changes) + 1)
