@@ -211,7 +211,6 @@ def factors(name, steps, steps_per_epoch=4, **arguments):
         ("constant", {"warmup_fraction": 0.5}, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]),
         ("step", {"epochs": [1], "factor": 0.2}, [1.0] * 4 + [0.2] * 4),
         ("step", {"epochs": [1, 1], "factor": 0.5, "warmup_fraction": 0.25}, [0.5, 1.0, 1.0, 1.0] + [0.25] * 4),
-        ("linear", {"final_fraction": 0.5, "warmup_fraction": 0.5}, [0.25, 0.5, 0.75, 1, 1, 0.875, 0.75, 0.625]),
         (
             "cosine",
             {"warmup_fraction": 0.5, "final_fraction": 0.2},

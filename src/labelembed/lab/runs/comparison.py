@@ -107,7 +107,8 @@ def compare(
     if (folder / "recipe.yaml").exists():
         raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
-        own: dict[str, Any] = {"baseline": (chosen.comparison or ComparisonBlock()).baseline, "seeds": [], "variants": []}
+        baseline_of_recipe = (chosen.comparison or ComparisonBlock()).baseline
+        own: dict[str, Any] = {"baseline": baseline_of_recipe, "seeds": [], "variants": []}
         is_there = (folder / DESCRIPTION_FILE).exists() and not overwrite
         about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]

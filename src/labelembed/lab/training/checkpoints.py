@@ -90,7 +90,6 @@ def _read(path: Path) -> Checkpoint:
 
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
-_Number = Annotated[float, Field(strict=True)]
 
 
 class Position(BaseModel):
@@ -101,11 +100,11 @@ class Position(BaseModel):
     epoch: _Count = 0  # finished
     batch: _Count = 0  # finished, of the epoch in progress
     step: _Count = 0  # optimiser steps made
-    seconds: _Number = 0.0  # in finished epochs
-    epoch_seconds: _Number = 0.0  # in the epoch in progress, before it was resumed
-    term_sums: dict[str, _Number] = {}  # each term over the examples of the epoch in progress
-    best_score: _Number | None = None  # the lowest selection score so far
-    best_tie: _Number = 0.0  # what breaks ties of it
+    seconds: float = 0.0  # in finished epochs
+    epoch_seconds: float = 0.0  # in the epoch in progress, before it was resumed
+    term_sums: dict[str, float] = {}  # each term over the examples of the epoch in progress
+    best_score: float | None = None  # the lowest selection score so far
+    best_tie: float = 0.0  # what breaks ties of it
     best_epoch: _Count = 0  # from 1; 0 when there is none
     best_line: dict[str, Any] = {}  # the history's line of that epoch
     patience_from: _Count = 0  # epochs finished when a run that patience had ended was taken up again

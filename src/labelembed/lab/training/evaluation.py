@@ -22,7 +22,6 @@ from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
 EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
-_MOST_PAIRS = 20_000  # confusions
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
 
@@ -127,7 +126,7 @@ def error_diagnostics(
     errors = {
         "split": split,
         "labels": network.objective.num_labels,
-        "confusions": confusions[:_MOST_PAIRS].tolist(),
+        "confusions": confusions[:20_000].tolist(),
         "of_label": np.bincount(labels, minlength=network.objective.num_labels).tolist(),
         "reliability": {"before": _bins(right, outcomes["confidence"]), "calibrated": calibrated},
         "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],

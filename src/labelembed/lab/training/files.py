@@ -84,22 +84,13 @@ def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without references, which could unfold to far more than was written, and without repeats."""
+    """PyYAML's safe loader without references, which could unfold to far more than was written."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise ConstructorError(None, None, "references are not allowed; write the value out", mark)
         return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                what = f"the key {str(key.value)[:40]!r} occurs twice; keep one"
-                raise ConstructorError(None, None, what, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
 
 
 def plain_values(text: str) -> Any:
