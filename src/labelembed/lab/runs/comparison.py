@@ -108,9 +108,10 @@ def compare(
     if (folder / "recipe.yaml").exists():
         raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
-        own = {"baseline": (chosen.comparison or ComparisonBlock()).baseline, "seeds": [], "variants": []}
-        is_there = (folder / DESCRIPTION_FILE).exists() and not overwrite
-        about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
+        own: Any = (chosen.comparison or ComparisonBlock()).baseline
+        about = ComparisonFile.model_construct(baseline=own, seeds=[], variants=[])
+        if (folder / DESCRIPTION_FILE).exists() and not overwrite:
+            about = ComparisonFile.read(folder)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
         variants = to_tune(chosen, variants) if tuned else variants
@@ -290,9 +291,8 @@ class _Making:
             return {}
         epochs, device = todo[0].recipe.number_of_epochs(self.data), self.device
         running, failed = {job.name: RunFolder(job.folder) for job in todo}, {}
-        jobs = min(self.processes or pools.default_jobs(device), len(todo))
-        is_local = self.cluster is None
-        pool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device)) if is_local else pools.DaskPool(self.cluster)
+        jobs, gpus = min(self.processes or pools.default_jobs(device), len(todo)), pools.visible_gpus(device)
+        pool = pools.LocalPool(jobs, gpus=gpus) if self.cluster is None else pools.DaskPool(self.cluster)
         try:
             for job in todo:
                 recipe, where = with_whole_paths(job.recipe), job.folder.absolute()
