@@ -109,7 +109,7 @@ def compare(
         raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
         own: Any = (chosen.comparison or ComparisonBlock()).baseline
-        about = ComparisonFile.model_construct(baseline=own, seeds=[], variants=[])
+        about = ComparisonFile.model_construct(recipe=name, baseline=own, seeds=[], variants=[])
         if (folder / DESCRIPTION_FILE).exists() and not overwrite:
             about = ComparisonFile.read(folder)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
@@ -274,15 +274,18 @@ class _Making:
                 say(f"data: {note}")
         make_writable_folder(self.out)
         about.write(self.out)
-        for run in missing:  # of runs that failed before
-            (run.folder / "result.json").unlink(missing_ok=True)
+        for run in missing:
+            with suppress(OSError):  # the run says what is in the way
+                (run.folder / "result.json").unlink()  # of one that failed before
         failed = self._run(missing, len(runs) - len(missing), len(runs))
         for run in missing:
             if run.name in failed and RunFolder(run.folder).state() != "failed":  # it could not write why
-                with suppress(OSError):  # nor can we, as on a full disk
+                try:
                     run.folder.mkdir(parents=True, exist_ok=True)
                     failure = {"format": 1, "status": "failed", "message": failed[run.name]}
                     RunFolder(run.folder).write("result.json", failure)
+                except OSError as error:  # nor can we
+                    raise TrainingError(f"{run.name}: {failed[run.name]}") from error
         return bool(missing)
 
     def _run(self, todo: Sequence[Job], done: int, total: int) -> dict[str, str]:
