@@ -175,14 +175,6 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     assert (visible_gpus(None), default_jobs(None)) == ([], 16)
 
 
-@pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
-def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, device, gpus):
-    told = []
-    monkeypatch.setattr(pools, "LocalPool", lambda processes, **how: told.append((processes, how)))
-    pools.opened_pool(jobs=2, cluster=None, device=device, most=3)
-    assert told == [(2, {"gpus": gpus})]
-
-
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say():
     recipe, _ = load_recipe("translation-lstm", data="corpus")
     typed = "one_hot,label_embedding,label_embedding:preset=mixture:rank=64,label_embedding:embedding=full"

@@ -107,10 +107,10 @@ def compare(
     if (folder / "recipe.yaml").exists():
         raise RunFolderError(f"{folder}: holds a single run; choose another folder with --out")
     with locked(folder, doing="made"):
-        baseline_of_recipe = (chosen.comparison or ComparisonBlock()).baseline
-        own: dict[str, Any] = {"baseline": baseline_of_recipe, "seeds": [], "variants": []}
-        is_there = (folder / DESCRIPTION_FILE).exists() and not overwrite
-        about = ComparisonFile.read(folder) if is_there else ComparisonFile.model_construct(**own)
+        own: Any = (chosen.comparison or ComparisonBlock()).baseline
+        about = ComparisonFile.model_construct(recipe=name, baseline=own, seeds=[], variants=[])
+        if (folder / DESCRIPTION_FILE).exists() and not overwrite:
+            about = ComparisonFile.read(folder)
         about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
         variants = to_tune(chosen, variants) if tuned else variants
@@ -272,15 +272,18 @@ class _Making:
             for note in self.data.notes:
                 say(f"data: {note}")
         about.write(self.out)
-        for run in missing:  # of runs that failed before
-            (run.folder / "result.json").unlink(missing_ok=True)
+        for run in missing:
+            with suppress(OSError):  # the run says what is in the way
+                (run.folder / "result.json").unlink()  # of one that failed before
         failed = self._run(missing, len(runs) - len(missing), len(runs))
         for run in missing:
             if run.name in failed and RunFolder(run.folder).state() != "failed":  # it could not write why
-                with suppress(OSError):  # nor can we, as on a full disk
+                try:
                     run.folder.mkdir(parents=True, exist_ok=True)
                     failure = {"format": 1, "status": "failed", "message": failed[run.name]}
                     RunFolder(run.folder).write("result.json", failure)
+                except OSError as error:  # nor can we
+                    raise TrainingError(f"{run.name}: {failed[run.name]}") from error
         return bool(missing)
 
     def _run(self, todo: Sequence[Job], done: int, total: int) -> dict[str, str]:
@@ -289,11 +292,8 @@ class _Making:
             return {}
         epochs, device = todo[0].recipe.number_of_epochs(self.data), self.device
         running, failed = {job.name: RunFolder(job.folder) for job in todo}, {}
-        jobs = min(self.processes or pools.default_jobs(device), len(todo))
-        if self.cluster is None:
-            pool: pools.LocalPool | pools.DaskPool = pools.LocalPool(jobs, gpus=pools.visible_gpus(device))
-        else:
-            pool = pools.DaskPool(self.cluster)
+        jobs, gpus = min(self.processes or pools.default_jobs(device), len(todo)), pools.visible_gpus(device)
+        pool = pools.LocalPool(jobs, gpus=gpus) if self.cluster is None else pools.DaskPool(self.cluster)
         try:
             for job in todo:
                 recipe, where = with_whole_paths(job.recipe), job.folder.absolute()
