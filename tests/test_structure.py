@@ -73,7 +73,6 @@ BUDGETS = {
 # Packages that are still to be written anew, and too large until then.
 STILL_LARGE = {
     "lab/data",
-    "lab/training",
     "lab/runs",
     "lab/cli",
 }

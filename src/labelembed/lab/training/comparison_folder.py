@@ -14,8 +14,6 @@ from labelembed.lab.training.files import check_format, reading, saving, write_j
 
 FORMAT_VERSION = 1
 DESCRIPTION_FILE = "comparison.json"
-#: What a comparison writes into its folder, below and beside the runs.
-_WRITTEN = (DESCRIPTION_FILE, "comparison.csv", "runs.csv", "report.html")
 
 
 def _folder_name(name: str) -> str:
@@ -96,5 +94,5 @@ def remove_comparison(folder: Path) -> None:
     if (folder / DESCRIPTION_FILE).is_file():
         for name in ("runs", "tuning"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for file in (folder / name for name in _WRITTEN):
-            file.unlink(missing_ok=True)
+        for name in (DESCRIPTION_FILE, "comparison.csv", "runs.csv", "report.html"):
+            (folder / name).unlink(missing_ok=True)

@@ -19,8 +19,7 @@ from labelembed.lab.training.network import AnyBatch, Examples, Network, Trainin
 from labelembed.lab.training.run_folder import ExampleOutcomes
 from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, classification_metrics, fit_temperature
 
-# Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
-OUTPUT_MEANS_LABELS = 4_000
+OUTPUT_MEANS_LABELS = 4_000  # above so many labels the means of hidden states are taken
 EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
 _MOST_PAIRS = 20_000  # confusions
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
@@ -37,9 +36,8 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     batches: Iterator[AnyBatch] = split.batches(size, order=torch.arange(len(split)) if of_pairs else None)
     with evaluation_mode(network) as device:
         for batch in (batch.to(device) for batch in batches):
-            found = network.hidden(batch.inputs), batch.labels, batch.indices
-            counts = batch.labels >= 0  # without the padding of sentences
-            yield tuple(value[counts] for value in found) if of_pairs else found
+            counts = batch.labels >= 0 if of_pairs else slice(None)  # without the padding of sentences
+            yield network.hidden(batch.inputs)[counts], batch.labels[counts], batch.indices[counts]
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from labelembed.lab.training.network import Network
 
 #: From a step (from 0), the steps of an epoch and those of the run to the factor on the learning rate.
 Schedule = Callable[[int, int, int], float]
-Made = TypeVar("Made", bound=Callable[..., Any])
 
 # The arguments of optimisers and schedules: what each means, what it must be, and a check of it.
 _ARGUMENTS: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
@@ -33,7 +32,7 @@ _ARGUMENTS: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
 }
 
 
-def _documented(make: Made) -> Made:
+def _documented(make: Callable[..., Any]) -> Any:
     """Adds the meaning of its arguments to the docstring of an optimiser or a schedule."""
     lines = [f"    {name}: {_ARGUMENTS[name][0]}" for name in signature(make).parameters if name in _ARGUMENTS]
     make.__doc__ = "\n".join([make.__doc__ or "", "", "Args:", *lines])
