@@ -78,16 +78,3 @@ def test_signal_after_the_last_step_comes_when_the_training_is_over(heard):
         signal.raise_signal(signal.SIGTERM)
         assert heard == []
     assert heard == [signal.SIGTERM]
-
-
-def test_signal_that_a_library_makes_an_error_of_still_ends_the_work():
-    def validate():
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException as error:
-            raise ValueError("no valid model") from error
-
-    with pytest.raises(Stopped), stop_at_once():
-        validate()
-    with pytest.raises(ValueError, match="of its own"), stop_at_once():
-        raise ValueError("of its own")

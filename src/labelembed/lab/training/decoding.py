@@ -140,10 +140,10 @@ def sentence_diagnostics(corpus: TextCorpus, split: str, written: Sequence[str])
 
     It is evenly spread over the split's sentences, `of` in number, so that every run shows the same ones.
     """
-    sources, references, shown = corpus.source_lines(split), corpus.references(split), min(len(written), _SHOWN)
-    sentences = []
-    for index in [number * len(written) // shown for number in range(shown)]:
-        texts = {"source": sources[index], "reference": references[index], "output": written[index]}
-        score = chrf([written[index]], [[references[index]]]).value
-        sentences.append({"place": index, **texts, "score": score})
+    texts = list(enumerate(zip(corpus.source_lines(split), corpus.references(split), written, strict=True)))
+    sentences = [
+        {"place": place, "source": source, "reference": reference, "output": output}
+        | {"score": chrf([output], [[reference]]).value}
+        for place, (source, reference, output) in texts[:: len(texts) // _SHOWN + 1]
+    ]
     return {"split": split, "of": len(written), "sentences": sentences}

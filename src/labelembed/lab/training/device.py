@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labelembed.lab.errors import InterruptedTraining
-
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -64,13 +62,8 @@ class Received:
 @contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    with stop_after_step(at_once=True) as received:
-        try:
-            yield
-        except Exception as error:
-            if received.number is None or isinstance(error, InterruptedTraining):
-                raise
-            raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
+    with stop_after_step(at_once=True):
+        yield
 
 
 @contextmanager

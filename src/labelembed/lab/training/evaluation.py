@@ -19,8 +19,7 @@ from labelembed.lab.training.network import AnyBatch, Examples, Network, Trainin
 from labelembed.lab.training.run_folder import ExampleOutcomes
 from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, classification_metrics, fit_temperature
 
-# Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
-OUTPUT_MEANS_LABELS = 4_000
+OUTPUT_MEANS_LABELS = 4_000  # above so many labels the means of hidden states are taken
 EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 

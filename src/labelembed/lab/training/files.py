@@ -75,9 +75,7 @@ def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
         if outside or isinstance(error, ConnectionError):  # a file of the data, or a reader of our pipe that has left
             raise
         what = f"cannot save ({error.strerror or error})"
-        if not folder.is_dir():
-            what += ", the folder is not there any more"
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what += f": {shutil.disk_usage(folder).free:,} bytes are free"
         way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error

@@ -26,7 +26,6 @@ from labelembed.lab.training.files import check_format, plain_values, reading, s
 
 _RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
-
 State = Literal["empty", "unfinished", "finished", "failed"]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
-from labelembed.lab.data import TextCorpus, TokenBudget
+from labelembed.lab.data import TokenBudget
 from labelembed.lab.training.network import TrainingData
 
 # Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
@@ -73,7 +73,7 @@ class TrainingSettings(Block):
     test_every_epoch: Flag = Field(False, description="the test set after every epoch; false: once, at the end")
 
     def step_size(self, num_labels: int) -> int | TokenBudget:
-        """Returns the batch size in examples, or of a corpus in sentences or tokens, for data with so many labels."""
+        """Returns the batch size in examples, or of a corpus in sentences or tokens."""
         size = self.batch_size
         if isinstance(size, int):
             return size
@@ -85,11 +85,3 @@ class TrainingSettings(Block):
             return self.epochs
         steps = data.train.number_of_batches(self.step_size(data.num_labels))
         return max(math.ceil(self.epochs.get("steps", 1) / steps), self.epochs.get("at_least", 1))
-
-    def selected_by(self, data: TrainingData) -> str:
-        """Returns what the selection goes by: `last_epoch`, or `validation_` and a metric."""
-        if self.selection.by != "auto":
-            return self.selection.by
-        if data.validation is None:
-            return "last_epoch"
-        return "validation_bleu" if isinstance(data, TextCorpus) else "validation_error"

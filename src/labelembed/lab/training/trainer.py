@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.distributed import global_count
-from labelembed.lab.data import PairBatch
+from labelembed.lab.data import PairBatch, TextCorpus
 from labelembed.lab.errors import DivergedTraining, InterruptedTraining, RunFolderError
 from labelembed.lab.training.checkpoints import Checkpoint, Position, load_newest, save_checkpoint
 from labelembed.lab.training.device import Received, make_accelerator, stop_after_step
@@ -61,7 +61,9 @@ class Trainer:
         self.batch_size = settings.step_size(self.data.num_labels)
         self.batches = self.data.train.number_of_batches(self.batch_size)
         self.epochs = settings.number_of_epochs(self.data)
-        self.selected_by = settings.selected_by(self.data)
+        by_metric = "validation_bleu" if isinstance(self.data, TextCorpus) else "validation_error"
+        by_default = "last_epoch" if self.data.validation is None else by_metric
+        self.selected_by = by_default if settings.selection.by == "auto" else settings.selection.by
         if settings.compile:
             self.network.encoder.compile()
         self.optimizer: Optimizer = _component(OPTIMIZERS, settings.optimizer, self.network)
@@ -163,10 +165,10 @@ class Trainer:
                 self._show_progress(position.seconds + now - started)
         objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         self._check_weights()
-        trained, here = time.perf_counter() - started, self._here()
+        here = self._here()
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
-            "training_seconds": round(trained, 4),
+            "training_seconds": round(time.perf_counter() - started, 4),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train": {name: total / examples.num_examples for name, total in position.term_sums.items()},
             "validation": self._evaluate("validation", here),
@@ -187,8 +189,7 @@ class Trainer:
 
     def _evaluate(self, split: str, where: str) -> dict[str, Any] | None:
         try:  # every process evaluates all of it: the same choice everywhere
-            metrics: dict[str, Any] | None = self.task.evaluate(self.network, split)
-            return metrics
+            return cast(dict[str, Any] | None, self.task.evaluate(self.network, split))
         except ValueError as error:
             what = f"the predictions are not finite after {where}: {error}. {_WAY_OUT}"
             raise DivergedTraining(what, step=self.position.step) from error
@@ -270,19 +271,14 @@ class Trainer:
             what = f"the gradient is not finite: that of `{gradient}`"
         else:  # the squares of finite gradients may overflow
             return by_name
-        position, before = self.position, _first_not_finite(self._state())
-        what += (
-            f" at step {position.step + 1} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
-        )
-        what += "" if before is None else f"; before it `{before}` is not finite"
-        raise DivergedTraining(f"{what}. {_WAY_OUT}", step=position.step + 1)
-
-    def _state(self) -> Iterator[tuple[str, Tensor]]:
-        return itertools.chain(self.network.named_parameters(), self.network.named_buffers())
+        position, step = self.position, self.position.step + 1
+        what += f" at step {step} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
+        raise DivergedTraining(f"{what}. {_WAY_OUT}", step=step)
 
     def _check_weights(self) -> None:
         """Raises DivergedTraining when a weight or a table is NaN or infinite, with its name."""
-        if (name := _first_not_finite(self._state())) is not None:
+        state = itertools.chain(self.network.named_parameters(), self.network.named_buffers())
+        if (name := _first_not_finite(state)) is not None:
             what = f"the weights are not finite after {self._here()}: `{name}`. {_WAY_OUT}"
             raise DivergedTraining(what, step=self.position.step)
 
@@ -305,9 +301,8 @@ class Trainer:
         if line is not None:
             self._show_progress(position.seconds, line)
         if wishes[0] and not is_over:
-            message = f"stopped in epoch {position.epoch + 1} of {self.epochs}"
-            message += f"; to go on: labelembed resume {self.folder.path}"
-            raise InterruptedTraining(message, signal_number=self.signal.number or 2)
+            where, way_on = f"epoch {position.epoch + 1} of {self.epochs}", f"labelembed resume {self.folder.path}"
+            raise InterruptedTraining(f"stopped in {where}; to go on: {way_on}", signal_number=self.signal.number or 2)
 
     def _show_progress(self, seconds: float, line: dict[str, Any] | None = None) -> None:
         position = self.position
