@@ -120,14 +120,14 @@ def images_recipe(folder):
 
 
 ADAMW, SGD = {"name": "adamw", "weight_decay": 0.1}, {"name": "sgd", "momentum": 0.9, "head_weight_decay": 0.01}
-PLAIN = {"optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01}, "schedule": {"name": "linear"}}
+PLAIN = {"optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01}, "schedule": {"name": "cosine"}}
 WAYS = {
     "chunked head": {"objective": {"name": "label_embedding", "impl": "chunked"}},
     "chunked head, one-hot": {"objective": {"name": "one_hot", "impl": "chunked"}},
     "bf16, retrospection": {"precision": "bf16", "objective": {"name": "retrospection", "store_every": 1}},
     "adamw, cosine": {"optimizer": ADAMW, "schedule": {"name": "cosine", "warmup_fraction": 0.3}},
     "sgd, step": {"optimizer": SGD, "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5}},
-    "plain sgd, linear": PLAIN | {"selection": {"by": "last_epoch"}},
+    "plain sgd, cosine": PLAIN | {"selection": {"by": "last_epoch"}},
     "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
     "no validation": {"data": {"name": "digits", "train_examples": 190, "scaling": "standard"}},
     "examples for each label": {"batch_size": {"per_label": 4}},
