@@ -101,7 +101,7 @@ def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
     assert not Path("out").exists()
 
 
-def test_tracker_is_named_by_one_word_and_one_that_cannot_start_costs_no_report(here, capsys):
+def test_tracker_is_named_by_one_word_and_one_that_cannot_start_costs_no_run(here, capsys):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
     asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "out": "out"}
     asked |= {"settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
@@ -110,7 +110,6 @@ def test_tracker_is_named_by_one_word_and_one_that_cannot_start_costs_no_report(
     folder.parent.mkdir()
     folder.touch()  # in the way
     found = labelembed.compare(**asked | {"seeds": 2}, track="tensorboard")
-    assert [len(variant.runs) for variant in found.read.variants] == [1]
-    folder.unlink()
-    labelembed.compare(**asked | {"seeds": 2}, track="tensorboard")
-    assert list(folder.iterdir())
+    assert [len(variant.runs) for variant in found.read.variants] == [2]
+    labelembed.compare(**asked | {"seeds": 3}, track="tensorboard")
+    assert list(folder.parents[1].glob("seed-2/tensorboard/*"))

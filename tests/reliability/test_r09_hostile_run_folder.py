@@ -165,9 +165,10 @@ def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(runs
     (tmp_path / "precious").write_text("precious")
     for name in names:
         (folder / f".{name}.writing").symlink_to(tmp_path / "precious")
-    train(RECIPES["label embedding"], folder)
+        with pytest.raises(RunFolderError, match="leads out"):
+            train(RECIPES["label embedding"], folder)
+        (folder / f".{name}.writing").unlink()
     assert (tmp_path / "precious").read_text() == "precious"
-    assert RunFolder(folder).state() == "finished"
     figure.count("nothing written through links", len(names), len(names))
 
 
