@@ -51,11 +51,3 @@ def hooks() -> Iterator[list[Any]]:
     yield handles
     for handle in handles:
         handle.remove()
-
-
-@pytest.fixture
-def two_checkpoints(tmp_path: Path) -> tuple[Path, Path]:
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    from tests.made_checkpoints import save
-
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)

@@ -178,8 +178,9 @@ def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(runs
     names = ("history.jsonl", "result.json", "model.safetensors")
     for name in names:
         (folder / f".{name}.writing").symlink_to(tmp_path / "precious")
-    with pytest.raises(RunFolderError, match="leads out of the run folder"):
-        train(RECIPES["label embedding"], folder)
+        with pytest.raises(RunFolderError, match="leads out"):
+            train(RECIPES["label embedding"], folder)
+        (folder / f".{name}.writing").unlink()
     assert (tmp_path / "precious").read_text() == "precious"
     figure.count("nothing written through links", len(names), len(names))
 
