@@ -1,6 +1,6 @@
 """Arrays and texts in, numbers out. All errors, accuracies and probabilities are fractions in [0, 1]."""
 
-from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
+from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature
 from labelembed.metrics.classification import binned_reliability, classification_metrics, risk_coverage
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
 from labelembed.metrics.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
@@ -22,7 +22,6 @@ __all__ = [
     "epochs_to_reach",
     "fit_temperature",
     "holm",
-    "is_extreme_temperature",
     "joint_interval",
     "paired_by_seed",
     "paired_comparison",

@@ -60,11 +60,6 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return math.exp(-float(log_inverse))
 
 
-def is_extreme_temperature(temperature: float) -> bool:
-    """Tells whether a fitted temperature is outside 0.05 to 20: the scale of the logits then says next to nothing."""
-    return not 0.05 <= temperature <= 20.0
-
-
 def _slope(scores: NDArray[np.floating], log_inverse: float, target: float) -> float:
     """Returns the slope of the negative log-likelihood in 1 / t: the expected score less the target."""
     expected = 0.0

@@ -45,7 +45,7 @@ def train(
     quiet: shared.QuietOption = False,
     as_json: shared.JsonOption = False,
 ) -> None:
-    """Train one network into a run folder; the same command goes on with a run that was stopped."""
+    """Train one network into a run folder; the same command resumes a stopped run."""
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.recipes.choosing import choose_recipe, folder_name
     from labelembed.lab.runs.display import say

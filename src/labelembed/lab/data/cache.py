@@ -8,7 +8,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-#: Returns an array of zeros of a shape, uint8.
-NewArray = Callable[[tuple[int, ...]], Array]
 
 
 def cache_folder() -> Path:
@@ -57,17 +54,17 @@ def cached_file(file: Path, make: Callable[[], Array]) -> Array:
     return array
 
 
-def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
+def cached_with_notes(cache_key: Mapping[str, Any], make: Callable[[], tuple[Array, Any]]) -> tuple[Array, Any]:
     """Returns the array kept for `cache_key` and what was noted of it, or makes and keeps both; see `cached_file`.
 
     The array is ``KEY.npy``, mapped, the notes are ``KEY.json``; changes to the array stay in memory. The key is all
-    that the array depends on, as JSON: digests of files, settings, a version of the code. `make` is given a `NewArray`.
+    that the array depends on, as JSON: digests of files, settings, a version of the code.
     """
     key = hashlib.sha256(json.dumps(cache_key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
     file, about_file = cache_folder() / f"{key}.npy", cache_folder() / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
         return np.load(file, mmap_mode="c"), json.loads(about_file.read_bytes())["noted"]
-    array, noted = make(partial(np.zeros, dtype=np.uint8))
+    array, noted = make()
     _keep(about_file, lambda new: new.write_text(json.dumps({"noted": noted})))
     _keep(file, lambda new: np.save(new, array, allow_pickle=False))
     return array, noted

@@ -24,7 +24,7 @@ _REFERENCE_OPERATIONS = 100_000_000
 
 
 def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
-    """Returns what to say of labels with no or one example among those of training [N], and of names that are alike."""
+    """Returns notes on labels with no or one training example [N], and on names that differ by case only."""
     counts, spellings = Counter(labels.tolist()), Counter(map(str.casefold, names))
     rare = [name for label, name in enumerate(names) if counts[label] < 2]
     alike = [name for name in names if spellings[name.casefold()] > 1]
@@ -50,7 +50,7 @@ def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> lis
 
 
 def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int], str]) -> list[str]:
-    """Returns what to say of inputs that stand in the training set and in another one.
+    """Returns notes on inputs of the training set that another split repeats.
 
     `values` stand for the input of each example [N], by split; `shown` returns an example as a person finds it again.
     """

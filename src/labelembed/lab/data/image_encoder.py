@@ -21,7 +21,7 @@ from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settin
 from labelembed.lab.data.image_files import Array, Fit, Images, ImageSize, decode
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
 
-#: Pictures of a batch: of the progress that is told, and of what a dry run measures.
+#: Pictures in a batch: progress is reported after each batch, and a dry run measures one.
 AT_ONCE = 64
 # Part of the cache's keys: another number where the same picture gives other inputs.
 _VERSION = 6
@@ -71,7 +71,7 @@ class ImagePixels(Encoder):
         if not examples.belong:
             return Encoded(torch.from_numpy(self._make(examples)))
         key = {"inputs": self._cache_key(), "pictures": examples.digests}
-        made, _ = cached_with_notes(key, lambda new_array: (self._make(examples), None))
+        made, _ = cached_with_notes(key, lambda: (self._make(examples), None))
         return Encoded(torch.from_numpy(made))
 
     def files(self) -> dict[str, bytes]:

@@ -165,7 +165,7 @@ def kind_of(table: Table, name: str) -> tuple[Kind | None, str]:
         counts = is_whole and ("id" in words_in(name) or numbers.is_monotonic_increasing)
         return (None, "counts the examples") if counts else ("numeric", "")
     if different > _FEW and numbers.notna().mean() > 0.5:
-        return "numeric", ""  # and what is no number is asked about
+        return "numeric", ""  # a value that is not a number is an error in `transform`
     is_categorical = different <= len(texts) / 2 or len(texts) <= 10
     return ("categorical", "") if is_categorical else (None, "another value in nearly every example")
 

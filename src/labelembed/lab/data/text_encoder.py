@@ -113,7 +113,7 @@ class TextFeatures(TextTokens):
         texts = hashlib.sha256(json.dumps(list(examples)).encode()).hexdigest()
         key = {"version": _VERSION, "encoder": digest, "texts": texts, "maximum_tokens": self.maximum_tokens}
 
-        def make(_: Any) -> tuple[Array, int]:
+        def make() -> tuple[Array, int]:
             tokens, truncated = tokens_of(examples, load_tokenizer(self.folder), maximum_tokens=self.maximum_tokens)
             return features_of(tokens, self.folder, progress=self.progress), truncated
 

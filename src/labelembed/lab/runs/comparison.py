@@ -63,8 +63,8 @@ def compare(
 ) -> Comparison:
     """Trains several objectives with several seeds and returns the comparison; `labelembed compare` calls it.
 
-    A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. Interrupted
-    it keeps what is done, and the same call goes on.
+    A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. The
+    same call resumes an interrupted comparison.
 
     Args:
         recipe: A recipe that ships, or a YAML file; None: the one that fits `data`.

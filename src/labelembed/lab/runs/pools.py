@@ -1,6 +1,6 @@
-"""Where the runs of a comparison are made: processes of this machine, or the workers of a dask scheduler.
+"""Runs the jobs of a comparison in processes of this machine, or on the workers of a dask scheduler.
 
-A pool takes jobs and tells how each one ended; a run's progress is in its history, its result in ``result.json``.
+A pool takes jobs and reports how each one ended; a run's progress is in its history, its result in ``result.json``.
 Nothing here imports torch at once: the command does so while the server of which processes are forked does.
 """
 
@@ -61,7 +61,7 @@ def visible_gpus(device: str | None) -> list[str]:
 
 
 def default_jobs(device: str | None) -> int:
-    """Returns how many runs are made at once where nothing else is said: one a GPU, without a GPU one a core."""
+    """Returns the default number of runs at once: one per GPU, or without a GPU one per core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return len(visible_gpus(device)) or cores
 
@@ -109,7 +109,7 @@ def start_fork_server() -> None:
 class LocalPool:
     """Processes of this machine, so many at once, one a run, each of one thread.
 
-    A run whose process dies goes on in another one once, then is given up as failed. Where there are GPUs each process
+    A run whose process dies is resumed in another once, then counts as failed. Where there are GPUs each process
     sees one, the one that the fewest others see.
     """
 

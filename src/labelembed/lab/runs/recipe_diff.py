@@ -1,4 +1,4 @@
-"""What differs between the recipe of a run folder and the one that is asked for."""
+"""How a recipe differs from that of a run folder."""
 
 from __future__ import annotations
 

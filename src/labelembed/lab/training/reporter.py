@@ -70,7 +70,7 @@ def tracker_names(given: str | Sequence[str] | None) -> list[str]:
 def tracked(folder: RunFolder, names: Sequence[str], warn: Callable[[str], None]) -> Iterator[Callable[..., None]]:
     """Gives a function that logs the line of an epoch to the trackers; one that fails is left out, with a warning.
 
-    A run that is resumed goes on with the trackers that it has, named or not, in wandb under the same id.
+    A resumed run keeps its trackers, in wandb under the same id; `names` adds to them.
     """
     from pandas import json_normalize
 
