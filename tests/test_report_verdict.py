@@ -134,7 +134,8 @@ def test_a_better_calibrated_nll_is_part_of_the_answer(tmp_path):
             change(folder, name, seed, temperature=2.0, calibrated={"test": after})
     found = full_verdict(load_comparison(folder))
     assert "0.030 nats less NLL" in found.headline
-    assert "for its probabilities" in found.next_step
+    assert found.answer == "Use it for its probabilities"
+    assert found.command.endswith(OURS.replace(" ", ":"))
 
 
 # ------------------------------------------------------------------------------------- over seeds and test examples

@@ -30,7 +30,7 @@ from labelembed.lab.report.formatting import counted, listed, templates
 from labelembed.lab.report.tables import Differences, differences_to
 from labelembed.metrics import PairedComparison
 
-Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
+Answer = Literal["Use it", "Use it for its probabilities", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
 _UNTRAINED_BLEU = 0.01
@@ -146,7 +146,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "is_tuned": is_tuned,
         "tuning": _tuning_statement(comparison),
     }
-    if case == "better":
+    answer = _ANSWERS.get(case, "Cannot tell yet")
+    if case == "small gain" and facts["nll"] and facts["nll"].difference < 0:
+        answer = "Use it for its probabilities"
+    if answer.startswith("Use it"):
         command = _train(comparison, method)
     elif case == "better than untuned":
         command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
@@ -158,7 +161,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         command = _command(comparison, f" --seeds {count}", without="--seeds")
     else:
         command = _train(comparison, first.reference)
-    return _written(_ANSWERS.get(case, "Cannot tell yet"), case, facts, command, first)
+    return _written(answer, case, facts, command, first)
 
 
 def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) -> tuple[str, int]:
