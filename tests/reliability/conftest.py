@@ -10,7 +10,7 @@ import pytest
 
 from tests.made_survival import cases
 from tests.made_training import CommandLines
-from tests.reliability.figures import CHECKS, FULL
+from tests.reliability.figures import FULL
 
 _PROPERTY = "reliability figure"
 
@@ -85,7 +85,7 @@ def pytest_terminal_summary(terminalreporter):
                     figures[check][what] = added[0], kind, added[1]
     if tests:
         terminalreporter.section(f"reliability, {'full' if FULL else 'short'} form")
-        for check in CHECKS if FULL else [check for check in CHECKS if check in tests]:
-            counts = ", ".join(f"{count} {outcome}" for outcome, count in tests[check].items()) or "not run"
-            told = [f"{what}: {one:,.4g} {kind} {other:,.4g}" for what, (one, kind, other) in figures[check].items()]
-            terminalreporter.write_line("; ".join([f"{check:<4}{CHECKS[check]}: {counts}", *told]))
+    for check in sorted(tests, key=lambda name: int(name[1:])):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in tests[check].items())
+        told = [f"{what}: {one:,.4g} {kind} {other:,.4g}" for what, (one, kind, other) in figures[check].items()]
+        terminalreporter.write_line("; ".join([f"{check}: {counts}", *told]))

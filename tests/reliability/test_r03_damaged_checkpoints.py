@@ -29,15 +29,6 @@ def test_damaged_newer_ones_never_push_out_what_was_just_saved(tmp_path):
     assert steps_in(folder) == [10, 11]
 
 
-def test_file_of_a_save_that_was_killed_is_not_looked_at_and_goes_with_the_next_save(tmp_path):
-    folder = tmp_path / "checkpoints"
-    path = save(folder, 1, 2)
-    shutil.copy(path, folder / ".step-0000000003.safetensors.writing")
-    assert_loads(folder, 2)
-    save(folder, 3)
-    assert steps_in(folder) == [2, 3]
-
-
 @pytest.fixture(scope="module")
 def broken_off(tmp_path_factory):
     """A run with the checkpoints of steps 10 and 12, and what the unbroken one leaves."""

@@ -7,8 +7,7 @@ import pytest
 from labelembed.errors import DataError
 from labelembed.lab.data import TableReader, TextReader, prepare
 from labelembed.lab.data.table_files import MAXIMUM_CELL
-from tests.made_cli import call
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+from tests.made_texts import reviews, write_csv, write_json_lines
 
 ROWS = reviews(40)
 LINES = "".join(f"{text},{label}\n" for text, label in ROWS)
@@ -35,26 +34,20 @@ CASES = {
     "an open quotation mark": (content('text,label\n"never closed,pos\n' + LINES), {}, ["line 42", "quotation"]),
     "a quotation mark within": (content('text,label\na b,pos\n"closed" early,pos\n'), {}, ["line 3", "twice"]),
     "a wrong delimiter": (csv(ROWS, delimiter=";"), {"delimiter": "|"}, ["unclear", "text;label"]),
-    "a delimiter that is none": (csv(ROWS), {"delimiter": "::"}, ["data.delimiter", "one character"]),
     "a row too long": (csv([*ROWS[:5], (*ROWS[5], "more")]), {}, ["row 7", "3 cells", "not 2"]),
-    "a row too short": (content("text,label\na b,pos\nalone\n"), {}, ["row 3", "1 cells", "not 2"]),
     "another encoding": (LATIN, {}, ["utf-8", "line 2", "data.encoding=cp1252"]),
-    "a wrong encoding given": (LATIN, {"encoding": "ascii"}, ["ascii", "line 2", "data.encoding"]),
     "no such encoding": (LATIN, {"encoding": "utf-9"}, ["utf-9", "data.encoding"]),
     "UTF-16 without a mark": (content("text,label\nschön,pos\n".encode("utf-16-le")), {}, ["utf-8", "data.encoding"]),
     "a zero byte": (content(b"text,label\na\0b,x\n"), {}, ["zero", "data.encoding"]),
     "an empty file": (content(" \n\n"), {}, ["is empty"]),
-    "a heading alone": (content("text,label\n"), {}, ["no row below its heading"]),
     "a column twice": (
         csv([(t, t, label) for t, label in ROWS], "text", "text", "label"),
         {},
         ["two columns of one name (text, text, label)"],
     ),
     "a missing column": (csv(ROWS), {"text_column": "txet"}, ["no column 'txet'", "(did you mean 'text'?)"]),
-    "a column in other letters": (csv(ROWS), {"label_column": "LABEL "}, ["did you mean 'label'?"]),
     "one column for both": (csv(ROWS), {"text_column": "label", "label_column": "label"}, ["cannot hold both"]),
     "labels that number the rows": (labelled(lambda n: n), {}, ["40 values in 40", "label_column"]),
-    "labels that hardly repeat": (labelled(lambda n: n % 30), {}, ["30 values in 40", "label_column"]),
     "one column": (csv([(text,) for text, _ in ROWS], "text"), {}, ["labels is unclear", "data.label_column=NAME"]),
     "a split that is none": (
         csv([(*row, ("train", "tset")[n == 3]) for n, row in enumerate(ROWS)], "text", "label", "split"),
@@ -96,18 +89,6 @@ def test_columns_of_a_table_named_wrongly_are_refused(options, words, tmp_path, 
     figure.count("wrong columns of a table refused", 1, 1)
 
 
-def test_damaged_parquet_files_are_refused_and_named(tmp_path, figure):
-    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
-    columns = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
-    file = write_columns(tmp_path / "f.parquet", columns)
-    whole = file.read_bytes()
-    for kept in (0.5, 0.99):
-        file.write_bytes(whole[: int(kept * len(whole))])
-        with pytest.raises(DataError, match=r"f\.parquet: is cut off or damaged"):
-            TextReader(path=str(file)).read()
-    figure.count("damaged parquet files refused", 2, 2)
-
-
 def test_folders_without_training_examples_or_with_two_files_for_them_are_refused(tmp_path, figure):
     def refusal():
         with pytest.raises(DataError) as caught:
@@ -123,24 +104,3 @@ def test_folders_without_training_examples_or_with_two_files_for_them_are_refuse
     write_csv(tmp_path / "test.csv", [*ROWS[:5], ("a b c", "odd")], "text", "label")
     assert "no training example has: odd" in refusal()
     figure.count("wrong folders refused", 3, 3)
-
-
-@pytest.mark.parametrize(
-    ("name", "words", "message"),
-    [
-        ("nothing.csv", [], "nothing.csv: does not exist; expected a .csv, .tsv"),
-        ("book.xlsx", [], "book.xlsx: unknown kind of file '.xlsx'; expected a .csv"),
-        ("f.csv", ["--set", "data.encoding=utf-9"], "is not written in utf-9"),
-        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key (did you mean "),
-        ("f.csv", ["--set", "data.ngrams=perhaps"], "data.ngrams: must be "),
-    ],
-)
-def test_the_command_line_says_it_in_one_message_and_exits_2(tmp_path, monkeypatch, name, words, message, figure):
-    monkeypatch.chdir(tmp_path)
-    write_csv(tmp_path / "f.csv", ROWS, "text", "label")
-    (tmp_path / "book.xlsx").write_text("x")
-    called = call("check", "text-bag", "--data", name, *words)
-    assert (called.code, called.out) == (2, "")
-    assert message in called.err
-    assert len(called.err.splitlines()) <= 10
-    figure.count("wrong calls refused", 1, 1)

@@ -84,19 +84,6 @@ def test_second_comparison_or_tuning_of_a_folder_is_refused(verb, tmp_path):
         assert listing(tmp_path) == before
 
 
-def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
-    out = tmp_path / "run"
-    command = commands.start(*words("train", out))
-    wait_until(lambda: len(RunFolder(out).history()) > 1, command, pause=0.02)
-    command.signal(signal.SIGKILL)
-    assert command.code() == -signal.SIGKILL
-    assert owner(out) == command.process.pid
-    again = commands.start("resume", str(out), "--device", "cpu", "--quiet")
-    wait_until(lambda: owner(out) == again.process.pid, again, pause=0.02)
-    again.signal(signal.SIGTERM)
-    assert again.code() == 143, again.output()
-
-
 def test_a_lock_is_refused_at_once_or_waited_for_and_an_empty_folder_goes_with_it(tmp_path):
     run = tmp_path / "run"
     with locked(run):
@@ -137,16 +124,6 @@ def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_pa
         succeed("labels", str(folder), "3")
         succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
         assert listing(folder) == before
-
-
-def test_other_processes_of_a_run_take_no_lock(monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    with locked(tmp_path):
-        assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv("RANK", "0")
-    with locked(tmp_path):
-        assert owner(tmp_path) == os.getpid()
 
 
 def test_folder_that_cannot_be_locked_is_refused_with_the_reason(monkeypatch, tmp_path):

@@ -13,9 +13,9 @@ from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
+from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_parquet
 from tests.made_pictures import python2_pickle, write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+from tests.made_texts import reviews, write_columns, write_csv
 
 TRAINED = ("neg", "other", "pos")
 RENAMED = {"neg": "bad", "other": "so-so", "pos": "good"}
@@ -38,11 +38,6 @@ def csv(folder, labels, order):
     return write_csv(folder / "t.csv", rows, "text", "label")
 
 
-def json_lines(folder, labels, order):
-    rows = [(text, label) for (text, _), label in zip(reviews(len(labels)), labels, strict=True)]
-    return write_json_lines(folder / "t.jsonl", rows, "text", "label")
-
-
 def columns_of(labels, order):
     texts = [text for text, _ in reviews(len(labels))]
     return {"text": texts, "label": [order.index(label) for label in labels]}
@@ -59,12 +54,6 @@ def table(folder, labels, order):
 
 def class_folders(folder, labels, order):
     return write_classes(folder / "pictures", Counter(labels), size=8)
-
-
-def picture_list(folder, labels, order):
-    for place, picture in enumerate(made_colours(len(labels), size=8)):
-        write_image(folder / f"{place}.png", picture)
-    return write_csv(folder / "t.csv", [(f"{place}.png", label) for place, label in enumerate(labels)], "path", "label")
 
 
 def picture_parquet(folder, labels, order):
@@ -98,11 +87,9 @@ def cifar(folder, labels, order):
 
 CASES = {
     "texts, CSV": ("texts", csv),
-    "texts, JSON lines": ("texts", json_lines),
     "texts, parquet": ("texts", text_parquet),
     "table": ("table", table),
     "images, class folders": ("images", class_folders),
-    "images, a list": ("images", picture_list),
     "images, parquet": ("images", picture_parquet),
     "vectors, arrays": ("vectors", arrays),
     "mnist": ("mnist", idx),
@@ -120,7 +107,7 @@ def test_labels_are_matched_by_name(case, renamed, tmp_path, figure):
     reader, write = CASES[case]
     if renamed and reader not in ("texts", "images", "mnist"):
         pytest.skip("this reader has no key `names`")
-    if "parquet" in case or "saved" in case:
+    if "parquet" in case:
         pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
     folders = {name: tmp_path / name for name in ("trained", *MEASURED)}
     for folder in folders.values():
