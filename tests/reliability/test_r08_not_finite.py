@@ -18,12 +18,9 @@ from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
     CommandLines,
-    contents,
-    differences,
     newest,
     objective_cases,
     small_recipe,
-    stop_after,
     train,
     with_saved_geometry,
 )
@@ -128,24 +125,11 @@ def test_network_that_is_not_finite_is_neither_saved_nor_selected(
     assert newest(tmp_path / "run").step == step - 1
 
 
-def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
-    recipe = small_recipe()
-    train(recipe, tmp_path / "unbroken")
-    spoil_term(hooks, 12, "output", math.nan)
-    assert "step 12" in failure(recipe, tmp_path / "run")
-    hooks.pop().remove()
-    stop_after(recipe, tmp_path / "run", 2)
-    assert RunFolder(tmp_path / "run").state() == "unfinished"  # no longer failed
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
-
-
 # ---- every objective, whatever is spoiled, however steps are made
 
 
 def spoil_weight(network, value):
-    weight = next(iter(network.parameters()))
-    weight.data.view(-1)[0] = value
+    next(iter(network.parameters())).data.view(-1)[0] = value
     return "is not finite"
 
 

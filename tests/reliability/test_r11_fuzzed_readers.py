@@ -16,7 +16,7 @@ from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpu
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
+from tests.made_data import made_images, write_arrays, write_idx, write_image
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
@@ -36,24 +36,12 @@ def preprocessed(place: Path) -> None:
         shutil.rmtree(place.with_name("corpus-made"), ignore_errors=True)
 
 
-def picture_list(place: Path) -> None:
-    write_classes(place, {"a": 4, "b": 4}, size=4)
-    files = sorted(path.relative_to(place) for path in place.rglob("*.png"))
-    write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
-
-
-def parquet_pictures(place: Path) -> None:
-    images = [picture_bytes(picture) for picture in made_images(4, height=16, width=16)]
-    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
-        write_parquet(place / f"{name}.parquet", img=images, label=[0, 1] * 2, class_names={"label": ["cat", "dog"]})
-
-
 def reading(name: str, file: str = "."):
     return lambda folder: DATA[name](path=str(folder / file)).read()
 
 
-def preparing(file: str = "."):
-    return lambda folder: prepare(reading("images", file)(folder), validation=None)
+def prepared(folder: Path):
+    return prepare(reading("images")(folder), validation=None)
 
 
 def in_folder(name: str, write):
@@ -96,9 +84,7 @@ READERS = {
         lambda at: LabelGeometry.load(at / "f"),
     ),
     "CIFAR": (lambda at: write_cifar_python(at, 10), reading("cifar")),
-    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
-    "picture list": (picture_list, preparing("list.csv")),
-    "parquet": (parquet_pictures, preparing()),
+    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), prepared),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
     "corpus": (lambda at: write_corpus(at, train=12), lambda at: read_corpus(at / "corpus")),
     "history": (

@@ -79,13 +79,8 @@ def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
     assert differences(contents(tmp_path / "alone"), contents(of_comparison)) == []
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def test_decoded_pictures_are_kept_by_content(tmp_path, monkeypatch, figure):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_decoded_pictures_are_kept_by_content(tmp_path, figure):
     root = write_classes(tmp_path / "pictures", {"cat": 6, "dog": 6})
     one, other = root / "cat" / "000.png", root / "dog" / "001.png"
     first, second = one.read_bytes(), other.read_bytes()

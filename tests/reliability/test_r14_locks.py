@@ -71,13 +71,11 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
     assert sorted(os.listdir(out)) == [LOCK, "checkpoints", "environment.json", "history.jsonl", "recipe.yaml"]
 
 
-@pytest.mark.parametrize("verb", ["compare", "compare --tuned"])
-def test_second_comparison_or_tuning_of_a_folder_is_refused(verb, tmp_path):
-    pytest.importorskip("optuna")
+def test_second_comparison_of_a_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with locked(tmp_path, doing="made"):
         before = listing(tmp_path)
-        called = call(*words(verb.split()[0], tmp_path, SMALL, *verb.split()[1:], "--objectives", "label_smoothing"))
+        called = call(*words("compare", tmp_path, SMALL, "--objectives", "label_smoothing"))
         assert called.code == 2
         said = f"error: {tmp_path}: is being made by process {os.getpid()} on {socket.gethostname()}; wait for it or"
         assert called.err.startswith(said)
