@@ -27,9 +27,9 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(monkeypatch, *, columns=200, **environment):
+def terminal(monkeypatch, **environment):
     """Gives a `Terminal` that standard error is connected with; read it after the block."""
-    settings = {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"} | environment
+    settings = {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"} | environment
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     master, slave = os.openpty()

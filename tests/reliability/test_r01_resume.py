@@ -20,13 +20,12 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_pictures import write_classes
-from tests.made_survival import SELDOM, cases
+from tests.made_survival import SELDOM
 from tests.made_texts import reviews, write_csv
 from tests.made_training import (
     BATCHES,
     EPOCHS,
     STEPS,
-    CommandLines,
     cached_data,
     contents,
     differences,
@@ -154,13 +153,11 @@ def test_resumed_run_is_the_unbroken_one(case, position, unbroken, tmp_path, tmp
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server")
 @pytest.mark.parametrize("name", sized(short=[], full=list(OBJECTIVES)))
-def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, tmp_path, figure):
+def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, commands, kinds, tmp_path, figure):
     # With dropout: of the 51 examples of a step one has 26, so that they draw unlike.
-    (tmp_path / "outputs").mkdir()
-    commands = CommandLines(tmp_path / "outputs")
     objective = with_saved_geometry(CASES[name], tmp_path)
     text = ", ".join(f"{key}: {value}" for key, value in objective.items())
-    case = cases(tmp_path)["rows, two processes"]
+    case = kinds["rows, two processes"]
     case = replace(case, settings=[*case.settings, f"objective={{{text}}}", "micro_batches=2", "batch_size=51"])
     folder = tmp_path / "run"
     started = case.start(commands, case.train(folder, saves=SELDOM))
@@ -183,16 +180,12 @@ def test_contents_compared_depend_on_every_step(unbroken):
 
 
 @pytest.mark.usefixtures("no_flush")
-def test_run_refuses_another_recipe_other_data_and_the_checkpoint_of_another_network(tmp_path):
+def test_run_refuses_another_recipe_and_the_checkpoint_of_another_network(tmp_path):
     recipe, other = small_recipe(), small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
     stop_after(recipe, tmp_path / "run", 4)
     stop_after(other, tmp_path / "other", 4)
     with pytest.raises(RunFolderError, match="hidden_sizes: here"):
         train(other, tmp_path / "run")
-    data = cached_data(recipe)
-    flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
-    with pytest.raises(RunFolderError, match="other data"):
-        train(recipe, tmp_path / "run", data=flipped)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "run" / "checkpoints")
     with pytest.raises(RunFolderError, match="checkpoint of step 4 does not fit"):

@@ -86,18 +86,13 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
 # ---- processes: how they begin, die, are told to leave and are left alone
 
 
-def jobs(folder, *names, do="work"):
-    for name in names:
-        (folder / name).mkdir()
-    return [Job(name, {"do": do}, folder / name) for name in names]
-
-
 @pytest.mark.parametrize("gpus", [["4", "GPU-7"], []])
 def test_each_run_has_a_process_a_thread_and_a_gpu_of_its_own(gpus, tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", "here")  # the fork server is older than this
     pool, errors, until = LocalPool(2, gpus=gpus), {}, time.monotonic() + PATIENCE_SECONDS
-    for job in jobs(tmp_path, *"abcde"):
-        pool.submit(job)
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+        pool.submit(Job(name, {"do": "work"}, tmp_path / name))
     while len(errors) < 5:
         assert time.monotonic() < until
         errors |= {job.name: error for job, error in pool.poll(1.0)}

@@ -64,7 +64,6 @@ CASES = {
     "a wrong delimiter": (csv(ROWS, delimiter=";"), {"delimiter": "|"}, ["unclear", "text;label"]),
     "a row too long": (csv([*ROWS[:5], (*ROWS[5], "more")]), {}, ["row 7", "3 cells", "not 2"]),
     "another encoding": (LATIN, {}, ["utf-8", "line 2", "data.encoding=cp1252"]),
-    "no such encoding": (LATIN, {"encoding": "utf-9"}, ["utf-9", "data.encoding"]),
     "UTF-16 without a mark": (content("text,label\nschön,pos\n".encode("utf-16-le")), {}, ["utf-8", "data.encoding"]),
     "a zero byte": (content(b"text,label\na\0b,x\n"), {}, ["zero", "data.encoding"]),
     "an empty file": (content(" \n\n"), {}, ["is empty"]),
@@ -74,7 +73,6 @@ CASES = {
         ["two columns of one name (text, text, label)"],
     ),
     "a missing column": (csv(ROWS), {"text_column": "txet"}, ["no column 'txet'", "(did you mean 'text'?)"]),
-    "one column for both": (csv(ROWS), {"text_column": "label", "label_column": "label"}, ["cannot hold both"]),
     "labels that number the rows": (labelled(lambda n: n), {}, ["40 values in 40", "label_column"]),
     "one column": (csv([(text,) for text, _ in ROWS], "text"), {}, ["labels is unclear", "data.label_column=NAME"]),
     "a split that is none": (
@@ -83,7 +81,6 @@ CASES = {
         ["row 5 has 'tset'", "expected train"],
     ),
     "a line that is no JSON": (content('{"text": "a b", "label": "x"}\n{"text": '), {}, ["line 2", "no JSON"]),
-    "a line that is no object, JSON": (content('{"text": "a b", "label": "x"}\n[1]\n'), {}, ["row 2", "no object"]),
 }
 
 

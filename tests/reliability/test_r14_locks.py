@@ -18,7 +18,7 @@ from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.run_lock import LOCK, locked
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
-from tests.made_training import CommandLines, after_steps, small_recipe, train, wait_until
+from tests.made_training import after_steps, small_recipe, train, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
@@ -29,12 +29,6 @@ ENDLESS = [*SMALL, "epochs=100000", "checkpoints={minimum_seconds: 1000}"]
 def words(verb, out, settings=ENDLESS, *more):
     options = [word for setting in settings for word in ("--set", setting)]
     return [verb, "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--quiet", *more]
-
-
-@pytest.fixture
-def commands(tmp_path):
-    (tmp_path / "outputs").mkdir()
-    return CommandLines(tmp_path / "outputs")
 
 
 def owner(folder):
