@@ -21,7 +21,7 @@ from tests.made_data import (
     write_parquet,
 )
 from tests.made_pictures import write_cifar_python, write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+from tests.made_texts import reviews, write_columns, write_csv
 
 _RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
 RECIPES = {
@@ -68,17 +68,14 @@ def png_of(width: int, height: int) -> bytes:
 
 def write_picture_sets() -> None:
     write_classes(Path("one-class"), {"cat": 6})
-    for name in ("empty-class", "sizes", "cut-picture", "empty-picture", "picture-bomb"):
+    for name in ("empty-class", "sizes", "picture-bomb"):
         write_classes(Path(name), {"cat": 6, "dog": 6})
     shutil.rmtree(Path("empty-class/dog"))
     Path("empty-class/dog").mkdir()
     write_image(Path("sizes/cat/other.png"), made_colours(1, size=5)[0])
     whole = picture_bytes(made_colours(1, size=8)[0])
-    Path("cut-picture/cat/a.png").write_bytes(whole[:60])
-    Path("empty-picture/cat/a.png").write_bytes(b"")
     Path("picture-bomb/cat/a.png").write_bytes(png_of(50_000, 50_000))
     for name, text in {
-        "gone": "path,label\n" + "".join(f"one-class/cat/gone{n}.png,{'ab'[n % 2]}\n" for n in range(10)),
         "no-label": "path,label\na.png,x\nb.png,\n",
         "no-part": "path,label,split\na.png,x,train\nb.png,y,tset\n",
     }.items():
@@ -87,12 +84,11 @@ def write_picture_sets() -> None:
         write_cifar_python(Path(name), 10)
     _cut("cifar-cut/data_batch_2", 1)
     Path("cifar-pickle/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
-    for name, third in {"cut": whole, "shard": whole, "damaged": whole[:80]}.items():
+    for name, third in {"cut": whole, "damaged": whole[:80]}.items():
         pictures = [whole, whole, third, whole]
         write_parquet(Path(f"parquet-{name}/train.parquet"), img=pictures, label=[0, 1, 0, 1])
         write_parquet(Path(f"parquet-{name}/test.parquet"), img=[whole, whole], label=[0, 1])
     _cut("parquet-cut/test.parquet", 20)
-    Path("parquet-shard/train.parquet").rename("parquet-shard/train-00000-of-00002.parquet")
 
 
 def write_text_sets() -> None:
@@ -103,14 +99,12 @@ def write_text_sets() -> None:
     Path("cut.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 1000, mtime=0)[:-20])
     write_csv(Path("empty-text.csv"), zip([*texts[:7], " ", *texts[8:]], labels, strict=True), *names)
     Path("utf16.csv").write_text("text,label\nä b,pos\n", encoding="utf-16")
-    write_json_lines(Path("nested.jsonl"), [({"a": text}, label) for text, label in rows], *names)
     Path("half.jsonl").write_text('{"text": "a \\ud800", "label": "x"}\n' * 4 + '{"text": "b", "label": "y"}\n' * 4)
     write_columns(Path("bytes.parquet"), {"text": [text.encode() for text in texts], "label": labels})
     numbers = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(40)]
     columns = ("length", "width", "class")
     for word in ("word", "inf"):
         write_csv(Path(f"table-{word}.csv"), [*numbers, (word, 3, "red")], *columns)
-    write_csv(Path("table-constant.csv"), [(1, 2, colour) for *_, colour in numbers], *columns)
 
 
 def write_sentence_sets() -> None:

@@ -64,9 +64,6 @@ CASES = {
     "a wrong delimiter": (csv(ROWS, delimiter=";"), {"delimiter": "|"}, ["unclear", "text;label"]),
     "a row too long": (csv([*ROWS[:5], (*ROWS[5], "more")]), {}, ["row 7", "3 cells", "not 2"]),
     "another encoding": (LATIN, {}, ["utf-8", "line 2", "data.encoding=cp1252"]),
-    "UTF-16 without a mark": (content("text,label\nschön,pos\n".encode("utf-16-le")), {}, ["utf-8", "data.encoding"]),
-    "a zero byte": (content(b"text,label\na\0b,x\n"), {}, ["zero", "data.encoding"]),
-    "an empty file": (content(" \n\n"), {}, ["is empty"]),
     "a column twice": (
         csv([(t, t, label) for t, label in ROWS], "text", "text", "label"),
         {},
