@@ -56,10 +56,10 @@ def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test") 
     RunFolder(folder).write_examples(ExampleOutcomes(split, outcomes, losses, losses / np.float16(2)))
 
 
-def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]], **settings: Any) -> Path:
+def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]]) -> Path:
     """Makes a comparison of the outcomes [seeds, examples] of each variant."""
     errors = {name: dict(enumerate((1 - outcomes.mean(axis=1)).tolist())) for name, outcomes in right.items()}
-    make_comparison(path, errors, **settings)
+    make_comparison(path, errors)
     for name, outcomes in right.items():
         for seed, one in enumerate(outcomes):
             leave_examples(run_path(path, name, seed), one.tolist())

@@ -58,7 +58,6 @@ def make_run(
     validation: Mapping[str, float] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     geometry: LabelGeometry | None = None,
-    seconds: float = 30.0,
     selected_epoch: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     calibrated: Mapping[str, Any] | None = None,
@@ -92,7 +91,7 @@ def make_run(
             "epochs": len(history),
             "selected_epoch": selected_epoch or len(history),
             "selected_by": "validation error",
-            "seconds": seconds,
+            "seconds": 30.0,
             "parameters": 650_000,
             "train": {"total": 0.1},
             "validation": dict(validation) if validation else None,
@@ -129,8 +128,6 @@ def make_comparison(
     path: Path,
     errors: Mapping[str, Mapping[int, float]],
     *,
-    objectives: Mapping[str, Mapping[str, Any]] | None = None,
-    baseline: str | None = None,
     validation_errors: Mapping[str, Mapping[int, float]] | None = None,
     nll: Mapping[str, Mapping[int, float]] | None = None,
     curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
@@ -142,10 +139,10 @@ def make_comparison(
     What is not given follows from the errors: the validation error is the test error, NLL three times it,
     and the curve falls over three epochs to it. Without `improving` the epoch before the last was selected.
     """
-    objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
+    objectives = {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
-    folders = [{"name": name, "folder": run_folder_name(name), "objective": dict(objectives[name])} for name in errors]
-    about = {"format": 1, "recipe": "digits-mlp", "baseline": baseline or next(iter(errors)), "seeds": seeds}
+    folders = [{"name": name, "folder": run_folder_name(name), "objective": objectives[name]} for name in errors]
+    about = {"format": 1, "recipe": "digits-mlp", "baseline": next(iter(errors)), "seeds": seeds}
     path.mkdir(parents=True, exist_ok=True)
     (path / "comparison.json").write_text(json.dumps(about | {"variants": folders}), encoding="utf-8")
     for name, by_seed in errors.items():

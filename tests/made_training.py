@@ -302,9 +302,9 @@ class Command:
         return self._output.read_text() if self._output.exists() else ""
 
 
-def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.0) -> None:
+def wait_until(holds: Callable[[], bool], command: Command) -> None:
     """Waits for something that the running command brings about, or for its end."""
     until = time.monotonic() + 150
     while not holds() and command.running():
         assert time.monotonic() < until, command.output()
-        time.sleep(pause)
+        time.sleep(0.001)

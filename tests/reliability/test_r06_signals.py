@@ -42,7 +42,7 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
         for command in started:
             wait_until(command.ready, command)
         if chance.random() < 0.7:  # the others come while data are read and the network is built
-            wait_until(lambda: step_of(folder) > before, started[0], pause=0.001)
+            wait_until(lambda: step_of(folder) > before, started[0])
         time.sleep(chance.uniform(0.0, 0.2))
         for command in started:  # as torchrun hands it on
             command.signal(number)
@@ -74,7 +74,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(com
 
     for number in sized(short=[signal.SIGTERM], full=[signal.SIGTERM, signal.SIGINT]):
         before, command = lines(), commands.start(*words, "--seeds", "2")  # goes on with what the first one has saved
-        wait_until(lambda before=before: lines() > before + 2, command, pause=0.01)
+        wait_until(lambda before=before: lines() > before + 2, command)
         command.signal(number)
         assert command.code() == 128 + number, command.output()
         assert "Traceback" not in command.output()

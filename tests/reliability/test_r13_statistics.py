@@ -13,12 +13,9 @@ from labelembed.lab.report import comparison_rows, load_comparison, write_csv
 from labelembed.lab.report.decision import detectable, outcome
 from labelembed.metrics import holm, joint_interval, paired_comparison
 from tests.made_runs import make_comparison
-from tests.made_training import no_flush  # noqa: F401
 from tests.naive.metrics import naive_t_critical
 from tests.reliability.figures import sized
 
-# Hundreds of folders are written, and none is killed.
-pytestmark = pytest.mark.usefixtures("no_flush")
 EXACT = {"rel": 0, "abs": 1e-12}
 
 # Differences to the baseline in thousandths, their sum, the sum of the squares of their deviations from their mean, and

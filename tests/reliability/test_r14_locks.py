@@ -46,7 +46,7 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
         assert time.monotonic() < until, [command.output() for command in left]
         time.sleep(0.02)
     (running,) = left
-    wait_until(lambda: len(RunFolder(out).history()) > 1, running, pause=0.02)
+    wait_until(lambda: len(RunFolder(out).history()) > 1, running)
     assert owner(out) == running.process.pid
     said = f"error: {out}: is being trained by process {running.process.pid} on {socket.gethostname()}; wait for it"
     others = [command for command in started if command is not running]

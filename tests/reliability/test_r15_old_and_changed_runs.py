@@ -100,9 +100,7 @@ def test_finished_run_with_more_epochs_is_that_of_so_many(tmp_path, monkeypatch)
     [
         ("model.hidden_sizes=[13]", "model.hidden_sizes: here [12]"),
         ("objective=one_hot", "objective.name: here"),
-        ("data.train_examples=100", "data.train_examples: here"),
         ("epochs=1", "epochs: must be 2 or more, got 1"),
-        ("epocs=4", "did you mean 'epochs'"),
     ],
 )
 def test_what_cannot_go_on_is_refused(setting, said, half, figure):

@@ -80,10 +80,7 @@ CASES = {
     "mnist": ("mnist", idx),
     "cifar": ("cifar", cifar),
 }
-
-
-def test_every_reader_of_files_is_tried():
-    assert {reader for reader, _ in CASES.values()} == set(DATA) - {"digits"}
+assert {reader for reader, _ in CASES.values()} == set(DATA) - {"digits"}
 
 
 @pytest.mark.parametrize(
