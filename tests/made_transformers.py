@@ -52,9 +52,9 @@ def gpt2(*, vocabulary=40):
     return _made(transformers.GPT2LMHeadModel, special | _GPT2)
 
 
-def t5():
+def t5(*, vocabulary=40):
     """Returns an encoder-decoder whose parts stand beside its head."""
-    return _made(transformers.T5ForConditionalGeneration, {"vocab_size": 40, "decoder_start_token_id": 0} | _T5)
+    return _made(transformers.T5ForConditionalGeneration, {"vocab_size": vocabulary, "decoder_start_token_id": 0} | _T5)
 
 
 def bart():
