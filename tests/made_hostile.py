@@ -102,12 +102,9 @@ def mutated_json(content: bytes, chance: random.Random) -> bytes:
 
 
 def mutated_lines(content: bytes, chance: random.Random) -> bytes:
-    """Returns JSON lines of which one is another, missing, or repeated."""
-    lines = content.splitlines(keepends=True)
-    place = chance.randrange(len(lines))
-    changed = mutated_json(lines[place], chance).replace(b"\n", b" ") + b"\n"
-    lines[place : place + 1] = chance.choice(([], [lines[place]] * 2, [changed]))
-    return b"".join(lines)
+    """Returns JSON lines of which one or more are others, missing, or repeated."""
+    lines = mutated_value([json.loads(line) for line in content.splitlines()], chance)
+    return b"".join(json_text(line) + b"\n" for line in (lines if isinstance(lines, list) else [lines]))
 
 
 def mutated_tensors(content: bytes, chance: random.Random) -> bytes:

@@ -96,18 +96,12 @@ def cached_data(recipe: Recipe) -> TrainingData:
     return _data_of(alike.model_dump_json())
 
 
-class Watcher(Reporter):
-    """Calls what it is given: for progress, for warnings, and whether to stop."""
-
-    def __init__(self, **calls: Callable[..., Any]) -> None:
-        self.__dict__.update({name: call for name, call in calls.items() if call is not None})
-
-
 def train(recipe: Recipe, folder: Path, **calls: Callable[..., Any]) -> dict[str, Any]:
-    """Brings a run to its end on the CPU; the data are read once a process. See `Watcher` for the calls."""
+    """Brings a run to its end on the CPU, the data read once a process; the calls stand for methods of the reporter."""
     torch.manual_seed(12345)  # a process of its own would begin with a random state that has nothing to do with the run
-    options = RunOptions(device="cpu")
-    return run_recipe(recipe, folder, options=options, reporter=Watcher(**calls), data=cached_data(recipe))
+    reporter = Reporter()
+    vars(reporter).update(calls)
+    return run_recipe(recipe, folder, options=RunOptions(device="cpu"), reporter=reporter, data=cached_data(recipe))
 
 
 @contextlib.contextmanager

@@ -29,10 +29,10 @@ def make() -> None:
     """Writes `run`, stopped after step 7 of 15, and `expected.json`: the history and the result of the whole run."""
     torch.set_num_threads(1)
     recipe, run, whole = small_recipe(schedule={"name": "cosine"}), PLACE / "run", PLACE / "whole"
-    here = {"_processor": lambda: "a processor", "_commit": lambda: None}
+    commit = mock.patch.object(options, "_commit", return_value=None)
     platform = mock.patch.object(options.platform, "platform", return_value="a platform")
     command = mock.patch.object(sys, "argv", ["labelembed", "train", "recipe.yaml"])
-    with mock.patch.multiple(options, **here), platform, command:
+    with commit, platform, command:
         stop_after(recipe, run, STOPPED_AT)
     for left in [run / ".lock", *sorted((run / "checkpoints").iterdir())[:-1]]:
         left.unlink(missing_ok=True)
