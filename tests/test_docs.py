@@ -148,11 +148,6 @@ def test_links_between_pages_lead_somewhere():
             assert not part or part in anchors, f"{page.name} links to {target}#{part}"
 
 
-def test_index_names_every_page():
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[1:] if page.name != "index.md" and f"({page.name})" not in index] == []
-
-
 def test_page_of_the_command_line_is_what_the_program_says():
     lines = []
     for name, command in typer.main.get_command(app).commands.items():

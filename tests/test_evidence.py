@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 import torch
 from benchmarks.evidence.data_sets import DATA_SETS, PLANS, DataSet
-from benchmarks.evidence.figure import forest
 from benchmarks.evidence.methods import FIXED, KINDS, MORE_KINDS, RECOMMENDED, TRIALS, trials
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
@@ -177,28 +175,6 @@ def test_summary_compares_what_validation_chose_or_the_fixed_settings(tmp_path: 
     )
 
 
-def test_summary_leaves_out_a_data_set_without_all_its_splits(tmp_path: Path) -> None:
-    _write_results(tmp_path, ["letter"], gain=0.01)
-    file = tmp_path / "letter.csv"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(line for line in lines if not line.startswith(("long,0,label_s", "long,1,label_s"))))
-    assert differences(tmp_path, "long", "error", "online_label_smoothing") == {}
-
-
-def test_forest_plot_draws_each_data_set(tmp_path: Path) -> None:
-    _write_results(tmp_path, ["letter", "texture"], gain=0.01)
-    colours = {"ink": "black", "faint": "silver", "clear": "blue", "open": "grey"}
-    error, nll = forest(tmp_path, "long", colours).axes
-    assert [tick.get_text() for tick in error.get_yticklabels()] == ["letter", "texture", "mean of 2"]
-    points, per_cent = (
-        [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o" and line.get_color() == "blue"]
-        for axes in (error, nll)
-    )
-    assert points == pytest.approx([-1.05, -1.05, -1.05])
-    of_letter, of_texture = 100 * -0.0105 / 0.2035, 100 * -0.0105 / 0.1935
-    assert per_cent == pytest.approx([of_letter, of_texture, (of_letter + of_texture) / 2])
-
-
 def page(name: str) -> str:
     """Returns a page of the docs, or the README, on one line."""
     return " ".join((ROOT / name).read_text(encoding="utf-8").split())
@@ -238,27 +214,3 @@ def test_headlines_on_tuned_methods_are_those_of_the_results(method: str) -> Non
     assert sum(one < 0 for one in nll) == 14  # "lower on fourteen of fifteen"
     for regime in REGIMES:  # "no difference is shown on any of the fifteen"
         assert not any(one.shown for one in differences(RESULTS, regime, "error", method).values())
-
-
-def test_headlines_on_the_ece_are_those_of_the_results() -> None:
-    done = [one for one in DATA_SETS if one.name in differences(RESULTS, "long", "error", LEARNED[0])]
-    every = [(one, regime, method) for method in LEARNED for regime in REGIMES for one in done]
-    before, after = (
-        [100 * level(RESULTS, one, regime, metric, method=method) for one, regime, method in every]
-        for metric in ("raw_ece", "ece")
-    )
-    ranges = f"{min(before):.1f} to {max(before):.1f} % before and {min(after):.1f} to {max(after):.1f} % after"
-    assert ranges in page("docs/evidence.md")
-    online, embedding = before[: len(done)], before[2 * len(done) : 3 * len(done)]
-    assert f"({fmean(online):.0f} and {fmean(embedding):.0f} %;" in page("README.md")
-
-
-def test_headlines_on_untuned_settings_are_those_of_the_results() -> None:
-    long, short = (changes(regime, "error", LEARNED[0], COMPARISONS[2]) for regime in REGIMES)
-    assert [sum(one < 0 for one in of_regime) for of_regime in (long, short)] == [14, 14]
-    answer = page("docs/better-than-smoothing.md")
-    assert f"fourteen of fifteen, by {-fmean(long):.0f} % when long and {-fmean(short):.0f} % when short" in answer
-    worse = [sum(one > 0 for one in changes(regime, "error", LEARNED[0], COMPARISONS[1])) for regime in REGIMES]
-    assert worse == [9, 12]
-    assert "more than *tuned* smoothing on nine (long) and twelve (short)" in answer
-    assert "more on nine of fifteen when long, on twelve when short" in page("docs/evidence.md")

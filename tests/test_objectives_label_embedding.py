@@ -27,11 +27,6 @@ def rows(objective, *shape, **how):
     return hidden, labels
 
 
-def weighted(objective, terms, target_weight):
-    """The total in the paper's words, with another weight of `target`."""
-    return objective.output_weight * terms.output + target_weight * terms.target + sum(terms[3:6])
-
-
 # ---------------------------------------------------------------------------------------------- who moves what
 
 
@@ -69,12 +64,6 @@ def test_e_comes_to_what_the_second_layer_says():
     torch.testing.assert_close(learned, goal, rtol=0, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------------- its limits
-
-
-# --------------------------------------------------------------------------------------------- starts and presets
-
-
 # --------------------------------------------------------------------------------------------------- the warm-up
 
 
@@ -89,7 +78,7 @@ def test_target_has_no_weight_in_the_first_share_of_the_epochs(kind, impl, share
         objective.start_epoch(epoch, epochs, 3)
         for module in (objective.train(), objective.eval()):
             terms = module(hidden, labels)
-            expected = weighted(objective, terms, 0.0 if epoch < silent else 0.3)
+            expected = (0.0 if epoch < silent else 0.3) * terms.target + sum(terms[3:6])
             assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12)  # float64 sums of five
         objective.end_epoch()
 

@@ -46,14 +46,6 @@ def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_
     assert [row["n"] for row in again] == [2, 2]
 
 
-def test_a_variant_of_before_can_be_the_baseline(words):
-    succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
-    rows = succeed(*words, "--objectives", "confidence_penalty", "--seeds", 1, "--baseline", "label_smoothing").json
-    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
-    rows = succeed(*words, "--objectives", "one_hot", "--seeds", 1).json  # it stays, until another one is named
-    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
-
-
 @pytest.mark.parametrize("objective", ["one_hot", "confidence_penalty"])
 def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
