@@ -16,11 +16,6 @@ SKIPPED = "files that are no pictures skipped: 1 (cat/notes.txt)"
 HELD_OUT = "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def folder(tmp_path):
     place = write_classes(tmp_path / "pictures", {"cat": 20, "dog": 16, "emu": 4}, size=20)

@@ -15,11 +15,6 @@ from tests.made_data import made_colours, made_images, picture_bytes, write_imag
 from tests.made_pictures import write_classes
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def read(path, **arguments):
     return ImageReader(path=str(path), **arguments).read()
 

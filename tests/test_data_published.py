@@ -11,9 +11,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CifarReader, MnistReader, prepare, read_idx
+from labelembed.lab.data import CifarReader, DigitsReader, MnistReader, prepare, read_idx
 from tests.made_data import idx_bytes, made_images, real_data_folder, write_idx_folder
 from tests.made_pictures import FINE, TEN, made_cifar, python2_pickle, write_cifar_python
 
@@ -146,3 +147,23 @@ def test_a_pickle_that_wants_more_is_refused_by_name_and_nothing_runs(tmp_path, 
     with pytest.raises(DataError, match=rf"batches.meta: .*asks for \S*{function.__name__}"):
         CifarReader(path=str(folder)).read()
     assert not mark.exists()
+
+
+# -------------------------------------------------------------------------------------------------------------- digits
+
+
+def test_read_digits_is_the_published_set_with_every_label_beside_its_own_image():
+    raw = DigitsReader().read()
+    assert [(len(part), tuple(part.inputs.shape[1:])) for part in (raw.train, raw.test)] == [
+        (1348, (1, 8, 8)),
+        (449, (1, 8, 8)),
+    ]
+    assert (raw.names, raw.input_range) == (tuple("0123456789"), (0.0, 16.0))
+    whole = load_digits()
+    published = sorted((image.tobytes(), int(label)) for image, label in zip(whole.data, whole.target, strict=True))
+    read = [
+        (image.tobytes(), label)
+        for part in (raw.train, raw.test)
+        for image, label in zip(part.inputs.double().flatten(1).numpy(), part.labels.tolist(), strict=True)
+    ]
+    assert sorted(read) == published

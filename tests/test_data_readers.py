@@ -36,11 +36,6 @@ LABELS = np.arange(24) % 3
 TEST_LABELS = np.arange(6) % 3
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
 def numbers(rows: int, *, seed: int, scale: float = 1.0) -> np.ndarray:
     return (scale * np.random.default_rng(seed).normal(size=(rows, 5))).astype(np.float32)
 

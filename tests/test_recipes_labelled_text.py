@@ -24,7 +24,6 @@ def learned(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
 
 
 def write_reviews(tmp_path):
