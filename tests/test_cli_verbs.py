@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ import labelembed
 from labelembed.errors import LabelEmbedError
 from labelembed.lab import cli
 from labelembed.lab.cli.options import use_device
-from labelembed.lab.runs import display
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
@@ -66,16 +64,6 @@ def run(made, tmp_path):
 
 def result_of(folder):
     return json.loads(Path(folder, "result.json").read_text())
-
-
-def interrupt_after(monkeypatch, epochs):
-    """Makes the next run get Ctrl-C when so many epochs have ended."""
-
-    def observe(self, progress):
-        if progress.line is not None and progress.epoch == epochs:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(display.RunDisplay, "progress", observe)
 
 
 def test_help_lists_the_subcommands_and_the_version_is_printed():
@@ -178,20 +166,6 @@ def test_check_reads_without_training(made, monkeypatch):
     assert listing(made) == before
 
 
-def test_train_leaves_a_run_folder_and_does_nothing_on_a_finished_one(run, tmp_path):
-    assert {path.name for path in Path(run).iterdir()} == {
-        *(".lock", "recipe.yaml", "environment.json", "history.jsonl", "result.json"),
-        *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
-        "diagnostics",
-    }
-    before, result = listing(tmp_path), result_of(run)
-    called = succeed("train", *MNIST, "--out", run)
-    assert "finished already" in called.err
-    assert listing(tmp_path) == before
-    assert f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2" in called.out
-    assert called.out.splitlines()[-1] == "run folder: run    next: labelembed report run"
-
-
 @pytest.mark.parametrize("file", [None, "result.json", "environment.json", "recipe.yaml"])
 def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, file):
     Path("run/mine.txt").write_text("kept")
@@ -270,18 +244,3 @@ def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):
     assert called.code == 2
     assert [line.split(":")[0] for line in called.out.splitlines()] == ["pictures/good.png"]
     assert called.err.startswith("error: 3 inputs cannot be used\npictures/bad0.png: ")
-
-
-def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
-    shutil.copy(Path(run, "label_geometry.safetensors"), "mine.safetensors")
-    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "fixed"]
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 1)
-        assert call("train", *words, "--objective", "label_embedding:embedding=mine.safetensors").code == 130
-    Path("mine.safetensors").unlink()
-    shutil.move("fixed", "moved")
-    resumed = succeed("resume", "moved", "--json").json
-    assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
-    assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
-    learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
-    assert learned == again

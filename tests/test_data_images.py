@@ -34,9 +34,6 @@ def refusal(path, **arguments):
     return str(caught.value)
 
 
-# ---- where pictures lie
-
-
 def test_folders_of_parts_hold_the_classes(tmp_path):
     for part, each in (("train", 3), ("Test", 2), ("valid", 1), ("sketches", 1)):
         write_classes(tmp_path / part, {"cat": each, "dog": each}, seed=each)
@@ -127,9 +124,6 @@ def test_folders_that_cannot_be_used_say_what_they_hold(tmp_path):
     write_classes(parts / "test", {"cat": 1, "eel": 1})
     assert "eel" in refusal(parts)
     assert "one label only" in refusal(write_classes(tmp_path / "one", {"cat": 6}))
-
-
-# ---- what pictures become
 
 
 def test_a_gif_a_cmyk_jpeg_a_very_thin_picture_and_a_class_of_one_lie_among_photographs(tmp_path):

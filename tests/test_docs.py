@@ -1,4 +1,4 @@
-"""Every example of the README, the docs and the docstrings runs, a page from top to bottom, and what the pages name is there."""
+"""Every example of the README, the docs and the docstrings runs, and what the pages name is there."""
 
 from __future__ import annotations
 
@@ -163,9 +163,6 @@ def test_page_of_the_command_line_is_what_the_program_says():
         lines.append(f"| `{' '.join([name, *typed])}` | {command.help.splitlines()[0]} | {' '.join(options)} |")
     table = "\n".join(lines)
     assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"
-
-
-# ---------------------------------------------------------------------------------------------------------- docstrings
 
 
 # Of `results` a comparison of minutes, of `wordnet` what needs its files.

@@ -133,9 +133,6 @@ def test_joint_interval_equals_the_naive_one(seeds, examples, effects):
         assert found.high >= over_seeds.interval_high - 1e-12
 
 
-# ----------------------------------------------------------------------------------------------- how fast a run learns
-
-
 def random_curve(random):
     # Whole errors of 20 rows: equal values, and so ties, are common.
     return (random.integers(0, 21, size=int(random.integers(1, 15))) / 20).tolist()

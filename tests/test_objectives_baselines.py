@@ -77,9 +77,6 @@ def test_label_smoothing_is_that_of_torch(smoothing, impl):
     torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
 
 
-# --------------------------------------------------------------------------------------------------- teacher-free
-
-
 @pytest.mark.parametrize(("num_labels", "smoothing"), [(3, None), (100, 0.09995)])
 def test_teacher_free_as_published_is_label_smoothing(num_labels, smoothing):
     objective, *batch = made("teacher_free", num_labels=num_labels, teacher_weight=0.1)
@@ -92,9 +89,6 @@ def test_teacher_free_as_published_is_label_smoothing(num_labels, smoothing):
     entropy = -share * math.log(share) - (1 - share) * math.log((1 - share) / others)
     found["total"] += 0.1 * entropy
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-# --------------------------------------------------------------------------------------------------- distillation
 
 
 def test_evaluation_without_indices_is_the_cross_entropy():
@@ -112,9 +106,6 @@ def test_without_a_teacher_it_predicts_and_does_not_train():
     assert torch.equal(objective.logits(batch[0]), taught.logits(batch[0]))
     with pytest.raises(ValueError, match="`teacher_logits` must be given to train, got None"):
         objective(*batch)
-
-
-# -------------------------------------------------------------------------------------------------- static labels
 
 
 @pytest.mark.parametrize("normalize", [True, False])

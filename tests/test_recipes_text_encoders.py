@@ -88,16 +88,6 @@ def test_features_go_on_only_with_the_encoder_they_began_with(tmp_path):
         (tmp_path / "encoder").mkdir(exist_ok=True)
 
 
-def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
-    file = write_csv(tmp_path / "reviews.csv", reviews(100), "Kommentar", "Urteil")
-    words = ["compare", "text-features", "--data", file, "--out", tmp_path / "all", "--seeds", "1", "--jobs", "1"]
-    words += [word for setting in ENCODED for word in ("--set", setting)]
-    words += ["--set", "data.names={neg: dull, pos: fine}"]  # words that the tokenizer knows
-    words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
-    assert "Too few seeds to tell: static labels" in succeed(*words, "--quiet").out
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3  # of the training, validation and test texts
-
-
 @pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
 def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
@@ -107,8 +97,7 @@ def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path
         (tmp_path / "kept" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "kept" / name).write_bytes(content)
     assert not list((tmp_path / "kept").rglob("*.safetensors"))
-    back = kind.load(tmp_path / "kept")
-    again = back.transform(texts)
+    again = kind.load(tmp_path / "kept").transform(texts)
     assert torch.equal(again.inputs, inputs)
     assert (again.truncated, truncated) == (1, 1)
     if kind is TextTokens:

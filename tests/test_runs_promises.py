@@ -30,9 +30,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-# ------------------------------------------------------------------------------------------ the data of a run
-
-
 @pytest.mark.parametrize("words", [["train"], ["compare", *ONE_RUN]], ids=lambda words: words[0])
 def test_finished_runs_stay_those_of_their_data_and_of_no_other(words, here):
     words = [*words, "--out", "out", *SHORT]
@@ -52,14 +49,6 @@ def test_finished_runs_stay_those_of_their_data_and_of_no_other(words, here):
     assert {path: path.stat().st_mtime_ns for path in (here / "out").rglob("result.json")} == results
 
 
-def test_default_folders_carry_the_name_of_the_data(here):
-    succeed("compare", "--data", "second.jsonl", *ONE_RUN, *SHORT)
-    assert [path.name for path in Path("comparisons").iterdir()] == ["second-text-bag-small"]
-
-
-# ------------------------------------------------------------------------------------------ one run
-
-
 def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
@@ -74,9 +63,6 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     assert losses[0] == losses[1]
 
 
-# ------------------------------------------------------------------------------------------ nothing given is ignored
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -89,9 +75,6 @@ def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
     with pytest.raises(labelembed.LabelEmbedError, match=said):
         labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
     assert not Path("out").exists()
-
-
-# -------------------------------------------------------------------------------------------------------------- memory
 
 
 def test_step_without_memory_ends_the_run_with_one_message_and_it_can_go_on(monkeypatch, tmp_path):
