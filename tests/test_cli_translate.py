@@ -11,8 +11,6 @@ from statistics import fmean
 
 import pytest
 
-from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -100,9 +98,6 @@ def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
     assert rows[1]["bleu_difference_n"] == 2
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
-
-
 def test_files_that_are_no_text_or_no_run(made, tmp_path):
     run = str(made / "run")
     (tmp_path / "latin.txt").write_bytes(b"w1\nw\xfc\n")
@@ -132,18 +127,3 @@ def test_files_that_are_no_text_or_no_run(made, tmp_path):
         assert (found.code, found.out) == (2, ""), found.err
         assert len(found.err.splitlines()) <= 10
         assert said in found.err
-
-
-@pytest.mark.parametrize(
-    ("recipe", "setting", "key"),
-    [
-        ("translation-lstm", "model=mlp", "model.name"),
-        ("translation-lstm", "batch_size={per_label: 5}", "batch_size"),
-        ("digits-mlp", "model=attention_lstm", "model.name"),
-        ("digits-mlp", "batch_size={tokens: 100}", "batch_size"),
-    ],
-)
-def test_parts_for_examples_and_for_sentences_do_not_mix(recipe, setting, key, made):
-    data = str(made / "corpus") if recipe == "translation-lstm" else None
-    with pytest.raises(RecipeError, match=key):
-        load_recipe(recipe, settings=[setting], data=data)

@@ -19,11 +19,6 @@ from tests.made_texts import reviews, write_csv
 RUN = ("neg", "other", "pos")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
 def trained(folder, data, *, model="mlp"):
     """Returns a run of one epoch."""
     recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4}

@@ -32,15 +32,6 @@ def test_texts_of_another_split_that_are_in_the_training_set_are_noted(tmp_path)
     ]
 
 
-def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
-    write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
-    write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
-    raw = TextReader(path=str(tmp_path)).read()
-    notes = prepare(raw, validation=ValidationSplit(first=10)).notes
-    assert sum(note.startswith("10 validation examples also in the training set: ") for note in notes) == 1
-    assert not any("also" in note for note in prepare(raw, validation=None).notes)
-
-
 def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     heading = ("customer_id", "length", "colour", "class")
     rows = [(n, n % 11 + n / 40, ("red", "blue")[n % 2], ("low", "high")[n % 2]) for n in range(40)]

@@ -53,9 +53,6 @@ def test_what_cannot_be_trained_on_is_refused(raw, arguments, words):
         prepare(raw, **({"validation": None} | arguments))
 
 
-# ---- fingerprint and statistics
-
-
 def made_data(**changes) -> LabelledData:
     return replace(prepare(made_raw(), validation=ValidationSplit(first=8)), **changes)
 

@@ -72,17 +72,6 @@ def test_vocabulary_knows_the_training_rows_only(tmp_path):
         assert torch.equal(split.inputs.padded(), data.encoder.transform(texts[name]).inputs.padded())
 
 
-def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    bags = BagOfWordsEncoder(ngrams=3, minimum_texts=2)
-    bags.fit_transform(Texts([text for text, _ in reviews(30)]))
-    for name, kept in bags.files().items():
-        (tmp_path / name).write_bytes(kept)
-    again = BagOfWordsEncoder.load(tmp_path)
-    new = [text for text, _ in reviews(20, seed=1)]
-    assert rows_of(again, new) == rows_of(bags, new)
-    assert again.files() == bags.files()
-
-
 @pytest.mark.parametrize(
     "content", [None, "{", '{"column": 0, "vocabulary": ["a"]}', '{"column": "a", "vocabulary": []}']
 )

@@ -166,11 +166,6 @@ def test_every_path_becomes_whole(recipe, options, block, key, whole, tmp_path):
     assert getattr(found, block)[key] == whole.format(tmp_path)
 
 
-def test_recipe_is_any_file_that_is_there():
-    for suffix in (".yaml", ".txt", ""):
-        assert load_recipe(written(SMALLEST, f"mine{suffix}"))[1] == "mine"
-
-
 @pytest.mark.parametrize(
     ("text", "word"),
     [

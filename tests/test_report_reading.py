@@ -34,9 +34,6 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
     assert rows["difference"][1] == pytest.approx(-0.04 / 3, abs=1e-12)
 
 
-# ----------------------------------------------------------------------------------- what is damaged or not finished
-
-
 def _result(change):
     return lambda folder: folder.write("result.json", folder.result() | change)
 
@@ -91,7 +88,6 @@ def test_failed_missing_and_unfinished_runs_are_told_apart_on_the_page_too(tmp_p
     ("make", "said"),
     [
         (lambda path: fail_run(path, "the loss is nan"), "the loss is nan"),
-        (lambda path: None, "no such folder"),
         (lambda path: path.mkdir(), "neither a comparison folder"),
         (lambda path: path.write_text("x"), "it is a file"),
         (lambda path: (_run(path, {"name": "one_hot"}) / "result.json").unlink(), "has not finished"),
@@ -103,9 +99,6 @@ def test_a_folder_in_which_nothing_can_be_shown_is_refused_in_one_message(make, 
     called = call("report", tmp_path / "folder")
     assert (called.code, said in called.err, "Traceback" in called.err) == (2, True, False)
     assert len(called.err.splitlines()) <= 10
-
-
-# ------------------------------------------------------------------------------------------------- several folders
 
 
 def test_runs_that_differ_by_their_seed_are_one_variant_and_all_else_is_another(tmp_path):

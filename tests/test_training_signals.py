@@ -71,10 +71,3 @@ def test_what_is_ignored_and_what_another_thread_runs_is_left_alone(heard):
     thread.start()
     thread.join()
     assert found == [before]
-
-
-def test_signal_after_the_last_step_comes_when_the_training_is_over(heard):
-    with stop_after_step():
-        signal.raise_signal(signal.SIGTERM)
-        assert heard == []
-    assert heard == [signal.SIGTERM]
