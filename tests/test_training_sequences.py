@@ -119,6 +119,6 @@ def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypat
     together = decode(network, sources, Decoding(beam=3))
     monkeypatch.setattr("labelembed.lab.training.decoding._TOKENS_AT_ONCE", 1)
     alone = decode(network, sources, Decoding(beam=3))
-    assert [best[0].tokens for best in together] == [best[0].tokens for best in alone]
+    assert [best.tokens for best in together] == [best.tokens for best in alone]
     for one, other in zip(together, alone, strict=True):
-        assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
+        assert one.score == pytest.approx(other.score, abs=1e-4)

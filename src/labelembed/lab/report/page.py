@@ -39,7 +39,7 @@ _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # Of more variants what they learned about labels is not read, and in the terminal they are not printed.
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
 # Not what a run ran on: the command has its own place, and the labels' names fill a page.
-_NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
+_NOT_SHOWN = ("command", "data.names", "data.stamp")
 
 
 @dataclass(frozen=True)

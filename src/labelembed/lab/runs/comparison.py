@@ -111,7 +111,7 @@ def compare(
         about = ComparisonFile.model_construct(recipe=name, baseline=own, seeds=[], variants=[])
         if (folder / DESCRIPTION_FILE).exists() and not overwrite:
             about = ComparisonFile.read(folder)
-        about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
+        about.recipe = name
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
         variants = to_tune(chosen, variants) if tuned else variants
         making = _Making(chosen, folder, variants, seeds_of(chosen, seeds), about, *where, quiet)
