@@ -92,7 +92,7 @@ def _data_of(recipe: str) -> TrainingData:
 
 def cached_data(recipe: Recipe) -> TrainingData:
     """The data of a recipe, read once a process for all that share the data block and batch size."""
-    alike = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None, "published": None})
+    alike = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
     return _data_of(alike.model_dump_json())
 
 

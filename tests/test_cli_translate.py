@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pytest
 
+from labelembed.lab.runs import saved_run
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -48,7 +49,7 @@ def test_translations_come_in_the_order_of_the_lines_and_need_no_corpus(made, li
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     written = succeed("translate", "moved", "lines.txt", "--set", "decoding.beam=3").out.splitlines()
     saved = SavedRun.load(made / "run")
-    assert written == [next(iter(saved.translate([line], Decoding(beam=3)))).texts[0] for line in lines]
+    assert written == [next(iter(saved.translate([line], Decoding(beam=3)))) for line in lines]
     assert len(set(written)) > 1
 
 
@@ -66,15 +67,15 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
     monkeypatch.setattr("labelembed.lab.runs.saved_run._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
-    real, calls = SavedRun._translated, []
+    real, calls = saved_run.decode, []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return real(self, *arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(SavedRun, "_translated", interrupted)
+    monkeypatch.setattr(saved_run, "decode", interrupted)
     found = call("translate", str(made / "run"), "lines.txt", "--out", "out.txt")
     assert found.code == 128 + signal.SIGINT
     assert "stopped; the first 10 lines are written" in found.err

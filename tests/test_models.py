@@ -140,7 +140,6 @@ CASES = [
     (BagOfWords, {"embedding_size": 0, "layer_size": 0, "feature_dropout": 1.0, "vocabulary_size": 6}, 3),
     (AttentionLSTM, {"width": 7, "source_vocabulary_size": 11, "target_vocabulary_size": 13}, 1),
     (BeamSearch, {"beam": 0, "minimum_length": -1}, 2),
-    (BeamSearch, {"n_best": 5, "beam": 4}, 1),
     (BeamSearch, {"maximum_length": 2, "length_penalty": float("nan"), "minimum_length": 3}, 2),
 ]
 

@@ -118,7 +118,6 @@ BAD = [
     ("comparison.objectives", [], "comparison.objectives", "1 or more"),
     ("comparison.seeds", 0, "comparison.seeds", ">= 1"),
     ("comparison.seeds", [1, 1], "comparison.seeds", "different"),
-    ("published", [{"objective": "one_hot", "value": 2, "source": "x"}], "published.0.value", "<= 1"),
     ("data", {"name": "labelled-text"}, "data.name", "called texts now"),
 ]
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes, file_digest
+from labelembed.files import file_digest
+from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes
 from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settings
 from labelembed.lab.data.image_files import Array, Fit, Images, ImageSize, decode
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file

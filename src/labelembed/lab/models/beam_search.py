@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -26,38 +26,37 @@ State = TypeVar("State", bound=SearchState)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One sequence that a search found."""
+    """The sequence that a search found for a sentence."""
 
     tokens: tuple[int, ...]  # neither BEGIN nor END among them
-    score: float  # what hypotheses are ordered by: the log-probability over the length penalty
+    score: float  # the log-probability over the length penalty
     log_probability: float  # the sum of those of the tokens and of END
-    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if there is any
+    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if any
 
 
 @dataclass
 class _Sentence:
-    """The hypotheses of a sentence: at most `n_best`, best first, of so many that `ended`."""
+    """A sentence of at most `limit` tokens, how many of its hypotheses have ended, and the best of these."""
 
     limit: int
     ended: int = 0
-    best: list[Hypothesis] = field(default_factory=list)
+    best: Hypothesis | None = None
 
 
 class BeamSearch:
-    """Finds the best sequences of each sentence; with `beam=1` it is greedy search.
+    """Finds the best sequence of each sentence; with `beam=1` it is greedy search.
 
     At each step every open hypothesis is continued by every token. Of all continuations of a sentence, those among
     the best `beam` that end are finished; the best `beam` others stay open. A sentence is done once it has `beam`
-    finished hypotheses, or `n_best` that no open one can still beat; it then leaves the batch. At the maximum
-    length the only token left is END. PAD and BEGIN are never produced. Of equal scores the one of the better
-    open hypothesis comes first, then the smaller token; of equal finished ones the one that finished first.
+    finished hypotheses, or one that no open one can still beat; it then leaves the batch. At the maximum length the
+    only token left is END. PAD and BEGIN are never produced. Of equal scores the one of the better open hypothesis
+    comes first, then the smaller token; of equal finished ones the one that finished first.
 
     The score is sum(log p) / ((5 + length) / 6) ** length_penalty, END counted in the length (Wu et al. 2016,
     eq. 14); log-probabilities are summed in float32.
 
     Args:
         beam: Hypotheses kept open for each sentence.
-        n_best: Hypotheses returned for each sentence, where as many finished; at most `beam`.
         maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
         minimum_length: Fewest tokens of a hypothesis, END not counted.
         length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
@@ -67,14 +66,12 @@ class BeamSearch:
         self,
         *,
         beam: int = 10,
-        n_best: int = 1,
         maximum_length: int | None = None,
         minimum_length: int = 0,
         length_penalty: float = 0.0,
     ) -> None:
         errors = ArgumentErrors()
         errors.require(beam >= 1, "beam", beam, "must be >= 1")
-        errors.require(1 <= n_best <= max(beam, 1), "n_best", n_best, f"must be from 1 to the beam of {beam}")
         errors.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
         if maximum_length is not None:
             rule = f"must be >= 1 and no less than the minimum length of {minimum_length}"
@@ -83,7 +80,7 @@ class BeamSearch:
         finite = abs(length_penalty) < float("inf")
         errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
         errors.raise_if_any()
-        self.beam, self.n_best = beam, n_best
+        self.beam = beam
         self.maximum_length, self.minimum_length, self.length_penalty = maximum_length, minimum_length, length_penalty
 
     @torch.no_grad()
@@ -95,8 +92,8 @@ class BeamSearch:
         batch_size: int,
         source_lengths: Tensor | Sequence[int] | None = None,
         device: torch.device | str | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Returns for each sentence its hypotheses, best first, at most `n_best`; none where END has no probability.
+    ) -> list[Hypothesis | None]:
+        """Returns the best hypothesis of each sentence; None where END has no probability.
 
         Args:
             step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
@@ -196,24 +193,22 @@ class BeamSearch:
         return reached, order // choices, tokens.view(len(totals), -1).gather(1, order)
 
     def _finish(self, sentence: _Sentence, total: float, history: Tensor, attends: bool) -> None:
-        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is one of the `n_best`."""
+        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is the best so far."""
         sentence.ended += 1
-        score, best = total / self._penalty(len(history) + 1), sentence.best
-        if len(best) < self.n_best or score > best[-1].score:
+        score = total / self._penalty(len(history) + 1)
+        if sentence.best is None or score > sentence.best.score:
             tokens, attended = history.T.tolist()
-            best.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
-            best.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
-            del best[self.n_best :]
+            sentence.best = Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None)
 
     def _is_done(self, sentence: _Sentence, best: float, length: int) -> bool:
         """Returns whether a sentence whose best open hypothesis has the sum `best` and `length` tokens is done."""
         if best == -float("inf") or sentence.ended >= self.beam:
             return True
-        if len(sentence.best) < self.n_best:
+        if sentence.best is None:
             return False
         # The sum can only fall; what the penalty can still make of it stands at one end of the lengths left.
         lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
-        return max(best / self._penalty(length) for length in lengths) <= sentence.best[-1].score
+        return max(best / self._penalty(length) for length in lengths) <= sentence.best.score
 
     def _penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.length_penalty)

@@ -48,7 +48,7 @@ def full_recipe(name: str) -> str:
             lines += ["", f"{key}:  # {description}"]
             for name, inner in fields.items():
                 lines += _line(name, plain[key][name], inner.description or "", indent=2)
-        elif value is not None or key not in ("decoding", "published"):
+        elif value is not None or key != "decoding":
             lines += [""] if lines[-1].startswith(" ") else []  # behind a block
             lines += _line(key, plain[key], description)
     return "\n".join(lines) + "\n"

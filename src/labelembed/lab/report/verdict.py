@@ -147,7 +147,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "tuning": _tuning_statement(comparison),
     }
     answer = _ANSWERS.get(case, "Cannot tell yet")
-    if case == "small gain" and facts["nll"] and facts["nll"].difference < 0:
+    if case == "small gain" and nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) < 0:
         answer = "Use it for its probabilities"
     if answer.startswith("Use it"):
         command = _train(comparison, method)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -20,12 +19,6 @@ from yaml.constructor import ConstructorError
 from labelembed.lab.errors import RunFolderError, TrainingError
 
 MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from labelembed.files import parse_json, read_bounded, read_json, require_header
+from labelembed.files import file_digest, parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import check_format, plain_values, reading, sha256, write_bytes, write_json
+from labelembed.lab.training.files import check_format, plain_values, reading, write_bytes, write_json
 
 _RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
@@ -183,6 +183,6 @@ class RunFolder:
         """Raises RunFolderError where a file has another SHA-256 than ``result.json`` says, if that names the file."""
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
-        if expected is not None and file.is_file() and sha256(file) != expected:
+        if expected is not None and file.is_file() and file_digest(file) != expected:
             what = "has changed since the run wrote it; put the file back from a copy, or train the run again"
             raise RunFolderError(f"{file}: {what}")
