@@ -145,8 +145,7 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    notes = " ".join(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in found.notes)
-    for line in filter(None, (found.headline, found.worse, found.step, notes)):
+    for line in filter(None, (found.headline, found.worse, found.step)):
         console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]

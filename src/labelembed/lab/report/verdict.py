@@ -122,8 +122,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
     found, nll = first.found, first.differences.get("calibrated_nll")
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
     values = first.reference.metrics(comparison.split, comparison.headline).values()
-    seconds = [[number_in(run.result.get("seconds")) or 0.0 for run in side.runs.values()] for side in first[:2]]
-    time = fmean(seconds[0]) / fmean(seconds[1]) if all(map(any, seconds)) else 0.0
+    ours, theirs = (
+        {seed: number_in(run.result.get("seconds")) for seed, run in side.runs.items()} for side in first[:2]
+    )
+    ratios = [taken / other for seed, taken in ours.items() if taken and (other := theirs.get(seed))]
     facts |= {
         "contrasts": contrasts,
         "method": method.title,
@@ -137,7 +139,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
-        "time": time if time > _SLOWER else 0.0,
+        "time": fmean(ratios) if min(ratios, default=0.0) > _SLOWER else 0.0,  # short runs differ by chance
         "is_open_by_p": bool(found and sign_of(*found[2:4]) and contradicted_by_p(found)),
         "candidates": len(candidates),
         "chosen_on": chosen_on,

@@ -267,7 +267,7 @@ class _Making:
         about.add(entries, self.seeds)
         if missing:
             about.notes = notes_of(self.recipe, self.data)
-            for note in self.data.notes:
+            for note in about.notes:
                 say(f"data: {note}")
         about.write(self.out)
         for run in missing:
