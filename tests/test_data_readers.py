@@ -12,7 +12,7 @@ import sklearn.datasets
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, LabelledData, ValidationSplit, prepare, preprocess, text_encoder
+from labelembed.lab.data import DATA, LabelledData, prepare, preprocess, text_encoder
 from labelembed.lab.data.splits import stratified_order
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.options import RunOptions
@@ -31,7 +31,7 @@ from tests.made_data import (
 from tests.made_pictures import made_cifar, python2_pickle, write_cifar_python
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 
-HELD_OUT = ValidationSplit(examples=4)
+HELD_OUT = {"examples": 4}
 LABELS = np.arange(24) % 3
 TEST_LABELS = np.arange(6) % 3
 
@@ -243,7 +243,7 @@ def test_held_out_examples_of_one_file_decide_neither_columns_nor_spellings(kind
     found = []
     for other in (False, True):
         file = write_csv(tmp_path / f"{other}.csv", rows, "id", "amount", "remark", "more", "label")
-        data = prepare(DATA[kind](path=str(file)).read(), validation=ValidationSplit(examples=20))
+        data = prepare(DATA[kind](path=str(file)).read(), validation={"examples": 20})
         found.append((data.label_column, learned(data)))
         lines = [data.texts("test", index) for index in range(len(data.test))]
         held_out = {line.rpartition(" ")[2] if kind == "texts" else line[3:].partition(",")[0] for line in lines}

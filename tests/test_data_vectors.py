@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import ValidationSplit, VectorReader, prepare
+from labelembed.lab.data import VectorReader, prepare
 from tests.made_data import made_arrays, write_arrays
 
 ROWS = np.zeros((12, 5))
@@ -41,7 +41,7 @@ def test_what_was_written_is_read(tmp_path, save):
 
 def test_the_range_is_that_of_the_examples_that_are_trained_on(tmp_path):
     raw = read(write_arrays(tmp_path / "data.npz"))
-    for how in ({"validation": None}, {"validation": ValidationSplit(examples=3)}, {"train_examples": 6}):
+    for how in ({"validation": None}, {"validation": {"examples": 3}}, {"train_examples": 6}):
         data = prepare(raw, **({"validation": None} | how))
         assert data.input_range == (data.train.inputs.min(), data.train.inputs.max())
     scaled = np.random.default_rng(0).uniform(0.2, 0.7, (12, 5))
@@ -124,7 +124,7 @@ def test_validation_arrays_are_the_validation_set(tmp_path, name):
     validation = {f"{name}_inputs": np.full((4, 5), 50.0), f"{name}_labels": np.array([2, 1, 0, 2])}
     raw = read(write_arrays(tmp_path / "a.npz", **validation))
     assert raw.validation.labels.tolist() == [2, 1, 0, 2]
-    data = prepare(raw, validation=ValidationSplit(examples=3))
+    data = prepare(raw, validation={"examples": 3})
     assert [len(split) for split in data.splits.values()] == [12, 4, 6]
     assert data.input_range[1] < 50
     with pytest.raises(DataError, match="missing the arrays validation_labels"):

@@ -58,8 +58,8 @@ class Page(HTMLParser):
             self.texts.append(data)
 
 
-def page_of(*paths, **settings):
-    return Page(write_report(*paths, **settings).read_text(encoding="utf-8"))
+def page_of(path, **settings):
+    return Page(write_report(path, **settings).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

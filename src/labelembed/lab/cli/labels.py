@@ -142,9 +142,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
         matrix = torch.tensor(table.loc[list(names), list(names)].to_numpy(float))
     except (KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(
-            f"{reference}: must hold a row and a column of numbers for each label ({reason:.200})"
-        ) from error
+        raise DataError(f"{reference}: needs a row and a column of numbers for each label ({reason:.200})") from error
     return -(matrix + matrix.T)  # more alike is nearer
 
 

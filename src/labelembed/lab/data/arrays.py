@@ -43,10 +43,8 @@ def read_npz(file: Path) -> dict[str, Array]:
         wanted = [f"{part}_{kind}" for part in parts for kind in ("inputs", "labels")]
         missing = [name for name in wanted if name not in stored]
         if missing:
-            hint, held = nearest(missing[0], archive.files), few(sorted(archive.files)) or "none"
-            raise DataError(
-                f"{file}: missing the arrays {', '.join(missing)}{hint}; it holds {held}; expected {_ACCEPTED}"
-            )
+            held = f"{few(sorted(archive.files)) or 'none'}{nearest(missing[0], archive.files)}"
+            raise DataError(f"{file}: missing the arrays {', '.join(missing)}; it holds {held}; expected {_ACCEPTED}")
         return {name: np.asarray(archive[stored[name]]) for name in (*wanted, "names") if name in stored}
 
 

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cached_with_notes, file_digest
+from labelembed.files import file_digest
+from labelembed.lab.data.cache import cached_with_notes
 from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,

@@ -175,10 +175,7 @@ class BeamSearch:
         values = log_probabilities.gather(1, tokens)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
-            raise ValueError(
-                f"`step` must return log-probabilities, not above 0, got {highest}; "
-                "logits.float().log_softmax(-1) makes them"
-            )
+            raise ValueError(f"`step` must return log-probabilities, as of log_softmax(-1), got {highest}")
         forbidden = (tokens == PAD) | (tokens == BEGIN)
         if length < self.minimum_length:
             forbidden |= tokens == END

@@ -39,8 +39,8 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     is_shipped = name_or_path in shipped
     name, source = (name_or_path, f"recipe {name_or_path!r}") if is_shipped else (path.stem, name_or_path)
     if not is_shipped and not path.is_file() and path.suffix not in (".yaml", ".yml"):
-        what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, shipped)}"
-        raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
+        hint = nearest(name_or_path, shipped) + "; see `labelembed list`, or give a .yaml file"
+        raise RecipeError([f"unknown recipe {name_or_path!r}{hint}"], source="")
     try:
         if not is_shipped and path.stat().st_size > MAXIMUM_BYTES:
             raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.lab.data import CORPORA, DATA, ValidationSplit
+from labelembed.lab.data import CORPORA, DATA
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS
 from labelembed.lab.recipes.components import Errors, as_lines, model_errors, resolve, shown, small_objective
@@ -126,11 +126,6 @@ class Recipe(TrainingSettings, _Components):
     def text_inputs(self) -> str | None:
         """What texts become: `words`, `features` or `tokens`; None: the data are no texts."""
         return self.data["inputs"] if self.data["name"] == "texts" else None
-
-    def validation(self) -> ValidationSplit | None:
-        """Returns which examples are held out, None for none."""
-        block = self.data["validation"]
-        return None if block is None else ValidationSplit(**block)
 
     def of_one_run(self) -> dict[str, Any]:
         """Returns the recipe as it stands in a run folder: plain values, without what it is compared with."""

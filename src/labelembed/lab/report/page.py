@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, load_comparison, load_several
+from labelembed.lab.report.comparison import Comparison, load_comparison
 from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
@@ -81,31 +81,31 @@ class Page:
 
 
 def write_report(
-    *paths: str | Path,
+    path: str | Path,
+    *,
     out: str | Path | None = None,
     format: str = "html",
     figures: str | Path | None = None,
     baseline: str | None = None,
 ) -> Path:
-    """Writes one page of a comparison, of a run, or of several of both, or its tables alone; returns the file.
+    """Writes one page of a comparison or of a run, or its tables alone; returns the file.
 
     The page loads nothing from anywhere and is the same to the byte when it is made again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `load_several` for several.
-        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder, of several in the current one.
+        path: The run or comparison folder.
+        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder.
         format: `html`; `markdown` or `latex` for the tables of the page; `csv` for every number in full precision.
         figures: A folder that gets each figure of the page as SVG and PDF.
         baseline: The variant the others are compared with; None: as the comparison says.
 
     Raises:
-        RunFolderError: As `load_several`; and when the format is unknown or a file cannot be written.
+        RunFolderError: As `load_comparison`; and when the format is unknown or a file cannot be written.
     """
     if format not in _ENDINGS:
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
-    comparison = load_several(paths, baseline=baseline)
-    folder = Path(paths[0]) if len(paths) == 1 else Path()
-    file = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
+    comparison = load_comparison(path, baseline=baseline)
+    file = Path(out) if out is not None else Path(path) / f"report{_ENDINGS[format]}"
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
     if format == "html" or figures is not None:

@@ -58,7 +58,7 @@ def build_data(
     raw = reader.read(progress=progress)
     return prepare(
         raw,
-        validation=recipe.validation(),
+        validation=recipe.data["validation"],
         train_examples=recipe.data["train_examples"],
         encoder=encoder,
         progress=progress,

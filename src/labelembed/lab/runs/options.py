@@ -37,17 +37,6 @@ class RunOptions:
     lock_seconds: float = 0.0
 
 
-def reset_peak_memory() -> None:
-    """Resets the peak of the GPU's memory."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_memory(device: torch.device) -> dict[str, int | str] | None:
-    """Returns the most `bytes` since a run began, `of` the `gpu`; None on a CPU."""
-    return {"bytes": torch.cuda.max_memory_allocated(device), "of": "gpu"} if device.type == "cuda" else None
-
-
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:
     """Returns versions, machine, commit, command and threads as JSON values; `device` is the one asked for."""
     program = Path(sys.argv[0])

@@ -253,8 +253,7 @@ class DaskPool:
             done = [future for future in self._running if future.done()]
             return [(job, _error_of(future, job)) for future in done for job in [self._running.pop(future)]]
         except (OSError, TimeoutError, RuntimeError, ValueError, CancelledError) as error:
-            what = f"the connection to the dask scheduler is lost ({error}); the same command goes on"
-            raise TrainingError(what) from error
+            raise TrainingError(f"the dask scheduler is lost ({error}); the same command goes on") from error
 
     def stop(self) -> None:
         """Tells the runs in progress to save where they stand."""

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
-from labelembed.files import parse_json, require_header
+from labelembed.files import file_digest, parse_json, require_header
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import check_format, saving, sha256, write_bytes
+from labelembed.lab.training.files import check_format, saving, write_bytes
 
 FORMAT_VERSION = 1
 
@@ -76,7 +76,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> Checkpoint:
     _, step, digest = path.stem.split("-")
-    if sha256(path) != digest:
+    if file_digest(path) != digest:
         raise ValueError("has changed since it was written")
     require_header(path)
     with safe_open(path, framework="pt") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -20,12 +19,6 @@ from yaml.constructor import ConstructorError
 from labelembed.lab.errors import RunFolderError, TrainingError
 
 MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -55,8 +48,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        what = " ".join(str(error).split())[:300]
-        raise RunFolderError(f"{path}: damaged, cannot be read ({what})") from error
+        raise RunFolderError(f"{path}: damaged, cannot be read ({' '.join(str(error).split())[:300]})") from error
 
 
 def check_format(path: Path, version: Any, newest: int) -> None:

@@ -82,7 +82,7 @@ class Trainer:
         return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
 
     def restore(self) -> None:
-        """Goes to where the newest whole checkpoint was saved; RunFolderError: it is of another run."""
+        """Restores the newest whole checkpoint; raises RunFolderError where it is of another run."""
         checkpoint, damaged = load_newest(self.folder.checkpoints)
         for line in damaged:
             self.reporter.warn(f"damaged checkpoint skipped: {line}")

@@ -48,7 +48,4 @@ class PairFiles(NamedTuple):
             while block := list(islice(pairs, _PAIRS_AT_ONCE)):
                 yield [source for source, _ in block], [target for _, target in block]
         except ValueError:
-            raise DataError(
-                f"{self.source} and {self.target} differ in their number of lines; each line of one is the translation "
-                "of that line of the other"
-            ) from None
+            raise DataError(f"{self.source} and {self.target} must have the same number of lines") from None
