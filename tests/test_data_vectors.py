@@ -74,7 +74,7 @@ FAULTS = {
     "whole numbers": ({"train_inputs": ROWS.astype(np.int64)}, "found int64"),
     "no rows": ({"train_inputs": ROWS[:0], "train_labels": np.zeros(0, int)}, "found 0 x 5"),
     "channels last": ({"train_inputs": np.zeros((12, 8, 8, 3), np.uint8)}, ".transpose(0, 3, 1, 2)"),
-    "other shape": ({"test_inputs": ROWS[:6, :4]}, "shape (5,)"),
+    "other shape": ({"test_inputs": ROWS[:6, :4]}, "shape (4,)"),
     "other dtype": ({"test_inputs": ROWS[:6].astype(np.uint8)}, "test_inputs: "),
     "fewer labels": ({"train_labels": np.zeros(11, int)}, "train_labels: expected 12"),
     "one-hot": ({"train_labels": np.eye(3)[np.arange(12) % 3]}, ".argmax(axis=1)"),

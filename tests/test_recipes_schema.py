@@ -116,7 +116,6 @@ BAD = [
     ("objective.bias", "maybe", "objective.bias", "true or false"),
     ("objective", {"name": "label_embedding", "temperature": "1e400"}, "objective.temperature", "finite"),
     ("objective", {"name": "label_embedding", "temperature": -1}, "objective.temperature", "> 0, got -1.0"),
-    ("objective", {"name": "label_embedding", "tau": 3}, "objective.tau", "called temperature now"),
     ("optimizer", {"name": "adam", "learning_rate": float("inf")}, "optimizer.learning_rate", "finite"),
     ("selection.by", "best", "selection.by", "'last_epoch'"),
     ("selection.by", "validation_nll", "selection.by", "--set data.validation.fraction=0.1"),
@@ -125,7 +124,6 @@ BAD = [
     ("comparison.objectives", [], "comparison.objectives", "1 or more"),
     ("comparison.seeds", 0, "comparison.seeds", ">= 1"),
     ("comparison.seeds", [1, 1], "comparison.seeds", "different"),
-    ("data", {"name": "labelled-text"}, "data.name", "called texts now"),
 ]
 
 

@@ -34,7 +34,7 @@ def test_a_run_learns_predicts_new_rows_and_evaluates_others(tmp_path, monkeypat
     assert succeed("evaluate", "run", "--data", ill, "--json").json["examples"] == 2
     refused = call("evaluate", "run", "--data", write_csv(tmp_path / "c.csv", [(37.0, "wet", "cold")] * 3, *HEADING))
     assert refused.code == 2
-    assert "does not know: cold (3 examples); its 2 labels are ill, well" in refused.err
+    assert "does not know: cold (3 examples)" in refused.err
     file.unlink()
     new = write_csv(tmp_path / "new.csv", [("snoring", 39.2), ("none", 36.6)], "cough", "temperature")
     rows = succeed("predict", "run", new, "--json").lines

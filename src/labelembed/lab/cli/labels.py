@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labelembed.geometry import Hierarchy, LabelGeometry
 
 _LEARNED, _MEANS = "learned labels", "class means of the outputs"
-# Nobody reads a longer list, and of tens of thousands of words it takes minutes.
+# A list of tens of thousands of words would take minutes.
 _MOST_LISTED = 200
 
 

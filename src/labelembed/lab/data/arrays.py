@@ -56,7 +56,7 @@ def raw_data(
     purpose: str = "test",
     to_evaluate: bool = False,
 ) -> RawData:
-    """Returns the data set of arrays named as by `read_npz`; what is wrong names array, row and value.
+    """Returns the data set of arrays named as by `read_npz`; an error names array, row and value.
 
     `source` is what messages call the data; for the other arguments see `assigned`.
     """
@@ -90,7 +90,7 @@ class ArrayReader:
     """What readers share whose files hold the inputs themselves."""
 
     def new_encoder(self) -> IdentityEncoder:
-        """Returns what learns shape and range of the inputs."""
+        """Returns an encoder that passes the arrays on."""
         return IdentityEncoder()
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:

@@ -76,7 +76,7 @@ class ImagePixels(Encoder):
         return Encoded(torch.from_numpy(made))
 
     def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: channels, size and fit, and of features network and weights."""
+        """Returns the settings file: channels, size and fit, and of features network and weights."""
         return {self.file: (json.dumps({one.name: getattr(self, one.name) for one in fields(_Kept)}) + "\n").encode()}
 
     @classmethod

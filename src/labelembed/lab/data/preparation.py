@@ -41,7 +41,7 @@ def prepare(
             so that a smaller training set is part of a larger one; None for all.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
-        dry_run: Nobody trains on it: see `Encoder`.
+        dry_run: Not for training: an encoder may skip its work, see `Encoder`.
     """
     twice = [repr(name) for name, count in Counter(raw.names).items() if count > 1 or not name.strip()]
     if twice:
@@ -98,7 +98,7 @@ def _encoded(
         encoder.done += len(part)
         found, shape = (tuple(splits[one].inputs.shape[1:]) for one in (name, "train"))
         if found != shape:
-            raise DataError(f"{raw.source}: {name} set: inputs are {found}, those of the training set {shape}")
+            raise DataError(f"{raw.source}: {name} set: inputs have the shape {found}, in the training set {shape}")
     inputs: dict[str, Any] = {name: part.inputs for name, part in parts.items()}
     texts = images = None
     repeats: list[str] = []

@@ -256,7 +256,7 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
-    """Returns what cannot be true in a history, or an empty string."""
+    """Returns the first impossible value in a history, as a sentence, or an empty string."""
     before = 0
     for entry in history:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
@@ -285,7 +285,7 @@ def number_in(value: object) -> float | None:
 
 
 def readable(read: Callable[[], Content]) -> Content | None:
-    """Returns what can be read of a run folder; None where it is damaged."""
+    """Returns the result of reading from a run folder; None where it is damaged."""
     try:
         return read()
     except RunFolderError:

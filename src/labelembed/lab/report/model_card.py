@@ -23,8 +23,7 @@ _LISTED_LABELS = 20
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
     """Writes the model card of a finished run, by default ``README.md`` in its folder, and returns where it is.
 
-    Raises:
-        RunFolderError: No run has finished there, it is damaged, or the card or huggingface_hub cannot be used.
+    Raises RunFolderError where there is no finished run, or huggingface_hub is missing.
     """
     file = Path(run) / "README.md" if path is None else Path(path)
     if file.is_dir():

@@ -49,7 +49,7 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
-        _remove_where_empty(made)  # while the lock is held: nobody else can have it then
+        _remove_where_empty(made)  # while this process still holds the lock
         lock.release()
 
 

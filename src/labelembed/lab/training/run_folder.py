@@ -116,7 +116,7 @@ class RunFolder:
         return recipe
 
     def environment(self) -> dict[str, Any]:
-        """Returns what the run ran on; empty where it is not written yet."""
+        """Returns the versions and the machine of the run; empty where they are not written yet."""
         return self.read("environment.json")
 
     def append_history(self, line: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ class RunFolder:
             return ExampleOutcomes(split, right, tensors["nll"], tensors.get("nll_calibrated"))
 
     def label_geometry(self) -> LabelGeometry:
-        """Returns what the run learned about the labels; DataError: the file is missing or damaged."""
+        """Returns the learned label geometry; raises DataError where the file is missing or damaged."""
         self.require_unchanged(self.geometry_file)
         return LabelGeometry.load(self.geometry_file)
 
