@@ -45,7 +45,7 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
         if len(readable) == 1:
             return {"train": readable}
         there = few([entry.name for entry in folder.iterdir()]) or "nothing"
-        raise DataError(f"{folder}: expected train.csv (.tsv, .jsonl, .parquet), or one file alone; found {there}")
+        raise DataError(f"{folder}: has no training set (train.csv, .tsv, .jsonl, .parquet) but {there}")
     for part, of_part in files.items():
         if len(of_part) > 1 and any(file.suffix != ".parquet" for file in of_part):
             raise DataError(f"{folder}: {of_part[0].name} and {of_part[1].name} are for the same split; keep one")

@@ -146,14 +146,8 @@ def resolve(
 ) -> tuple[dict[str, Any], Errors]:
     """Checks a `{name: ..., key: ...}` block against the keys, types and values of its component.
 
-    Args:
-        kind: The block's key in the recipe, which begins every error: `objective`.
-        table: The components there are.
-        block: What the recipe says.
-        common: Keys that a block of this kind may have as well.
-
-    Returns:
-        The block with every default, without wrong keys ({} where the name is one), and all errors.
+    `kind` is the block's key in the recipe, `common` has the keys of all blocks of that kind. Returns the block with
+    every default and without wrong keys ({} for an unknown name), and all errors by key.
     """
     if "name" not in block:
         return {}, {f"{kind}.name": f"missing; there are: {', '.join(sorted(table))}"}
@@ -178,8 +172,8 @@ def resolve(
 def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, Any]) -> Errors:
     """Returns the errors that a component finds in the values of a block, before any data are read.
 
-    Readers and schedules are constructed as they are, networks without memory on the device `meta`, objectives for a
-    few labels. An optimiser checks its arguments before it looks at the network, which there is not yet.
+    Readers and schedules are constructed, networks on the device `meta`, objectives for a few labels. An optimiser
+    checks its arguments before it uses the network, which is None here.
     """
     arguments = {key: value for key, value in block.items() if key != "name"}
     if kind == "data":

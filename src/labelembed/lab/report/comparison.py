@@ -184,12 +184,8 @@ class Comparison:
 def load_comparison(path: str | Path, *, baseline: str | None = None) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
-    `baseline`, a variant or an objective, takes the place of the comparison's own.
-
-    Raises:
-        RunFolderError: When it is neither, ``comparison.json`` is damaged, the single run has not finished, runs are of
-            different data, or `baseline` is none of the variants. A damaged run inside a comparison raises nothing; it
-            is in `failed`.
+    `baseline`, a variant or an objective, replaces the comparison's own. Raises RunFolderError where the folder cannot
+    be read or runs are of different data; a damaged run inside a comparison raises nothing, it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():

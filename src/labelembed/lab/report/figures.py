@@ -76,10 +76,8 @@ class Figure:
         if inline:
             opening, letters = re.sub(r'\s(width|height)="[^"]*pt"', "", opening), "var(--letters, sans-serif)"
         else:
-            opening, letters = (
-                opening + '<rect width="100%" height="100%" fill="#ffffff"/>',
-                "'DejaVu Sans', sans-serif",
-            )
+            opening += '<rect width="100%" height="100%" fill="#ffffff"/>'
+            letters = "'DejaVu Sans', sans-serif"
         return f"{opening}{rest.strip()}\n".replace("'DejaVu Sans'", letters)
 
     def save(self, folder: Path) -> list[Path]:
