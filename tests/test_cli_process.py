@@ -118,4 +118,4 @@ def test_runs_that_fail_are_told_and_exit_with_1(tmp_path):
     (tmp_path / "in/runs/one_hot").mkdir(parents=True)
     (tmp_path / "in/runs/one_hot/seed-0").write_text("in the way")
     called = call(*compare_words("--seeds", 1, "--out", "in", "--quiet", "--jobs", 1))
-    assert (called.code, "one_hot seed 0: " in called.err, "cannot write here" in called.err) == (1, True, True)
+    assert (called.code, "one_hot seed 0: " in called.err, "cannot be written" in called.err) == (1, True, True)

@@ -112,6 +112,6 @@ def test_what_is_no_log_probability_and_lengths_that_do_not_fit_are_refused(wors
     row = torch.tensor([[-1.0, -1.0, -1.0, -1.0, -3.0, worst]])
     with pytest.raises(ValueError, match="log-probabilities"):
         BeamSearch(maximum_length=3).search(lambda _, state: (row, state, None), Prefixes(((0,),)), batch_size=1)
-    for lengths in (None, [1, 2, 3]):
+    for lengths in (None, torch.tensor([1, 2, 3])):
         with pytest.raises(ValueError, match="`source_lengths` must be"):
             MadeModel(6).search(BeamSearch(), 2, source_lengths=lengths)

@@ -59,7 +59,7 @@ def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", learned, "--data", other)
     assert refused.code == 2
-    assert all(word in refused.err for word in ("good (10 examples)", "bad (10 examples)", "labels are neg, pos"))
+    assert all(word in refused.err for word in ("good (10 examples)", "bad (10 examples)", "knows neg, pos"))
 
 
 def test_a_file_is_evaluated_whole(learned, tmp_path):

@@ -112,5 +112,5 @@ def test_runs_of_different_data_are_refused(tmp_path):
     other = ENVIRONMENT | {"data": ENVIRONMENT["data"] | {"source": "letters", "fingerprint": "other"}}
     folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
     RunFolder(run_path(folder, "label_embedding", 0)).write("environment.json", other)
-    with pytest.raises(RunFolderError, match="different data"):
+    with pytest.raises(RunFolderError, match=r"different data.*'digits' and 'letters'"):
         load_comparison(folder)

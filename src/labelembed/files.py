@@ -1,4 +1,4 @@
-"""JSON and safetensors files that may be damaged or hostile, refused by their size before they are parsed; digests."""
+"""Files that may be damaged or hostile: digests, and JSON and safetensors refused by size before they are parsed."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Reader(Protocol):
         """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
 
     def new_encoder(self) -> Encoder:
-        """Returns what will learn, from the training examples, how examples become inputs."""
+        """Returns an encoder that is not fitted yet."""
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the examples of a file to predict for, decoded as `read` does."""

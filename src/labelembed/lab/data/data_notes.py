@@ -62,7 +62,7 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
-    """Returns what to say of a column of training labels [N] that was found."""
+    """Returns the note on a label column that was found, with the counts of its training labels [N]."""
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""

@@ -17,7 +17,7 @@ from labelembed.lab.data.table_files import Reading, is_readable
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import INSTALL, is_installed
 
-#: The recipe for each reader that is named, where nobody need look.
+#: The recipe for each reader.
 RECIPES = {
     "mnist": "mnist-mlp", "vectors": "vectors-mlp", "cifar": "cifar10-small", "images": "pictures",
     "texts": "text-bag", "table": "table-mlp", "corpus": "translation-lstm",
@@ -43,7 +43,7 @@ class Detected(NamedTuple):
 
 
 def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
-    """Returns what a path, a file or a folder, holds and the recipe for it.
+    """Returns a description of the data in a file or folder and the recipe for them.
 
     `given` are the keys of `data` that were typed, as ``{"label_column": "kind"}``. Raises DataError where no recipe
     fits, or the data cannot be read; names the path, what was expected and the recipes.
@@ -67,7 +67,7 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
-        # what is wrong with a key is said with the recipe
+        # errors in keys are reported with the recipe
         reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"

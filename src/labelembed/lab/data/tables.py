@@ -44,18 +44,14 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     if "train" not in files:
         if len(readable) == 1:
             return {"train": readable}
-        raise DataError(
-            f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
-            f"there are such, or one file alone; found {few([entry.name for entry in folder.iterdir()]) or 'nothing'}"
-        )
+        there = few([entry.name for entry in folder.iterdir()]) or "nothing"
+        raise DataError(f"{folder}: has no training set (train.csv, .tsv, .jsonl, .parquet) but {there}")
     for part, of_part in files.items():
         if len(of_part) > 1 and any(file.suffix != ".parquet" for file in of_part):
             raise DataError(f"{folder}: {of_part[0].name} and {of_part[1].name} are for the same split; keep one")
         count = re.search(r"-of-(\d+)", of_part[0].name)
         if count and len(of_part) != int(count[1]):
-            raise DataError(
-                f"{folder}: the {part} set has {int(count[1])} files by their names, but there are {len(of_part)}"
-            )
+            raise DataError(f"{folder}: {len(of_part)} of the {int(count[1])} files of the {part} set are there")
     return files
 
 

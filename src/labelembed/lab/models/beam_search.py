@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -90,8 +90,7 @@ class BeamSearch:
         state: State,
         *,
         batch_size: int,
-        source_lengths: Tensor | Sequence[int] | None = None,
-        device: torch.device | str | None = None,
+        source_lengths: Tensor | None = None,
     ) -> list[Hypothesis | None]:
         """Returns the best hypothesis of each sentence; None where END has no probability.
 
@@ -101,15 +100,14 @@ class BeamSearch:
                 every sentence, N = `batch_size`.
             state: The state to begin with, one hypothesis a sentence.
             batch_size: Number of sentences.
-            source_lengths: Tokens of each source, END counted or not; needed when there is no maximum length.
-            device: Where the tokens given to `step` live; None: that of `source_lengths`, or PyTorch's default.
+            source_lengths: Tokens of each source [batch_size]; needed when there is no maximum length. The search is on
+                its device.
 
         Raises:
             ValueError: When the lengths do not fit, or when what `step` returns are no log-probabilities.
         """
         sentences = [_Sentence(limit) for limit in self._limits(batch_size, source_lengths)]
-        if device is None and isinstance(source_lengths, Tensor):
-            device = source_lengths.device
+        device = None if source_lengths is None else source_lengths.device
         # The open hypotheses of the A sentences that are not done, best first: sums of log-probabilities [A, W]; tokens
         # so far, each with the source position that had the highest attention, [A, W, t, 2].
         active = sentences
@@ -147,9 +145,9 @@ class BeamSearch:
             history = history.view(*totals.shape, length + 1, 2)
         return [sentence.best for sentence in sentences]
 
-    def _limits(self, batch_size: int, source_lengths: Tensor | Sequence[int] | None) -> list[int]:
+    def _limits(self, batch_size: int, source_lengths: Tensor | None) -> list[int]:
         """Returns the most tokens of each sentence."""
-        lengths = source_lengths.tolist() if isinstance(source_lengths, Tensor) else source_lengths
+        lengths = None if source_lengths is None else source_lengths.tolist()
         if lengths is not None and len(lengths) != batch_size:
             raise ValueError(f"`source_lengths` must be {batch_size} numbers, one a sentence, got {len(lengths)}")
         if self.maximum_length is not None:
@@ -175,10 +173,7 @@ class BeamSearch:
         values = log_probabilities.gather(1, tokens)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
-            raise ValueError(
-                f"`step` must return log-probabilities, not above 0, got {highest}; "
-                "logits.float().log_softmax(-1) makes them"
-            )
+            raise ValueError(f"`step` must return log-probabilities, as of log_softmax(-1), got {highest}")
         forbidden = (tokens == PAD) | (tokens == BEGIN)
         if length < self.minimum_length:
             forbidden |= tokens == END

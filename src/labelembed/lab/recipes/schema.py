@@ -135,13 +135,8 @@ class Recipe(TrainingSettings, _Components):
 def parse_recipe(values: Any, *, source: str, found: Sequence[str] = ()) -> Recipe:
     """Returns a checked recipe with every default filled in.
 
-    Args:
-        values: What the YAML held.
-        source: Where it came from, for messages.
-        found: Errors that are known already, to be told with the others.
-
-    Raises:
-        RecipeError: With every error found.
+    `values` are those of the YAML, `source` says in messages where they came from, and RecipeError lists every error,
+    those `found` before among them.
     """
     if not isinstance(values, dict):
         wanted = "must be a mapping with data, model, objective, ...; `labelembed init` writes one"

@@ -184,12 +184,8 @@ class Comparison:
 def load_comparison(path: str | Path, *, baseline: str | None = None) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
-    `baseline`, a variant or an objective, takes the place of the comparison's own.
-
-    Raises:
-        RunFolderError: When it is neither, ``comparison.json`` is damaged, the single run has not finished, runs are of
-            different data, or `baseline` is none of the variants. A damaged run inside a comparison raises nothing; it
-            is in `failed`.
+    `baseline`, a variant or an objective, replaces the comparison's own. Raises RunFolderError where the folder cannot
+    be read or runs are of different data; a damaged run inside a comparison raises nothing, it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
@@ -197,8 +193,8 @@ def load_comparison(path: str | Path, *, baseline: str | None = None) -> Compari
     elif (path / "recipe.yaml").is_file():
         read = _load_single_run(RunFolder(path))
     else:
-        what = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
-        raise RunFolderError(f"{path}: {what if path.exists() else 'no such folder'}")
+        neither = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
+        raise RunFolderError(f"{path}: {neither if path.exists() else 'no such folder'}")
     if baseline is None:
         return read
     names = [one.name for one in read.variants]
@@ -256,7 +252,7 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
-    """Returns what cannot be true in a history, or an empty string."""
+    """Returns the first impossible value in a history, as a sentence, or an empty string."""
     before = 0
     for entry in history:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
@@ -285,7 +281,7 @@ def number_in(value: object) -> float | None:
 
 
 def readable(read: Callable[[], Content]) -> Content | None:
-    """Returns what can be read of a run folder; None where it is damaged."""
+    """Returns the result of reading from a run folder; None where it is damaged."""
     try:
         return read()
     except RunFolderError:
@@ -298,8 +294,5 @@ def _check_same_data(variants: Iterable[VariantRuns]) -> None:
     ]
     other = next((run for run in runs if run.data["fingerprint"] != runs[0].data["fingerprint"]), None)
     if other is not None:
-        raise RunFolderError(
-            f"{runs[0].folder} and {other.folder} are of different data and cannot be in one report: "
-            f"{runs[0].data.get('source')!r} and {other.data.get('source')!r} (other examples are held out, or their "
-            "content differs); report them one by one"
-        )
+        sources = f"{runs[0].data.get('source')!r} and {other.data.get('source')!r}"
+        raise RunFolderError(f"{runs[0].folder} and {other.folder} are of different data ({sources})")

@@ -123,7 +123,7 @@ def write_report(
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
-    """Writes the tables of a comparison beside its runs, and the page where they have changed or `redraw` says so."""
+    """Writes the tables of a comparison beside its runs, and the page where they have changed or with `redraw`."""
     comparison = load_comparison(out)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""

@@ -97,7 +97,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
     against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
     answer follows from the first: use it where it is better by both intervals and the corrected p; do not where it is
     worse by the same standard, or where any gain is small; else what is needed to tell. Without tuned label smoothing,
-    with fewer than five seeds and where every run still improves at its last epoch nobody can tell.
+    with fewer than five seeds and where every run still improves at its last epoch the answer is open.
     """
     nothing, chance = _nothing_learned(comparison)
     facts = {"comparison": comparison, "nothing_learned": nothing, "chance": chance}
@@ -134,7 +134,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "number": count,
         "most": max(0.0, largest_gain(found, more_is_better=comparison.headline == "bleu")) if found else 0.0,
         "seeds_agree": bool(found and sign_of(*found[2:4])),
-        # A minimum detectable difference above all errors is one that nobody can use.
+        # A minimum detectable difference above the error itself is of no use.
         "detectable": found.detectable if found and values and found.detectable < fmean(values) else 0.0,
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
@@ -203,7 +203,7 @@ def _written(
 
 
 def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparison) -> list[VariantRuns]:
-    """Returns what the method is held against, the most important first."""
+    """Returns the variants that the method is compared with, the most important first."""
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
     one_hot = [variant for variant in comparison.finished if variant.objective_name == ONE_HOT][:1]
     order = [*ranked(smoothings, comparison)[0][:1], *one_hot, *([] if baseline in smoothings else [baseline])]
@@ -237,7 +237,7 @@ def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
 
 
 def _tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns what ``comparison.json`` says of the tuning of each variant; nothing where it is damaged."""
+    """Returns the tuning of each variant as in ``comparison.json``; nothing where it is damaged."""
     variants = comparison.tuning.get("variants")
     return [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
 

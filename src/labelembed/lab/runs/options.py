@@ -1,4 +1,4 @@
-"""What a machine adds to a recipe, and what it is, for whoever reads the numbers later."""
+"""Options of a run that do not change its result, and the environment that the run folder records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("labelembed", "torch", "numpy", "accelerate", "safetensors", "sciki
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is made here; none of it changes what comes out.
+    """How a run is made on this machine; none of it changes the result.
 
     Args:
         device: `cpu`; None for what there is.

@@ -1,4 +1,4 @@
-"""One run, whoever asks for it: begun, continued, or found finished."""
+"""One run: begin it, continue it, or find it finished."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
-    Data may be in memory already. Returns what stands in ``result.json``. Raises RunFolderError when another process
+    `data` may be given. Returns the content of ``result.json``. Raises RunFolderError when another process
     trains the run, or the folder holds the run of another recipe or of other data, is damaged, or cannot be written;
     TrainingError when the run fails; InterruptedTraining when it was asked to stop.
     """
@@ -142,7 +142,7 @@ def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Diffe
 
 
 def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Reporter) -> dict[str, Any]:
-    """Trains to the end; a run that fails says so in its folder."""
+    """Trains to the end; the reason of a failure is written into the folder."""
     writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)

@@ -216,8 +216,9 @@ class SavedRun:
         corpus, task = read_corpus(self.recipe.data["path"] if path is None else path), self.sentences
         pairs = ((corpus.source_tokenizer, task.source), (corpus.target_tokenizer, task.target))
         if any(theirs.digest() != ours.digest() for theirs, ours in pairs):
-            what = f"has another vocabulary than {self.folder.path} was trained on"
-            raise DataError(f"{corpus.source}: {what}; give the run's own, or its text to labelembed translate")
+            raise DataError(
+                f"{corpus.source}: has another vocabulary than {self.folder.path}; translate its text instead"
+            )
         return corpus
 
     def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, named for its step and its SHA-256, which is whole or not there."""
+"""Checkpoints: one file each, named by step and SHA-256, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         for left in folder.glob(".*"):  # of a process that was killed: the run has one owner
             left.unlink()
         write_bytes(path, content)
-    # Newer ones are damaged, or of before the run was resumed from an older one: they must not count among the kept.
+    # Files of later steps are damaged, or from before the run was resumed from an older checkpoint: they are deleted.
     older = [other for other in _newest_first(folder) if other.name[:15] < path.name[:15]]
     for other in {*_newest_first(folder)} - {path, *older[: keep - 1]}:
         with contextlib.suppress(OSError):

@@ -69,7 +69,7 @@ def decode(network: Network, sources: Sequence[Tokens], decoding: Decoding) -> l
             tokens = [torch.tensor([*sources[index], END], dtype=torch.int64) for index in indices]
             source = pad_sequence(tokens, batch_first=True, padding_value=PAD).to(device)
             state, lengths = encoder.encode(source), (source != PAD).sum(1)
-            best = search.search(step, state, batch_size=len(indices), source_lengths=lengths, device=device)
+            best = search.search(step, state, batch_size=len(indices), source_lengths=lengths)
             for index, its in zip(indices, best, strict=True):
                 hypotheses[index] = its
     return hypotheses

@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes JSON as `write_bytes` does; ValueError: a NaN, which is no JSON."""
+    """Writes JSON as `write_bytes` does; raises ValueError for a NaN, which is no JSON."""
     write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
@@ -48,8 +48,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        what = " ".join(str(error).split())[:300]
-        raise RunFolderError(f"{path}: damaged, cannot be read ({what})") from error
+        raise RunFolderError(f"{path}: damaged, cannot be read ({' '.join(str(error).split())[:300]})") from error
 
 
 def check_format(path: Path, version: Any, newest: int) -> None:
@@ -85,7 +84,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line: it is none."""
+    """Returns the plain values of a YAML document; nothing is executed. Raises a ValueError of one line."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except RecursionError:
