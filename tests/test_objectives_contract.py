@@ -39,9 +39,6 @@ def assert_same(found, expected, *, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-# ------------------------------------------------------------------------------------------------ what it returns
-
-
 @every_mode
 def test_terms_are_named_scalars_and_sequences_equal_their_tokens_in_one_line(mode):
     objective = made_mode(mode, dtype=torch.float32)
@@ -101,9 +98,6 @@ def test_label_geometry_carries_names_and_is_a_copy(name):
         objective.label_geometry(NAMES[:3])
 
 
-# ---------------------------------------------------------------------------------------------- examples that count
-
-
 @every_mode
 def test_ignored_examples_count_nowhere(mode):
     """Over two epochs: terms, gradients and all that is remembered are those of the other examples alone."""
@@ -150,9 +144,6 @@ def test_nothing_that_counts_gives_a_total_of_zero_that_goes_back(mode, processe
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-# ------------------------------------------------------------------------------------------------------------ weights
-
-
 @every_mode
 def test_a_sample_weight_is_a_number_of_copies_in_terms_gradients_and_state(mode):
     weighted, copied = made_mode(mode), made_mode(mode)
@@ -178,9 +169,6 @@ def test_a_class_weight_is_the_sample_weight_of_its_examples(mode):
     assert_same(found, step(by_example, hidden, labels, indices, sample_weight=sample_weight))
 
 
-# ----------------------------------------------------------------------------------------- gradient accumulation
-
-
 @pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0, 0.25, 3.0]])
 @pytest.mark.parametrize("mode", [mode for mode in MODES if made_mode(mode).accumulation_warning is None])
 def test_micro_batches_add_up_to_one_batch(mode, weight):
@@ -197,9 +185,6 @@ def test_micro_batches_add_up_to_one_batch(mode, weight):
     assert_same({name: sum(part[name] for part in terms) for name in terms[0]}, expected[0])
     assert_same({name: sum(part[name] for part in gradients) for name in gradients[0]}, expected[2])
     assert_same(split.state_dict(), whole.state_dict())
-
-
-# -------------------------------------------------------------------------------------------------------------- state
 
 
 @every_mode
@@ -246,9 +231,6 @@ def test_copies_and_pickles_work_with_a_process_group(name, tmp_path):
     loaded = torch.load(tmp_path / "objective.pt", weights_only=False)
     assert loaded.process_group is None
     assert_same(loaded.state_dict(), objective.state_dict())
-
-
-# ---------------------------------------------------------------------------------------------- precision and compiler
 
 
 @every_mode
@@ -355,9 +337,6 @@ def test_compiled_steps_equal_eager_steps_and_are_not_compiled_anew(mode):
     torch.compiler.reset()
 
 
-# ------------------------------------------------------------------------------------------------------- construction
-
-
 @every_objective
 def test_parameter_groups_hold_every_parameter_once(name):
     objective = build(name, HIDDEN, LABELS)
@@ -381,9 +360,6 @@ def test_from_linear_takes_over_the_very_layer(name, bias):
     if type(objective).logits is Objective.logits:  # and not those of the nearest label
         assert torch.equal(objective.logits(hidden), layer(hidden))
     assert objective(hidden, torch.tensor([0, 1, 3]), torch.arange(3)).total.dtype == torch.float64
-
-
-# ---------------------------------------------------------------------------------------------------------- bad calls
 
 
 # Another width, another number of examples, a column of labels, labels in one line, one hidden state without its axis.

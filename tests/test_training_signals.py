@@ -71,3 +71,11 @@ def test_what_is_ignored_and_what_another_thread_runs_is_left_alone(heard):
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_an_error_that_a_signal_caused_is_the_stop():
+    with pytest.raises(Stopped), stop_at_once():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit as stopped:  # as a library in another language does
+            raise ValueError("no schema") from stopped

@@ -61,9 +61,17 @@ class Received:
 
 @contextmanager
 def stop_at_once() -> Iterator[None]:
-    """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    with stop_after_step(at_once=True):
-        yield
+    """Raises `Stopped` at the first signal of the block, wherever the program then is.
+
+    A library that the signal comes into may report it as an error of its own: that is `Stopped` all the same.
+    """
+    with stop_after_step(at_once=True) as received:
+        try:
+            yield
+        except Exception:
+            if received.number is None:
+                raise
+            raise Stopped(received.number) from None
 
 
 @contextmanager
