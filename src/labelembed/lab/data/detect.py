@@ -13,7 +13,7 @@ from labelembed.lab.data.corpus.text_corpus import MANIFEST
 from labelembed.lab.data.image_reader import files_below, holds_image_names, is_image
 from labelembed.lab.data.splits import seen_first
 from labelembed.lab.data.table_encoder import kind_of
-from labelembed.lab.data.table_files import Reading, is_readable
+from labelembed.lab.data.table_files import Reading, is_readable, is_saved
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import INSTALL, is_installed
 
@@ -25,7 +25,7 @@ RECIPES = {
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
 # What is only said of tables.
-_OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
+_OF_TABLES = {"categorical", "leave_out"}
 _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
@@ -61,6 +61,8 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
         return Detected("sentence pairs", RECIPES["corpus"])
     if path.suffix.lower() == ".npz":
         return Detected("arrays", RECIPES["vectors"])
+    if is_saved(path):
+        return _of_tables(path, read_parts(path, Reading(), split=given.get("split_column")), given)
     folders = {file.parent for file in files_below(path) if is_image(file)} if is_folder else set()
     inside = [*entries, *path.glob("*/*.parquet")] if is_folder else entries
     holds_tables = any(is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside)
