@@ -112,7 +112,7 @@ class ErrorAnalysis:
     wrong: NDArray[np.bool_] | None
 
     def counts(self, count: int) -> NDArray[np.float64]:
-        """Returns how often each label is predicted as another [count, count]; without the special tokens, the first."""
+        """Returns how often each label is predicted as another [count, count], without the special tokens."""
         table, first = np.zeros((count, count)), self.first.labels - count
         for (true, predicted), times in self.pairs.items():
             if min(true, predicted) >= first:
