@@ -17,7 +17,7 @@ export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
 help:
 	@echo "make demo   install into .venv and compare six settings of objectives on the digits (about a minute)"
 	@echo "make test   install into .venv and run every check and test"
-	@echo "make test-reliability   the fifteen checks of docs/reliability.md at full size (more than 20 minutes)"
+	@echo "make test-reliability   the checks of docs/reliability.md at full size (six minutes or more)"
 	@echo "make check  ruff, mypy --strict and the tests of the structure only"
 	@echo "make bench  print speed ratios measured on this machine"
 	@echo "make audit  look the installed packages up among the known vulnerabilities; says so where it cannot"

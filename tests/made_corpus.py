@@ -39,18 +39,14 @@ def write_pair_files(folder: Path, name: str, pairs: list[tuple[str, str]], *, s
     return PairFiles(*sides)
 
 
-def write_corpus(
-    folder: Path, *, train: int = 60, validation: int = 12, test: int = 12, longest: int = 7, **settings
-) -> TextCorpus:
-    """Makes a corpus in ``FOLDER/corpus``; settings are those of `CorpusSettings`; 0 pairs: no such split.
+def write_corpus(folder: Path, *, train: int = 60, validation: int = 12, longest: int = 7, **settings) -> TextCorpus:
+    """Makes a corpus in ``FOLDER/corpus``; settings are those of `CorpusSettings`.
 
     With level `subword` the text is good for a `vocabulary_size` of about 22 and no more.
     """
-    counts = {"train": train, "validation": validation, "test": test}
     files = {
         name: write_pair_files(folder / "text", name, made_pairs(count, seed=seed, longest=longest))
-        for seed, (name, count) in enumerate(counts.items())
-        if count
+        for seed, (name, count) in enumerate({"train": train, "validation": validation, "test": 12}.items())
     }
     return preprocess(**files, out=folder / "corpus", settings=CorpusSettings(**settings))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import struct
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from labelembed.lab.data import Split
+from tests.made_texts import write_columns
 
 _IDX_TYPES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 
@@ -51,7 +51,6 @@ def write_idx_folder(
     train_labels=None,
     test_images=None,
     test_labels=None,
-    prefix: str = "",
     test_word: str = "t10k",
     zipped: bool = False,
     dotted: bool = False,
@@ -65,7 +64,7 @@ def write_idx_folder(
         (test_word, "labels", 1): np.arange(10, dtype=np.uint8) if test_labels is None else test_labels,
     }
     for (split, part, dimensions), array in parts.items():
-        name = f"{prefix}{split}-{part}{'.' if dotted else '-'}idx{dimensions}-ubyte{'.gz' if zipped else ''}"
+        name = f"{split}-{part}{'.' if dotted else '-'}idx{dimensions}-ubyte{'.gz' if zipped else ''}"
         write_idx(folder / name, array, zipped=zipped)
     return folder
 
@@ -87,7 +86,7 @@ def write_arrays(path: Path, **changes) -> Path:
     return path
 
 
-def write_image(path: Path, pixels, mode: str | None = None, **options) -> Path:
+def write_image(path: Path | io.BytesIO, pixels, mode: str | None = None, **options) -> Path:
     """Writes pixels [H, W] or [H, W, channels] of uint8 (or uint16 grey) in the format that the name says."""
     from PIL import Image
 
@@ -96,37 +95,20 @@ def write_image(path: Path, pixels, mode: str | None = None, **options) -> Path:
     return path
 
 
-def picture_bytes(pixels, kind: str = "PNG", mode: str | None = None, **options) -> bytes:
-    """The file of pixels [H, W] or [H, W, channels]."""
-    from PIL import Image
-
-    image = Image.fromarray(np.asarray(pixels))
+def picture_bytes(pixels) -> bytes:
+    """The PNG file of pixels [H, W] or [H, W, channels]."""
     stream = io.BytesIO()
-    (image if mode is None else image.convert(mode)).save(stream, kind, **options)
+    write_image(stream, pixels, format="PNG")
     return stream.getvalue()
 
 
-def write_parquet(path: Path, *, class_names: dict[str, list[str]] | None = None, types=None, **columns) -> Path:
-    """Writes a parquet file as the hub has it: pictures as {bytes, path} where a column holds bytes.
-
-    `class_names` go into the `huggingface` metadata, `types` names the type of a column where it cannot be guessed.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
+def write_parquet(path: Path, *, class_names: dict[str, list[str]] | None = None, **columns) -> Path:
+    """Writes a parquet file as the hub has it: pictures as {bytes, path} where a column holds bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {}
     for name, values in columns.items():
         if any(isinstance(value, bytes) for value in values):
-            values = [value if value is None else {"bytes": value, "path": None} for value in values]
-        arrays[name] = pyarrow.array(list(values), type=(types or {}).get(name))
-    features = {name: {"names": names, "_type": "ClassLabel"} for name, names in (class_names or {}).items()}
-    table = pyarrow.table(arrays)
-    if class_names is not None:
-        noted = json.dumps({"info": {"features": features}}).encode()
-        table = table.replace_schema_metadata({b"huggingface": noted})
-    pyarrow.parquet.write_table(table, path)
-    return path
+            columns[name] = [value if value is None else {"bytes": value, "path": None} for value in values]
+    return write_columns(path, columns, label_names=class_names)
 
 
 def made_colours(rows: int, *, size: int = 16, seed: int = 0) -> np.ndarray:

@@ -49,17 +49,17 @@ def leave_errors(
     RunFolder(folder).write("diagnostics/errors.json", value)
 
 
-def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test", nll: float = 0.5) -> None:
-    """Leaves these outcomes of examples in a run folder, each with an NLL of so many nats, twice that when wrong."""
+def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test") -> None:
+    """Leaves these outcomes of examples in a run folder, each with an NLL of 0.5 nats, twice that when wrong."""
     outcomes = np.asarray(right, dtype=bool)
-    losses = np.where(outcomes, nll, 2 * nll).astype(np.float16)
+    losses = np.where(outcomes, 0.5, 1.0).astype(np.float16)
     RunFolder(folder).write_examples(ExampleOutcomes(split, outcomes, losses, losses / np.float16(2)))
 
 
-def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]], **settings: Any) -> Path:
+def comparison_of_outcomes(path: Path, right: Mapping[str, NDArray[np.bool_]]) -> Path:
     """Makes a comparison of the outcomes [seeds, examples] of each variant."""
     errors = {name: dict(enumerate((1 - outcomes.mean(axis=1)).tolist())) for name, outcomes in right.items()}
-    make_comparison(path, errors, **settings)
+    make_comparison(path, errors)
     for name, outcomes in right.items():
         for seed, one in enumerate(outcomes):
             leave_examples(run_path(path, name, seed), one.tolist())

@@ -15,27 +15,18 @@ _DEEP = "lists within lists: "
 STRANGE: list[Any] = [
     None, True, 0, -1, 2**63, -(2**63), 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "../../outside",
     "/etc/passwd", "\ud800", "\0", "<script>alert(1)</script>", "x" * 5000, [], {}, [None], [[]], {"": []}, [1, 2, 3],
-    list(range(700)), "1e5", "step-9999999999", f"{_DEEP}200", f"{_DEEP}20000",
+    list(range(700)), [2**62, 4], [8, 0], "F4", "BF16", "1e5", "step-9999999999", f"{_DEEP}200", f"{_DEEP}20000",
 ]  # fmt: skip
-_ENTRIES = {
-    "dtype": ["F64", "F16", "BF16", "I64", "U8", "BOOL", "F8_E4M3", "F4", "X", "", None, 3],
-    "shape": [[], [0], [2**62, 4], [-1], [0, 2**40], [2**63], "x", [1.5]],
-    "data_offsets": [[8, 0], [0, 2**63], [-1, 4], [4], [4, 8], [0, 0]],
-}
-
-
-class Bomb:
-    """Its pickle makes a file when it is loaded."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self):
-        return (Path.touch, (self.sentinel,))
 
 
 def pickle_bomb(sentinel: Path) -> bytes:
-    return pickle.dumps(Bomb(sentinel))
+    """Returns a pickle that makes a file when it is loaded."""
+
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (sentinel,))
+
+    return pickle.dumps(Bomb())
 
 
 def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
@@ -111,19 +102,16 @@ def mutated_json(content: bytes, chance: random.Random) -> bytes:
 
 
 def mutated_lines(content: bytes, chance: random.Random) -> bytes:
-    """Returns JSON lines of which one is another, missing, or repeated."""
-    lines = content.splitlines(keepends=True)
-    place = chance.randrange(len(lines))
-    changed = mutated_json(lines[place], chance).replace(b"\n", b" ") + b"\n"
-    lines[place : place + 1] = chance.choice(([], [lines[place]] * 2, [changed]))
-    return b"".join(lines)
+    """Returns JSON lines of which one or more are others, missing, or repeated."""
+    lines = mutated_value([json.loads(line) for line in content.splitlines()], chance)
+    return b"".join(json_text(line) + b"\n" for line in (lines if isinstance(lines, list) else [lines]))
 
 
 def mutated_tensors(content: bytes, chance: random.Random) -> bytes:
     """Returns a safetensors file with another header: lengths, types, shapes, offsets and names that lie."""
     size = struct.unpack("<Q", content[:8])[0]
     header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
-    match chance.randrange(6):
+    match chance.randrange(4):
         case 0:
             return mutated_bytes(content, chance)
         case 1:
@@ -133,12 +121,8 @@ def mutated_tensors(content: bytes, chance: random.Random) -> bytes:
             place = 4 * chance.randrange(len(data) // 4 or 1)
             wrong = chance.choice((b"\0\0\xc0\x7f", b"\0\0\x80\xff", b"\xff" * 4, bytes(4)))
             data = data[:place] + wrong + data[place + 4 :]
-        case 3:
-            header = mutated_value(header, chance)
         case _:
-            entry = chance.choice([one for name, one in header.items() if name != "__metadata__"])
-            key = chance.choice(list(_ENTRIES))
-            entry[key] = chance.choice([*_ENTRIES[key], entry[key][::-1], [1, *entry[key]]])
+            header = mutated_value(header, chance)
     text = json_text(header)
     return struct.pack("<Q", len(text)) + text + data
 

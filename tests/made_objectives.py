@@ -82,15 +82,14 @@ MORE_MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def teacher_logits(num_labels: int, *, examples: int = EXAMPLES) -> Tensor:
-    """Returns made logits [examples, C] of a teacher."""
-    return 3 * torch.randn(examples, num_labels, generator=generator(0, "teacher"))
+def teacher_logits(num_labels: int) -> Tensor:
+    """Returns made logits [EXAMPLES, C] of a teacher."""
+    return 3 * torch.randn(EXAMPLES, num_labels, generator=generator(0, "teacher"))
 
 
-def label_vectors(num_labels: int, *, dimension: int | None = None) -> LabelGeometry:
+def label_vectors(num_labels: int) -> LabelGeometry:
     """Returns made vectors [C, C + 2] of labels `0`, `1`, ..., of different lengths."""
-    dimension = num_labels + 2 if dimension is None else dimension
-    table = torch.randn(num_labels, dimension, generator=generator(0, "vectors"))
+    table = torch.randn(num_labels, num_labels + 2, generator=generator(0, "vectors"))
     lengths = torch.linspace(0.5, 2, num_labels)[:, None]
     return LabelGeometry([str(label) for label in range(num_labels)], vectors=table * lengths)
 

@@ -12,15 +12,15 @@ FINE = [f"fine{number}" for number in range(100)]
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
-def made_cifar(classes: int, rows: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def made_cifar(classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(pictures [N, 3, 32, 32], labels) by the name of the file."""
     names = [f"data_batch_{number}" for number in range(1, 6)] if classes == 10 else ["train"]
     names += ["test_batch" if classes == 10 else "test"]
     made = {}
     for seed, name in enumerate(names):
         generator = np.random.default_rng(seed)
-        pictures = generator.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8)
-        made[name] = (pictures, generator.integers(0, classes, rows))
+        pictures = generator.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+        made[name] = (pictures, generator.integers(0, classes, 4))
     return made
 
 
@@ -48,11 +48,11 @@ def python2_pickle(values: dict[bytes, object]) -> bytes:
     return b"\x80\x02}(" + b"".join(put(key) + put(value) for key, value in values.items()) + b"u."
 
 
-def write_cifar_python(folder: Path, classes: int, **options) -> Path:
+def write_cifar_python(folder: Path, classes: int) -> Path:
     """Writes the Python version of CIFAR-10 or CIFAR-100."""
     folder.mkdir(parents=True, exist_ok=True)
     prefix, meta, names = (b"", "batches.meta", TEN) if classes == 10 else (b"fine_", "meta", FINE)
-    for name, (pictures, labels) in made_cifar(classes, **options).items():
+    for name, (pictures, labels) in made_cifar(classes).items():
         values = {b"data": pictures.reshape(len(pictures), -1), prefix + b"labels": labels.tolist()}
         (folder / name).write_bytes(python2_pickle({b"coarse_labels": [0] * len(labels)} | values))
     (folder / meta).write_bytes(python2_pickle({prefix + b"label_names": [name.encode() for name in names]}))

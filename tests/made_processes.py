@@ -12,7 +12,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from labelembed import distributed
 from labelembed.objectives import OneHot
 from labelembed.seeds import generator, seeded
 
@@ -128,7 +127,7 @@ def train_in_groups(rank: int, world: int) -> dict[str, Any]:
 
 
 def train_all(rank: int, world: int, folder: str) -> None:
-    """Trains every case as one of several processes, evaluates, and tries the sums they share."""
+    """Trains every case as one of several processes, and evaluates."""
     torch.set_num_threads(1)
     # Nobody waits for so long, unless for a process that does not come.
     patience = timedelta(seconds=200)
@@ -141,12 +140,6 @@ def train_all(rank: int, world: int, folder: str) -> None:
             results[case] = train(case, rank=rank, world=world)
         for case in MICRO_BATCHES:
             results[f"{case} micro"] = train(case, rank=rank, world=world, micro_batches=2)
-        values = torch.arange(rank + 2.0, requires_grad=True)
-        results["gathered"] = distributed.gather(values, values.detach()[:, None] * 2)
-        summed = distributed.global_sum(torch.full((2,), rank + 1.0) * values[:2])
-        (summed * torch.tensor([1.0, 10.0]) * (rank + 1)).sum().backward()
-        results["sum"] = {"values": summed.detach(), "gradient": values.grad}
-        results["count"] = distributed.global_count(torch.tensor([rank, 1]))
         torch.save(results, f"{folder}/rank-{rank}.pt")
     finally:
         dist.destroy_process_group()

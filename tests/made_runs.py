@@ -28,21 +28,19 @@ ENVIRONMENT = {
 }
 
 
-def history_lines(
-    test_errors: Sequence[float | None], validation_errors: Sequence[float | None] | None = None
-) -> list[dict[str, Any]]:
+def history_lines(errors: Sequence[float | None]) -> list[dict[str, Any]]:
     """Returns a history with these errors; None for an epoch in which nothing was measured."""
-    validation_errors = test_errors if validation_errors is None else validation_errors
+    measured = [None if error is None else {"error": error, "nll": 3 * error} for error in errors]
     return [
         {
             "epoch": epoch,
             "seconds": 2.0,
             "learning_rate": 0.001,
             "train": {"total": 1.0 / epoch, "output": 0.5 / epoch},
-            "validation": None if validation is None else {"error": validation, "nll": 3 * validation},
-            "test": None if test is None else {"error": test, "nll": 3 * test},
+            "validation": one,
+            "test": one,
         }
-        for epoch, (test, validation) in enumerate(zip(test_errors, validation_errors, strict=True), start=1)
+        for epoch, one in enumerate(measured, start=1)
     ]
 
 
@@ -60,10 +58,8 @@ def make_run(
     validation: Mapping[str, float] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     geometry: LabelGeometry | None = None,
-    seconds: float = 30.0,
     selected_epoch: int | None = None,
     recipe: Mapping[str, Any] | None = None,
-    selected_by: str = "validation error",
     calibrated: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Makes the folder of a finished run; `calibrated` holds a temperature and the metrics with it."""
@@ -94,8 +90,8 @@ def make_run(
             "message": None,
             "epochs": len(history),
             "selected_epoch": selected_epoch or len(history),
-            "selected_by": selected_by,
-            "seconds": seconds,
+            "selected_by": "validation error",
+            "seconds": 30.0,
             "parameters": 650_000,
             "train": {"total": 0.1},
             "validation": dict(validation) if validation else None,
@@ -132,13 +128,10 @@ def make_comparison(
     path: Path,
     errors: Mapping[str, Mapping[int, float]],
     *,
-    objectives: Mapping[str, Mapping[str, Any]] | None = None,
-    baseline: str | None = None,
     validation_errors: Mapping[str, Mapping[int, float]] | None = None,
     nll: Mapping[str, Mapping[int, float]] | None = None,
     curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
     geometry: Mapping[str, Mapping[int, LabelGeometry]] | None = None,
-    seconds: float = 30.0,
     improving: bool = False,
 ) -> Path:
     """Makes a comparison folder from the test errors of each variant by seed.
@@ -146,10 +139,10 @@ def make_comparison(
     What is not given follows from the errors: the validation error is the test error, NLL three times it,
     and the curve falls over three epochs to it. Without `improving` the epoch before the last was selected.
     """
-    objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
+    objectives = {name: {"name": name.split()[0]} for name in errors}
     seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
-    folders = [{"name": name, "folder": run_folder_name(name), "objective": dict(objectives[name])} for name in errors]
-    about = {"format": 1, "recipe": "digits-mlp", "baseline": baseline or next(iter(errors)), "seeds": seeds}
+    folders = [{"name": name, "folder": run_folder_name(name), "objective": objectives[name]} for name in errors]
+    about = {"format": 1, "recipe": "digits-mlp", "baseline": next(iter(errors)), "seeds": seeds}
     path.mkdir(parents=True, exist_ok=True)
     (path / "comparison.json").write_text(json.dumps(about | {"variants": folders}), encoding="utf-8")
     for name, by_seed in errors.items():
@@ -164,20 +157,17 @@ def make_comparison(
                 validation=metrics(developed),
                 history=history_lines(curve),
                 geometry=(geometry or {}).get(name, {}).get(seed),
-                seconds=seconds,
                 selected_epoch=len(curve) if improving else max(len(curve) - 1, 1),
             )
     return path
 
 
-def embedding_geometry(
-    names: Sequence[str], *, seed: int = 0, diagonal: float = 3.0, noise: float = 0.1
-) -> LabelGeometry:
+def embedding_geometry(names: Sequence[str], *, seed: int = 0) -> LabelGeometry:
     """Returns similarities in which each label is most like the next ones, as a trained E has them."""
     count = len(names)
     places = torch.arange(count, dtype=torch.float32)
     apart = (places[:, None] - places[None, :]).abs()
     generator = torch.Generator().manual_seed(seed)
     similarities = -0.3 * torch.minimum(apart, count - apart)
-    similarities += noise * torch.randn(count, count, generator=generator)
-    return LabelGeometry(tuple(names), similarities=similarities.fill_diagonal_(diagonal), source="LabelEmbedding")
+    similarities += 0.1 * torch.randn(count, count, generator=generator)
+    return LabelGeometry(tuple(names), similarities=similarities.fill_diagonal_(3.0), source="LabelEmbedding")

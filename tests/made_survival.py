@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from labelembed.lab.training.run_folder import RunFolder
@@ -80,14 +81,14 @@ def start_two(
     commands: CommandLines,
     *words: str,
     last: Sequence[Sequence[str]] = ((), ()),
-    environment: dict[str, str] | None = None,
 ) -> list[Command]:
     """Starts two processes of one run, as torchrun does, with the same words and some more of their own."""
+    if not gloo:
+        pytest.skip("this torch has no gloo, by which processes on a CPU talk")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
-    meeting |= environment or {}
     ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
     return [commands.start(*words, *own, environment=rank) for rank, own in zip(ranks, last, strict=True)]
 

@@ -92,24 +92,16 @@ def _data_of(recipe: str) -> TrainingData:
 
 def cached_data(recipe: Recipe) -> TrainingData:
     """The data of a recipe, read once a process for all that share the data block and batch size."""
-    alike = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None, "published": None})
+    alike = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
     return _data_of(alike.model_dump_json())
 
 
-class Watcher(Reporter):
-    """Calls what it is given: for progress, for warnings, and whether to stop."""
-
-    def __init__(self, **calls: Callable[..., Any]) -> None:
-        self.__dict__.update({name: call for name, call in calls.items() if call is not None})
-
-
-def train(
-    recipe: Recipe, folder: Path, data: TrainingData | None = None, **calls: Callable[..., Any]
-) -> dict[str, Any]:
-    """Brings a run to its end on the CPU; the data are read once a process. See `Watcher` for the calls."""
+def train(recipe: Recipe, folder: Path, **calls: Callable[..., Any]) -> dict[str, Any]:
+    """Brings a run to its end on the CPU, the data read once a process; the calls stand for methods of the reporter."""
     torch.manual_seed(12345)  # a process of its own would begin with a random state that has nothing to do with the run
-    data = cached_data(recipe) if data is None else data
-    return run_recipe(recipe, folder, options=RunOptions(device="cpu"), reporter=Watcher(**calls), data=data)
+    reporter = Reporter()
+    vars(reporter).update(calls)
+    return run_recipe(recipe, folder, options=RunOptions(device="cpu"), reporter=reporter, data=cached_data(recipe))
 
 
 @contextlib.contextmanager
@@ -136,18 +128,13 @@ def stop_after(recipe: Recipe, folder: Path, steps: int) -> InterruptedTraining:
     return stopped.value
 
 
-class Killed(BaseException):
-    """Ends a run in this process with nothing saved, as a kill would."""
-
-
-def kill() -> None:
-    """Ends a run in this process with nothing saved."""
-    raise Killed
-
-
 def kill_after(recipe: Recipe, folder: Path, steps: int) -> None:
-    """Trains until so many steps are made in this process and leaves without a word."""
-    with after_steps(steps, kill), pytest.raises(Killed):
+    """Trains until so many steps are made in this process and leaves with nothing saved, as a kill would."""
+
+    def kill() -> None:
+        raise BaseException("killed")
+
+    with after_steps(steps, kill), pytest.raises(BaseException, match="killed"):
         train(recipe, folder)
 
 
@@ -237,17 +224,14 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
     if kill_at is not None:
         name, number = kill_at.split()
         left, call = [None] * (int(number) - 1), getattr(os, name)
-        setattr(os, name, lambda *args, **named: (left.pop() if left else _die(), call(*args, **named))[1])
+        die = signal.raise_signal
+        setattr(os, name, lambda *args, **named: (left.pop() if left else die(9), call(*args, **named))[1])
     from labelembed.lab import cli
 
     torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
     cli.app = lambda **given: (ready.touch(), app(**given))[1]
     cli.main()
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # torch._dynamo is what the first optimiser of a process imports, and takes longest.
@@ -312,17 +296,9 @@ class Command:
         return self._output.read_text() if self._output.exists() else ""
 
 
-def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.0) -> None:
+def wait_until(holds: Callable[[], bool], command: Command) -> None:
     """Waits for something that the running command brings about, or for its end."""
     until = time.monotonic() + 150
     while not holds() and command.running():
         assert time.monotonic() < until, command.output()
-        time.sleep(pause)
-
-
-def attempt(file: str) -> int:
-    """Notes one more attempt in a file, its process in another, and returns how many attempts there are."""
-    Path(file + "-pid").write_text(str(os.getpid()))
-    with Path(file).open("a") as notes:
-        notes.write("x")
-    return len(Path(file).read_text())
+        time.sleep(0.001)

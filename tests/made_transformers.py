@@ -34,11 +34,10 @@ def _made(kind, settings, seed=0):
         return kind(kind.config_class(**settings))
 
 
-def bert(*, labels=3, vocabulary=40, dropout=0.0, seed=0, kind=transformers.BertForSequenceClassification, **more):
+def bert(*, labels=3, vocabulary=40, seed=0, kind=transformers.BertForSequenceClassification):
     """Returns a BERT that classifies texts, or another kind of model on it."""
     given = {"vocab_size": vocabulary, "num_labels": labels, "max_position_embeddings": 32}
-    given |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return _made(kind, _BERT | given | more, seed)
+    return _made(kind, _BERT | given, seed)
 
 
 def llama(*, tied=False, vocabulary=40):
@@ -65,19 +64,17 @@ def bart():
     return _made(kind, {"vocab_size": 40, "forced_eos_token_id": None} | special | _BART)
 
 
-def tokens(rows, length, *, vocabulary=40, seed=0):
+def tokens(rows, length, *, vocabulary=40):
     """Returns token numbers [rows, length] that are none of the special ones."""
-    return torch.randint(3, vocabulary, (rows, length), generator=generator(seed, "tokens"))
+    return torch.randint(3, vocabulary, (rows, length), generator=generator(0, "tokens"))
 
 
-def texts(number=24, *, labels=3, ignored=(), numbered=False, seed=0):
+def texts(number=24, *, numbered=False):
     """Returns made texts of five tokens and an end as Trainer reads them; the first token says the label."""
-    inputs = tokens(number, 5, seed=seed)
     found = []
-    for index, each in enumerate(inputs):
-        label = -100 if index in ignored else int(each[0]) % labels
+    for index, each in enumerate(tokens(number, 5)):
         each = torch.cat([each, torch.tensor([1])])  # where T5 classifies
-        example = {"input_ids": each, "attention_mask": torch.ones_like(each), "labels": torch.tensor(label)}
+        example = {"input_ids": each, "attention_mask": torch.ones_like(each), "labels": each[0] % 3}
         found.append(example | ({"indices": torch.tensor(index)} if numbered else {}))
     return found
 
@@ -91,14 +88,13 @@ def pictures(number=24):
     return found
 
 
-def sentences(number=24, length=7):
+def sentences(number=24):
     """Returns sentences of different lengths, padded, each token the one before plus one."""
     found = []
     for index in range(number):
-        start, size = 3 + index % 11, 3 + index % (length - 2)
-        known = torch.arange(start, start + size)
-        inputs = torch.cat([known, torch.zeros(length - size, dtype=torch.int64)])
-        mask = torch.arange(length) < size
+        start, size = 3 + index % 11, 3 + index % 5
+        mask = torch.arange(7) < size
+        inputs = torch.arange(start, start + 7) * mask
         found.append({"input_ids": inputs, "attention_mask": mask.long(), "labels": inputs.where(mask, -100)})
     return found
 
@@ -148,9 +144,7 @@ def batch(examples):
 
 def trainer(model, folder, rows, **settings):
     """Returns a Trainer that draws nothing from outside and prints nothing."""
-    callbacks = settings.pop("callbacks", None)
-    evaluated = settings.pop("eval_dataset", None)
-    optimizers = settings.pop("optimizers", (None, None))
+    parts = {name: settings.pop(name) for name in ("callbacks", "eval_dataset", "optimizers") if name in settings}
     given = {
         "per_device_train_batch_size": 8,
         "num_train_epochs": 2,
@@ -164,14 +158,8 @@ def trainer(model, folder, rows, **settings):
         "disable_tqdm": True,
         "seed": 0,
     } | settings
-    made = transformers.Trainer(
-        model,
-        transformers.TrainingArguments(output_dir=str(folder), **given),
-        train_dataset=rows,
-        eval_dataset=evaluated,
-        callbacks=callbacks,
-        optimizers=optimizers,
-    )
+    arguments = transformers.TrainingArguments(output_dir=str(folder), **given)
+    made = transformers.Trainer(model, arguments, train_dataset=rows, **parts)
     made.remove_callback(transformers.PrinterCallback)
     return made
 

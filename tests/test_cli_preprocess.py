@@ -22,18 +22,6 @@ def text(tmp_path, monkeypatch):
 TRAIN = ["preprocess", "--train", "train.source.gz", "--train", "train.target.gz"]
 
 
-def test_two_files_a_split_become_a_corpus(text):
-    words = [
-        word
-        for side in ("source", "target")
-        for word in ("--validation", f"dev.{side}.gz", "--test", f"test.{side}.gz")
-    ]
-    called = succeed(*TRAIN, *words, "--out", "corpus/")
-    corpus = read_corpus("corpus")
-    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "validation": 8, "test": 9}
-    assert "50 pairs, 0.00% and 0.00% of their tokens unknown" in called.out
-
-
 def test_settings_reach_the_corpus(text):
     write_text(text / "a", ["The DOG", "the cat sleeps", "x"])
     write_text(text / "b", ["der HUND", "Die Katze", "y"])
@@ -49,8 +37,6 @@ def test_settings_reach_the_corpus(text):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--train", "no", "--train", "train.target.gz"], "no: does not exist"),
-        (["--train", "train.source.gz", "--train", "dev.target.gz"], "number of lines"),
         (["--train", "train.source.gz"], "Got 1"),
         ([*TRAIN[1:], "--train", "c"], "Got 3"),
         ([*TRAIN[1:], "--set", "vocabulary_size=4"], "vocabulary_size"),

@@ -11,8 +11,7 @@ from statistics import fmean
 
 import pytest
 
-from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs import saved_run
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -50,7 +49,7 @@ def test_translations_come_in_the_order_of_the_lines_and_need_no_corpus(made, li
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     written = succeed("translate", "moved", "lines.txt", "--set", "decoding.beam=3").out.splitlines()
     saved = SavedRun.load(made / "run")
-    assert written == [next(iter(saved.translate([line], Decoding(beam=3)))).texts[0] for line in lines]
+    assert written == [next(iter(saved.translate([line], Decoding(beam=3)))) for line in lines]
     assert len(set(written)) > 1
 
 
@@ -68,15 +67,15 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
     monkeypatch.setattr("labelembed.lab.runs.saved_run._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
-    real, calls = SavedRun._translated, []
+    real, calls = saved_run.decode, []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return real(self, *arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(SavedRun, "_translated", interrupted)
+    monkeypatch.setattr(saved_run, "decode", interrupted)
     found = call("translate", str(made / "run"), "lines.txt", "--out", "out.txt")
     assert found.code == 128 + signal.SIGINT
     assert "stopped; the first 10 lines are written" in found.err
@@ -98,9 +97,6 @@ def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
     results = [json.loads(file.read_text()) for file in (tmp_path / "both/runs/one_hot").glob("seed-*/result.json")]
     assert rows[0]["bleu_mean"] == pytest.approx(fmean(result["test"]["bleu"] for result in results))
     assert rows[1]["bleu_difference_n"] == 2
-
-
-# ------------------------------------------------------------------------------------------------- what is refused
 
 
 def test_files_that_are_no_text_or_no_run(made, tmp_path):
@@ -132,18 +128,3 @@ def test_files_that_are_no_text_or_no_run(made, tmp_path):
         assert (found.code, found.out) == (2, ""), found.err
         assert len(found.err.splitlines()) <= 10
         assert said in found.err
-
-
-@pytest.mark.parametrize(
-    ("recipe", "setting", "key"),
-    [
-        ("translation-lstm", "model=mlp", "model.name"),
-        ("translation-lstm", "batch_size={per_label: 5}", "batch_size"),
-        ("digits-mlp", "model=attention_lstm", "model.name"),
-        ("digits-mlp", "batch_size={tokens: 100}", "batch_size"),
-    ],
-)
-def test_parts_for_examples_and_for_sentences_do_not_mix(recipe, setting, key, made):
-    data = str(made / "corpus") if recipe == "translation-lstm" else None
-    with pytest.raises(RecipeError, match=key):
-        load_recipe(recipe, settings=[setting], data=data)

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ import labelembed
 from labelembed.errors import LabelEmbedError
 from labelembed.lab import cli
 from labelembed.lab.cli.options import use_device
-from labelembed.lab.runs import display
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
@@ -66,16 +64,6 @@ def run(made, tmp_path):
 
 def result_of(folder):
     return json.loads(Path(folder, "result.json").read_text())
-
-
-def interrupt_after(monkeypatch, epochs):
-    """Makes the next run get Ctrl-C when so many epochs have ended."""
-
-    def observe(self, progress):
-        if progress.line is not None and progress.epoch == epochs:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(display.RunDisplay, "progress", observe)
 
 
 def test_help_lists_the_subcommands_and_the_version_is_printed():
@@ -168,12 +156,6 @@ def test_example_runs(example, examples_folder, monkeypatch):
     assert succeed(subcommand, *words, *SHORTER.get(subcommand, []), *trials).out
 
 
-def test_objectives_and_recipes_are_listed():
-    shown = succeed("list").out
-    assert all(f"  {name} " in shown for name in [*labelembed.OBJECTIVES, "digits-mlp", "mnist-mlp", "text-bag"])
-    assert "digits-mlp" not in succeed("list", "objectives").out
-
-
 def test_check_reads_without_training(made, monkeypatch):
     monkeypatch.chdir(made)
     before = listing(made)
@@ -182,27 +164,6 @@ def test_check_reads_without_training(made, monkeypatch):
     assert (facts["epochs"], facts["input_shape"], facts["seconds"] < 60) == (7, [1, 4, 5], True)
     assert facts["parameters"] == 448  # 20 * 8 + 8, two output layers of 8 * 10 + 10, and E of 10 * 10
     assert listing(made) == before
-
-
-def test_train_leaves_a_run_folder_and_does_nothing_on_a_finished_one(run, tmp_path):
-    assert {path.name for path in Path(run).iterdir()} == {
-        *(".lock", "recipe.yaml", "environment.json", "history.jsonl", "result.json"),
-        *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
-        "diagnostics",
-    }
-    before, result = listing(tmp_path), result_of(run)
-    called = succeed("train", *MNIST, "--out", run)
-    assert "finished already" in called.err
-    assert listing(tmp_path) == before
-    assert f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2" in called.out
-    assert called.out.splitlines()[-1] == "run folder: run    next: labelembed report run"
-
-
-def test_train_reports_progress_on_standard_error_only():
-    words = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]"]
-    called = succeed(*words, "--out", "run", "--json")
-    assert called.json["folder"] == "run"
-    assert called.err.splitlines()[-1].startswith("epoch 2/2: validation error ")
 
 
 @pytest.mark.parametrize("file", [None, "result.json", "environment.json", "recipe.yaml"])
@@ -222,25 +183,6 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path
     for wrong in (["--data", "nowhere"], ["--set", "batch_size=0"], ["--objective", "label_embedding:embedding=no"]):
         assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
         assert listing(tmp_path) == before
-
-
-def test_interrupted_run_says_how_to_go_on_and_resume_ends_it(made, monkeypatch):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "broken"]
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
-        stopped = call(*words)
-    assert (stopped.code, stopped.out) == (130, "")
-    assert "labelembed resume broken" in stopped.err
-    assert not Path("broken/result.json").exists()
-    assert succeed("resume", "broken", "--json").json["epochs"] == 4
-
-
-def test_loss_that_is_not_finite_exits_with_1(made):
-    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "optimizer.learning_rate=1e30", "--out", "wild"]
-    called = call("train", *words)
-    assert called.code == 1
-    assert called.err.startswith("error: the loss is not finite: term `")
-    assert result_of("wild")["status"] == "failed"
 
 
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
@@ -302,18 +244,3 @@ def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):
     assert called.code == 2
     assert [line.split(":")[0] for line in called.out.splitlines()] == ["pictures/good.png"]
     assert called.err.startswith("error: 3 inputs cannot be used\npictures/bad0.png: ")
-
-
-def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
-    shutil.copy(Path(run, "label_geometry.safetensors"), "mine.safetensors")
-    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "fixed"]
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 1)
-        assert call("train", *words, "--objective", "label_embedding:embedding=mine.safetensors").code == 130
-    Path("mine.safetensors").unlink()
-    shutil.move("fixed", "moved")
-    resumed = succeed("resume", "moved", "--json").json
-    assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
-    assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
-    learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
-    assert learned == again

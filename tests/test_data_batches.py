@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Split, ValidationSplit, hold_out, stratified_order
+from labelembed.lab.data import Split, hold_out, stratified_order
 from tests.made_data import made_split
 
 ORDER = torch.randperm(23, generator=torch.Generator().manual_seed(1))
@@ -53,7 +53,7 @@ def test_batches_of_all_processes_make_up_each_batch(processes):
 def test_examples_are_held_out_in_the_order_they_stood_in_at_random_stratified_by_label(how):
     labels = torch.tensor([0] * 500 + [1] * 300 + [2] * 150 + [3] * 49 + [4])
     split = Split(torch.arange(1000, dtype=torch.float32)[:, None], labels)
-    train, validation = hold_out(split, ValidationSplit(**how))
+    train, validation = hold_out(split, **how)
     # 200 of 1,000: a fifth of each label; the only example of label 4 stays in training
     expected = [200, 0, 0, 0, 0] if "first" in how else [100, 60, 30, 10, 0]
     assert torch.bincount(validation.labels, minlength=5).tolist() == expected
@@ -68,10 +68,9 @@ def test_what_is_held_out_depends_on_its_own_seed_only():
     split, found = made_split(100), []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(hold_out(split, ValidationSplit(examples=20))[1].inputs)
+        found.append(hold_out(split, examples=20)[1].inputs)
     assert torch.equal(*found)
-    assert not torch.equal(found[0], hold_out(split, ValidationSplit(examples=20, seed=1))[1].inputs)
-    assert hold_out(split, None) == (split, None)
+    assert not torch.equal(found[0], hold_out(split, examples=20, seed=1)[1].inputs)
 
 
 def test_stratified_order_every_beginning_has_the_proportions_and_is_random():
@@ -90,22 +89,4 @@ def test_stratified_order_every_beginning_has_the_proportions_and_is_random():
 @pytest.mark.parametrize("how", [{"first": 23}, {"examples": 5000}, {"fraction": 0.01}])
 def test_an_empty_side_is_refused(how):
     with pytest.raises(DataError, match=r"data\.validation"):
-        hold_out(made_split(23), ValidationSplit(**how))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ({}, "validation"),
-        ({"first": 1, "examples": 2}, "validation"),
-        ({"first": 0}, "first"),
-        ({"examples": 2.5}, "examples"),
-        ({"fraction": 0.0}, "fraction"),
-        ({"fraction": 1}, "fraction"),
-        ({"fraction": float("nan")}, "fraction"),
-        ({"fraction": 0.1, "seed": -1}, "seed"),
-    ],
-)
-def test_a_validation_split_out_of_range_is_refused(arguments, name):
-    with pytest.raises(ValueError, match=f"`{name}`"):
-        ValidationSplit(**arguments)
+        hold_out(made_split(23), **how)

@@ -131,9 +131,6 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
         write_corpus(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------ bad text
-
-
 def test_lines_end_with_line_feeds_only(tmp_path):
     (tmp_path / "a").write_bytes("\ufeffa\u2028b\r\n\r\nc\x0bd\re\n\nlast".encode())
     lines = ["a\u2028b", "", "c\x0bd\re", "", "last"]

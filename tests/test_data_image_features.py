@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from labelembed.errors import DataError
-from labelembed.lab.data import ImageFeatures, ImageReader, ValidationSplit, image_encoder, prepare
+from labelembed.lab.data import ImageFeatures, ImageReader, image_encoder, prepare
 from labelembed.lab.data.image_files import Images
 from labelembed.lab.pretrained_images import NETWORK, PACKAGE, weights_file
 from tests.made_data import made_colours, write_image
@@ -84,7 +84,7 @@ def test_the_packaged_weights_give_what_timm_computes_with_them(tmp_path):
 def test_computed_once_for_each_content_and_kept(folder, weights, computed, cache_place):
     first = features(folder, weights)
     assert len(computed) == 60
-    again = prepare(reader(folder, weights).read(), validation=ValidationSplit(examples=9), train_examples=30)
+    again = prepare(reader(folder, weights).read(), validation={"examples": 9}, train_examples=30)
     assert len(computed) == 60  # another split and fewer examples
     assert torch.equal(first.test.inputs, again.test.inputs)
     moved = folder.rename(folder.parent / "moved")

@@ -15,11 +15,6 @@ from tests.made_data import made_colours, made_images, picture_bytes, write_imag
 from tests.made_pictures import write_classes
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def read(path, **arguments):
     return ImageReader(path=str(path), **arguments).read()
 
@@ -37,9 +32,6 @@ def refusal(path, **arguments):
         data_of(path, **arguments)
     assert str(path) in str(caught.value)
     return str(caught.value)
-
-
-# ---- where pictures lie
 
 
 def test_folders_of_parts_hold_the_classes(tmp_path):
@@ -132,9 +124,6 @@ def test_folders_that_cannot_be_used_say_what_they_hold(tmp_path):
     write_classes(parts / "test", {"cat": 1, "eel": 1})
     assert "eel" in refusal(parts)
     assert "one label only" in refusal(write_classes(tmp_path / "one", {"cat": 6}))
-
-
-# ---- what pictures become
 
 
 def test_a_gif_a_cmyk_jpeg_a_very_thin_picture_and_a_class_of_one_lie_among_photographs(tmp_path):

@@ -19,11 +19,6 @@ from tests.made_texts import reviews, write_csv
 RUN = ("neg", "other", "pos")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
 def trained(folder, data, *, model="mlp"):
     """Returns a run of one epoch."""
     recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4}
@@ -35,7 +30,7 @@ def test_labels_without_names_keep_their_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.ones((4, 2), np.float32) * [[1], [2], [3], [4]], labels=[2, 0, 2, 1])
     raw = DATA["vectors"](path=str(tmp_path / "a.npz")).read(to_evaluate=True)
     assert renumbered(raw, RUN).train.labels.tolist() == [2, 0, 2, 1]
-    with pytest.raises(DataError, match=r"does not know: 2 \(2 examples\); its 2 labels are neg, pos"):
+    with pytest.raises(DataError, match=r"does not know: 2 \(2 examples\)"):
         renumbered(raw, ("neg", "pos"))
 
 

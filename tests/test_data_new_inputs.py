@@ -89,9 +89,6 @@ def test_values_of_another_scale_are_noted_or_refused(tmp_path):
         read_array(tmp_path, np.array([[0.0] * 6, [1e300] * 6]), **FEATURES)
 
 
-# ---- files that are nothing of this
-
-
 class Trap:
     def __reduce__(self):
         return (pytest.fail, ("a pickle was loaded",))
@@ -136,9 +133,6 @@ def test_pictures_of_too_many_pixels_are_refused(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(DataError, match=f"more than {limit} pixels"):
         read_inputs(path, **GREY)
-
-
-# ---- pictures
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "tiff", "gif", "pgm"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from labelembed.lab.data import DigitsReader, ImageReader, TableReader, TextReader, ValidationSplit, prepare
+from labelembed.lab.data import DigitsReader, ImageReader, TableReader, TextReader, prepare
 from labelembed.lab.data.data_notes import comparison_notes, label_column_note, label_notes, reference_errors
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
@@ -30,15 +30,6 @@ def test_texts_of_another_split_that_are_in_the_training_set_are_noted(tmp_path)
         f"1 validation example also in the training set: {shown[1]}",
         f"2 test examples also in the training set: {shown[1]}, {shown[2]}",
     ]
-
-
-def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
-    write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
-    write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
-    raw = TextReader(path=str(tmp_path)).read()
-    notes = prepare(raw, validation=ValidationSplit(first=10)).notes
-    assert sum(note.startswith("10 validation examples also in the training set: ") for note in notes) == 1
-    assert not any("also" in note for note in prepare(raw, validation=None).notes)
 
 
 def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
@@ -65,25 +56,23 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
 
 def test_what_speaks_against_a_comparison_is_told(tmp_path):
     raw = TextReader(path=str(write_csv(tmp_path / "t.csv", reviews(300), "text", "label"))).read()
-    notes = comparison_notes(prepare(raw, validation=ValidationSplit(examples=49)))
+    notes = comparison_notes(prepare(raw, validation={"examples": 49}))
     assert [note.partition(",")[0].partition(":")[0] for note in notes] == ["two labels", "49 validation examples"]
-    assert len(comparison_notes(prepare(raw, validation=ValidationSplit(examples=50)))) == 1
-    digits = prepare(DigitsReader().read(), validation=ValidationSplit(examples=100))
+    assert len(comparison_notes(prepare(raw, validation={"examples": 50}))) == 1
+    digits = prepare(DigitsReader().read(), validation={"examples": 100})
     assert comparison_notes(digits) == []
     assert any("random weights" in note for note in comparison_notes(digits, random_weights=True))
 
 
 def test_reference_is_logistic_regression_on_the_training_examples_alone(tmp_path):
-    digits = prepare(DigitsReader().read(), validation=ValidationSplit(examples=100))
+    digits = prepare(DigitsReader().read(), validation={"examples": 100})
     reference = reference_errors(digits)
-    assert (reference.name, reference.examples) == ("logistic regression", len(digits.train))
-    assert reference.validation_error < 0.1
-    assert reference.test_error < 0.1
+    assert max(reference.values()) < 0.1
     shuffled = replace(digits.test, labels=(digits.test.labels + 1) % 10)
     other = reference_errors(replace(digits, test=shuffled))
-    assert (other.validation_error, other.test_error > 0.9) == (reference.validation_error, True)
+    assert (other["validation"], other["test"] > 0.9) == (reference["validation"], True)
     texts = prepare(
         TextReader(path=str(write_csv(tmp_path / "t.csv", reviews(300), "text", "label"))).read(), validation=None
     )
-    assert reference_errors(texts).test_error < 0.3
-    assert reference_errors(texts).validation_error is None
+    assert list(reference_errors(texts)) == ["test"]
+    assert reference_errors(texts)["test"] < 0.3

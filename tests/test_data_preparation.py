@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import BagOfWordsEncoder, LabelledData, RawData, Split, ValidationSplit, prepare
+from labelembed.lab.data import BagOfWordsEncoder, LabelledData, RawData, Split, prepare
 from tests.made_data import made_split
 
 
@@ -18,7 +18,7 @@ def made_raw(rows: int = 40, num_labels: int = 4, **parts) -> RawData:
 
 
 def test_training_examples_are_stratified_nested_and_leave_validation_alone():
-    how = ValidationSplit(fraction=0.25)
+    how = {"fraction": 0.25}
     whole, small, smaller = (prepare(made_raw(400), validation=how, train_examples=rows) for rows in (None, 100, 40))
     assert {name: len(split) for name, split in small.splits.items()} == {"train": 100, "validation": 100, "test": 8}
     assert (small.num_labels, small.input_shape, small.input_range) == (4, (2,), (0.0, 400.0))
@@ -40,8 +40,8 @@ def changed(split: Split, row: int, *, value: float | None = None, label: int | 
 @pytest.mark.parametrize(
     ("raw", "arguments", "words"),
     [
-        (made_raw(), {"train_examples": 33, "validation": ValidationSplit(first=8)}, "train_examples.* the 32 that"),
-        (made_raw(), {"validation": ValidationSplit(first=40)}, "data.validation"),
+        (made_raw(), {"train_examples": 33, "validation": {"first": 8}}, "train_examples.* the 32 that"),
+        (made_raw(), {"validation": {"first": 40}}, "data.validation"),
         (made_raw(train=made_split(0)), {}, "train set: is empty"),
         (made_raw(test=made_split(0)), {}, "test set: is empty"),
         (made_raw(test=made_split(8, 5)), {}, "test set: row 4 has the label 4; expected 0 to 3"),
@@ -53,11 +53,8 @@ def test_what_cannot_be_trained_on_is_refused(raw, arguments, words):
         prepare(raw, **({"validation": None} | arguments))
 
 
-# ---- fingerprint and statistics
-
-
 def made_data(**changes) -> LabelledData:
-    return replace(prepare(made_raw(), validation=ValidationSplit(first=8)), **changes)
+    return replace(prepare(made_raw(), validation={"first": 8}), **changes)
 
 
 def test_fingerprint_is_of_the_content():
@@ -77,7 +74,7 @@ def test_fingerprint_is_of_the_content():
         made_data(test=None),
         made_data(names=("label 0", "label 1", "label 2", "other")),
         made_data(train=Split(data.train.inputs.reshape(32, 1, 2), data.train.labels)),
-        prepare(made_raw(), validation=ValidationSplit(first=9)),
+        prepare(made_raw(), validation={"first": 9}),
     ]
     assert len({data.fingerprint(), *(other.fingerprint() for other in others)}) == len(others) + 1
 

@@ -11,9 +11,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CifarReader, MnistReader, prepare, read_idx
+from labelembed.lab.data import CifarReader, DigitsReader, MnistReader, prepare, read_idx
 from tests.made_data import idx_bytes, made_images, real_data_folder, write_idx_folder
 from tests.made_pictures import FINE, TEN, made_cifar, python2_pickle, write_cifar_python
 
@@ -52,21 +53,6 @@ def test_values_of_the_labels_are_names_and_gaps_between_them_closed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"train_labels": np.arange(29, dtype=np.uint8) % 10}, "29"),
-        ({"test_labels": np.array([1, 2, 3, 77, 4, 5, 6, 7, 8, 9], np.uint8)}, "77"),
-        ({"train_labels": np.zeros(30, np.float32)}, "no idx file"),
-        ({"test_images": np.zeros((10, 5, 4), np.uint8)}, "shape"),
-    ],
-)
-def test_idx_files_that_do_not_go_together_are_refused(tmp_path, changes, expected):
-    with pytest.raises(DataError, match=expected) as refused:
-        prepare(MnistReader(path=str(write_idx_folder(tmp_path, **changes))).read(), validation=None)
-    assert str(tmp_path) in str(refused.value)
-
-
-@pytest.mark.parametrize(
     ("reader", "write", "gone"),
     [
         (MnistReader, write_idx_folder, "t10k-labels-idx1-ubyte"),
@@ -89,9 +75,6 @@ def test_real_mnist_has_its_published_numbers():
     mean, deviation = mnist.input_statistics()
     # published to four places, of pixels scaled to [0, 1]
     assert [float(mean) / 255, float(deviation) / 255] == pytest.approx([0.1307, 0.3081], abs=5e-5)
-
-
-# ---- CIFAR
 
 
 @pytest.mark.parametrize(("classes", "names"), [(10, TEN), (100, FINE)])
@@ -146,3 +129,20 @@ def test_a_pickle_that_wants_more_is_refused_by_name_and_nothing_runs(tmp_path, 
     with pytest.raises(DataError, match=rf"batches.meta: .*asks for \S*{function.__name__}"):
         CifarReader(path=str(folder)).read()
     assert not mark.exists()
+
+
+def test_read_digits_is_the_published_set_with_every_label_beside_its_own_image():
+    raw = DigitsReader().read()
+    assert [(len(part), tuple(part.inputs.shape[1:])) for part in (raw.train, raw.test)] == [
+        (1348, (1, 8, 8)),
+        (449, (1, 8, 8)),
+    ]
+    assert (raw.names, raw.input_range) == (tuple("0123456789"), (0.0, 16.0))
+    whole = load_digits()
+    published = sorted((image.tobytes(), int(label)) for image, label in zip(whole.data, whole.target, strict=True))
+    read = [
+        (image.tobytes(), label)
+        for part in (raw.train, raw.test)
+        for image, label in zip(part.inputs.double().flatten(1).numpy(), part.labels.tolist(), strict=True)
+    ]
+    assert sorted(read) == published

@@ -12,11 +12,8 @@ import sklearn.datasets
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, LabelledData, ValidationSplit, prepare, preprocess, text_encoder
+from labelembed.lab.data import DATA, LabelledData, prepare, preprocess, text_encoder
 from labelembed.lab.data.splits import stratified_order
-from labelembed.lab.recipes.schema import parse_recipe
-from labelembed.lab.runs.options import RunOptions
-from labelembed.lab.runs.run import run_recipe
 from tests.made_corpus import write_pair_files
 from tests.made_data import (
     dense,
@@ -31,14 +28,9 @@ from tests.made_data import (
 from tests.made_pictures import made_cifar, python2_pickle, write_cifar_python
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 
-HELD_OUT = ValidationSplit(examples=4)
+HELD_OUT = {"examples": 4}
 LABELS = np.arange(24) % 3
 TEST_LABELS = np.arange(6) % 3
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
 
 
 def numbers(rows: int, *, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -185,12 +177,6 @@ CASES = {
     "texts, features": ("texts", encoded_texts),
     "texts, tokens": ("texts", encoded_tokens),
 }
-RUNS = {
-    "vectors": {"name": "mlp", "hidden_sizes": [4]},
-    "images": {"name": "mlp", "hidden_sizes": [4], "batch_norm": True},
-    "texts": {"name": "bag_of_words", "embedding_size": 4},
-    "table": {"name": "mlp", "hidden_sizes": [4], "dropout": 0.2},
-}
 
 
 def arguments_of(case: str, folder: Path, other: bool, monkeypatch) -> dict[str, Any]:
@@ -243,7 +229,7 @@ def test_held_out_examples_of_one_file_decide_neither_columns_nor_spellings(kind
     found = []
     for other in (False, True):
         file = write_csv(tmp_path / f"{other}.csv", rows, "id", "amount", "remark", "more", "label")
-        data = prepare(DATA[kind](path=str(file)).read(), validation=ValidationSplit(examples=20))
+        data = prepare(DATA[kind](path=str(file)).read(), validation={"examples": 20})
         found.append((data.label_column, learned(data)))
         lines = [data.texts("test", index) for index in range(len(data.test))]
         held_out = {line.rpartition(" ")[2] if kind == "texts" else line[3:].partition(",")[0] for line in lines}
@@ -330,23 +316,6 @@ def test_parts_that_the_data_bring_are_used_by_one_rule(kind, tmp_path):
             replace(one, test_fraction=fraction).read()
     with pytest.raises(ValueError, match="test_fraction"):
         replace(whole, test_fraction=1)
-
-
-@pytest.mark.parametrize("case", RUNS)
-def test_other_test_examples_change_no_weight(case, tmp_path, monkeypatch):
-    weights = []
-    for other in (False, True):
-        arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
-        recipe = {
-            "data": {"name": CASES[case][0], "validation": {"examples": 4}} | arguments,
-            "model": RUNS[case],
-            "objective": "label_embedding",
-            "epochs": 1,
-            "batch_size": 5,
-        }
-        run_recipe(parse_recipe(recipe, source="made"), tmp_path / f"run {other}", options=RunOptions(device="cpu"))
-        weights.append((tmp_path / f"run {other}" / "model.safetensors").read_bytes())
-    assert weights[0] == weights[1]
 
 
 def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_path):

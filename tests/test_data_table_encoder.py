@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from labelembed.errors import DataError
-from labelembed.lab.data import TableReader, ValidationSplit, prepare, table_encoder
+from labelembed.lab.data import TableReader, prepare, table_encoder
 from labelembed.lab.data.table_encoder import COLUMNS_FILE, TableEncoder, kind_of
 from labelembed.lab.data.table_files import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
@@ -113,7 +113,7 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
 def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, train_examples):
     rows = [(1000 + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
     raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class"))).read()
-    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_examples=train_examples)
+    data = prepare(raw, validation={"fraction": 0.25}, train_examples=train_examples)
     assert [column.name for column in data.encoder.numeric] == ["x"]
 
 
@@ -126,7 +126,7 @@ def test_typed_files_give_the_same_inputs(tmp_path):
         write_json_lines(tmp_path / "t.jsonl", typed, *HEADING),
         write_columns(tmp_path / "t.parquet", dict(zip(HEADING, map(list, zip(*typed, strict=True)), strict=True))),
     ]
-    found = [prepare(TableReader(path=str(file)).read(), validation=ValidationSplit(fraction=0.2)) for file in files]
+    found = [prepare(TableReader(path=str(file)).read(), validation={"fraction": 0.2}) for file in files]
     assert len({data.fingerprint() for data in found}) == 1
 
 

@@ -121,11 +121,28 @@ def test_splits_come_from_files_and_from_a_column(tmp_path):
     assert [column.name for column in data.encoder.numeric] == ["a"]
 
 
+def test_a_saved_data_set_gives_the_same_examples_with_its_splits_and_label_names(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="saved data sets need datasets")
+    names = datasets.ClassLabel(names=["neg", "pos"])
+    whole = datasets.Dataset.from_dict(COLUMNS | {"tags": [[1]] * len(ROWS)}).cast_column("label", names)
+    whole.save_to_disk(tmp_path / "whole")
+    assert pairs(read(tmp_path / "whole")) == sorted(ROWS)
+    datasets.DatasetDict(train=whole.select(range(12)), test=whole.select(range(12, 22))).save_to_disk(tmp_path / "two")
+    raw = read(tmp_path / "two")
+    assert (pairs(raw, "train"), pairs(raw, "test")) == (sorted(ROWS[:12]), sorted(ROWS[12:]))
+    (tmp_path / "two" / "train" / "data-00000-of-00001.arrow").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="damaged"):
+        read(tmp_path / "two")
+    whole.add_column("image", [b"x"] * len(ROWS)).save_to_disk(tmp_path / "pictures")
+    with pytest.raises(DataError, match="to_parquet"):
+        read(tmp_path / "pictures")
+
+
 def test_parquet_files_of_a_split_must_all_be_there_and_alike(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
     first, second = (tmp_path / f"train-0000{number}-of-00002-0123456789abcdef.parquet" for number in (0, 1))
     write_columns(first, COLUMNS)
-    with pytest.raises(DataError, match="2 files by their names"):
+    with pytest.raises(DataError, match="1 of the 2 files"):
         read(tmp_path)
     write_columns(second, COLUMNS)
     write_columns(tmp_path / "test-00000-of-00001.parquet", COLUMNS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import ValidationSplit, VectorReader, prepare
+from labelembed.lab.data import VectorReader, prepare
 from tests.made_data import made_arrays, write_arrays
 
 ROWS = np.zeros((12, 5))
@@ -41,7 +41,7 @@ def test_what_was_written_is_read(tmp_path, save):
 
 def test_the_range_is_that_of_the_examples_that_are_trained_on(tmp_path):
     raw = read(write_arrays(tmp_path / "data.npz"))
-    for how in ({"validation": None}, {"validation": ValidationSplit(examples=3)}, {"train_examples": 6}):
+    for how in ({"validation": None}, {"validation": {"examples": 3}}, {"train_examples": 6}):
         data = prepare(raw, **({"validation": None} | how))
         assert data.input_range == (data.train.inputs.min(), data.train.inputs.max())
     scaled = np.random.default_rng(0).uniform(0.2, 0.7, (12, 5))
@@ -72,20 +72,12 @@ FAULTS = {
     "nan": ({"train_inputs": changed(ROWS, (7, 2), np.nan)}, "train_inputs: row 7 has the value nan"),
     "too large": ({"train_inputs": changed(ROWS, (3, 0), 1e300)}, "train_inputs: row 3"),
     "whole numbers": ({"train_inputs": ROWS.astype(np.int64)}, "found int64"),
-    "no rows": ({"train_inputs": ROWS[:0], "train_labels": np.zeros(0, int)}, "found 0 x 5"),
-    "channels last": ({"train_inputs": np.zeros((12, 8, 8, 3), np.uint8)}, ".transpose(0, 3, 1, 2)"),
-    "other shape": ({"test_inputs": ROWS[:6, :4]}, "shape (5,)"),
     "other dtype": ({"test_inputs": ROWS[:6].astype(np.uint8)}, "test_inputs: "),
     "fewer labels": ({"train_labels": np.zeros(11, int)}, "train_labels: expected 12"),
-    "one-hot": ({"train_labels": np.eye(3)[np.arange(12) % 3]}, ".argmax(axis=1)"),
     "negative": ({"test_labels": np.array([0, 1, -1, 0, 0, 0])}, "test_labels: row 2 has the label -1"),
-    "fraction": ({"train_labels": changed(np.zeros(12), 4, 1.5)}, "train_labels: row 4 has the label 1.5"),
     "text labels": ({"train_labels": np.array(["cat"] * 12)}, "put texts into `names`"),
-    "without a name": ({"names": np.array(["cat", "dog"])}, "expected 0 to 1"),
     "new in the test": ({"test_labels": np.array([0, 1, 2, 3, 0, 0])}, "the label 3"),
-    "identities": ({"train_labels": changed(np.zeros(12, int), 9, 90210)}, "label 90210"),
     "same names": ({"names": np.array(["cat", "dog", "cat"])}, "'cat'"),
-    "objects": ({"names": np.array(["cat", None, "eel"], dtype=object)}, "cut off or damaged"),
 }
 
 
@@ -124,7 +116,7 @@ def test_validation_arrays_are_the_validation_set(tmp_path, name):
     validation = {f"{name}_inputs": np.full((4, 5), 50.0), f"{name}_labels": np.array([2, 1, 0, 2])}
     raw = read(write_arrays(tmp_path / "a.npz", **validation))
     assert raw.validation.labels.tolist() == [2, 1, 0, 2]
-    data = prepare(raw, validation=ValidationSplit(examples=3))
+    data = prepare(raw, validation={"examples": 3})
     assert [len(split) for split in data.splits.values()] == [12, 4, 6]
     assert data.input_range[1] < 50
     with pytest.raises(DataError, match="missing the arrays validation_labels"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Split, TextReader, Texts, ValidationSplit, prepare
+from labelembed.lab.data import Split, TextReader, Texts, prepare
 from labelembed.lab.data import bag_of_words as module
 from labelembed.lab.data.bag_of_words import VOCABULARY_FILE, BagOfWordsEncoder, words_of
 from labelembed.lab.models import BagOfWords
@@ -61,7 +61,7 @@ def test_words_are_those_of_the_naive_form(text):
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
     raw = TextReader(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1).read()
-    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_examples=20)
+    data = prepare(raw, validation={"fraction": 0.25}, train_examples=20)
     texts = {name: [data.texts(name, row) for row in range(len(split))] for name, split in data.splits.items()}
     own = {name: {text.split()[-1] for text in found} for name, found in texts.items()}
     assert {name: len(words) for name, words in own.items()} == {"train": 20, "validation": 12, "test": 12}
@@ -70,17 +70,6 @@ def test_vocabulary_knows_the_training_rows_only(tmp_path):
     assert data.input_range == (0.0, float(len(data.encoder.vocabulary)))
     for name, split in data.splits.items():
         assert torch.equal(split.inputs.padded(), data.encoder.transform(texts[name]).inputs.padded())
-
-
-def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    bags = BagOfWordsEncoder(ngrams=3, minimum_texts=2)
-    bags.fit_transform(Texts([text for text, _ in reviews(30)]))
-    for name, kept in bags.files().items():
-        (tmp_path / name).write_bytes(kept)
-    again = BagOfWordsEncoder.load(tmp_path)
-    new = [text for text, _ in reviews(20, seed=1)]
-    assert rows_of(again, new) == rows_of(bags, new)
-    assert again.files() == bags.files()
 
 
 @pytest.mark.parametrize(

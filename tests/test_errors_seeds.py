@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-import random
 
-import numpy as np
 import pytest
 import torch
 
@@ -35,23 +33,12 @@ def test_errors_carry_their_exit_code_and_survive_the_way_back_from_a_worker_pro
         assert (str(back), back.exit_code, vars(back)) == (str(error), code, vars(error))
 
 
-@pytest.fixture
-def global_state():
-    """The global generators as they were, afterwards."""
-    state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    yield
-    torch.set_rng_state(state[0])
-    np.random.set_state(state[1])
-    random.setstate(state[2])
-
-
 def test_derived_seed_never_changes():
     """Runs of other versions and machines must be repeatable: these numbers are part of the format."""
     assert seeds.derived_seed(0) == 3456079177858693020
     assert seeds.derived_seed(3, "order", 7) == 8403337869328738062
 
 
-@pytest.mark.usefixtures("global_state")
 def test_example_order_is_a_permutation_that_depends_on_seed_and_epoch_only():
     order = seeds.example_order(50, 3, 5)
     assert sorted(order.tolist()) == list(range(50))
@@ -64,7 +51,6 @@ def test_example_order_is_a_permutation_that_depends_on_seed_and_epoch_only():
     assert len(orders) == 20
 
 
-@pytest.mark.usefixtures("global_state")
 def test_seeded_block_restores_the_global_state_even_when_it_fails():
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -28,9 +28,6 @@ def made(kind, count=40, size=6, seed=0, *, coarse=False):
     return LabelGeometry(names, vectors=table, metric=kind)
 
 
-# ------------------------------------------------------------------------------------------------ names and indices
-
-
 def test_position_of_a_number_prefers_the_label_of_that_name():
     geometry = LabelGeometry(("2", "0", "1"), vectors=torch.tensor([[1.0], [2.0], [4.0]]))
     assert geometry.position(2) == geometry.position("2") == 0
@@ -47,9 +44,6 @@ def test_an_unknown_label_gives_a_key_error_with_the_nearest(label, hint):
     for ask in (geometry.position, geometry.neighbours, lambda name: geometry.neighbours_of(["cat", name])):
         with pytest.raises(KeyError, match=f"mean {hint!r}" if hint else f"no label {str(label)!r}; there are 4"):
             ask(label)
-
-
-# -------------------------------------------------------------------------------------- distances and soft targets
 
 
 def naive_distances(geometry):
@@ -92,9 +86,6 @@ def test_distances_and_neighbours_of_one_label_and_of_equal_ones():
         assert 0 <= float(twins.min()) <= float(twins.max()) < 1e-15  # a unit in the last place of a cosine of 1
 
 
-# ------------------------------------------------------------------------------------------------------ neighbours
-
-
 def naive_scores(geometry, label):
     if geometry.similarities is not None:
         return naive_softmax(geometry.similarities[label].tolist())
@@ -123,8 +114,6 @@ def test_neighbours_equal_plain_loops_and_equal_scores_come_in_the_order_of_the_
     some = geometry.neighbours_of(["label 7", 3], k=k)
     assert some == {name: found[name] for name in ("label 7", "label 3")}
 
-
-# ----------------------------------------------------------------------------------------------- arguments and files
 
 ODD_NAMES = ("<script>alert(1)</script>", "", "🐈 cat", 'Ärger\n\t"quoted"', "犬", "a" * 1000, "null", "0", " ", "\x00")
 

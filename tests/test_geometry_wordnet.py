@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
-from labelembed import geometry
 from labelembed.errors import DataError
 from labelembed.geometry import WordNet, senses_for
 
 from .made_wordnet import write_wordnet
-
-SENSES = json.loads(Path(geometry.__file__).with_name("senses.json").read_text())
 
 
 def distance(wordnet, first, second):
@@ -91,9 +86,6 @@ def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monke
     monkeypatch.setattr("labelembed.geometry.wordnet._FOLDERS", (str(tmp_path / "absent"),))
     with pytest.raises(DataError, match="apt install wordnet-base"):
         WordNet()
-
-
-# ------------------------------------------------------------------------------------------- the senses that ship
 
 
 def test_senses_are_found_by_the_names_of_the_data_set():

@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from labelembed.losses import chunked
-from labelembed.losses.reference import distances
 from labelembed.objectives import LabelEmbedding
 from labelembed.seeds import generator
 
@@ -80,9 +79,6 @@ def chunks_of(monkeypatch):
     return lambda size: monkeypatch.setattr(chunked, "chunk_size", lambda num_labels: size)
 
 
-# ------------------------------------------------------------------------------------------- values and gradients
-
-
 @pytest.mark.parametrize("case", SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_have_the_terms_and_gradients_of_the_plain_lines(kind, case, chunks_of):
@@ -124,9 +120,6 @@ def test_auto_takes_chunks_for_many_labels_and_plain_layers(monkeypatch):
     hooked.impl = "chunked"
     with pytest.raises(ValueError, match=r"`impl` 'chunked' reads the weights of an nn\.Linear without hooks"):
         hooked(hidden, labels)
-
-
-# ------------------------------------------------------------------------------------- memory, precision, refusals
 
 
 class LargestTensor(TorchDispatchMode):
@@ -175,17 +168,3 @@ def test_chunks_are_differentiated_once_and_by_their_total_alone():
     result_of(objective, hidden, labels)
     assert objective.output.weight.grad is None
     assert objective.auxiliary.weight.grad.any()
-
-
-# ------------------------------------------------------------------------------------------------------- distances
-
-
-@pytest.mark.parametrize("shape", [(7,), (3, 4), ()])
-def test_distances_and_their_gradients_are_those_of_the_points(shape):
-    points = torch.randn(*shape, 5, generator=generator(0, "points"), dtype=torch.float64, requires_grad=True)
-    centres = torch.randn(6, 5, generator=generator(0, "centres"), dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(*shape, 6, generator=generator(0, "weights"), dtype=torch.float64)
-    found, exact = distances(points, centres), torch.linalg.vector_norm(points[..., None, :] - centres, dim=-1)
-    torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)
-    gradients = [torch.autograd.grad((one * weights).sum(), (points, centres)) for one in (found, exact)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)

@@ -6,6 +6,7 @@ import torch
 from scipy.special import softmax
 
 from labelembed.metrics import binned_reliability, classification_metrics, fit_temperature, risk_coverage
+from tests.naive.cross_entropy import naive_softmax
 from tests.naive.metrics import (
     naive_balanced_accuracy,
     naive_brier_score,
@@ -14,7 +15,6 @@ from tests.naive.metrics import (
     naive_negative_log_likelihood,
     naive_reliability,
     naive_risk_coverage,
-    naive_softmax_row,
     naive_top_k_error,
 )
 
@@ -51,7 +51,7 @@ def test_every_metric_equals_the_naive_one(seed):
         predicted = logits.argmax(axis=1)
         expected["macro_f1"] = naive_macro_f1(predicted.tolist(), labels.tolist())
         expected["balanced_accuracy"] = naive_balanced_accuracy(predicted.tolist(), labels.tolist())
-        confidence = [max(naive_softmax_row(row)) for row in logits]
+        confidence = [max(naive_softmax(row)) for row in logits]
         curve = {name: value for name, value in measured.items() if "aurc" in name or "coverage" in name}
         assert curve == pytest.approx(risk_coverage(softmax(logits, axis=1), labels), **EXACT)
         assert measured == pytest.approx(expected | curve, **EXACT)  # and no other: of three labels there is no top k

@@ -1,4 +1,4 @@
-"""What a few seeds can show: intervals, p values, Holm, and the joint interval, against hand and loops."""
+"""What a few seeds can show: intervals, p values, Holm, the joint interval, and how fast a run learns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from labelembed.metrics import holm, joint_interval, paired_by_seed, paired_comparison
+from labelembed.metrics import (
+    area_under_accuracy_curve,
+    epochs_saved,
+    epochs_to_reach,
+    holm,
+    joint_interval,
+    paired_by_seed,
+    paired_comparison,
+)
 from tests.naive.metrics import (
+    naive_area_under_accuracy_curve,
+    naive_epochs_saved,
+    naive_epochs_to_reach,
     naive_holm,
     naive_joint_interval,
     naive_mean,
@@ -120,3 +131,21 @@ def test_joint_interval_equals_the_naive_one(seeds, examples, effects):
         over_seeds = paired_comparison(differences.mean(axis=1), np.zeros(seeds), confidence=confidence)
         assert found.low <= over_seeds.interval_low + 1e-12
         assert found.high >= over_seeds.interval_high - 1e-12
+
+
+def random_curve(random):
+    # Whole errors of 20 rows: equal values, and so ties, are common.
+    return (random.integers(0, 21, size=int(random.integers(1, 15))) / 20).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_measure_equals_the_naive_one(seed):
+    random = np.random.default_rng(seed)
+    ours, baseline = random_curve(random), random_curve(random)
+    target = float(random.integers(0, 21) / 20)
+    # Sums of at most 15 terms below 1: rounding stays below 1e-14.
+    assert area_under_accuracy_curve(ours) == pytest.approx(naive_area_under_accuracy_curve(ours), abs=1e-12)
+    assert epochs_to_reach(ours, target) == naive_epochs_to_reach(ours, target)
+    for of_all in (False, True):
+        expected = naive_epochs_saved(ours, baseline, of_all)
+        assert epochs_saved(ours, baseline, of_all=of_all) == pytest.approx(expected, abs=1e-12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 
 import pytest
 import torch
@@ -79,9 +78,3 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_in_them_is_run(tmp_p
         with pytest.raises(DataError, match=str(path)):
             read_weights(path)
     assert not hacked.exists()
-
-
-def test_without_timm_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(DataError, match=r"labelembed\[pictures"):
-        Backbone(input_shape=(3, 32, 32))

@@ -89,13 +89,13 @@ def test_search_in_a_batch_equals_search_alone():
         return (6 * layer(hidden)).log_softmax(-1), state, attention
 
     source, _ = made_pairs()
-    search = BeamSearch(beam=4, n_best=2, maximum_length=12)
+    search = BeamSearch(beam=4, maximum_length=12)
     found = search.search(step, model.encode(source), batch_size=4)
-    assert len({one.tokens for hypotheses in found for one in hypotheses}) > 2
+    assert len({one.tokens for one in found}) > 2
     for row, length in enumerate(LENGTHS):
         (alone,) = search.search(step, model.encode(source[row : row + 1, :length]), batch_size=1)
-        assert [(one.tokens, one.attention) for one in alone] == [(one.tokens, one.attention) for one in found[row]]
-        assert all(place < length for one in found[row] for place in one.attention)
+        assert (alone.tokens, alone.attention) == (found[row].tokens, found[row].attention)
+        assert all(place < length for place in alone.attention)
 
 
 @pytest.mark.parametrize("shape", LSTMS)

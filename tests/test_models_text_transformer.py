@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.errors import DataError
 from labelembed.lab import pretrained_text
 from labelembed.lab.models.text_transformer import TextTransformer
 from labelembed.lab.training.network import Network
@@ -68,21 +67,3 @@ def test_the_encoder_learns_at_its_own_rate(folder):
     assert all("lr" not in group for group in others)
     network(inputs_of(TEXTS), torch.tensor([row % 2 for row in range(len(TEXTS))])).total.backward()
     assert all(parameter.grad is not None for parameter in first["params"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ({"learning_rate_factor": 0.0}, "learning_rate_factor"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"input_shape": (33,)}, "reads 32 tokens"),
-    ],
-)
-def test_wrong_arguments_are_refused(folder, arguments, word):
-    with pytest.raises((ValueError, DataError), match=word):
-        built(folder, **arguments)
-
-
-def test_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(DataError, match="cannot be read as a transformers model"):
-        built(tmp_path, encoder_filled=False)

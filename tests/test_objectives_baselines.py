@@ -41,20 +41,32 @@ def total_and_gradients(objective, hidden, labels, rows):
     return of_layer | {"total": total.detach(), "hidden": leaf.grad}
 
 
-@pytest.mark.parametrize(
-    ("mode", "no_weight"),
-    [
-        ("label_smoothing", {"smoothing": 0.0}),
-        ("confidence_penalty", {"penalty_weight": 0.0}),
-        ("teacher_free", {"teacher_weight": 0.0}),
-        ("distillation", {"teacher_weight": 0.0}),
-        ("online_label_smoothing", {"similarity_weight": 0.0, "uniform_weight": 0.0}),
-    ],
-)
-def test_no_weight_is_one_hot(mode, no_weight):
-    objective, *batch = made(mode, **no_weight)
-    expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
-    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-13)
+def fixed_embedding(*, scale, **weights):
+    """A label embedding whose soft targets are those of an identity matrix, times `scale`."""
+    geometry = LabelGeometry("abcde", similarities=scale * torch.eye(5))
+    return LabelEmbedding(4, 5, embedding=geometry, **weights).double()
+
+
+IDENTITIES = {
+    # what is made, and the strength of the smoothing that it equals: 0 is cross entropy
+    "no smoothing": (lambda: made_mode("label_smoothing", smoothing=0.0), 0.0),
+    "no penalty": (lambda: made_mode("confidence_penalty", penalty_weight=0.0), 0.0),
+    "no virtual teacher": (lambda: made_mode("teacher_free", teacher_weight=0.0), 0.0),
+    "no teacher": (lambda: made_mode("distillation", teacher_weight=0.0), 0.0),
+    "no similarities": (lambda: made_mode("online_label_smoothing", similarity_weight=0.0, uniform_weight=0.0), 0.0),
+    "onehot embedding": (lambda: fixed_embedding(scale=1e3, output_weight=0.5, target_weight=0.5), 0.0),
+    "constant embedding": (lambda: fixed_embedding(scale=0.0, output_weight=0.7, target_weight=0.3), 0.3),
+}
+
+
+@pytest.mark.parametrize("case", IDENTITIES)
+def test_a_limit_of_an_objective_is_cross_entropy_or_label_smoothing(case):
+    make, smoothing = IDENTITIES[case]
+    objective = make()
+    batch = made_examples(objective)
+    expected = OneHot(4, 5) if smoothing == 0 else LabelSmoothing(4, 5, smoothing=smoothing)
+    expected = total_and_gradients(with_output_of(objective, expected.double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.75, 1.0])
@@ -63,12 +75,6 @@ def test_label_smoothing_is_that_of_torch(smoothing, impl):
     objective, hidden, labels, _ = made("label_smoothing", smoothing=smoothing, impl=impl)
     expected = F.cross_entropy(objective.logits(hidden), labels, label_smoothing=smoothing)
     torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
-
-
-# --------------------------------------------------------------------------------------------- confidence penalty
-
-
-# --------------------------------------------------------------------------------------------------- teacher-free
 
 
 @pytest.mark.parametrize(("num_labels", "smoothing"), [(3, None), (100, 0.09995)])
@@ -83,9 +89,6 @@ def test_teacher_free_as_published_is_label_smoothing(num_labels, smoothing):
     entropy = -share * math.log(share) - (1 - share) * math.log((1 - share) / others)
     found["total"] += 0.1 * entropy
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-# --------------------------------------------------------------------------------------------------- distillation
 
 
 def test_evaluation_without_indices_is_the_cross_entropy():
@@ -105,9 +108,6 @@ def test_without_a_teacher_it_predicts_and_does_not_train():
         objective(*batch)
 
 
-# -------------------------------------------------------------------------------------------------- static labels
-
-
 @pytest.mark.parametrize("normalize", [True, False])
 def test_static_logits_equal_the_naive_loops(normalize):
     objective, hidden, *_ = made("static_labels", 3, 4, normalize=normalize)
@@ -116,9 +116,6 @@ def test_static_logits_equal_the_naive_loops(normalize):
     naive = naive_static_logits(outputs, objective.vectors.tolist())
     # A square root of a sum of squares that cancels to a tenth of its parts at most.
     torch.testing.assert_close(objective.logits(hidden).view(12, 5).tolist(), naive, rtol=0, atol=1e-10)
-
-
-# ------------------------------------------------------------------------------------------------------ identities
 
 
 def test_online_smoothing_with_a_uniform_s_is_label_smoothing():
@@ -135,20 +132,4 @@ def test_retrospection_without_weight_is_cross_entropy(preset):
     objective.storings += 1  # as if something were stored
     objective.start_epoch(0, 10, 3)
     expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
-    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
-
-
-def test_a_fixed_embedding_equal_to_onehot_is_cross_entropy():
-    geometry = LabelGeometry("abcde", similarities=1e3 * torch.eye(5))
-    objective = LabelEmbedding(4, 5, embedding=geometry, output_weight=0.5, target_weight=0.5).double()
-    batch = made_examples(objective)
-    expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
-    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)
-
-
-def test_a_constant_embedding_is_label_smoothing():
-    geometry = LabelGeometry("abcde", similarities=torch.zeros(5, 5))
-    objective = LabelEmbedding(4, 5, embedding=geometry, output_weight=0.7, target_weight=0.3).double()
-    batch = made_examples(objective)
-    expected = total_and_gradients(with_output_of(objective, LabelSmoothing(4, 5, smoothing=0.3).double()), *batch)
     torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-12)

@@ -27,14 +27,6 @@ def rows(objective, *shape, **how):
     return hidden, labels
 
 
-def weighted(objective, terms, target_weight):
-    """The total in the paper's words, with another weight of `target`."""
-    return objective.output_weight * terms.output + target_weight * terms.target + sum(terms[3:6])
-
-
-# ---------------------------------------------------------------------------------------------- who moves what
-
-
 def moved_by(objective, term, hidden, labels):
     """Returns the names of the parameters, and `hidden`, at which `term` has a gradient that is not 0."""
     objective.zero_grad()
@@ -69,15 +61,6 @@ def test_e_comes_to_what_the_second_layer_says():
     torch.testing.assert_close(learned, goal, rtol=0, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------------- its limits
-
-
-# --------------------------------------------------------------------------------------------- starts and presets
-
-
-# --------------------------------------------------------------------------------------------------- the warm-up
-
-
 @every_kind
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
 @pytest.mark.parametrize(("share", "epochs", "silent"), [(0.4, 10, 4), (0.5, 5, 3), (0.001, 10, 1), (0.99, 4, 4)])
@@ -89,12 +72,9 @@ def test_target_has_no_weight_in_the_first_share_of_the_epochs(kind, impl, share
         objective.start_epoch(epoch, epochs, 3)
         for module in (objective.train(), objective.eval()):
             terms = module(hidden, labels)
-            expected = weighted(objective, terms, 0.0 if epoch < silent else 0.3)
+            expected = (0.0 if epoch < silent else 0.3) * terms.target + sum(terms[3:6])
             assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12)  # float64 sums of five
         objective.end_epoch()
-
-
-# ------------------------------------------------------------------------------------ geometries, layers, states
 
 
 def test_a_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
@@ -122,9 +102,6 @@ def test_from_linear_starts_the_second_layer_as_a_copy_that_learns(bias):
     assert not torch.equal(objective.auxiliary.weight, layer.weight)
     assert not objective.output.weight.requires_grad  # the caller's choice stands
     assert objective.auxiliary.weight.requires_grad  # E is taught by o2, which must learn
-
-
-# ---------------------------------------------------------------------------------------------------- optimisers
 
 
 @every_kind

@@ -24,7 +24,6 @@ from .naive.teacher_free import naive_teacher_free_terms
 CASES = [name for name in MODES | MORE_MODES if "warmup" not in name]
 every_case = pytest.mark.parametrize("case", CASES)
 
-# ------------------------------------------------------------------------------------ the loops of each objective
 #
 # Each takes the objective as it was before the step, the tensors that may move and the same `held` where they were,
 # labels and indices as lists: what a term detaches it reads from `held`.
@@ -162,9 +161,6 @@ def assert_naive(case, objective, hidden, labels, indices):
         assert value.item() == pytest.approx(naive[name], abs=1e-10), name
 
 
-# ------------------------------------------------------------------------------------------------------ the terms
-
-
 @every_case
 @pytest.mark.parametrize("shape", [(13,), (3, 5), (1,)])
 @pytest.mark.parametrize("bias", [True, False])
@@ -181,9 +177,6 @@ def test_terms_equal_the_loops(case, shape, bias):
 def test_terms_of_many_labels_equal_the_loops(case):
     objective = prepared(case, num_labels=1_100)  # enough for chunks
     assert_naive(case, objective, *made_examples(objective, 4))
-
-
-# -------------------------------------------------------------------------------------------------- the gradients
 
 
 @every_case

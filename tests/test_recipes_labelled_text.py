@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 
 import pytest
 
@@ -12,38 +11,22 @@ from labelembed.lab.recipes.loading import load_recipe
 from tests.made_cli import call, succeed
 from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv, write_json_lines
 
-QUICK = ["--set", "epochs=2", "--set", "batch_size=20", "--quiet"]
+QUICK = ["--set", "epochs=10", "--set", "batch_size=20", "--quiet"]
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """A run that has learned what the words say, beside its `reviews.csv`; not to be changed."""
-    return trained(tmp_path_factory.mktemp("learned"), "--set", "epochs=10")
+    folder = tmp_path_factory.mktemp("learned")
+    rows = [(n, *row) for n, row in enumerate(reviews(200))]
+    file = write_csv(folder / "reviews.csv", rows, "nr", "Kommentar", "Urteil")
+    succeed("train", "text-bag", "--data", file, "--out", folder / "run", *QUICK)
+    return folder / "run"
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
-def write_reviews(tmp_path):
-    rows = [(n, *row) for n, row in enumerate(reviews(200))]
-    return write_csv(tmp_path / "reviews.csv", rows, "nr", "Kommentar", "Urteil")
-
-
-def trained(tmp_path, *words, out="run"):
-    succeed("train", "text-bag", "--data", write_reviews(tmp_path), "--out", tmp_path / out, *QUICK, *words)
-    return tmp_path / out
-
-
-def test_a_run_learns_what_the_words_say_and_predicts_new_rows_without_its_data(tmp_path):
-    run = trained(tmp_path, "--set", "epochs=10")
-    assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
-    (tmp_path / "reviews.csv").unlink()
-    new = write_csv(tmp_path / "new.csv", [("lovely great warm",), ("dull awful",)], "Kommentar")
-    rows = succeed("predict", run, new, "--json").lines
-    assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
 
 
 def test_texts_without_a_heading_are_all_predicted(learned, tmp_path, monkeypatch):
@@ -76,7 +59,7 @@ def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", learned, "--data", other)
     assert refused.code == 2
-    assert all(word in refused.err for word in ("good (10 examples)", "bad (10 examples)", "labels are neg, pos"))
+    assert all(word in refused.err for word in ("good (10 examples)", "bad (10 examples)", "knows neg, pos"))
 
 
 def test_a_file_is_evaluated_whole(learned, tmp_path):
@@ -110,6 +93,9 @@ def test_a_file_is_evaluated_whole(learned, tmp_path):
         ("text-finetune", "model=mlp", "model.name", "text_transformer"),
         ("text-finetune", "model.dropout=1", "model.dropout", "[0, 1)"),
         ("digits-mlp", "model=bag_of_words", "model.name", "cnn"),
+        ("digits-mlp", "batch_size={tokens: 100}", "batch_size", "tokens"),
+        ("translation-lstm", "model=mlp", "model.name", "attention_lstm"),
+        ("translation-lstm", "batch_size={per_label: 5}", "batch_size", "{tokens: TOKENS}"),
     ],
 )
 def test_what_does_not_go_together_is_refused(recipe, setting, key, word):
@@ -118,16 +104,6 @@ def test_what_does_not_go_together_is_refused(recipe, setting, key, word):
     (error,) = caught.value.errors
     assert error.startswith(f"{key}: ")
     assert word in error
-
-
-def test_a_teacher_of_other_words_is_refused(tmp_path):
-    teacher = trained(tmp_path, "--objective", "one_hot")
-    same = ["--objective", f"distillation:teacher={teacher}"]
-    trained(tmp_path, *same, out="pupil")
-    words = ["train", "text-bag", "--data", tmp_path / "reviews.csv", "--out", tmp_path / "other", *QUICK, *same]
-    refused = call(*words, "--set", "data.ngrams=1")
-    assert refused.code == 2
-    assert "objective.teacher" in refused.err
 
 
 def test_new_files_are_predicted_by_several_columns(tmp_path):

@@ -20,7 +20,10 @@ from tests.made_data import write_idx_folder
 
 SHIPPED = sorted(shipped_recipes())
 #: Those that follow a paper compare what the paper compares; the others of classification all compare the same.
-OF_PAPERS = {"cifar10-resnet8", "cifar100-resnet18", "digits-lwal", "imdb-features", "mnist-cnn", "mnist-mlp"}
+OF_PAPERS = {
+    *("cifar10-resnet8", "cifar100-resnet18", "cifar10-lwal", "cifar100-lwal", "digits-lwal"),
+    *("imdb-features", "mnist-cnn", "mnist-mlp"),
+}
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
 
 
@@ -69,8 +72,7 @@ def test_full_recipe_has_every_key_with_a_comment_and_resolves_to_the_shipped_on
     lines = full_recipe(name).splitlines()
     values = yaml.safe_load("\n".join(lines))
     of_sentences = values["data"]["name"] in CORPORA
-    stands = {"decoding": of_sentences, "published": "published" in values}
-    assert list(values) == [key for key in Recipe.model_fields if stands.get(key, True)]
+    assert list(values) == [key for key in Recipe.model_fields if key != "decoding" or of_sentences]
     for kind, table in TABLES.items():
         expected = {"name", *keys_of(table[values[kind]["name"]])}
         common = kind == "data" and not of_sentences
@@ -164,11 +166,6 @@ def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
 def test_every_path_becomes_whole(recipe, options, block, key, whole, tmp_path):
     found, _ = load_recipe(recipe, data="some/where", **options)
     assert getattr(found, block)[key] == whole.format(tmp_path)
-
-
-def test_recipe_is_any_file_that_is_there():
-    for suffix in (".yaml", ".txt", ""):
-        assert load_recipe(written(SMALLEST, f"mine{suffix}"))[1] == "mine"
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,6 @@ has_weights = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-
-
 def cifar(folder, labels: int):
     """A folder as the hub has CIFAR: a picture of each label twice, and four to test."""
     pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'labelembed[hub]'")

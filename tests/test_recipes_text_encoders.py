@@ -14,7 +14,6 @@ from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
 from tests.made_text_encoder import WORDS, write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv
@@ -57,19 +56,6 @@ def test_a_run_learns_and_predicts_new_texts_with_what_it_keeps(name, tmp_path):
     assert "1 of 1 texts are longer than" in called.err
 
 
-@pytest.mark.parametrize("name", list(FAST))
-def test_a_training_text_becomes_the_same_inputs_again(name, tmp_path):
-    run_recipe(recipe_of(name, tmp_path, "epochs=1"), tmp_path / "run")
-    saved = SavedRun.load(tmp_path / "run")
-    data = saved.read_data()
-    inputs, notes = saved.encode_texts([data.texts("train", row) for row in range(9)])
-    assert notes == []
-    if name == "text-finetune":
-        assert torch.equal(inputs, data.train.inputs[:9])
-    else:  # an encoder reads texts of like length together, and sums of other batches round otherwise
-        torch.testing.assert_close(inputs, data.train.inputs[:9], rtol=1e-5, atol=1e-6)
-
-
 def test_fine_tuning_begins_with_the_encoder_and_moves_it(encoder, tmp_path):
     begun = load_file(encoder / "model.safetensors")
     for name, rate in (("still", 1e-12), ("moved", 0.01)):
@@ -102,16 +88,6 @@ def test_features_go_on_only_with_the_encoder_they_began_with(tmp_path):
         (tmp_path / "encoder").mkdir(exist_ok=True)
 
 
-def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
-    file = write_csv(tmp_path / "reviews.csv", reviews(100), "Kommentar", "Urteil")
-    words = ["compare", "text-features", "--data", file, "--out", tmp_path / "all", "--seeds", "1", "--jobs", "1"]
-    words += [word for setting in ENCODED for word in ("--set", setting)]
-    words += ["--set", "data.names={neg: dull, pos: fine}"]  # words that the tokenizer knows
-    words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
-    assert "Too few seeds to tell: static labels" in succeed(*words, "--quiet").out
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3  # of the training, validation and test texts
-
-
 @pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
 def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
@@ -121,8 +97,7 @@ def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path
         (tmp_path / "kept" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "kept" / name).write_bytes(content)
     assert not list((tmp_path / "kept").rglob("*.safetensors"))
-    back = kind.load(tmp_path / "kept")
-    again = back.transform(texts)
+    again = kind.load(tmp_path / "kept").transform(texts)
     assert torch.equal(again.inputs, inputs)
     assert (again.truncated, truncated) == (1, 1)
     if kind is TextTokens:

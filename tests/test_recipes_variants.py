@@ -122,9 +122,6 @@ def test_what_cannot_be_compared_is_refused_all_at_once(asked, words):
     assert [word for word in words if word not in message] == []
 
 
-# ---------------------------------------------------------------------------------------- baseline and seeds
-
-
 @pytest.mark.parametrize(
     ("objectives", "baseline", "name"),
     [
@@ -153,9 +150,6 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
-
-
-# ------------------------------------------------------------------------------------------------------- GPUs
 
 
 @pytest.fixture

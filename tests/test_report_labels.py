@@ -93,9 +93,6 @@ def test_the_figure_of_labels_names_those_it_draws(count):
     assert groups_for(THREE) is None
 
 
-# ----------------------------------------------------------------------------------------- errors and sentences
-
-
 def test_distinct_examples_and_mistakes_with_the_nearest_label_are_counted(tmp_path):
     variant = made(tmp_path, TABLES)
     right = np.ones((3, 8), dtype=bool)

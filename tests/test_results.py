@@ -40,14 +40,11 @@ def folder(tmp_path):
     return path
 
 
-def test_rows_have_no_nan_and_name_failed_seeds(folder):
-    baseline, ours = labelembed.Comparison.load(folder).rows()
+def test_comparison_gives_rows_without_nan_its_finished_runs_and_names_those_that_failed(folder):
+    comparison = labelembed.Comparison.load(folder)
+    baseline, ours = comparison.rows()
     assert (baseline["failed_seeds"], baseline["difference"], ours["temperature_mean"]) == ("1", None, None)
     json.dumps([baseline, ours], allow_nan=False)
-
-
-def test_comparison_gives_its_finished_runs_and_names_those_that_failed(folder):
-    comparison = labelembed.Comparison.load(folder)
     assert comparison.variants == list(ERRORS)
     assert comparison.failed == {"one_hot seed 1": "the loss is not finite"}
     run = comparison.run("label_embedding temperature=3", 2)
@@ -107,9 +104,6 @@ def test_html_has_cells_and_figure_of_the_report_and_escapes(tmp_path):
     shown = labelembed.Comparison.load(path)._repr_html_()
     assert (shown.count("<svg"), "://" in shown.replace("http://www.w3.org", "")) == (1, False)
     assert ("<script>" in shown, "&lt;script&gt;" in shown, ">2.00</td>" in shown) == (False, True, True)
-
-
-# ----------------------------------------------------------------------------------------------------- compare
 
 
 @pytest.fixture
@@ -177,9 +171,6 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
     assert list(tmp_path.rglob("checkpoints/step-*"))
     ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "begun\n['one_hot'] [0, 1]\n"), ran.stderr
-
-
-# -------------------------------------------------------------------------------------------------- a notebook
 
 
 def test_the_notebook_of_the_docs_runs(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 import labelembed
 from tests.made_cli import SMALL, call, listing, succeed
-from tests.made_data import made_images, write_idx_folder
+from tests.made_data import write_idx_folder
 from tests.made_in_process import HerePool, make_runs_here
 
 
@@ -46,14 +46,6 @@ def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_
     assert [row["n"] for row in again] == [2, 2]
 
 
-def test_a_variant_of_before_can_be_the_baseline(words):
-    succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
-    rows = succeed(*words, "--objectives", "confidence_penalty", "--seeds", 1, "--baseline", "label_smoothing").json
-    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
-    rows = succeed(*words, "--objectives", "one_hot", "--seeds", 1).json  # it stays, until another one is named
-    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
-
-
 @pytest.mark.parametrize("objective", ["one_hot", "confidence_penalty"])
 def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_path):
     succeed(*words, "--objectives", "one_hot", "--seeds", 1)
@@ -76,14 +68,6 @@ def test_overwrite_keeps_the_comparison_where_the_new_one_cannot_begin(words, tm
     assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "data.train_examples=999").code == 2
     assert call(*words, "--overwrite", "--objectives", "label_embedding:embedding=no").code == 2
     assert listing(tmp_path) == before
-
-
-def test_changed_data_are_refused_before_a_run_is_made(words, tmp_path):
-    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
-    write_idx_folder(tmp_path / "mnist", train_images=made_images(30, seed=5))
-    called = call(*words, "--objectives", "confidence_penalty", "--seeds", 1)
-    assert (called.code, "the run began with other data" in called.err) == (2, True)
-    assert not (tmp_path / "out" / "runs" / "confidence_penalty").exists()
 
 
 def test_a_failure_of_a_run_that_never_began_stays_noted_beside_new_variants(words, monkeypatch):

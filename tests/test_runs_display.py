@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from contextlib import redirect_stderr
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import pytest
 pytest.importorskip("pty", reason="no pseudo-terminals here")
 
 from labelembed.lab.runs import display
-from labelembed.lab.runs.display import RunDisplay, Shown, duration
+from labelembed.lab.runs.display import RunDisplay, duration
 from labelembed.lab.training.reporter import Progress
 from tests.made_terminal import terminal
 
@@ -53,14 +52,6 @@ def test_run_on_a_terminal_shows_epoch_terms_errors_and_time_left(clock, monkeyp
     assert "0:00:25" in shown.lines[-1]  # an epoch and a half took 15 seconds, two and a half are left
     assert shown.lines[-1].endswith(SHOWN)
     assert shown.raw.index("\x1b[?25h") > shown.raw.index("\x1b[?25l")  # the hidden cursor comes back
-
-
-def test_lines_that_stay_stand_above_the_bar_as_they_are(clock, monkeypatch):
-    with terminal(monkeypatch) as shown, Shown().watching() as display:
-        display.show("1 of 3 runs", 1 / 3, "one_hot seed 1: epoch 2/4")
-        display.say("[2/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3")
-    assert re.search(r"1 of 3 runs [━ ╸╺]+[-0-9:]+ +one_hot seed 1: epoch 2/4", shown.text)
-    assert "[2/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3" in shown.lines
 
 
 def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.lab.runs.saved_run import SavedRun
-from tests.made_cli import SMALL, call, succeed
+from tests.made_cli import SMALL, succeed
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
 
@@ -65,9 +65,3 @@ def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
     inputs, _ = saved.encode_texts(["good fine film bad awful film", "good fine"])
     expected = saved.probabilities(inputs).numpy()
     np.testing.assert_allclose(session.run(None, {"inputs": inputs.padded().numpy()})[0], expected, atol=CLOSE)
-
-
-def test_what_cannot_be_exported_is_refused(run, tmp_path):
-    for words in ([tmp_path], [run, "--out", tmp_path], [run, "--out", tmp_path / "no" / "m.onnx"]):
-        called = call("export", *words)
-        assert (called.code, str(tmp_path) in called.err, called.err.count("\n")) == (2, True, 1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import labelembed
+from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv, write_json_lines
+from tests.made_training import small_recipe, train
 
 SHORT = ["--epochs", 1, "--set", "batch_size=10", "--quiet"]
 ONE_RUN = ["--objectives", "one_hot", "--seeds", 1]
@@ -25,9 +28,6 @@ def here(tmp_path, monkeypatch):
     write_csv(tmp_path / "first.csv", reviews(60), "review", "stars")
     write_json_lines(tmp_path / "second.jsonl", reviews(60, labels=OTHER), "review", "stars")
     return tmp_path
-
-
-# ------------------------------------------------------------------------------------------ the data of a run
 
 
 @pytest.mark.parametrize("words", [["train"], ["compare", *ONE_RUN]], ids=lambda words: words[0])
@@ -49,14 +49,6 @@ def test_finished_runs_stay_those_of_their_data_and_of_no_other(words, here):
     assert {path: path.stat().st_mtime_ns for path in (here / "out").rglob("result.json")} == results
 
 
-def test_default_folders_carry_the_name_of_the_data(here):
-    succeed("compare", "--data", "second.jsonl", *ONE_RUN, *SHORT)
-    assert [path.name for path in Path("comparisons").iterdir()] == ["second-text-bag-small"]
-
-
-# ------------------------------------------------------------------------------------------ one run
-
-
 def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
@@ -71,9 +63,6 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     assert losses[0] == losses[1]
 
 
-# ------------------------------------------------------------------------------------------ nothing given is ignored
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -86,3 +75,17 @@ def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
     with pytest.raises(labelembed.LabelEmbedError, match=said):
         labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
     assert not Path("out").exists()
+
+
+def test_step_without_memory_ends_the_run_with_one_message_and_it_can_go_on(monkeypatch, tmp_path):
+    with monkeypatch.context() as full:
+        full.setattr(Trainer, "_step", lambda self, batch: torch.empty(2**50))
+        called = call("train", "digits-mlp", "--set", "epochs=1", "--out", tmp_path / "run", "--quiet")
+    assert (called.code, called.err.count("\n"), "micro_batches" in called.err) == (2, 1, True)
+    succeed("resume", tmp_path / "run", "--quiet")
+
+
+def test_another_error_of_torch_is_not_taken_for_want_of_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(Trainer, "_step", lambda self, batch: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent"):
+        train(small_recipe(), tmp_path / "run")

@@ -143,7 +143,7 @@ def test_packages_stay_within_their_budgets(room):
 
 def test_the_whole_stays_within_its_budget():
     files = [path for path in SOURCE.rglob("*") if path.suffix in (".py", ".html", ".css", ".js", ".txt", ".md")]
-    assert sum(len(path.read_text().splitlines()) for path in files) <= 20_130
+    assert sum(len(path.read_text().splitlines()) for path in files) <= 20_000
     assert len(files) <= 157
 
 

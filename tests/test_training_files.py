@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.runs.run import start_over
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
-from tests.made_training import small_recipe, stop_after, train
+from tests.made_training import small_recipe, train
 
 
 @pytest.fixture
@@ -57,15 +55,6 @@ def test_states_follow_one_another(tmp_path):
     assert folder.result() == {"status": "finished"}
 
 
-def test_starting_over_removes_the_run_and_nothing_else(tmp_path):
-    stop_after(small_recipe(), tmp_path / "run", 7)
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    start_over(tmp_path / "run")
-    assert sorted(os.listdir(tmp_path / "run")) == [".lock", "notes.txt"]
-    with pytest.raises(RunFolderError):
-        start_over(tmp_path / "run")
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished run; tests copy it."""
@@ -97,23 +86,3 @@ def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monk
     forget_checksums(tmp_path / "run")  # as a run of before, which still loads
     if not words.startswith("train"):
         succeed(*words.split())
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("result.json", b"{"),
-        ("result.json", b"[]"),
-        ("environment.json", b"\xff{}"),
-        ("recipe.yaml", b"- a list"),
-        *(
-            ("history.jsonl", line + b'\n{"epoch": 2}\n')
-            for line in (b'{"epoch": 1', b"[2]", b'{"epoch": "one"}', b"\xff")
-        ),
-    ],
-)
-def test_damaged_file_of_a_run_is_named(name, content, folder):
-    (folder.path / name).write_bytes(content)
-    reads = {"result.json": folder.state, "environment.json": folder.environment, "history.jsonl": folder.history}
-    with pytest.raises(RunFolderError, match=f"{name}: damaged"):
-        reads.get(name, folder.recipe)()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from labelembed.lab.data import read_corpus
 from labelembed.lab.runs.task import build_task
-from labelembed.lab.training.decoding import Decoding, decode, text_metrics, token_metrics
+from labelembed.lab.training.decoding import text_metrics, token_metrics
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import bleu
 from tests.made_corpus import write_corpus
@@ -110,15 +110,3 @@ def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
         if value.is_floating_point()
     )
     assert math.sqrt(moved) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypatch):
-    corpus = read_corpus(made / "corpus")
-    network = network_of(sequence_recipe(made), corpus)
-    sources = [corpus.train.source[place] for place in range(20)]
-    together = decode(network, sources, Decoding(beam=3))
-    monkeypatch.setattr("labelembed.lab.training.decoding._TOKENS_AT_ONCE", 1)
-    alone = decode(network, sources, Decoding(beam=3))
-    assert [best[0].tokens for best in together] == [best[0].tokens for best in alone]
-    for one, other in zip(together, alone, strict=True):
-        assert one[0].score == pytest.approx(other[0].score, abs=1e-4)

@@ -200,20 +200,6 @@ def test_trials_of_another_tuning_are_refused_with_the_difference(tmp_path):
         plan_of(tmp_path, count=1, settings=["epochs=2"]).make(Fake(lambda recipe: 0.1))
 
 
-def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path):
-    fake = Fake(distance(0.6))
-    expected = plan_of(tmp_path / "b", count=6).make(fake)
-
-    def failing(todo, *_):
-        fake([job for job in todo if "trial 1" not in job.name])
-        return {"label_smoothing trial 1": "no room"}
-
-    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: no room"):
-        plan_of(tmp_path / "a", count=6).make(failing)
-    assert len(fake.folders) == 6 + 3  # the next round waits
-    assert plan_of(tmp_path / "a", count=6).make(fake) == expected
-
-
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A tuned comparison whose runs are made in this process."""

@@ -2,7 +2,7 @@
 
 A step of a small network is mostly overhead. Here the weights of M networks are tensors [M, in, out], and one step of
 all of them is three batched matrix products forward. Each network has its own examples, initial weights and soft
-targets; nothing flows between them. `tests/test_evidence.py` holds it equal to the library's objectives.
+targets; nothing flows between them. `tests/test_benchmarks.py` holds it equal to the library's objectives.
 """
 
 from __future__ import annotations

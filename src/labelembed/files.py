@@ -1,7 +1,8 @@
-"""JSON and safetensors files that may be damaged or hostile: refused by their size before they are parsed."""
+"""Files that may be damaged or hostile: digests, and JSON and safetensors refused by size before they are parsed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ MAXIMUM_VALUES = 4_000_000
 HEADER_BYTES = 2**23
 #: A header of more tensors is refused: an entry without a shape and with a short name takes ten times its text.
 HEADER_TENSORS = 100_000
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

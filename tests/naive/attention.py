@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .cross_entropy import naive_softmax
+
 
 def naive_linear(matrix, vector):
     return [sum(weight * value for weight, value in zip(row, vector, strict=True)) for row in matrix]
@@ -12,9 +14,6 @@ def naive_linear(matrix, vector):
 def naive_general_attention(query_matrix, output_matrix, contexts, written):
     """Returns tanh(W_o [c; h]) and the weights for contexts [S][H], which are all real, and h = written [H]."""
     query = naive_linear(query_matrix, written)
-    scores = [sum(a * b for a, b in zip(context, query, strict=True)) for context in contexts]
-    highest = max(scores)
-    powers = [math.exp(score - highest) for score in scores]
-    weights = [power / sum(powers) for power in powers]
+    weights = naive_softmax(naive_linear(contexts, query))
     read = [sum(w * context[h] for w, context in zip(weights, contexts, strict=True)) for h in range(len(written))]
     return [math.tanh(value) for value in naive_linear(output_matrix, [*read, *written])], weights

@@ -13,10 +13,8 @@ def naive_penalty(length, alpha):
     return ((5 + length) / 6) ** alpha
 
 
-def naive_beam_search(
-    log_probabilities_of, *, beam, n_best, maximum_length, minimum_length=0, length_penalty=0.0, may_stop_early=True
-):
-    """Returns [(tokens, score, sum, finished)], best first; `log_probabilities_of(prefix)` gives one row [C]."""
+def naive_beam_search(log_probabilities_of, *, beam, maximum_length, minimum_length=0, length_penalty=0.0):
+    """Returns (tokens, score, sum, finished) of the best; `log_probabilities_of(prefix)` gives one row [C]."""
     open_ones = [(0.0, ())]
     finished = []
     for length in range(maximum_length + 1):
@@ -36,22 +34,21 @@ def naive_beam_search(
         open_ones = [(-cost, (*prefix, token)) for cost, _, _, token, prefix in candidates if token != END][:beam]
         if not open_ones:
             if not finished:
-                penalty = naive_penalty(length, length_penalty)
-                return [(prefix, total / penalty, total, False) for total, prefix in before[:n_best]]
+                total, prefix = before[0]
+                return prefix, total / naive_penalty(length, length_penalty), total, False
             break
         if len(finished) >= beam:
             break
-        if may_stop_early and len(finished) >= n_best:
-            worst = sorted((one[1] for one in finished), reverse=True)[n_best - 1]
+        if finished:
             lengths = range(max(length + 1, minimum_length) + 1, maximum_length + 2)
             reachable = [total / naive_penalty(final, length_penalty) for total, _ in open_ones for final in lengths]
-            if max(reachable) <= worst:
+            if max(reachable) <= max(one[1] for one in finished):
                 break
-    return sorted(finished, key=lambda one: -one[1])[:n_best]
+    return max(finished, key=lambda one: one[1])
 
 
-def naive_best_sequences(log_probabilities_of, *, labels, n_best, maximum_length, minimum_length=0, length_penalty=0.0):
-    """Returns [(tokens, score, sum)] of the best of all sequences there are."""
+def naive_best_sequence(log_probabilities_of, *, labels, maximum_length, minimum_length=0, length_penalty=0.0):
+    """Returns (tokens, score, sum) of the best of all sequences there are."""
     producible = [token for token in range(labels) if token not in (PAD, BEGIN, END)]
     found = []
     for length in range(minimum_length, maximum_length + 1):
@@ -60,4 +57,4 @@ def naive_best_sequences(log_probabilities_of, *, labels, n_best, maximum_length
             total = sum(log_probabilities_of(tokens[:place])[token] for place, token in enumerate(ended))
             if total > NOTHING:
                 found.append((tokens, total / naive_penalty(len(ended), length_penalty), total))
-    return sorted(found, key=lambda one: -one[1])[:n_best]
+    return max(found, key=lambda one: one[1])

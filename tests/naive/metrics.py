@@ -6,11 +6,7 @@ from fractions import Fraction
 
 from scipy import special
 
-
-def naive_softmax_row(row):
-    top = max(row)
-    weights = [math.exp(value - top) for value in row]
-    return [weight / math.fsum(weights) for weight in weights]
+from .cross_entropy import naive_softmax
 
 
 def naive_top_k_error(logits, labels, k):
@@ -33,7 +29,7 @@ def naive_negative_log_likelihood(logits, labels):
 def naive_brier_score(logits, labels):
     scores = []
     for row, label in zip(logits, labels, strict=True):
-        for column, probability in enumerate(naive_softmax_row(row)):
+        for column, probability in enumerate(naive_softmax(row)):
             scores.append((probability - (1.0 if column == label else 0.0)) ** 2)
     return math.fsum(scores) / len(labels)
 
@@ -44,7 +40,7 @@ def naive_reliability(logits, labels, bins):
     for index in range(bins):
         confidences, hits = [], 0
         for row, label in zip(logits, labels, strict=True):
-            confidence = max(naive_softmax_row(row))
+            confidence = max(naive_softmax(row))
             if index / bins < confidence <= (index + 1) / bins:
                 confidences.append(confidence)
                 hits += 1 if list(row).index(max(row)) == label else 0

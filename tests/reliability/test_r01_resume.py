@@ -18,16 +18,14 @@ from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.task import build_task
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES, Objective
-from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_pictures import write_classes
-from tests.made_survival import SELDOM, cases, gloo
+from tests.made_survival import SELDOM
 from tests.made_texts import reviews, write_csv
 from tests.made_training import (
     BATCHES,
     EPOCHS,
     STEPS,
-    CommandLines,
     cached_data,
     contents,
     differences,
@@ -43,7 +41,6 @@ from tests.made_training import (
 from tests.reliability.figures import sized
 
 CASES = objective_cases()
-FIGURE = "positions from which a resumed run is bit-equal"
 POLICY = {"minimum_seconds": 1_000.0}
 
 
@@ -71,7 +68,7 @@ def stopped(recipe, folder, *steps):
 # What is changed in the recipe, and what breaks the run off.
 POSITIONS = {
     "first step": ({}, lambda *run: stopped(*run, 1)),
-    "mid epoch": ({}, lambda *run: stopped(*run, 7)),
+    "mid epoch": ({}, lambda *run: stopped(*run, BATCHES + 3)),  # of sentences the end of an epoch
     "before an epoch's last batch": ({}, lambda *run: stopped(*run, BATCHES - 1)),
     "at the end of an epoch": ({}, lambda *run: stopped(*run, BATCHES)),
     "right after an evaluation": ({}, lambda *run: kill_after(*run, BATCHES + 1)),
@@ -83,25 +80,6 @@ POSITIONS = {
     "after two resumes": ({}, lambda *run: stopped(*run, 1, BATCHES - 2, 5)),
     "last step but one": ({}, lambda *run: stopped(*run, STEPS - 1)),
 }
-
-
-def positions(names):
-    """Gives each case some of the positions in the short form, other ones to the next."""
-    every = list(POSITIONS)
-    return [(name, one) for place, name in enumerate(names) for one in sized(short=every[place % 9 :: 5], full=every)]
-
-
-def hold(recipe, position, unbroken, folder, figure):
-    """Breaks a run off at a position, resumes it, and holds it to the unbroken one."""
-    changes, break_off = POSITIONS[position]
-    recipe = recipe.model_copy(update={key: value for key, value in changes.items() if key == "micro_batches"})
-    broken = recipe
-    if "checkpoints" in changes:  # when it saves is no part of the numbers
-        broken = recipe.model_copy(update={"checkpoints": type(recipe.checkpoints)(**changes["checkpoints"])})
-    break_off(broken, folder)
-    train(broken, folder)
-    assert differences(contents(folder), unbroken(recipe)) == []
-    figure.count(FIGURE, 1, 1)
 
 
 def texts_recipe(folder):
@@ -119,76 +97,67 @@ def images_recipe(folder):
     return small_recipe(data=data, model=model, objective={"name": "label_smoothing"})
 
 
-ADAMW, SGD = {"name": "adamw", "weight_decay": 0.1}, {"name": "sgd", "momentum": 0.9, "head_weight_decay": 0.01}
-PLAIN = {"optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01}, "schedule": {"name": "cosine"}}
 WAYS = {
     "chunked head": {"objective": {"name": "label_embedding", "impl": "chunked"}},
-    "chunked head, one-hot": {"objective": {"name": "one_hot", "impl": "chunked"}},
     "bf16, retrospection": {"precision": "bf16", "objective": {"name": "retrospection", "store_every": 1}},
-    "adamw, cosine": {"optimizer": ADAMW, "schedule": {"name": "cosine", "warmup_fraction": 0.3}},
-    "sgd, step": {"optimizer": SGD, "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5}},
-    "plain sgd, cosine": PLAIN | {"selection": {"by": "last_epoch"}},
+    "adamw, cosine": {"optimizer": {"name": "adamw", "weight_decay": 0.1}, "schedule": {"name": "cosine"}},
+    "sgd, step": {
+        "optimizer": {"name": "sgd", "momentum": 0.9, "head_weight_decay": 0.01},
+        "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5},
+    },
+    "last epoch": {"selection": {"by": "last_epoch"}},
     "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
     "no validation": {"data": {"name": "digits", "train_examples": 190, "scaling": "standard"}},
     "examples for each label": {"batch_size": {"per_label": 4}},
     "texts": texts_recipe,
     "images, augmented and mixed": images_recipe,
 }
+# 3 epochs of 8 steps, or of about as many batches of so many tokens.
+SENTENCES = {f"sentences, {name}": {"objective": over_tokens(name)} for name in OVER_TOKENS} | {
+    "sentences, batches of tokens": {"batch_size": {"tokens": 60}},
+    "sentences, batches of tokens, micro-batches": {"batch_size": {"tokens": 60}, "micro_batches": 2},
+    "sentences, bf16": {"micro_batches": 3, "precision": "bf16"},
+}
 
 
-@pytest.mark.usefixtures("no_flush")
-@pytest.mark.parametrize(("case", "position"), positions([*CASES, *WAYS]))
-def test_resumed_run_is_the_unbroken_one(case, position, unbroken, tmp_path, tmp_path_factory, figure):
-    place = tmp_path_factory.getbasetemp()  # one place, for one recipe in all tests
+def recipe_of(case, place):
     if case in CASES:
-        recipe = small_recipe(objective=with_saved_geometry(CASES[case], place))
-    else:
-        recipe = WAYS[case](place) if callable(WAYS[case]) else small_recipe(**WAYS[case])
-    hold(recipe, position, unbroken, tmp_path / "run", figure)
+        return small_recipe(objective=with_saved_geometry(CASES[case], place))
+    if case in SENTENCES:
+        return sequence_recipe(place / "sentences", **SENTENCES[case])
+    return WAYS[case](place) if callable(WAYS[case]) else small_recipe(**WAYS[case])
 
 
-# ---- sentences: 3 epochs of 8 steps
-
-OF_SENTENCES = [
-    *((objective, {}) for objective in OVER_TOKENS),
-    ("label_embedding", {"batch_size": {"tokens": 60}}),
-    ("one_hot", {"batch_size": {"tokens": 60}, "micro_batches": 2}),
-    ("label_embedding", {"micro_batches": 3, "precision": "bf16"}),
-]
-BREAKS = [(11,), (8,), (1, 6, 5), (7,), (3,), (15,)]
+def positions(names):
+    """Gives each case some of the positions in the short form, other ones to the next."""
+    every = list(POSITIONS)
+    return [(name, one) for place, name in enumerate(names) for one in sized(short=every[place % 9 :: 5], full=every)]
 
 
 @pytest.mark.usefixtures("no_flush")
 @pytest.mark.parametrize(
-    ("number", "steps"),
-    [
-        (number, steps)
-        for number in sized(short=range(0, len(OF_SENTENCES), 3), full=range(len(OF_SENTENCES)))
-        for steps in sized(short=BREAKS[number % 5 : number % 5 + 1], full=BREAKS)
-    ],
+    ("case", "position"), positions([*CASES, *WAYS, *sized(short=list(SENTENCES)[::3], full=SENTENCES)])
 )
-def test_resumed_run_on_sentences_is_the_unbroken_one(number, steps, unbroken, tmp_path, tmp_path_factory, figure):
-    folder = tmp_path_factory.getbasetemp() / "sentences"
-    if not folder.exists():
-        folder.mkdir()
-        write_corpus(folder)
-    objective, changes = OF_SENTENCES[number]
-    recipe = sequence_recipe(folder, objective=over_tokens(objective), **changes)
-    stopped(recipe, tmp_path, *steps)
-    train(recipe, tmp_path)
-    assert differences(contents(tmp_path), unbroken(recipe)) == []
-    figure.count(FIGURE, 1, 1)
+def test_resumed_run_is_the_unbroken_one(case, position, unbroken, tmp_path, tmp_path_factory, figure):
+    changes, break_off = POSITIONS[position]
+    recipe = recipe_of(case, tmp_path_factory.getbasetemp())  # one place, for one recipe in all tests
+    recipe = recipe.model_copy(update={key: value for key, value in changes.items() if key == "micro_batches"})
+    broken = recipe
+    if "checkpoints" in changes:  # when it saves is no part of the numbers
+        broken = recipe.model_copy(update={"checkpoints": type(recipe.checkpoints)(**changes["checkpoints"])})
+    break_off(broken, tmp_path / "run")
+    train(broken, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+    figure.count("positions from which a resumed run is bit-equal", 1, 1)
 
 
-@pytest.mark.skipif(not gloo or not hasattr(os, "fork"), reason="needs gloo, by which processes on a CPU talk")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server")
 @pytest.mark.parametrize("name", sized(short=[], full=list(OBJECTIVES)))
-def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, tmp_path, figure):
+def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, commands, kinds, tmp_path, figure):
     # With dropout: of the 51 examples of a step one has 26, so that they draw unlike.
-    (tmp_path / "outputs").mkdir()
-    commands = CommandLines(tmp_path / "outputs")
     objective = with_saved_geometry(CASES[name], tmp_path)
     text = ", ".join(f"{key}: {value}" for key, value in objective.items())
-    case = cases(tmp_path)["rows, two processes"]
+    case = kinds["rows, two processes"]
     case = replace(case, settings=[*case.settings, f"objective={{{text}}}", "micro_batches=2", "batch_size=51"])
     folder = tmp_path / "run"
     started = case.start(commands, case.train(folder, saves=SELDOM))
@@ -211,16 +180,12 @@ def test_contents_compared_depend_on_every_step(unbroken):
 
 
 @pytest.mark.usefixtures("no_flush")
-def test_run_refuses_another_recipe_other_data_and_the_checkpoint_of_another_network(tmp_path):
+def test_run_refuses_another_recipe_and_the_checkpoint_of_another_network(tmp_path):
     recipe, other = small_recipe(), small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
     stop_after(recipe, tmp_path / "run", 4)
     stop_after(other, tmp_path / "other", 4)
     with pytest.raises(RunFolderError, match="hidden_sizes: here"):
         train(other, tmp_path / "run")
-    data = cached_data(recipe)
-    flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
-    with pytest.raises(RunFolderError, match="other data"):
-        train(recipe, tmp_path / "run", data=flipped)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "run" / "checkpoints")
     with pytest.raises(RunFolderError, match="checkpoint of step 4 does not fit"):

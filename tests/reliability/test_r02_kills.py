@@ -10,7 +10,7 @@ import time
 import pytest
 
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_survival import gloo, interrupt_runs, saves, step_of
+from tests.made_survival import interrupt_runs, saves, step_of
 from tests.made_training import contents, differences, newest, wait_until
 from tests.reliability.figures import sized
 
@@ -33,8 +33,6 @@ KILLS = {
 
 @pytest.mark.parametrize("name", [name for name, number in KILLS.items() if number])
 def test_runs_killed_at_random_moments_end_as_if_they_had_not(name, commands, kinds, expected, tmp_path, figure):
-    if "two" in name and not gloo:
-        pytest.skip("this torch has no gloo, by which processes on a CPU talk")
     case, chance = kinds[name], random.Random(20261101)
     inside = []  # whether each kill was inside a save
 

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from labelembed.lab.training.checkpoints import load_newest
-from tests.made_checkpoints import assert_loads, save, steps_in
+from tests.made_checkpoints import save, steps_in
 from tests.made_training import contents, differences, small_recipe, stop_after, train
 from tests.reliability.figures import sized
 
@@ -23,19 +23,11 @@ def test_damaged_newer_ones_never_push_out_what_was_just_saved(tmp_path):
     save(folder, 10, 20, 30, keep=3)
     for path in sorted(folder.iterdir())[1:]:
         path.write_bytes(b"")
-    assert_loads(folder, 10, damaged=2)
+    checkpoint, damaged = load_newest(folder)
+    assert (checkpoint.step, len(damaged)) == (10, 2)
     save(folder, 11)  # as the run does that went on from step 10
-    assert_loads(folder, 11)
+    assert load_newest(folder)[0].step == 11
     assert steps_in(folder) == [10, 11]
-
-
-def test_file_of_a_save_that_was_killed_is_not_looked_at_and_goes_with_the_next_save(tmp_path):
-    folder = tmp_path / "checkpoints"
-    path = save(folder, 1, 2)
-    shutil.copy(path, folder / ".step-0000000003.safetensors.writing")
-    assert_loads(folder, 2)
-    save(folder, 3)
-    assert steps_in(folder) == [2, 3]
 
 
 @pytest.fixture(scope="module")

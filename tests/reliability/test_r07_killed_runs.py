@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
-import signal
 import time
 
 import pytest
 
-from labelembed.lab.errors import TrainingError
 from labelembed.lab.runs.build import stored_recipe
-from labelembed.lab.runs.comparison import _settings, compare
+from labelembed.lab.runs.comparison import _settings
 from labelembed.lab.runs.pools import LOG_FILE, Job, LocalPool
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_failing_jobs import HARMS
-from tests.made_training import CommandLines, contents, differences, fork_server, train, wait_until
-from tests.reliability.figures import FULL, sized
+from tests.made_training import contents, differences, fork_server, train
+from tests.reliability.figures import sized
 
 SETTINGS = {"data.train_examples": 190, "model.hidden_sizes": [12], "batch_size": 40, "epochs": 3}
 SETTINGS |= {"checkpoints": {"minimum_seconds": 0}}
@@ -86,35 +83,16 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
         assert differences(contents(folder.path), contents(tmp_path / "here" / run)) == []
 
 
-def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path):
-    pytest.importorskip("optuna", reason="no optuna here: pip install 'labelembed[lab]'")
-    out = tmp_path / "tuned"
-    asked = {"objectives": "label_smoothing", "seeds": 1, "settings": SETTINGS, "out": out, "jobs": 2, "quiet": True}
-    out.mkdir()
-    (out / HARMS).write_text(json.dumps({"label_smoothing/trial-001": ["killed", 2]}))
-    with pytest.raises(TrainingError, match=r"label_smoothing trial 1: .*Killed.*the last word"):
-        compare("digits-mlp", tuned=True, trials=3, **asked)
-    before = {path: path.read_bytes() for path in out.rglob("trial-*/result.json")}
-    assert len(before) == 2
-    assert compare("digits-mlp", tuned=True, trials=3, **asked).variants == ["label_smoothing tuned"]
-    assert {path: path.read_bytes() for path in before} == before
-
-
 # ---- processes: how they begin, die, are told to leave and are left alone
-
-
-def jobs(folder, *names, do="work"):
-    for name in names:
-        (folder / name).mkdir()
-    return [Job(name, {"do": do}, folder / name) for name in names]
 
 
 @pytest.mark.parametrize("gpus", [["4", "GPU-7"], []])
 def test_each_run_has_a_process_a_thread_and_a_gpu_of_its_own(gpus, tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", "here")  # the fork server is older than this
     pool, errors, until = LocalPool(2, gpus=gpus), {}, time.monotonic() + PATIENCE_SECONDS
-    for job in jobs(tmp_path, *"abcde"):
-        pool.submit(job)
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+        pool.submit(Job(name, {"do": "work"}, tmp_path / name))
     while len(errors) < 5:
         assert time.monotonic() < until
         errors |= {job.name: error for job, error in pool.poll(1.0)}
@@ -123,34 +101,3 @@ def test_each_run_has_a_process_a_thread_and_a_gpu_of_its_own(gpus, tmp_path, mo
     assert len({one["pid"] for one in facts} - {os.getpid()}) == 5
     assert {(one["threads"], one["LABELEMBED_CACHE"]) for one in facts} == {(1, "here")}
     assert {one["CUDA_VISIBLE_DEVICES"] for one in facts} == set(gpus or [os.environ.get("CUDA_VISIBLE_DEVICES")])
-
-
-def test_stopping_a_pool_lets_the_runs_save_and_ends_every_process(tmp_path):
-    pool = LocalPool(2)
-    for job in jobs(tmp_path, *"abc", do="wait"):
-        pool.submit(job)
-    until = time.monotonic() + PATIENCE_SECONDS
-    while len([*tmp_path.rglob("facts.json")]) < 2:
-        assert pool.poll(0.05) == []
-        assert time.monotonic() < until
-    pool.stop()
-    assert [(tmp_path / name / "saved").exists() for name in "abc"] == [True, True, False]
-    for name in "ab":
-        with pytest.raises(ProcessLookupError):
-            os.kill(json.loads((tmp_path / name / "facts.json").read_text())["pid"], 0)
-
-
-@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
-def test_killed_comparison_leaves_no_process(tmp_path):
-    out = tmp_path / "comparison"
-    command = CommandLines(tmp_path).start(*map(str, [*words(out, "one_hot", 1), "--set", "epochs=3000"]))
-    run = RunFolder(out / "runs" / "one_hot" / "seed-0")
-    wait_until(lambda: len(run.history()) > 1, command, pause=0.01)
-    command.signal(signal.SIGKILL)
-    assert command.code() == -signal.SIGKILL
-    until = time.monotonic() + PATIENCE_SECONDS
-    with contextlib.suppress(ProcessLookupError):
-        while True:
-            os.killpg(command.process.pid, 0)
-            assert time.monotonic() < until
-            time.sleep(0.01)

@@ -17,13 +17,9 @@ from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
-    CommandLines,
-    contents,
-    differences,
     newest,
     objective_cases,
     small_recipe,
-    stop_after,
     train,
     with_saved_geometry,
 )
@@ -112,8 +108,6 @@ def test_term_that_is_not_finite_ends_the_run_by_name(name, hooks, tmp_path, fig
     [
         # No prediction depends on E, so that no metric shows it.
         (BATCHES, TABLES["label_embedding"], math.inf, "weights are not finite after step 5 (epoch 1)"),
-        # The weight is finite; its product with a hidden state is not.
-        (BATCHES, "encoder.layers.1.weight", 3e38, "predictions are not finite after step 5 (epoch 1)"),
         # In the middle of an epoch, where a save is due after each step.
         (3, "encoder.layers.1.weight", math.nan, "weights are not finite after step 3 (epoch 1)"),
     ],
@@ -128,24 +122,11 @@ def test_network_that_is_not_finite_is_neither_saved_nor_selected(
     assert newest(tmp_path / "run").step == step - 1
 
 
-def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
-    recipe = small_recipe()
-    train(recipe, tmp_path / "unbroken")
-    spoil_term(hooks, 12, "output", math.nan)
-    assert "step 12" in failure(recipe, tmp_path / "run")
-    hooks.pop().remove()
-    stop_after(recipe, tmp_path / "run", 2)
-    assert RunFolder(tmp_path / "run").state() == "unfinished"  # no longer failed
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
-
-
 # ---- every objective, whatever is spoiled, however steps are made
 
 
 def spoil_weight(network, value):
-    weight = next(iter(network.parameters()))
-    weight.data.view(-1)[0] = value
+    next(iter(network.parameters())).data.view(-1)[0] = value
     return "is not finite"
 
 
@@ -195,8 +176,7 @@ def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
     assert train(recipe, tmp_path / "run")["status"] == "finished"
 
 
-def test_two_processes_stop_alike_with_the_same_words(tmp_path, figure):
-    commands = CommandLines(tmp_path)
+def test_two_processes_stop_alike_with_the_same_words(commands, tmp_path, figure):
     settings = ["objective={name: label_embedding, embedding: compressed, rank: 4}", "epochs=3"]
     settings += ["data.train_examples=190", "batch_size=40", "model.hidden_sizes=[12]"]
     settings += ["optimizer={name: sgd, learning_rate: 1e30}"]

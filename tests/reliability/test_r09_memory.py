@@ -8,8 +8,6 @@ import shutil
 import struct
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from labelembed.errors import LabelEmbedError
 from labelembed.files import HEADER_BYTES, MAXIMUM_BYTES, MAXIMUM_VALUES
@@ -22,25 +20,22 @@ from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import vouch_for
 from tests.made_hostile_runs import read_everything, write_runs
-from tests.made_training import no_flush, one_thread  # noqa: F401
 from tests.made_watching import memory_taken
 from tests.reliability.figures import sized
 
-# Python's own, torch's allocator and a parsed header, over what is said of the file.
-_SLACK = 64 * 2**20
-# Of 500,000 values a list of small ones takes thirty times its text.
-_BYTES_A_VALUE = 150
+_SLACK = 64 * 2**20  # Python's own, torch's allocator and a parsed header
+_BYTES_A_VALUE = 150  # of a list of small ones
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return write_runs(tmp_path_factory.mktemp("runs"))
+    return write_runs(tmp_path_factory.mktemp("runs")) / "label embedding"
 
 
 @pytest.fixture
 def done(runs, tmp_path):
     """A copy of a finished run."""
-    return shutil.copytree(runs / "label embedding" / "done", tmp_path / "run")
+    return shutil.copytree(runs / "done", tmp_path / "run")
 
 
 HUGE = {
@@ -61,12 +56,13 @@ def test_huge_file_takes_little_memory(kind, name, done, figure):
     figure.at_most("bytes for a huge JSON file, of its limit", round(taken[0] / limit, 2), 1.0)
 
 
-ENTRY = b'"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}'
+ENTRY = b'"%s": {"dtype": "U8", "shape": [%s0], "data_offsets": [0, 0]}'
 HEADERS = {
-    "tensors": lambda: b"{%s}" % b",".join(ENTRY.replace(b'"a"', b'"%d"' % number) for number in range(100_001)),
-    "sizes": lambda: b"{%s}" % ENTRY.replace(b"[0]", b"[" + b"0," * (MAXIMUM_VALUES + 1) + b"0]"),
-    "one name": lambda: b"{%s}" % ENTRY.replace(b'"a"', b'"' + b"a" * HEADER_BYTES + b'"'),
+    "tensors": lambda: b", ".join(ENTRY % (b"%d" % number, b"") for number in range(100_001)),
+    "sizes": lambda: ENTRY % (b"a", b"0," * (MAXIMUM_VALUES + 1)),
+    "one name": lambda: ENTRY % (b"a" * HEADER_BYTES, b""),
 }
+# Every reader of safetensors looks at the header in one place.
 READERS = {
     "weights": lambda folder, file: SavedRun.load(folder),
     "geometry": lambda folder, file: LabelGeometry.load(file),
@@ -74,40 +70,28 @@ READERS = {
     "teacher": lambda folder, file: file.replace(folder / TEACHER_FILE) and read_table(folder),
     "backbone": lambda folder, file: read_weights(file),
 }
-# Every reader looks at the header in one place.
-CASES = [(reader, "tensors") for reader in READERS] + [("weights", kind) for kind in HEADERS if kind != "tensors"]
 
 
-@pytest.mark.parametrize(("reader", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("reader", "kind"), [*((reader, "tensors") for reader in READERS), ("weights", "sizes"), ("weights", "one name")]
+)
 def test_header_of_too_much_is_refused_unparsed(reader, kind, done, figure):
-    text = HEADERS[kind]()
+    text = b"{%s}" % HEADERS[kind]()
     file = done / "model.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text)
     del text
     with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than"):
         READERS[reader](done, file)
-    figure.count("headers of too much refused unparsed", 1, 1)
     figure.at_most("bytes for a header of too much, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)
 
 
 def test_sparse_checkpoint_takes_little_memory(runs, tmp_path, figure):
-    checkpoints = shutil.copytree(runs / "label embedding" / "half" / "checkpoints", tmp_path / "checkpoints")
-    file = sorted(checkpoints.iterdir())[-1]
+    checkpoints = shutil.copytree(runs / "half" / "checkpoints", tmp_path / "checkpoints")
+    file = max(checkpoints.iterdir())
     file.write_bytes(b"")
     os.truncate(file, sized(short=2**28, full=2**32))
-    file = vouch_for(file)
+    limit = 2 * vouch_for(file).stat().st_size + _SLACK
     with memory_taken() as taken:
         checkpoint, damaged = load_newest(checkpoints)
     assert (checkpoint.step, len(damaged)) == (5, 1)
-    figure.at_most(
-        "bytes for a huge checkpoint, of the limit", round(taken[0] / (2 * file.stat().st_size + _SLACK), 2), 1.0
-    )
-
-
-def test_headers_of_large_networks_and_many_labels_are_read(tmp_path):
-    weights = {f"layers.{number // 500}.experts.{number % 500}.weight": torch.zeros(1) for number in range(30_000)}
-    save_file(weights, tmp_path / "f.safetensors")
-    assert len(read_weights(tmp_path / "f.safetensors")) == 30_000
-    names = tuple(f'the label "number {number}"' for number in range(sized(short=300_000, full=1_000_000)))
-    LabelGeometry(names, vectors=torch.zeros(len(names), 1)).save(tmp_path / "g.safetensors")
-    assert LabelGeometry.load(tmp_path / "g.safetensors").names == names
+    figure.at_most("bytes for a huge checkpoint, of the limit", round(taken[0] / limit, 2), 1.0)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.made_cli import SMALL, Called, call, listing, succeed
+from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
-from tests.reliability.tables import errors_of, read_table
+from tests.reliability.tables import assert_answer, read_table
 
 SECONDS = 2.0
 TABLE = read_table("bad_calls.txt")
@@ -66,14 +64,7 @@ def test_bad_call_is_refused_at_once_with_the_word_that_helps(words, answer, fol
     before, began = listing(folder), time.process_time()
     called = call(*shlex.split(words))
     seconds = time.process_time() - began
-    errors = errors_of(called, answer, folder)
-    print("\n".join(errors))
-    figure.count("bad calls refused as the table says", int(not errors and listing(folder) == before), 1)
+    assert_answer(called, answer)
+    assert listing(folder) == before
+    figure.count("bad calls refused as the table says", 1, 1)
     figure.at_most("processor seconds of a refusal", round(seconds, 2), SECONDS)
-
-
-def test_a_process_of_its_own_says_the_same(folder):
-    ran = subprocess.run(
-        [sys.executable, "-m", "labelembed", "check", "typo.yaml"], cwd=folder, capture_output=True, text=True
-    )
-    assert errors_of(Called(ran.returncode, ran.stdout, ran.stderr), "batch_size", folder) == []

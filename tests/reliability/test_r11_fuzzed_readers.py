@@ -9,9 +9,6 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
@@ -19,7 +16,7 @@ from labelembed.lab.data import DATA, PairFiles, prepare, preprocess, read_corpu
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files
-from tests.made_data import made_images, picture_bytes, write_arrays, write_idx, write_image, write_parquet
+from tests.made_data import made_images, write_arrays, write_idx, write_image
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_runs import embedding_geometry, history_lines, make_run, metrics
@@ -39,65 +36,57 @@ def preprocessed(place: Path) -> None:
         shutil.rmtree(place.with_name("corpus-made"), ignore_errors=True)
 
 
-def picture_list(place: Path) -> None:
-    write_classes(place, {"a": 4, "b": 4}, size=4)
-    files = sorted(path.relative_to(place) for path in place.rglob("*.png"))
-    write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
-
-
-def parquet_pictures(place: Path) -> None:
-    images, names = (
-        [picture_bytes(picture) for picture in made_images(4, height=16, width=16)],
-        {"label": ["cat", "dog"]},
-    )
-    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
-        write_parquet(place / f"{name}.parquet", img=images, label=[0, 1] * 2, class_names=names)
-
-
 def reading(name: str, file: str = "."):
     return lambda folder: DATA[name](path=str(folder / file)).read()
 
 
-def preparing(file: str = "."):
-    return lambda folder: prepare(reading("images", file)(folder), validation=None)
+def prepared(folder: Path):
+    return prepare(reading("images")(folder), validation=None)
 
 
-PICTURE = {"input_shape": (1, 28, 28), "input_range": (0.0, 255.0)}
+def in_folder(name: str, write):
+    return lambda folder: write(folder / name)
+
+
 RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
 GROUPS = '{"animals": ["cat", "dog"], "things": ["car", "ship"]}'
 ROWS = reviews(24)
 NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
 COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
-# Of each reader of one file: its name, what writes it, and what reads the folder.
-FILES = {
-    "idx": ("f", lambda file: write_idx(file, made_images(4)), lambda at: read_idx(at / "f")),
-    "idx, gzip": ("f", lambda file: write_idx(file, made_images(4), zipped=True), lambda at: read_idx(at / "f")),
-    "npz": ("f.npz", write_arrays, reading("vectors", "f.npz")),
+# Of each reader: what writes a folder, and what reads it.
+READERS = {
+    "idx": (in_folder("f", lambda file: write_idx(file, made_images(4), zipped=True)), lambda at: read_idx(at / "f")),
+    "npz": (in_folder("f.npz", write_arrays), reading("vectors", "f.npz")),
     "jpeg": (
-        "f.jpg",
-        lambda file: write_image(file, made_images(1, height=28, width=28)[0]),
-        lambda at: read_inputs(at / "f.jpg", **PICTURE),
+        in_folder("f.jpg", lambda file: write_image(file, made_images(1, height=28, width=28)[0])),
+        lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),
     ),
-    "parquet of texts": ("f.parquet", lambda file: write_columns(file, COLUMNS), reading("texts", "f.parquet")),
-    "csv": ("f.csv", lambda file: write_csv(file, ROWS, "text", "label"), reading("texts", "f.csv")),
-    "json lines": ("f.jsonl", lambda file: write_json_lines(file, ROWS, "text", "label"), reading("texts", "f.jsonl")),
-    "table": ("f.csv", lambda file: write_csv(file, NUMBERS, "length", "width", "class"), reading("table", "f.csv")),
-    "recipe": ("f.yaml", lambda file: file.write_text(RECIPE), lambda at: load_recipe(str(at / "f.yaml"))),
+    "csv": (in_folder("f.csv", lambda file: write_csv(file, ROWS, "text", "label")), reading("texts", "f.csv")),
+    "json lines": (
+        in_folder("f.jsonl", lambda file: write_json_lines(file, ROWS, "text", "label")),
+        reading("texts", "f.jsonl"),
+    ),
+    "parquet of texts": (
+        in_folder("f.parquet", lambda file: write_columns(file, COLUMNS)),
+        reading("texts", "f.parquet"),
+    ),
+    "table": (
+        in_folder("f.csv", lambda file: write_csv(file, NUMBERS, "length", "width", "class")),
+        reading("table", "f.csv"),
+    ),
+    "recipe": (in_folder("f.yaml", lambda file: file.write_text(RECIPE)), lambda at: load_recipe(str(at / "f.yaml"))),
     "groups": (
-        "f.json",
-        lambda file: file.write_text(GROUPS),
+        in_folder("f.json", lambda file: file.write_text(GROUPS)),
         lambda at: read_hierarchy(at / "f.json", ("cat", "dog", "car", "ship")),
     ),
-    "geometry": ("f", lambda file: embedding_geometry("abcd").save(file), lambda at: LabelGeometry.load(at / "f")),
-}
-# Of each reader of a folder: what writes it, and what reads it.
-FOLDERS = {
-    "CIFAR": (lambda at: write_cifar_python(at, 10, rows=1), reading("cifar")),
-    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), preparing()),
-    "picture list": (picture_list, preparing("list.csv")),
-    "parquet": (parquet_pictures, preparing()),
+    "geometry": (
+        in_folder("f", lambda file: embedding_geometry("abcd").save(file)),
+        lambda at: LabelGeometry.load(at / "f"),
+    ),
+    "CIFAR": (lambda at: write_cifar_python(at, 10), reading("cifar")),
+    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), prepared),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
-    "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
+    "corpus": (lambda at: write_corpus(at, train=12), lambda at: read_corpus(at / "corpus")),
     "history": (
         lambda at: make_run(at, test=metrics(0.1), history=history_lines([0.3, 0.2, 0.1])),
         lambda at: RunFolder(at).history(),
@@ -105,61 +94,37 @@ FOLDERS = {
 }
 
 
-@pytest.mark.parametrize("name", [*FILES, *FOLDERS])
+@pytest.mark.parametrize("name", READERS)
 def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
-    if name in FILES:
-        file_name, write, read = FILES[name]
-        (tmp_path / "whole").mkdir()
-        write(tmp_path / "whole" / file_name)
-    else:
-        write, read = FOLDERS[name]
-        write(tmp_path / "whole")
-    read(tmp_path / "whole")
-    files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    write, read = READERS[name]
+    whole, place = tmp_path / "whole", tmp_path / "copy"
+    whole.mkdir()
+    write(whole)
+    read(whole)
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
     bomb = pickle_bomb(tmp_path / "sentinel")
     errors: list[str] = []
-    most = [0.0]
-    cache = Path(os.environ["LABELEMBED_CACHE"])
-
-    @settings(
-        max_examples=CASES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate,),
-    )
-    @given(st.integers(0, 2**63))
-    def read_or_refused(number):
+    most = 0.0
+    for number in range(CASES):
         chance = random.Random(number)
-        place = tmp_path / "copy"
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(tmp_path / "whole", place)
+        shutil.copytree(whole, place)
         file = place / chance.choice(files)
         content = file.read_bytes()
         file.write_bytes(bomb if chance.random() < 0.03 else mutated_bytes(content, chance))
         allowed = 2 * file.stat().st_size + _MEMORY
-        with watched(place, tmp_path, cache) as done, memory_taken() as taken:
+        with watched(tmp_path, Path(os.environ["LABELEMBED_CACHE"])) as done, memory_taken() as taken:
             try:
                 read(place)
             except LabelEmbedError as error:
                 done += ["a long message"] if len(str(error)) > 2500 else []
             except BaseException:
                 done.append(traceback.format_exc(limit=-4))
-        most[0] = max(most[0], round(taken[0] / allowed, 2))
+        shutil.rmtree(place)
+        most = max(most, round(taken[0] / allowed, 2))
         if (tmp_path / "sentinel").exists():
             done.append("the pickle was loaded")
         if done:
             errors.append("\n".join([f"{number}: {file.name}", *done]))
-
-    read_or_refused()
     print("\n\n".join(errors[:5]))
     figure.count("fuzzed files read or refused", CASES - len(errors), CASES)
-    figure.at_most("bytes for a fuzzed file, of the limit", most[0], 1.0)
-
-
-def test_picture_of_billions_of_pixels_is_refused_unread(tmp_path, figure):
-    Image.new("1", (20_000, 10_000)).save(tmp_path / "f.png")
-    with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than 89,478,485 pixels, the limit"):
-        read_inputs(tmp_path / "f.png", **PICTURE)
-    figure.at_most("bytes for a picture of 200 million pixels, of 64 MB", round(taken[0] / 2**26, 2), 1.0)
+    figure.at_most("bytes for a fuzzed file, of the limit", most, 1.0)

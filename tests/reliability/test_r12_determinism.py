@@ -8,13 +8,12 @@ import re
 import shutil
 
 import pytest
-import torch
 
 from labelembed.lab.data import ImageReader, prepare
 from labelembed.lab.data.cache import cache_folder
 from tests.made_cli import succeed
-from tests.made_data import made_colours, write_image
 from tests.made_in_process import make_runs_here
+from tests.made_pictures import write_classes
 from tests.made_training import contents, differences, timeless
 from tests.reliability.figures import sized
 
@@ -51,9 +50,8 @@ def unlike(first, second):
     for run in runs:
         wrong += [f"{run}: {name}" for name in differences(contents(first / run), contents(second / run))]
         for name in ("model.safetensors", "diagnostics/examples.safetensors"):
-            one, other = (folder / run / name for folder in (first, second))
-            if one.exists() or other.exists():  # of sentence pairs there are no outcomes of examples
-                wrong += [f"{run}: bytes of {name}"] if one.read_bytes() != other.read_bytes() else []
+            if (first / run / name).read_bytes() != (second / run / name).read_bytes():
+                wrong.append(f"{run}: bytes of {name}")
     return wrong
 
 
@@ -80,43 +78,24 @@ def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
     assert differences(contents(tmp_path / "alone"), contents(of_comparison)) == []
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def test_decoded_pictures_are_kept_by_content(tmp_path, monkeypatch, figure):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    root = write_classes(tmp_path / "pictures", {"cat": 6, "dog": 6})
+    one, other = root / "cat" / "000.png", root / "dog" / "001.png"
+    first, second = one.read_bytes(), other.read_bytes()
 
+    def kept(folder, **how):
+        prepare(ImageReader(path=str(folder), **how).read(), validation=None)
+        return {path.name for path in cache_folder().glob("*.npy")}
 
-def test_image_files_are_found_by_content(tmp_path, figure):
-    root = tmp_path / "pictures"
-    for number, pixels in enumerate(made_colours(12)):
-        folder = root / ("test" if number % 3 == 0 else "train") / ("cat", "dog")[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        write_image(folder / f"{number:02}.png", pixels)
-    one, other = (root / "train" / "dog" / name for name in ("01.png", "05.png"))
-
-    def read(root, **how):
-        inputs = prepare(ImageReader(path=str(root), **how).read(), validation=None).train.inputs
-        return inputs, {path.name for path in cache_folder().glob("*.npy")}
-
-    def change_a_pixel():
-        pixels = made_colours(12)[1]
-        pixels[0, 0, 0] ^= 1
-        write_image(one, pixels)
-
-    def swap_two():
-        contents = one.read_bytes(), other.read_bytes()
-        one.write_bytes(contents[1])
-        other.write_bytes(contents[0])
-
-    first, kept = read(root)
+    before = kept(root)
     shutil.copytree(root, tmp_path / "moved")
-    assert read(tmp_path / "moved")[1] == kept  # found again
-    changes = {"one pixel": change_a_pixel, "two exchanged": swap_two, "one less": one.unlink}
-    for name, change in changes.items():
+    assert kept(tmp_path / "moved") == before
+    changes = [lambda: one.write_bytes(second), lambda: other.write_bytes(first), one.unlink]
+    for change in changes:
         change()
-        found, now = read(root)
-        assert now > kept, name
-        assert not torch.equal(found, first), name
-        first, kept = found, now
-    assert read(root, image_size=8)[1] > kept
+        now = kept(root)
+        assert now > before
+        before = now
+    assert kept(root, image_size=8) > before
     figure.count("real changes that make a cache anew", len(changes) + 1, len(changes) + 1)

@@ -10,39 +10,25 @@ import numpy as np
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, write_csv
-from labelembed.lab.report.decision import detectable, outcome, shown_sign
-from labelembed.lab.report.verdict import full_verdict
+from labelembed.lab.report.decision import detectable, outcome
 from labelembed.metrics import holm, joint_interval, paired_comparison
 from tests.made_runs import make_comparison
-from tests.made_training import no_flush  # noqa: F401
 from tests.naive.metrics import naive_t_critical
 from tests.reliability.figures import sized
 
-# Hundreds of folders are written, and none is killed.
-pytestmark = pytest.mark.usefixtures("no_flush")
 EXACT = {"rel": 0, "abs": 1e-12}
 
 # Differences to the baseline in thousandths, their sum, the sum of the squares of their deviations from their mean, and
 # of the 2^n patterns of signs how many have a sum as far from 0 (none below six seeds, where no p is given).
 TABLES = [
-    ([3, 1], 4, "2", None),
     ([5, 4, 6], 15, "2", None),
-    ([2, -2, 2], 2, "32/3", None),
     ([1, 2, 3, 4], 10, "5", None),
-    ([-1, 0, 1, 2, 3], 5, "10", None),
-    ([10, 0, 0, 0, 0], 10, "80", None),
     ([1, 2, 3, 4, 5, 6], 21, "35/2", 2),
-    ([1, 1, 1, 1, 1, -1], 4, "10/3", 14),
     ([2, 2, 2, 2, 2, 2], 12, "0", 2),
     ([-3, -1, -4, -1, -5, -9], -23, "269/6", 2),
     ([5, -5, 5, -5, 5, -4], 1, "845/6", 64),
-    ([1, 2, 3, 4, 5, 6, 7], 28, "28", 2),
     ([0, 0, 0, 0, 0, 0, 1], 1, "6/7", 128),
-    ([8, 7, 6, 5, 4, 3, 2, -1], 34, "119/2", 4),
     ([1, -1, 1, -1, 1, -1, 1, -1], 0, "8", 256),
-    ([3, 1, 4, 1, 5, 9, 2, 6], 31, "423/8", 2),
-    ([-2, -4, -6, -8, -10, -12, -14, -16], -72, "168", 2),
-    ([7, -1, 3, 3, -2, 6, 4, 0], 20, "74", 24),
     ([1, 1, 2, 2, 3, 3, 4, 4, -9], 11, "1148/9", 232),
     ([12, 11, 10, 9, 8, 7, 6, 5, 4, -3], 69, "1689/10", 4),
 ]
@@ -62,7 +48,6 @@ def cells_of(folder):
 
 
 def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
-    equal = 0
     for number, (differences, total, squares, patterns) in enumerate(TABLES):
         baseline, method = errors_of(differences)
         folder = make_comparison(tmp_path / str(number), {"one_hot": baseline, "label_embedding": method})
@@ -78,38 +63,7 @@ def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
         expected = "" if patterns is None else repr(patterns / 2**n)
         # One comparison: Holm's correction leaves it as it is.
         assert (cells["p_value"], cells["p_holm"]) == (expected, expected), differences
-        equal += 1
-    figure.count("hand-worked tables equal to 1e-12", equal, 20)
-
-
-def test_holms_correction_over_one_table_is_the_hand_worked_one(tmp_path):
-    # p of 2 / 64, 14 / 64, 64 / 64 and 2 / 64, times 4, 2, 1 and 3 in ascending order, none below the one before.
-    chosen = {"first": TABLES[6][0], "second": TABLES[7][0], "third": TABLES[10][0], "fourth": TABLES[9][0]}
-    errors = {"one_hot": errors_of([0] * 6)[0]} | {name: errors_of(given)[1] for name, given in chosen.items()}
-    objectives = {name: {"name": "one_hot" if name == "one_hot" else "label_embedding"} for name in errors}
-    cells = cells_of(make_comparison(tmp_path / "made", errors, objectives=objectives))
-    found = {name: float(cells[name]["p_holm"]) for name in chosen}
-    assert found == {"first": 8 / 64, "second": 28 / 64, "third": 1.0, "fourth": 8 / 64}
-
-
-def test_reversed_order_gives_the_mirrored_verdict(tmp_path, figure):
-    mirrored = 0
-    for number, (differences, *_) in enumerate(TABLES[::2]):
-        baseline, method = errors_of(differences)
-        folder = make_comparison(tmp_path / f"{number}", {"one_hot": baseline, "label_embedding": method})
-        there, forth = cells_of(folder)["label_embedding"], full_verdict(load_comparison(folder))
-        # The same runs the other way round: asked for in the other order, the other one the baseline.
-        errors = {"label_embedding": method, "one_hot": baseline}
-        folder = make_comparison(tmp_path / f"{number} reversed", errors, baseline="label_embedding")
-        back, returned = cells_of(folder)["one_hot"], full_verdict(load_comparison(folder))
-        assert float(back["difference"]) == -float(there["difference"])
-        for one, other in (("interval_low", "interval_high"), ("interval_high", "interval_low")):
-            assert back[one] == there[other] == "" or float(back[one]) == -float(there[other])
-        same = ("difference_n", "p_value", "p_holm", "detectable_difference")
-        assert [back[name] for name in same] == [there[name] for name in same]
-        assert shown_sign(forth.contrast.found) == -shown_sign(returned.contrast.found)
-        mirrored += 1
-    figure.count("comparisons whose reverse says the mirrored thing", mirrored, len(TABLES[::2]))
+    figure.count("hand-worked tables equal to 1e-12", len(TABLES), len(TABLES))
 
 
 COMPARISONS = sized(short=2_000, full=20_000)
@@ -117,29 +71,23 @@ COMPARISONS = sized(short=2_000, full=20_000)
 WITHIN = min(0.015, 3 * math.sqrt(0.05 * 0.95 / COMPARISONS))
 
 
-@pytest.mark.parametrize("kind", ["smooth", "errors of 360 rows"])
-def test_a_method_and_itself_differ_as_often_as_promised(kind, figure):
+@pytest.mark.parametrize("kind", ["smooth", "a true difference", "errors of 360 rows"])
+def test_two_methods_differ_as_often_as_promised(kind, figure):
     random = np.random.default_rng(2026)
     luck = random.normal(0.05, 0.01, size=(COMPARISONS, 1, 8)).clip(0.005)
-    if kind == "smooth":
+    difference = -0.003 if kind == "a true difference" else 0.0
+    if kind != "errors of 360 rows":
         runs = luck + random.normal(0, 0.002, size=(COMPARISONS, 2, 8))
     else:  # whole numbers of rows, so that many differences are equal and some are none
         runs = random.binomial(360, np.broadcast_to(luck, (COMPARISONS, 2, 8))) / 360
-    found = [paired_comparison(ours, theirs) for ours, theirs in runs]
-    missed = float(np.mean([not one.interval_low <= 0 <= one.interval_high for one in found]))
+    found = [paired_comparison(ours + difference, theirs) for ours, theirs in runs]
+    missed = float(np.mean([not one.interval_low <= difference <= one.interval_high for one in found]))
     alarms = float(np.mean([one.p_value < 0.05 for one in found]))
     figure.at_most(f"coverage of {COMPARISONS:,} intervals ({kind}), distance from 95 %", abs(missed - 0.05), WITHIN)
     if kind == "smooth":
         figure.at_most(f"false alarms in {COMPARISONS:,} tests ({kind}), distance from 5 %", abs(alarms - 0.05), WITHIN)
-    else:  # ties only make the exact test more careful
+    elif not difference:  # ties only make the exact test more careful
         figure.at_most(f"false alarms in {COMPARISONS:,} tests ({kind})", alarms, 0.05 + WITHIN)
-
-
-def test_a_true_difference_is_covered_as_often_as_promised(figure):
-    differences = np.random.default_rng(2027).normal(-0.003, 0.004, size=(COMPARISONS, 8))
-    found = [paired_comparison(one, np.zeros(8)) for one in differences]
-    missed = float(np.mean([not one.interval_low <= -0.003 <= one.interval_high for one in found]))
-    figure.at_most(f"coverage of a true difference in {COMPARISONS:,}, distance from 95 %", abs(missed - 0.05), WITHIN)
 
 
 TRIALS = sized(short=400, full=4_000)
@@ -149,6 +97,13 @@ def effects(random, of_seeds, of_examples, left, *, seeds=8, examples=449):
     """Returns differences [seeds, examples] with mean 0: effects of the seed, of the example, and what is left."""
     latent = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
     return latent + random.normal(0, left, size=(seeds, examples))
+
+
+def errors_by_chance(random, of_seeds, of_examples, **size):
+    """Returns right and wrong of a method minus those of its reference [8, examples], in truth equally good."""
+    latent = effects(random, of_seeds, of_examples, 1.0, **size)
+    limit = 2 * math.sqrt(1 + of_examples**2)
+    return (latent > limit) * 1.0 - (latent < -limit)
 
 
 def compared(differences):
@@ -162,8 +117,7 @@ def test_joint_intervals_cover_as_often_as_promised(seeds, strength, of_seeds, f
     # Right and wrong of two networks, cut alike on both sides, so that the true difference is 0; about 5 % differ.
     random, missed = np.random.default_rng(2029 + seeds), 0
     for _ in range(TRIALS):
-        latent = effects(random, of_seeds, 1.0, 1.0, seeds=seeds)
-        found = joint_interval((latent > 2.8) * 1.0 - (latent < -2.8))
+        found = joint_interval(errors_by_chance(random, of_seeds, 1.0, seeds=seeds))
         missed += not found.low <= 0 <= found.high
     what = f"joint intervals of {TRIALS:,} that miss ({seeds} seeds, {strength} effect of the seed)"
     figure.at_most(what, missed / TRIALS, 0.07)
@@ -185,18 +139,8 @@ def test_a_true_difference_is_called_better_as_often_as_its_power_says_and_its_m
     figure.count('"worse" of the mirror images of those called "better"', worse, better)
 
 
-# Nothing is there in any of these: how often "better" and "worse" come all the same, each of which may be wrong in 5 %.
-NOTHING_THERE = [(of_seeds, of_examples) for of_seeds in (0.0, 0.4) for of_examples in (0.0, 1.0, 3.0)]
-
-
-def errors_by_chance(random, of_seeds, of_examples, examples=449):
-    """Returns right and wrong of a method minus those of its reference [8, examples], in truth equally good."""
-    latent = effects(random, of_seeds, of_examples, 1.0, examples=examples)
-    limit = 2 * math.sqrt(1 + of_examples**2)
-    return (latent > limit) * 1.0 - (latent < -limit)
-
-
-@pytest.mark.parametrize(("of_seeds", "of_examples"), NOTHING_THERE)
+@pytest.mark.parametrize("of_seeds", [0.0, 0.4])
+@pytest.mark.parametrize("of_examples", [0.0, 1.0, 3.0])
 def test_better_and_worse_are_each_said_in_under_5_percent_where_nothing_is_there(of_seeds, of_examples, figure):
     random = np.random.default_rng(2030)
     # A gain of 5 % of about 5 % errors is worth something.

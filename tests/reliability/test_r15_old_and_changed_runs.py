@@ -20,7 +20,6 @@ from tests.made_training import small_recipe, stop_after, train
 RELEASED = sorted((Path(__file__).parent / "released").iterdir())
 # Other versions of torch and other processors add up in another order.
 TOLERANCE = 1e-6
-FORCED = "goes on by force"
 
 
 def matches(found, wanted):
@@ -61,9 +60,6 @@ def test_run_of_the_first_edition_is_refused_with_the_way_out(tmp_path, monkeypa
     assert listing(tmp_path) == before
 
 
-# ------------------------------------------------------------------------------------------------ changed recipes
-
-
 @pytest.fixture
 def half(tmp_path, monkeypatch):
     """A run stopped after step 7, in its second of three epochs."""
@@ -72,18 +68,7 @@ def half(tmp_path, monkeypatch):
     return RunFolder(tmp_path / "run")
 
 
-def test_train_refuses_a_changed_recipe_with_its_differences(half, figure):
-    before = listing(half.path)
-    called = call("train", "run/recipe.yaml", "--epochs", 5, "--lr", 0.5, "--out", "run")
-    assert (called.code, "labelembed resume --set" in called.err) == (2, True)
-    assert called.err.splitlines()[1:] == [
-        "  epochs: here 3, asked for 5",
-        "  optimizer.learning_rate: here 0.01, asked for 0.5",
-    ]
-    figure.count("changed recipes refused by train", int(listing(half.path) == before), 1)
-
-
-def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figure):
+def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half):
     succeed("resume", "run", "--epochs", 3, "--quiet")  # no change
     assert "changes" not in half.environment()
     succeed("resume", "run", "--epochs", 5, "--set", "optimizer.learning_rate=0.5", "--quiet")
@@ -97,17 +82,17 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     assert half.environment()["changes"] == [noted]
     succeed("report", "run")
     page = " ".join((half.path / "report.html").read_text().split())
-    figure.count(FORCED, int(noted in page), 1)
+    assert noted in page
 
 
-def test_finished_run_with_more_epochs_is_that_of_so_many(tmp_path, monkeypatch, figure):
+def test_finished_run_with_more_epochs_is_that_of_so_many(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(small_recipe(), tmp_path / "run")
     train(small_recipe(epochs=5), tmp_path / "whole")
     succeed("resume", "run", "--set", "epochs=5", "--quiet")
     # With a rate that does not depend on the number of epochs this is the run of five epochs.
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
-    figure.count(FORCED, int(models[0] == models[1]), 1)
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize(
@@ -115,11 +100,7 @@ def test_finished_run_with_more_epochs_is_that_of_so_many(tmp_path, monkeypatch,
     [
         ("model.hidden_sizes=[13]", "model.hidden_sizes: here [12]"),
         ("objective=one_hot", "objective.name: here"),
-        ("batch_size=20", "batch_size: here 40, asked"),
-        ("data.train_examples=100", "data.train_examples: here"),
-        ("selection.by=last_epoch", "selection.by: here"),
         ("epochs=1", "epochs: must be 2 or more, got 1"),
-        ("epocs=4", "did you mean 'epochs'"),
     ],
 )
 def test_what_cannot_go_on_is_refused(setting, said, half, figure):
@@ -127,9 +108,6 @@ def test_what_cannot_go_on_is_refused(setting, said, half, figure):
     called = call("resume", "run", "--set", setting)
     assert (called.code, said in called.err, len(called.err.splitlines()) <= 10) == (2, True, True), called.err
     figure.count("changes that do not fit refused", int(listing(half.path) == before), 1)
-
-
-# ------------------------------------------------------------------------------------------------ newer files
 
 
 def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figure):

@@ -64,7 +64,7 @@ class DivergedTraining(TrainingError):  # noqa: N818 - what happened, as with In
         return (partial(type(self), step=self.step), (str(self),))
 
 
-class NotEnoughMemory(TrainingError):  # noqa: N818 - what is wrong, in the words of the message
+class NotEnoughMemory(TrainingError):  # noqa: N818
     """A run whose steps take more memory than there is."""
 
     exit_code = 2

@@ -39,10 +39,7 @@ def encoder_folder(path: str | Path | None) -> Path:
         return Path(next(iter(package.submodule_search_locations))) / "model"
     folder = Path(path).expanduser()
     if not os.path.isfile(folder / "config.json"):
-        raise DataError(
-            f"{folder}: no transformers model; name a folder with config.json, a tokenizer and model.safetensors, or "
-            "leave the path out for the packaged encoder"
-        )
+        raise DataError(f"{folder}: no transformers model (config.json, a tokenizer and model.safetensors)")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The command line: each subcommand is a few lines over the packages below; `main` says what is wrong, once."""
+"""The command line: each subcommand is a few lines over the packages below; `main` prints errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Calls the subcommand; returns the exit code, once what is wrong has been said."""
+    """Calls the subcommand, prints its error if there is one, and returns the exit code."""
     if (name := "".join(sys.argv[1:2])) in OLD:
         return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
     try:

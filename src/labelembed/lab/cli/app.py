@@ -69,7 +69,5 @@ def _everything(
     if name is None:
         typer.echo(_INTRODUCTION)
     elif process_count() > 1 and name not in _TOGETHER:
-        raise LabelEmbedError(
-            f"labelembed {name} works in one process, and {process_count()} were started: torchrun and accelerate "
-            f"launch are for {' and '.join(_TOGETHER)}; give the command without them"
-        )
+        launched = f"{process_count()} were started (torchrun is for {' and '.join(_TOGETHER)})"
+        raise LabelEmbedError(f"labelembed {name} works in one process, and {launched}; give the command alone")

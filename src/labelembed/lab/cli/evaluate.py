@@ -79,8 +79,7 @@ def _evaluate_sentences(saved: SavedRun, data: str | None, split: str) -> _Evalu
     corpus = saved.read_corpus(data)
     kept = [name for name in corpus.splits if name != "train"]
     if split not in kept:
-        what = f"no {split} sentences to evaluate on; it has {', '.join(kept) or 'no others'}"
-        raise DataError(f"{corpus.source}: {what}")
+        raise DataError(f"{corpus.source}: has no {split} sentences to evaluate on, but {', '.join(kept) or 'none'}")
     about = {"split": split, "examples": len(corpus.splits[split]), "source": corpus.source}
     return about, saved.evaluate_corpus(corpus, split), None
 

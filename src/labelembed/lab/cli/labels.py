@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labelembed.geometry import Hierarchy, LabelGeometry
 
 _LEARNED, _MEANS = "learned labels", "class means of the outputs"
-# Nobody reads a longer list, and of tens of thousands of words it takes minutes.
+# A list of tens of thousands of words would take minutes.
 _MOST_LISTED = 200
 
 
@@ -142,9 +142,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
         matrix = torch.tensor(table.loc[list(names), list(names)].to_numpy(float))
     except (KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(
-            f"{reference}: must hold a row and a column of numbers for each label ({reason:.200})"
-        ) from error
+        raise DataError(f"{reference}: needs a row and a column of numbers for each label ({reason:.200})") from error
     return -(matrix + matrix.T)  # more alike is nearer
 
 

@@ -23,12 +23,9 @@ def is_file(out: IO[str]) -> bool:
 
 
 def use_device(device: str | None) -> str | None:
-    """Returns the device to train on: `cpu`, or None for the GPU that there is.
+    """Returns the device to train on, `cpu` or None for any GPU; raises LabelEmbedError where there is no such device.
 
-    `cuda:1` hides the other GPUs from this process, so that it finds this one alone.
-
-    Raises:
-        LabelEmbedError: There is no such device.
+    `cuda:1` hides the other GPUs from this process.
     """
     if device in (None, "auto", "cpu"):
         return None if device == "auto" else device

@@ -13,11 +13,9 @@ from labelembed.lab.cli.evaluate import USE
 from labelembed.lab.cli.options import BaselineOption, BestRunArgument, best_run_of, out_option
 
 
-@subcommand(USE, "labelembed report runs/digits --figures figures", "labelembed report runs/digits runs/smoothing")
+@subcommand(USE, "labelembed report runs/digits --figures figures", "labelembed report runs/digits --format latex")
 def report(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Run and comparison folders of the same data.")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A run folder, or a comparison folder.")],
     format: Annotated[
         Literal["html", "csv", "markdown", "latex"],
         typer.Option("--format", help="`html`: the page; the others: its tables for a paper or another program."),
@@ -26,14 +24,12 @@ def report(
         Path | None, typer.Option("--figures", metavar="DIR", help="Write each figure as SVG and PDF into this folder.")
     ] = None,
     baseline: BaselineOption = None,
-    out: Annotated[
-        Path | None, out_option("FILE", "The file; by default report.html in the folder, of several folders here.")
-    ] = None,
+    out: Annotated[Path | None, out_option("FILE", "The file; by default report.html in the folder.")] = None,
 ) -> None:
-    """Write one offline page about a run, a comparison, or several of both."""
+    """Write one offline page about a comparison or a run."""
     from labelembed.lab.report import write_report
 
-    typer.echo(str(write_report(*paths, out=out, format=format, figures=figures, baseline=baseline)))
+    typer.echo(str(write_report(path, out=out, format=format, figures=figures, baseline=baseline)))
 
 
 @subcommand(

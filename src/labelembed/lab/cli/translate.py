@@ -54,8 +54,8 @@ def translate(
     try:
         with Shown(quiet=not is_file(out)).watching() as shown:
             texts = (text.rstrip("\r\n") for text in lines)
-            for line in saved.translate(texts, decoding):
-                print(line.texts[0] if line.texts else "", file=out, flush=True)
+            for translation in saved.translate(texts, decoding):
+                print(translation, file=out, flush=True)
                 done += 1
                 shown.show("", 0.0, f"translated {done:,} lines")
     except ValueError as error:

@@ -27,7 +27,7 @@ from labelembed.lab.data.image_encoder import ImageFeatures
 from labelembed.lab.data.image_reader import ImageReader
 from labelembed.lab.data.preparation import prepare
 from labelembed.lab.data.published import CifarReader, DigitsReader, MnistReader, read_idx
-from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
+from labelembed.lab.data.splits import hold_out, stratified_order
 from labelembed.lab.data.tabular import TableReader, TextReader
 from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
@@ -39,7 +39,7 @@ class Reader(Protocol):
         """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
 
     def new_encoder(self) -> Encoder:
-        """Returns what will learn, from the training examples, how examples become inputs."""
+        """Returns an encoder that is not fitted yet."""
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the examples of a file to predict for, decoded as `read` does."""
@@ -64,6 +64,6 @@ __all__ = [
     "IdentityEncoder", "ImageFeatures", "ImageReader", "LabelledData", "MnistReader", "NewExamples", "PairBatch",
     "PairFiles", "PairInputs", "RawData", "Reader", "ReadingProgress", "SentencePairs", "Sentences", "Split",
     "TableReader", "TextCorpus", "TextFeatures", "TextReader", "TextTokens", "Texts", "TokenBudget", "Tokenizer",
-    "ValidationSplit", "VectorReader", "comparison_notes", "detect", "hold_out", "prepare", "preprocess", "read_corpus",
+    "VectorReader", "comparison_notes", "detect", "hold_out", "prepare", "preprocess", "read_corpus",
     "read_idx", "read_inputs", "reference_errors", "renumbered", "stratified_order",
 ]  # fmt: skip

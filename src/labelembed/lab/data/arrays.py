@@ -43,10 +43,8 @@ def read_npz(file: Path) -> dict[str, Array]:
         wanted = [f"{part}_{kind}" for part in parts for kind in ("inputs", "labels")]
         missing = [name for name in wanted if name not in stored]
         if missing:
-            hint, held = nearest(missing[0], archive.files), few(sorted(archive.files)) or "none"
-            raise DataError(
-                f"{file}: missing the arrays {', '.join(missing)}{hint}; it holds {held}; expected {_ACCEPTED}"
-            )
+            held = f"{few(sorted(archive.files)) or 'none'}{nearest(missing[0], archive.files)}"
+            raise DataError(f"{file}: missing the arrays {', '.join(missing)}; it holds {held}; expected {_ACCEPTED}")
         return {name: np.asarray(archive[stored[name]]) for name in (*wanted, "names") if name in stored}
 
 
@@ -58,7 +56,7 @@ def raw_data(
     purpose: str = "test",
     to_evaluate: bool = False,
 ) -> RawData:
-    """Returns the data set of arrays named as by `read_npz`; what is wrong names array, row and value.
+    """Returns the data set of arrays named as by `read_npz`; an error names array, row and value.
 
     `source` is what messages call the data; for the other arguments see `assigned`.
     """
@@ -92,7 +90,7 @@ class ArrayReader:
     """What readers share whose files hold the inputs themselves."""
 
     def new_encoder(self) -> IdentityEncoder:
-        """Returns what learns shape and range of the inputs."""
+        """Returns an encoder that passes the arrays on."""
         return IdentityEncoder()
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:

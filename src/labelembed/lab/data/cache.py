@@ -22,12 +22,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("LABELEMBED_CACHE") or "~/.cache/labelembed").expanduser()
 
 
-def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def files_stamp(place: Path) -> str | None:
     """Returns a SHA-256 over path, size and times of a file, or of all files in a folder; None where one is missing."""
     digest = hashlib.sha256()

@@ -44,9 +44,7 @@ def require_finite(values: Array, where: str) -> None:
     """Raises DataError with the first row of `values` [N, ...] that has a NaN or an infinite value."""
     invalid = first_invalid(values, lambda chunk: ~np.isfinite(chunk)) if values.dtype.kind == "f" else None
     if invalid is not None:
-        raise DataError(
-            f"{where}: row {invalid[0]} has the value {invalid[1]}; expected finite numbers, so repair or drop that row"
-        )
+        raise DataError(f"{where}: row {invalid[0]} has the value {invalid[1]}; repair or drop that row")
 
 
 def sizes(shape: tuple[int, ...]) -> str:

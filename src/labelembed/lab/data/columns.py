@@ -169,8 +169,6 @@ def numbered(
     for part, of_part in found.items():
         unknown = sorted(set(of_part) - names)
         if unknown:
-            known = f"the training set has {few(list(number))}"
-            raise DataError(
-                f"{where} has labels in the {part} set that no training example has: {few(unknown)}; {known}"
-            )
+            theirs = f"labels in the {part} set that no training example has: {few(unknown)}"
+            raise DataError(f"{where} has {theirs}; the training set has {few(list(number))}")
     return tuple(number), {part: torch.tensor([number[name] for name in found[part]]).long() for part in found}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from labelembed.lab.data.batch import Split
 from labelembed.lab.data.checks import counted, few, printable
 from labelembed.lab.data.dataset import LabelledData
 from labelembed.lab.data.splits import stratified_order
@@ -33,7 +32,7 @@ def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
 
 
 def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> list[str]:
-    """Returns what speaks against a comparison of objectives on these data; for `check` and `compare`.
+    """Returns the reasons why a comparison of objectives on these data may show little, for `check` and `compare`.
 
     `random_weights` says whether a network for pictures begins with random weights.
     """
@@ -63,7 +62,7 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
-    """Returns what to say of a column of training labels [N] that was found."""
+    """Returns the note on a label column that was found, with the counts of its training labels [N]."""
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
@@ -71,25 +70,16 @@ def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
     return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
 
-class Reference(NamedTuple):
-    """A plain linear classifier: its name, how many training examples it was given, and its errors as fractions."""
+def reference_errors(data: LabelledData) -> dict[str, float]:
+    """Returns the error of logistic regression on the validation and the test set, within a few seconds.
 
-    name: str
-    examples: int
-    validation_error: float | None
-    test_error: float | None
-
-
-def reference_errors(data: LabelledData) -> Reference | None:
-    """Returns the errors of logistic regression (scikit-learn) on the inputs of a data set; a few seconds at most.
-
-    Dense inputs are standardised, bags weighted by tf-idf, by the training examples. Of large data sets it is given the
-    stratified beginning. None where inputs are ids of tokens, or all examples have one label.
+    Dense inputs are standardised, bags weighted by tf-idf, as fitted on the training examples. Large data sets are cut
+    to the beginning of a stratified order. Nothing is returned for ids of tokens, or where there is one label only.
     """
     inputs = data.train.inputs
     is_dense = isinstance(inputs, Tensor)
     if (inputs.dtype == torch.int32 and is_dense) or len(set(data.train.labels.tolist())) < 2:
-        return None
+        return {}
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -104,10 +94,8 @@ def reference_errors(data: LabelledData) -> Reference | None:
         warnings.simplefilter("ignore")  # it need not converge to the last digit
         classifier.fit(_matrix(train.inputs), train.labels.numpy())
 
-    def error(split: Split | None) -> float | None:
-        return None if split is None else 1 - float(classifier.score(_matrix(split.inputs), split.labels.numpy()))
-
-    return Reference("logistic regression", len(train), error(data.validation), error(data.test))
+    splits = [(name, split) for name, split in data.splits.items() if name != "train"]
+    return {name: 1 - float(classifier.score(_matrix(one.inputs), one.labels.numpy())) for name, one in splits}
 
 
 def _matrix(inputs: Tensor | SparseRows) -> Any:

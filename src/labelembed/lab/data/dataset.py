@@ -158,8 +158,6 @@ def renumbered(raw: RawData, names: Sequence[str]) -> RawData:
     unknown = Counter(theirs[label] for label in labels[number[labels] < 0].sort().values.tolist())
     if unknown:
         shown = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
-        raise DataError(
-            f"{raw.source}: has labels that the run does not know: {shown}; its {len(names):,} labels are {few(names)}"
-        )
+        raise DataError(f"{raw.source}: has labels that the run does not know: {shown}; it knows {few(names)}")
     parts = {name: replace(part, labels=number[part.labels]) for name, part in raw.parts.items()}
     return replace(raw, names=tuple(names), parts=parts)

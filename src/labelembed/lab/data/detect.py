@@ -13,11 +13,11 @@ from labelembed.lab.data.corpus.text_corpus import MANIFEST
 from labelembed.lab.data.image_reader import files_below, holds_image_names, is_image
 from labelembed.lab.data.splits import seen_first
 from labelembed.lab.data.table_encoder import kind_of
-from labelembed.lab.data.table_files import Reading, is_readable
+from labelembed.lab.data.table_files import Reading, is_readable, is_saved
 from labelembed.lab.data.tables import Parts, read_parts
 from labelembed.lab.pretrained_images import INSTALL, is_installed
 
-#: The recipe for each reader that is named, where nobody need look.
+#: The recipe for each reader.
 RECIPES = {
     "mnist": "mnist-mlp", "vectors": "vectors-mlp", "cifar": "cifar10-small", "images": "pictures",
     "texts": "text-bag", "table": "table-mlp", "corpus": "translation-lstm",
@@ -25,7 +25,7 @@ RECIPES = {
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
 # What is only said of tables.
-_OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories", "decimal"}
+_OF_TABLES = {"categorical", "leave_out"}
 _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
@@ -43,7 +43,7 @@ class Detected(NamedTuple):
 
 
 def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
-    """Returns what a path, a file or a folder, holds and the recipe for it.
+    """Returns a description of the data in a file or folder and the recipe for them.
 
     `given` are the keys of `data` that were typed, as ``{"label_column": "kind"}``. Raises DataError where no recipe
     fits, or the data cannot be read; names the path, what was expected and the recipes.
@@ -61,13 +61,15 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
         return Detected("sentence pairs", RECIPES["corpus"])
     if path.suffix.lower() == ".npz":
         return Detected("arrays", RECIPES["vectors"])
+    if is_saved(path):
+        return _of_tables(path, read_parts(path, Reading(), split=given.get("split_column")), given)
     folders = {file.parent for file in files_below(path) if is_image(file)} if is_folder else set()
     inside = [*entries, *path.glob("*/*.parquet")] if is_folder else entries
     holds_tables = any(is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside)
     if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
-        # what is wrong with a key is said with the recipe
+        # errors in keys are reported with the recipe
         reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"

@@ -1,4 +1,4 @@
-"""How examples become inputs: learned from the training examples alone, the same for all others and for new ones."""
+"""Encoders turn examples into inputs: fitted on training examples, then the same for all others."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Encoder(ABC):
         return None
 
     def files(self) -> Mapping[str, bytes]:
-        """Returns what a run folder keeps of it, plain text, by the file's name."""
+        """Returns the files that a run folder keeps of it, by name."""
         return {}
 
     @classmethod
@@ -111,7 +111,7 @@ class Encoder(ABC):
 
 
 def read_settings(file: Path, kept: type[Kept]) -> Kept:
-    """Returns what a folder keeps in JSON, an object that pydantic checks; raises DataError where it is damaged."""
+    """Returns settings from JSON, checked by pydantic; raises DataError where they are missing or damaged."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes, file_digest
+from labelembed.files import file_digest
+from labelembed.lab.data.cache import cache_folder, cached_file, cached_with_notes
 from labelembed.lab.data.encoder import Encoded, Encoder, RawInputs, read_settings
 from labelembed.lab.data.image_files import Array, Fit, Images, ImageSize, decode
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED, FeatureNetwork, weights_file
@@ -62,8 +63,8 @@ class ImagePixels(Encoder):
         if self.image_size != "auto":
             self.size = self.image_size
             return self.transform(examples)
-        what = f"pictures become {self.size} x {self.size}, for the median of the training pictures' shorter sides is"
-        self.notes = (f"{what} {typical:,}; another size: --set data.image_size=NUMBER",)
+        size = f"{self.size} x {self.size}, because the median shorter side is {typical:,}"
+        self.notes = (f"pictures become {size}; another size: --set data.image_size=NUMBER",)
         return self.transform(examples)
 
     def transform(self, examples: Images) -> Encoded:
@@ -75,7 +76,7 @@ class ImagePixels(Encoder):
         return Encoded(torch.from_numpy(made))
 
     def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: channels, size and fit, and of features network and weights."""
+        """Returns the settings file: channels, size and fit, and of features network and weights."""
         return {self.file: (json.dumps({one.name: getattr(self, one.name) for one in fields(_Kept)}) + "\n").encode()}
 
     @classmethod

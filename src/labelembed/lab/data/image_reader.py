@@ -75,7 +75,7 @@ class ImageReader:
         errors.raise_if_any()
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set, of which no picture is decoded yet, but to leave out those that cannot be."""
+        """Returns the data set; pictures are not decoded yet, except to skip unreadable ones."""
         path = Path(self.path).expanduser()
         with damage_named(path):
             if not path.exists() or is_image(path):
@@ -99,7 +99,7 @@ class ImageReader:
         return raw.renamed(self.names)
 
     def new_encoder(self) -> Encoder:
-        """Returns what will learn how pictures become inputs."""
+        """Returns the encoder of `inputs`, not fitted yet."""
         if self.inputs == "features":
             return ImageFeatures(self.backbone, self.weights, self.image_size, self.fit)
         return ImagePixels(self.image_size, self.fit)

@@ -17,13 +17,13 @@ from labelembed.lab.data.data_notes import label_notes, repeat_notes
 from labelembed.lab.data.dataset import LabelledData, RawData
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, ReadingProgress
 from labelembed.lab.data.image_files import Images
-from labelembed.lab.data.splits import ValidationSplit, hold_out, stratified_order
+from labelembed.lab.data.splits import hold_out, stratified_order
 
 
 def prepare(
     raw: RawData,
     *,
-    validation: ValidationSplit | None,
+    validation: Mapping[str, Any] | None,
     train_examples: int | None = None,
     encoder: Encoder | None = None,
     progress: ReadingProgress | None = None,
@@ -36,12 +36,12 @@ def prepare(
 
     Args:
         raw: What a reader returned.
-        validation: Which training examples are held out, unless the data bring a validation set; None for none.
+        validation: Arguments of `hold_out`, unless the data bring a validation set; None: none is held out.
         train_examples: How many training examples to keep, the beginning of a stratified order that is always the same,
             so that a smaller training set is part of a larger one; None for all.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
-        dry_run: Nobody trains on it: see `Encoder`.
+        dry_run: Not for training: an encoder may skip its work, see `Encoder`.
     """
     twice = [repr(name) for name, count in Counter(raw.names).items() if count > 1 or not name.strip()]
     if twice:
@@ -54,14 +54,15 @@ def prepare(
             raise DataError(f"{where}: row {row} has the label {part.labels[row]}; expected 0 to {len(raw.names) - 1}")
     notes = list(raw.notes)
     train, held_out = raw.train, raw.validation
-    if held_out is None:
-        train, held_out = hold_out(raw.train, validation)
-    elif validation is not None:
+    if validation is not None and held_out is None:
+        train, held_out = hold_out(raw.train, **validation)
+    elif validation is not None and held_out is not None:
         notes.append(f"validation set: the data's own {len(held_out):,} examples; data.validation holds out none")
     if train_examples is not None:
         if train_examples > len(train):
-            what = f"{train_examples:,} is more than the {len(train):,} that are not held out"
-            raise DataError(f"{raw.source}: data.train_examples: {what}")
+            raise DataError(
+                f"{raw.source}: data.train_examples: must be at most the {len(train):,} that are not held out"
+            )
         order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
         train = train.select(order[:train_examples].sort().values)
     notes += label_notes(train.labels, raw.names)
@@ -97,8 +98,7 @@ def _encoded(
         encoder.done += len(part)
         found, shape = (tuple(splits[one].inputs.shape[1:]) for one in (name, "train"))
         if found != shape:
-            what = f"{name} set: expected inputs of shape {shape} as in the training set, found {found}"
-            raise DataError(f"{raw.source}: {what}")
+            raise DataError(f"{raw.source}: {name} set: inputs have the shape {found}, in the training set {shape}")
     inputs: dict[str, Any] = {name: part.inputs for name, part in parts.items()}
     texts = images = None
     repeats: list[str] = []

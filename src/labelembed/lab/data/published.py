@@ -119,7 +119,7 @@ class _ArraysOnly(pickle.Unpickler):
     """Loads numbers, texts, lists, dictionaries and NumPy arrays; whatever else a pickle asks for is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns what stands for a name; overrides what would import any module."""
+        """Returns the allowed classes only; the method it overrides would import any module."""
         if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
             return np.zeros(1).__reduce__()[0]
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -75,52 +74,35 @@ def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
     return np.isin(np.arange(examples), order[examples - max(1, number) :])
 
 
-def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
-    """Returns what is wrong with a share of the examples; None is no error."""
+def fraction_errors(fraction: object) -> ArgumentErrors:
+    """Returns what is wrong with a `test_fraction`; None is no error."""
     errors = ArgumentErrors()
     inside = type(fraction) in (int, float) and 0 < fraction < 1  # type: ignore[operator]
-    errors.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
+    rule = "must be a number between 0 and 1, both excluded"
+    errors.require(fraction is None or inside, "test_fraction", fraction, rule)
     return errors
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationSplit:
-    """Which training examples become the validation set; exactly one of the first three.
+def hold_out(
+    train: Part, *, first: int | None = None, fraction: float | None = None, examples: int | None = None, seed: int = 0
+) -> tuple[Part, Part]:
+    """Returns the training examples that stay and the validation set, each in the order they stood in.
+
+    Exactly one of the first three is given. Raises DataError where one side would be empty.
 
     Args:
+        train: The training examples.
         first: The first so many, as the papers do with MNIST (5,000).
-        fraction: This part of them, between 0 and 1, at random and stratified by label.
+        fraction: This part of them, at random and stratified by label.
         examples: So many, at random and stratified by label.
         seed: Which random ones; not the run's seed, so that runs with other seeds choose by the same examples.
     """
-
-    first: int | None = None
-    fraction: float | None = None
-    examples: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        errors = fraction_errors(self.fraction, "fraction")
-        given = {name: value for name, value in vars(self).items() if name != "seed" and value is not None}
-        errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
-        for name, least in (("first", 1), ("examples", 1), ("seed", 0)):
-            errors.whole(name, getattr(self, name), least=least, optional=name != "seed")
-        errors.raise_if_any()
-
-
-def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | None]:
-    """Returns the training examples that stay and the validation set, each in the order they stood in.
-
-    Without `how` nothing is held out. Raises DataError where one side would be empty.
-    """
-    if how is None:
-        return train, None
-    wanted = how.first or how.examples or round((how.fraction or 0) * len(train))
+    wanted = first or examples or round((fraction or 0) * len(train))
     if not 0 < wanted < len(train):
         raise DataError(f"data.validation: holding out {wanted:,} of {len(train):,} examples leaves an empty set")
     # another purpose would hold out other examples than those of docs/results.md
-    drawn = stratified_order(train.labels, seed=how.seed, purpose="development")
-    order = drawn if how.first is None else torch.arange(len(train))
+    drawn = stratified_order(train.labels, seed=seed, purpose="development")
+    order = drawn if first is None else torch.arange(len(train))
     return train.select(order[wanted:].sort().values), train.select(order[:wanted].sort().values)
 
 

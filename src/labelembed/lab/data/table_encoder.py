@@ -153,7 +153,7 @@ class TableEncoder(Encoder):
 
 
 def kind_of(table: Table, name: str) -> tuple[Kind | None, str]:
-    """Returns what a column of training examples is, and where it is left out why."""
+    """Returns the kind of a column of training examples, or None and the reason to leave it out."""
     import pandas as pd
 
     texts = texts_of(table.frame[name]).dropna()

@@ -1,4 +1,4 @@
-"""One file of examples, of CSV, TSV, JSON lines or parquet, as a table."""
+"""One file of examples, of CSV, TSV, JSON lines or parquet, as a table; and the data sets that `datasets` saves."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def damage_named(file: Path) -> Iterator[None]:
     except DataError:
         raise
     except ImportError as error:
-        raise DataError(f'parquet files need pip install "labelembed[hub]" ({error})') from None
+        raise DataError(f'parquet files and saved data sets need pip install "labelembed[hub]" ({error})') from None
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise DataError(f"{file}: is cut off or damaged ({reason})") from None
@@ -268,6 +268,34 @@ def _read_parquet(files: Sequence[Path]) -> Table:
         raise DataError(f"{files[0]}: has no row")
     left_aside = {name: what for name, what in holds.items() if what != "values"}
     return Table(source=files[0] if len(files) == 1 else files[0].parent, frame=frame, left_aside=left_aside)
+
+
+def is_saved(folder: Path) -> bool:
+    """Tells whether a folder is what `save_to_disk` of Hugging Face's `datasets` leaves."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def read_saved(folder: Path) -> dict[str, Table]:
+    """Returns the splits of a saved data set by their names, or `train`; raises DataError where it cannot be read."""
+    import pandas as pd
+
+    tables = {}
+    with damage_named(folder):
+        import datasets
+
+        saved = datasets.load_from_disk(str(folder))
+        for name, split in (saved if isinstance(saved, dict) else {"train": saved}).items():
+            holds = {field.name: _holds(field.type) for field in split.features.arrow_schema}
+            if "bytes" in holds.values():
+                raise DataError(f"{folder}: has pictures; write each split with to_parquet('{name}.parquet')")
+            used = [column for column, what in holds.items() if what == "values"]
+            frame = split.select_columns(used).to_pandas()
+            for column, feature in split.features.items():
+                if isinstance(feature, datasets.ClassLabel):
+                    frame[column] = frame[column].map(dict(enumerate(feature.names)))
+            left_aside = {column: what for column, what in holds.items() if what != "values"}
+            tables[name] = Table(source=folder, frame=pd.concat({folder: frame}), left_aside=left_aside)
+    return tables
 
 
 def _holds(type_: Any) -> str:

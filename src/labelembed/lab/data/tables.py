@@ -9,7 +9,7 @@ from typing import Any
 from labelembed.errors import DataError
 from labelembed.lab.data.checks import few
 from labelembed.lab.data.splits import PARTS
-from labelembed.lab.data.table_files import Reading, Table, is_readable, read_file
+from labelembed.lab.data.table_files import Reading, Table, is_readable, is_saved, read_file, read_saved
 
 #: Tables by what they are for: `train`, `validation`, `test`.
 Parts = dict[str, Table]
@@ -21,11 +21,16 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
 
     Args:
         path: A file; a folder with files that have ``train``, ``test`` and ``dev`` in their names (parquet may be in
-            several, ``train-00000-of-00002.parquet``), or with one file alone.
+            several, ``train-00000-of-00002.parquet``), or with one file alone; a data set that `datasets` saved.
         reading: How files are read.
         split: Column that says what each example is for; None: one named `split` or the like.
         to_evaluate: A file without such a column, or without training examples in it, is one split.
     """
+    if is_saved(path):
+        tables = {PARTS.get(name, name): table for name, table in read_saved(path).items()}
+        if "train" not in tables:
+            raise DataError(f"{path}: has no split 'train' but {few(list(tables))}")
+        return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
     try:
         files = _files_by_split(path) if path.is_dir() else {"train": [path]}
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
@@ -44,18 +49,14 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     if "train" not in files:
         if len(readable) == 1:
             return {"train": readable}
-        raise DataError(
-            f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
-            f"there are such, or one file alone; found {few([entry.name for entry in folder.iterdir()]) or 'nothing'}"
-        )
+        there = few([entry.name for entry in folder.iterdir()]) or "nothing"
+        raise DataError(f"{folder}: has no training set (train.csv, .tsv, .jsonl, .parquet) but {there}")
     for part, of_part in files.items():
         if len(of_part) > 1 and any(file.suffix != ".parquet" for file in of_part):
             raise DataError(f"{folder}: {of_part[0].name} and {of_part[1].name} are for the same split; keep one")
         count = re.search(r"-of-(\d+)", of_part[0].name)
         if count and len(of_part) != int(count[1]):
-            raise DataError(
-                f"{folder}: the {part} set has {int(count[1])} files by their names, but there are {len(of_part)}"
-            )
+            raise DataError(f"{folder}: {len(of_part)} of the {int(count[1])} files of the {part} set are there")
     return files
 
 

@@ -52,7 +52,7 @@ class TabularReader:
         self.errors().raise_if_any()
 
     def errors(self) -> ArgumentErrors:
-        """Returns what is wrong with the arguments."""
+        """Returns the errors in the arguments."""
         return fraction_errors(self.test_fraction)
 
     @property
@@ -62,18 +62,18 @@ class TabularReader:
 
     @abstractmethod
     def new_encoder(self) -> Encoder:
-        """Returns what will learn how examples become inputs."""
+        """Returns an encoder that is not fitted yet."""
 
     @abstractmethod
     def find(self, table: Table) -> tuple[tuple[str, ...], str]:
         """Returns the columns of texts (none: of a table) and that of the labels."""
 
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set; what is refused names file and row, and the setting that goes on."""
+        """Returns the data set; an error names the file, the row and the setting that helps."""
         source = Path(self.path).expanduser()
         tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
         train = seen = tables["train"]
-        # Test examples that are still to be held out may not decide which columns there are.
+        # Columns are chosen by examples that are not held out for the test.
         if not to_evaluate and len(tables) == 1:
             seen = train.select(seen_first(len(train), self.test_fraction))
         texts, label = self.find(seen)
@@ -128,7 +128,7 @@ class TextReader(TabularReader):
     maximum_tokens: int = 256
 
     def errors(self) -> ArgumentErrors:
-        """Returns what is wrong with the arguments."""
+        """Returns the errors in the arguments."""
         errors, named = super().errors(), self.text_columns
         holds = self.text_column is None or len(set(named)) == len(named) > 0
         errors.require(holds, "text_column", self.text_column, "must name one column or more, each once")
@@ -146,7 +146,7 @@ class TextReader(TabularReader):
         return (self.text_column,) if isinstance(self.text_column, str) else tuple(self.text_column or ())
 
     def new_encoder(self) -> Encoder:
-        """Returns what will learn how texts become inputs."""
+        """Returns the encoder of `inputs`, not fitted yet."""
         if self.inputs == "words":
             return BagOfWordsEncoder(ngrams=self.ngrams, minimum_texts=self.minimum_texts)
         return (TextTokens if self.inputs == "tokens" else TextFeatures)(self.encoder, self.maximum_tokens)
@@ -163,7 +163,9 @@ class TextReader(TabularReader):
         """
         require_file(file, ACCEPTED)
         if file.name.lower().endswith((".txt", ".txt.gz")):
-            texts, places = text_lines(decoded(content_of(file), file, encoding=self.encoding))
+            lines = re.split(r"\r\n|\n|\r", decoded(content_of(file), file, encoding=self.encoding))
+            filled = {f"line {number:,}": line for number, line in enumerate(lines, start=1) if line.strip()}
+            places, texts = list(filled), list(filled.values())
         else:
             table = read_file(file, reading=self.reading)
             names = self.text_columns or tuple(filter(None, [encoder.column]))
@@ -191,7 +193,7 @@ class TableReader(TabularReader):
     leave_out: list[str] | None = None
 
     def new_encoder(self) -> TableEncoder:
-        """Returns what will learn how the columns become numbers."""
+        """Returns the encoder of the columns, not fitted yet."""
         asked = dict.fromkeys(self.categorical or (), True) | dict.fromkeys(self.leave_out or (), False)
         return TableEncoder(asked=asked)
 
@@ -207,13 +209,6 @@ class TableReader(TabularReader):
         """Returns the examples of a file to predict for."""
         table = read_file(file, reading=self.reading)
         return NewExamples(table, [f"{file.name} {table.place(row)}" for row in range(len(table))], [])
-
-
-def text_lines(content: str) -> tuple[list[str], list[str]]:
-    """Returns the texts of a file with one text a line, and where each stands: ``line 17``; empty lines hold none."""
-    lines = enumerate(re.split(r"\r\n|\n|\r", content), start=1)
-    texts = {f"line {number:,}": line for number, line in lines if line.strip()}
-    return list(texts.values()), list(texts)
 
 
 def _joined_texts(table: Table, names: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import cached_with_notes, file_digest
+from labelembed.files import file_digest
+from labelembed.lab.data.cache import cached_with_notes
 from labelembed.lab.data.encoder import Encoded, Encoder, Texts, read_settings
 from labelembed.lab.pretrained_text import (
     TOKENIZER_SUFFIXES,
@@ -78,7 +79,7 @@ class TextTokens(Encoder):
         return Encoded(torch.from_numpy(tokens), truncated)
 
     def files(self) -> dict[str, bytes]:
-        """Returns what a run folder keeps: which encoder it was, or its files but weights, which are the run's own."""
+        """Returns the settings, and of a fine-tuned encoder its tokenizer and config; the weights are the run's own."""
         place = None if self.digest is None else self.encoder
         kept = _Kept(encoder=place, maximum_tokens=self.maximum_tokens, digest=self.digest, column=self.column)
         files = model_files(self.folder, TOKENIZER_SUFFIXES) if self.digest is None else []

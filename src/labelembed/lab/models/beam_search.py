@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -26,38 +26,37 @@ State = TypeVar("State", bound=SearchState)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One sequence that a search found."""
+    """The sequence that a search found for a sentence."""
 
     tokens: tuple[int, ...]  # neither BEGIN nor END among them
-    score: float  # what hypotheses are ordered by: the log-probability over the length penalty
+    score: float  # the log-probability over the length penalty
     log_probability: float  # the sum of those of the tokens and of END
-    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if there is any
+    attention: tuple[int, ...] | None = None  # for each token the source position with the highest, if any
 
 
 @dataclass
 class _Sentence:
-    """The hypotheses of a sentence: at most `n_best`, best first, of so many that `ended`."""
+    """A sentence of at most `limit` tokens, how many of its hypotheses have ended, and the best of these."""
 
     limit: int
     ended: int = 0
-    best: list[Hypothesis] = field(default_factory=list)
+    best: Hypothesis | None = None
 
 
 class BeamSearch:
-    """Finds the best sequences of each sentence; with `beam=1` it is greedy search.
+    """Finds the best sequence of each sentence; with `beam=1` it is greedy search.
 
     At each step every open hypothesis is continued by every token. Of all continuations of a sentence, those among
     the best `beam` that end are finished; the best `beam` others stay open. A sentence is done once it has `beam`
-    finished hypotheses, or `n_best` that no open one can still beat; it then leaves the batch. At the maximum
-    length the only token left is END. PAD and BEGIN are never produced. Of equal scores the one of the better
-    open hypothesis comes first, then the smaller token; of equal finished ones the one that finished first.
+    finished hypotheses, or one that no open one can still beat; it then leaves the batch. At the maximum length the
+    only token left is END. PAD and BEGIN are never produced. Of equal scores the one of the better open hypothesis
+    comes first, then the smaller token; of equal finished ones the one that finished first.
 
     The score is sum(log p) / ((5 + length) / 6) ** length_penalty, END counted in the length (Wu et al. 2016,
     eq. 14); log-probabilities are summed in float32.
 
     Args:
         beam: Hypotheses kept open for each sentence.
-        n_best: Hypotheses returned for each sentence, where as many finished; at most `beam`.
         maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
         minimum_length: Fewest tokens of a hypothesis, END not counted.
         length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
@@ -67,14 +66,12 @@ class BeamSearch:
         self,
         *,
         beam: int = 10,
-        n_best: int = 1,
         maximum_length: int | None = None,
         minimum_length: int = 0,
         length_penalty: float = 0.0,
     ) -> None:
         errors = ArgumentErrors()
         errors.require(beam >= 1, "beam", beam, "must be >= 1")
-        errors.require(1 <= n_best <= max(beam, 1), "n_best", n_best, f"must be from 1 to the beam of {beam}")
         errors.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
         if maximum_length is not None:
             rule = f"must be >= 1 and no less than the minimum length of {minimum_length}"
@@ -83,7 +80,7 @@ class BeamSearch:
         finite = abs(length_penalty) < float("inf")
         errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
         errors.raise_if_any()
-        self.beam, self.n_best = beam, n_best
+        self.beam = beam
         self.maximum_length, self.minimum_length, self.length_penalty = maximum_length, minimum_length, length_penalty
 
     @torch.no_grad()
@@ -93,10 +90,9 @@ class BeamSearch:
         state: State,
         *,
         batch_size: int,
-        source_lengths: Tensor | Sequence[int] | None = None,
-        device: torch.device | str | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Returns for each sentence its hypotheses, best first, at most `n_best`; none where END has no probability.
+        source_lengths: Tensor | None = None,
+    ) -> list[Hypothesis | None]:
+        """Returns the best hypothesis of each sentence; None where END has no probability.
 
         Args:
             step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
@@ -104,15 +100,14 @@ class BeamSearch:
                 every sentence, N = `batch_size`.
             state: The state to begin with, one hypothesis a sentence.
             batch_size: Number of sentences.
-            source_lengths: Tokens of each source, END counted or not; needed when there is no maximum length.
-            device: Where the tokens given to `step` live; None: that of `source_lengths`, or PyTorch's default.
+            source_lengths: Tokens of each source [batch_size]; needed when there is no maximum length. The search is on
+                its device.
 
         Raises:
             ValueError: When the lengths do not fit, or when what `step` returns are no log-probabilities.
         """
         sentences = [_Sentence(limit) for limit in self._limits(batch_size, source_lengths)]
-        if device is None and isinstance(source_lengths, Tensor):
-            device = source_lengths.device
+        device = None if source_lengths is None else source_lengths.device
         # The open hypotheses of the A sentences that are not done, best first: sums of log-probabilities [A, W]; tokens
         # so far, each with the source position that had the highest attention, [A, W, t, 2].
         active = sentences
@@ -150,9 +145,9 @@ class BeamSearch:
             history = history.view(*totals.shape, length + 1, 2)
         return [sentence.best for sentence in sentences]
 
-    def _limits(self, batch_size: int, source_lengths: Tensor | Sequence[int] | None) -> list[int]:
+    def _limits(self, batch_size: int, source_lengths: Tensor | None) -> list[int]:
         """Returns the most tokens of each sentence."""
-        lengths = source_lengths.tolist() if isinstance(source_lengths, Tensor) else source_lengths
+        lengths = None if source_lengths is None else source_lengths.tolist()
         if lengths is not None and len(lengths) != batch_size:
             raise ValueError(f"`source_lengths` must be {batch_size} numbers, one a sentence, got {len(lengths)}")
         if self.maximum_length is not None:
@@ -178,10 +173,7 @@ class BeamSearch:
         values = log_probabilities.gather(1, tokens)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
-            raise ValueError(
-                f"`step` must return log-probabilities, not above 0, got {highest}; "
-                "logits.float().log_softmax(-1) makes them"
-            )
+            raise ValueError(f"`step` must return log-probabilities, as of log_softmax(-1), got {highest}")
         forbidden = (tokens == PAD) | (tokens == BEGIN)
         if length < self.minimum_length:
             forbidden |= tokens == END
@@ -196,24 +188,22 @@ class BeamSearch:
         return reached, order // choices, tokens.view(len(totals), -1).gather(1, order)
 
     def _finish(self, sentence: _Sentence, total: float, history: Tensor, attends: bool) -> None:
-        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is one of the `n_best`."""
+        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is the best so far."""
         sentence.ended += 1
-        score, best = total / self._penalty(len(history) + 1), sentence.best
-        if len(best) < self.n_best or score > best[-1].score:
+        score = total / self._penalty(len(history) + 1)
+        if sentence.best is None or score > sentence.best.score:
             tokens, attended = history.T.tolist()
-            best.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
-            best.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
-            del best[self.n_best :]
+            sentence.best = Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None)
 
     def _is_done(self, sentence: _Sentence, best: float, length: int) -> bool:
         """Returns whether a sentence whose best open hypothesis has the sum `best` and `length` tokens is done."""
         if best == -float("inf") or sentence.ended >= self.beam:
             return True
-        if len(sentence.best) < self.n_best:
+        if sentence.best is None:
             return False
         # The sum can only fall; what the penalty can still make of it stands at one end of the lengths left.
         lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
-        return max(best / self._penalty(length) for length in lengths) <= sentence.best[-1].score
+        return max(best / self._penalty(length) for length in lengths) <= sentence.best.score
 
     def _penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.length_penalty)

@@ -42,7 +42,7 @@ class ImageNetwork(nn.Module):
 
 
 def image_errors(input_shape: Sequence[int], *, least: int, dropout: float) -> ArgumentErrors:
-    """Returns what is wrong with the arguments that all networks over pictures have; `least` pixels a side."""
+    """Returns the errors in arguments that all image networks have; pictures need `least` pixels a side."""
     errors = ArgumentErrors()
     holds = len(input_shape) == 3 and input_shape[0] >= 1 and min(input_shape[1:]) >= least
     rule = f"must be (channels, height, width), {least} pixels or more a side"

@@ -29,9 +29,7 @@ class TextTransformer(nn.Module):
 
     Shapes: inputs [N, tokens] int32, each token's number plus 1 and 0 where there is none; output [N, hidden_size].
 
-    Raises:
-        DataError: The folder cannot be read; see `pretrained_text`.
-        ValueError: An argument is out of its range.
+    Raises DataError where the folder cannot be read, ValueError for arguments out of range.
     """
 
     #: Inputs are numbers of tokens, which no scaling may touch.

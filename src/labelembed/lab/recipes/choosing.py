@@ -20,22 +20,18 @@ def choose_recipe(
     objective: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Recipe, str]:
-    """Returns a checked recipe and its name.
+    """Returns a checked recipe and its name; raises RecipeError with all errors, DataError where no recipe fits.
 
     Args:
         recipe: A recipe that ships, or a YAML file; None: the one that fits the data.
         settings: Those of `--set`.
         data: Where the data are; None: as the settings say.
-        objective: A variant that takes the place of the recipe's objective.
-        say: Called with what was found at `data`, where no recipe was named.
-
-    Raises:
-        RecipeError: There is neither a recipe nor a path, or with every error of the recipe.
-        DataError: No recipe fits the data.
+        objective: Replaces the recipe's objective.
+        say: Called with a description of the data, where no recipe was named.
     """
     if recipe is None:
         typed: dict[str, Any] = {}
-        put_settings(typed, settings)  # what is wrong with one is said with the recipe
+        put_settings(typed, settings)  # errors are reported with the recipe
         given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
         path = given.get("path") if data is None else data
         if not isinstance(path, str) or not path.strip():
@@ -47,7 +43,7 @@ def choose_recipe(
 
 
 def folder_name(recipe: Recipe, name: str) -> str:
-    """Returns what default folders are called: by the data and the recipe's name, ``reviews-text-bag``."""
+    """Returns the name of a default folder, made of the data and the recipe: ``reviews-text-bag``."""
     if "path" not in recipe.data:
         return name
     path = Path(recipe.data["path"]).expanduser()

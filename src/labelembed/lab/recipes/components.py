@@ -43,17 +43,6 @@ SUPPLIED = {
 }  # fmt: skip
 #: Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.
 POINTED_TO = {"teacher_logits": "teacher"}
-# Names of earlier versions that people may still type.
-_RENAMED = {
-    "idx": "mnist",
-    "arrays": "vectors",
-    "manifest": "images",
-    "labelled-text": "texts",
-    "text-features": "texts, with inputs: features",
-    "text-tokens": "texts, with inputs: tokens",
-    "tau": "temperature",
-    "target_warmup_steps": "target_warmup, a share of the run",
-}
 _HOW_TO_GIVE = {
     "data.path": "give it with --data PATH",
     "objective.teacher": "name the folder of a finished run",
@@ -157,20 +146,14 @@ def resolve(
 ) -> tuple[dict[str, Any], Errors]:
     """Checks a `{name: ..., key: ...}` block against the keys, types and values of its component.
 
-    Args:
-        kind: The block's key in the recipe, which begins every error: `objective`.
-        table: The components there are.
-        block: What the recipe says.
-        common: Keys that a block of this kind may have as well.
-
-    Returns:
-        The block with every default, without wrong keys ({} where the name is one), and all errors.
+    `kind` is the block's key in the recipe, `common` has the keys of all blocks of that kind. Returns the block with
+    every default and without wrong keys ({} for an unknown name), and all errors by key.
     """
     if "name" not in block:
         return {}, {f"{kind}.name": f"missing; there are: {', '.join(sorted(table))}"}
     name = block["name"]
     if not isinstance(name, str) or name not in table:
-        return {}, {f"{kind}.name": unknown_name(kind, name, table) + _new_name(str(name))}
+        return {}, {f"{kind}.name": unknown_name(kind, name, table)}
     model = model_of(table[name], common)
     given = {key: value for key, value in block.items() if key != "name"}
     errors: Errors = {}
@@ -187,10 +170,10 @@ def resolve(
 
 
 def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, Any]) -> Errors:
-    """Returns what a component says of the values of a block, its types right, before any data are read.
+    """Returns the errors that a component finds in the values of a block, before any data are read.
 
-    Readers and schedules are constructed as they are, networks without memory on the device `meta`, objectives for a
-    few labels. An optimiser checks its arguments before it looks at the network, which there is not yet.
+    Readers and schedules are constructed, networks on the device `meta`, objectives for a few labels. An optimiser
+    checks its arguments before it uses the network, which is None here.
     """
     arguments = {key: value for key, value in block.items() if key != "name"}
     if kind == "data":
@@ -232,7 +215,7 @@ def small_objective(block: Mapping[str, Any]) -> Objective:
 
 
 def argument_errors(kind: str, error: Exception) -> Errors:
-    """Returns what a constructor raised as errors of a recipe's block, such as `objective`."""
+    """Returns a constructor's exception as errors of a recipe's block, such as `objective`."""
     if isinstance(error, InvalidArguments):
         return {f"{kind}.{name}": message for name, message in error.errors}
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -266,7 +249,7 @@ def refusal(details: Sequence[ErrorDetails], value: Any, choices: Sequence[str] 
 
 
 def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> Errors:
-    """Returns what pydantic finds wrong with the values of a model, each key behind a prefix."""
+    """Returns pydantic's errors by key, each key behind a prefix."""
     errors: Errors = {}
     wrong: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
@@ -274,7 +257,7 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
         key = prefix + ".".join(keys)
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             known = list(owner.model_fields)
-            hint = _new_name(keys[-1]) or nearest(keys[-1], known) or f"; there are: {', '.join(known)}"
+            hint = nearest(keys[-1], known) or f"; there are: {', '.join(known)}"
             errors[key] = f"unknown key{hint}"
         elif detail["type"] == "missing":
             errors[key] = f"missing; {_HOW_TO_GIVE[key]}" if key in _HOW_TO_GIVE else "missing"
@@ -305,7 +288,3 @@ def _leaves(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is Literal or not parts:
         return list(parts) or [annotation]
     return [leaf for part in parts for leaf in _leaves(part)]
-
-
-def _new_name(name: str) -> str:
-    return f"; it is called {_RENAMED[name]} now" if name in _RENAMED else ""

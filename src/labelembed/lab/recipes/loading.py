@@ -30,17 +30,13 @@ def recipe_heading(text: str) -> list[str]:
 
 
 def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
-    """Returns a recipe's values as its YAML holds them, its name, and where it came from.
-
-    Raises:
-        RecipeError: When there is none, or it is no YAML mapping.
-    """
+    """Returns a recipe's YAML values, its name and its source for messages; raises RecipeError."""
     shipped, path = shipped_recipes(), Path(name_or_path)
     is_shipped = name_or_path in shipped
     name, source = (name_or_path, f"recipe {name_or_path!r}") if is_shipped else (path.stem, name_or_path)
     if not is_shipped and not path.is_file() and path.suffix not in (".yaml", ".yml"):
-        what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, shipped)}"
-        raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
+        hint = nearest(name_or_path, shipped) + "; see `labelembed list`, or give a .yaml file"
+        raise RecipeError([f"unknown recipe {name_or_path!r}{hint}"], source="")
     try:
         if not is_shipped and path.stat().st_size > MAXIMUM_BYTES:
             raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is")
@@ -59,16 +55,13 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 def load_recipe(
     name_or_path: str, *, settings: Sequence[str] = (), data: str | None = None, objective: str | None = None
 ) -> tuple[Recipe, str]:
-    """Returns a checked recipe and its name.
+    """Returns a checked recipe that ships, or of a YAML file, and its name; raises RecipeError with every error.
 
     Args:
-        name_or_path: Of a recipe that ships, or a YAML file.
+        name_or_path: The recipe's name, or the file's path.
         settings: `key.key=value`, the values read as YAML.
         data: Path of the data, for `data.path`.
-        objective: A variant that takes the place of the recipe's objective, see `parse_variant`.
-
-    Raises:
-        RecipeError: With every error found.
+        objective: Replaces the recipe's objective; see `parse_variant`.
     """
     values, name, source = read_recipe(name_or_path)
     typed = {} if objective is None else parse_variant(objective, source="--objective")
@@ -86,7 +79,7 @@ def load_recipe(
 
 
 def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
-    """Puts every `a.b=value` into a recipe's values; returns what is wrong with them.
+    """Puts every `a.b=value` into a recipe's values; returns the errors.
 
     Another `objective.name` drops the arguments of the old objective; names come first, whatever their order.
     """

@@ -19,31 +19,18 @@ TEACHER_FILE = "teacher.safetensors"
 KEPT_FILES = (EMBEDDING_FILE, TEACHER_FILE)
 
 
-def kept_file(folder: Path | None, name: str) -> Path | None:
-    """Returns a file that a run folder keeps, None where the run has not begun: its recipe is written last."""
-    begun = folder is not None and RunFolder(folder).state() != "empty"
-    return folder / name if folder is not None and begun and (folder / name).is_file() else None
-
-
 def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
-    """Returns where the objective's saved geometry is, None when it takes none.
-
-    Args:
-        recipe: A checked recipe.
-        base: The run folder; what it keeps is taken first.
-    """
+    """Returns the path of the objective's saved geometry, in the run folder `base` if that has it; None for none."""
     value = recipe.objective.get("embedding")
-    if not isinstance(value, str) or value in learned_embeddings(recipe):
+    if not isinstance(value, str):
         return None
-    if (kept := kept_file(base, EMBEDDING_FILE)) is not None:
-        return kept
+    is_learned = not keys_of(OBJECTIVES[recipe.objective["name"]])["embedding"].is_required()
+    if is_learned and value in ("full", "compressed"):
+        return None
+    # The recipe of a run is written last: without it the run has not begun.
+    if base is not None and (base / EMBEDDING_FILE).is_file() and RunFolder(base).state() != "empty":
+        return base / EMBEDDING_FILE
     return None if text_encoder(recipe) is not None else Path(value).expanduser()
-
-
-def learned_embeddings(recipe: Recipe) -> tuple[str, ...]:
-    """Returns the values of `embedding` that are no path: those of an objective that can learn it."""
-    key = keys_of(OBJECTIVES[recipe.objective["name"]])["embedding"]
-    return () if key.is_required() else ("full", "compressed")
 
 
 def text_encoder(recipe: Recipe) -> str | None:
@@ -60,12 +47,7 @@ def points_outside(recipe: Recipe) -> bool:
 
 
 def whole_paths(recipe: Recipe, beside: Path | None) -> dict[str, str]:
-    """Returns the objective's keys that are paths, made whole.
-
-    Args:
-        recipe: A checked recipe.
-        beside: The recipe's own folder: what it points to may lie there, or be kept there as a geometry.
-    """
+    """Returns the objective's keys that are paths, as absolute paths; relative ones may lie `beside` the recipe."""
     paths: dict[str, str] = {}
     geometry = embedding_path(recipe)
     if geometry is not None and not geometry.exists():

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.lab.data import CORPORA, DATA, ValidationSplit
+from labelembed.lab.data import CORPORA, DATA
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS
 from labelembed.lab.recipes.components import Errors, as_lines, model_errors, resolve, shown, small_objective
@@ -27,7 +27,6 @@ TABLES: dict[str, Any] = {
     "schedule": SCHEDULES,
 }
 MOST_SEEDS = 1_000
-_Fraction = Annotated[Number, Field(ge=0, le=1)]
 
 
 def _different(values: list[int]) -> list[int]:
@@ -94,19 +93,6 @@ class ComparisonBlock(Block):
     baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
 
 
-class PublishedBlock(Block):
-    """A figure that a paper reports for this recipe, which the report shows beside ours."""
-
-    objective: str | dict[str, Any] = Field(description="a name, or a mapping with name and the arguments that matter")
-    metric: Literal["test_error", "top5_error", "best_accuracy", "bleu", "chrf", "rouge_l"] = Field(
-        "test_error", description="what was measured"
-    )
-    value: _Fraction = Field(description="a fraction: 0.0193 is 1.93 %")
-    deviation: _Fraction | None = Field(None, description="over the runs, a fraction")
-    runs: PositiveInt | None = Field(None, description="how many runs it is the mean of")
-    source: str = Field(description="paper and table")
-
-
 class _Components(Block):
     """The blocks with a `name`, which take the keys of the component of that name."""
 
@@ -125,9 +111,6 @@ class Recipe(TrainingSettings, _Components):
         None, description="of a corpus: how sentences are found when the run is done; null: greedily"
     )
     comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
-    published: list[PublishedBlock] | None = Field(
-        None, description="figures of a paper for the report: objective, metric, value, deviation, runs, source"
-    )
 
     @property
     def of_sentences(self) -> bool:
@@ -144,26 +127,16 @@ class Recipe(TrainingSettings, _Components):
         """What texts become: `words`, `features` or `tokens`; None: the data are no texts."""
         return self.data["inputs"] if self.data["name"] == "texts" else None
 
-    def validation(self) -> ValidationSplit | None:
-        """Returns which examples are held out, None for none."""
-        block = self.data["validation"]
-        return None if block is None else ValidationSplit(**block)
-
     def of_one_run(self) -> dict[str, Any]:
         """Returns the recipe as it stands in a run folder: plain values, without what it is compared with."""
-        return self.model_dump(exclude={"comparison", "published"})
+        return self.model_dump(exclude={"comparison"})
 
 
 def parse_recipe(values: Any, *, source: str, found: Sequence[str] = ()) -> Recipe:
     """Returns a checked recipe with every default filled in.
 
-    Args:
-        values: What the YAML held.
-        source: Where it came from, for messages.
-        found: Errors that are known already, to be told with the others.
-
-    Raises:
-        RecipeError: With every error found.
+    `values` are those of the YAML, `source` says in messages where they came from, and RecipeError lists every error,
+    those `found` before among them.
     """
     if not isinstance(values, dict):
         wanted = "must be a mapping with data, model, objective, ...; `labelembed init` writes one"

@@ -48,11 +48,7 @@ class Variant:
 
 
 def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Returns an objective's block from ``name:key=value:key=value``, values read as YAML; a block as it is.
-
-    Raises:
-        RecipeError: When it is not of that form.
-    """
+    """Returns an objective's block from ``name:key=value:key=value``, or the block itself; raises RecipeError."""
     if isinstance(text, dict):
         return dict(text)
     # A colon that does not begin `key=` belongs to a value, as in a path.
@@ -108,11 +104,7 @@ def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]]
 
 
 def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
-    """Returns the variants of a list, each checked with the recipe it goes into; `source` is for messages.
-
-    Raises:
-        RecipeError: With every error of every variant.
-    """
+    """Returns the variants of a list, each checked with its recipe; raises RecipeError with all errors of all."""
     if not texts:
         raise RecipeError(["no objective to compare"], source=source)
     errors: list[str] = []
@@ -138,11 +130,7 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
 
 
 def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) -> str:
-    """Returns the name of the variant that is meant; None: the first.
-
-    Raises:
-        RecipeError: None of them is, or more than one.
-    """
+    """Returns the one variant that is wanted, by name or objective, or the first; else raises RecipeError."""
     if wanted is None:
         return variants[0].name
     if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
@@ -157,22 +145,14 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
 
 
 def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
-    """Returns the seeds of a comparison: those given, else the recipe's own; a number of them begins at its `seed`.
-
-    Raises:
-        RecipeError: What is given is neither a number of seeds nor a list of them.
-    """
+    """Returns the seeds of a comparison, those given or the recipe's own; a number of them begins at its `seed`."""
     if seeds is None:
         return given_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
     return given_seeds(seeds, first=recipe.seed, source="--seeds" if isinstance(seeds, str) else "seeds")
 
 
 def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str = "--seeds") -> list[int]:
-    """Returns seeds: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``); a list as it is.
-
-    Raises:
-        RecipeError: It is neither.
-    """
+    """Returns seeds: so many from `first` on (``8``), or those listed (``0-7``, ``3,5``); raises RecipeError."""
     wanted = "give how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
     if isinstance(given, str):
         parts = map(re.compile(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *").fullmatch, given.strip(", ").split(","))
@@ -184,7 +164,6 @@ def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str
     try:
         seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
     except pydantic.ValidationError as error:
-        raise RecipeError(
-            ["; ".join([*model_errors(error, ComparisonBlock).values(), wanted])], source=source
-        ) from error
+        wrong = [*model_errors(error, ComparisonBlock).values(), wanted]
+        raise RecipeError(["; ".join(wrong)], source=source) from error
     return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds

@@ -20,11 +20,7 @@ _COMMENT_COLUMN = 42
 
 
 def full_recipe(name: str) -> str:
-    """Returns the text of a recipe that ships, or of a YAML file, with every key, its value and what it means.
-
-    Raises:
-        RecipeError: When there is none, or it cannot be run.
-    """
+    """Returns the text of a recipe that ships, or of a YAML file, with every key explained; raises RecipeError."""
     values, _, source = read_recipe(name)
     text = shipped_recipes().get(name) or Path(name).read_text(encoding="utf-8")
     data: Any = {"name": values["data"]} if isinstance(values.get("data"), str) else values.get("data")
@@ -48,7 +44,7 @@ def full_recipe(name: str) -> str:
             lines += ["", f"{key}:  # {description}"]
             for name, inner in fields.items():
                 lines += _line(name, plain[key][name], inner.description or "", indent=2)
-        elif value is not None or key not in ("decoding", "published"):
+        elif value is not None or key != "decoding":
             lines += [""] if lines[-1].startswith(" ") else []  # behind a block
             lines += _line(key, plain[key], description)
     return "\n".join(lines) + "\n"

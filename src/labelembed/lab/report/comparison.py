@@ -5,10 +5,8 @@ A run that failed or whose files are damaged is kept with the reason; it never h
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -183,43 +181,29 @@ class Comparison:
         return "bleu" if any(variant.metrics(self.split, "bleu") for variant in self.variants) else "error"
 
 
-def load_comparison(path: str | Path) -> Comparison:
+def load_comparison(path: str | Path, *, baseline: str | None = None) -> Comparison:
     """Reads a comparison folder, or the folder of a single finished run as a comparison without a baseline.
 
-    Raises:
-        RunFolderError: When it is neither, ``comparison.json`` is damaged, the single run has not finished, or runs are
-            of different data. A damaged run inside a comparison raises nothing; it is in `failed`.
+    `baseline`, a variant or an objective, replaces the comparison's own. Raises RunFolderError where the folder cannot
+    be read or runs are of different data; a damaged run inside a comparison raises nothing, it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
-        return _load_comparison(path)
-    if (path / "recipe.yaml").is_file():
-        return _load_single_run(RunFolder(path))
-    what = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
-    hint = "" if path.is_dir() else "; it is a file"
-    raise RunFolderError(f"{path}: {what + hint if path.exists() else 'no such folder'}")
-
-
-def load_several(paths: Sequence[str | Path], *, baseline: str | None = None) -> Comparison:
-    """Reads runs and comparisons as one comparison; runs that differ by nothing but the seed are one variant.
-
-    The baseline, a variant or an objective, is by default that of the first comparison, else one-hot, else the first.
-
-    Raises:
-        RunFolderError: As `load_comparison`; and when two are of different data, or `baseline` is none of the variants.
-    """
-    read = [load_comparison(path) for path in dict.fromkeys(Path(path) for path in paths)]
-    whole = read[0] if len(read) == 1 else _merged(read)
+        read = _load_comparison(path)
+    elif (path / "recipe.yaml").is_file():
+        read = _load_single_run(RunFolder(path))
+    else:
+        neither = "neither a comparison folder (no comparison.json) nor a run folder (no recipe.yaml)"
+        raise RunFolderError(f"{path}: {neither if path.exists() else 'no such folder'}")
     if baseline is None:
-        return whole
-    names = [variant.name for variant in whole.variants]
-    chosen = [name for name in names if name == baseline] or [
-        one.name for one in whole.variants if one.objective_name == baseline
-    ]
+        return read
+    names = [one.name for one in read.variants]
+    chosen = [one.name for one in read.variants if baseline in (one.name, one.objective_name)]
+    chosen = [baseline] if baseline in chosen else chosen
     if len(chosen) != 1:
         what = "stands for more than one of" if chosen else "is none of"
         raise RunFolderError(f"--baseline: {baseline!r} {what} {', '.join(names)}{nearest(baseline, names)}")
-    return replace(whole, baseline=chosen[0])
+    return replace(read, baseline=chosen[0])
 
 
 def _load_comparison(path: Path) -> Comparison:
@@ -268,7 +252,7 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
 
 
 def history_error(history: list[dict[str, Any]]) -> str:
-    """Returns what cannot be true in a history, or an empty string."""
+    """Returns the first impossible value in a history, as a sentence, or an empty string."""
     before = 0
     for entry in history:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
@@ -297,7 +281,7 @@ def number_in(value: object) -> float | None:
 
 
 def readable(read: Callable[[], Content]) -> Content | None:
-    """Returns what can be read of a run folder; None where it is damaged."""
+    """Returns the result of reading from a run folder; None where it is damaged."""
     try:
         return read()
     except RunFolderError:
@@ -310,40 +294,5 @@ def _check_same_data(variants: Iterable[VariantRuns]) -> None:
     ]
     other = next((run for run in runs if run.data["fingerprint"] != runs[0].data["fingerprint"]), None)
     if other is not None:
-        raise RunFolderError(
-            f"{runs[0].folder} and {other.folder} are of different data and cannot be in one report: "
-            f"{runs[0].data.get('source')!r} and {other.data.get('source')!r} (other examples are held out, or their "
-            "content differs); report them one by one"
-        )
-
-
-def _merged(read: Sequence[Comparison]) -> Comparison:
-    _check_same_data(variant for one in read for variant in one.variants)
-    groups: dict[str, VariantRuns] = {}
-    for variant in (variant for one in read for variant in one.variants):
-        # The same but for the seed and for where the data are.
-        recipe = dict(next((run.recipe for run in variant.runs.values()), {})) or dict(variant.objective)
-        recipe.pop("seed", None)
-        data = recipe.get("data")
-        recipe["data"] = {**data, "path": None} if isinstance(data, dict) else data
-        key = json.dumps(recipe, sort_keys=True, default=str)
-        # The same recipe and seed twice is no second seed: it stays beside the first, by its folder.
-        while key in groups and variant.seeds & groups[key].seeds:
-            key += "+"
-        group = groups.setdefault(key, VariantRuns(variant.name, variant.objective))
-        group.runs.update(variant.runs)
-        group.failed.update(variant.failed)
-        group.missing.extend(variant.missing)
-    merged = list(groups.values())
-    wanted = [one.baseline for one in read if one.baseline is not None][:1]
-    order = [(one.name not in wanted, one.objective_name != "one_hot") for one in merged]
-    # Where two share a name, the folder tells them apart.
-    counts = Counter(one.name for one in merged)
-    folders = [next((str(run.folder) for run in one.runs.values()), str(nth)) for nth, one in enumerate(merged)]
-    names = [
-        one.name if counts[one.name] == 1 else f"{one.name} {path}" for one, path in zip(merged, folders, strict=True)
-    ]
-    variants = [replace(one, name=name) for one, name in zip(merged, names, strict=True)]
-    seeds = sorted({seed for one in merged for seed in one.seeds})
-    baseline, notes = variants[order.index(min(order))].name, [note for one in read for note in one.notes]
-    return Comparison(read[0].path, read[0].recipe, baseline, variants, seeds, notes=notes)
+        sources = f"{runs[0].data.get('source')!r} and {other.data.get('source')!r}"
+        raise RunFolderError(f"{runs[0].folder} and {other.folder} are of different data ({sources})")

@@ -1,4 +1,4 @@
-"""Which variant the verdict is about, what its differences allow to be said, and what would be needed to say more."""
+"""Which variant the verdict is about, what its differences show, and how many seeds or examples would show more."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from labelembed.metrics.joint_interval import variance_of_mean
 from labelembed.metrics.statistics import detectable_shift
 
 LEVEL = 0.05
-#: Fewer seeds give no verdict, and nobody can use the difference that they would detect.
+#: Fewer seeds give no verdict: the minimum detectable difference would be too large to be of use.
 FEWEST_SEEDS = 5
-# Nobody waits for more seeds or examples than these.
+# More seeds, or times as many examples, than these are not suggested.
 _MOST_SEEDS, _MOST_TIMES_EXAMPLES = 100, 100
 #: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
 MOST_DRAWN = 7
@@ -26,7 +26,7 @@ _ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
 
 def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> str:
-    """Returns what a difference shows: too few seeds, no interval, better, worse, small gain or open.
+    """Returns the outcome of a difference: too few seeds, no interval, better, worse, small gain or open.
 
     "better" and "worse" have the same standard, see `shown_sign`. "small gain": the upper ends of both intervals are
     below the smallest gain that is worth anything.

@@ -85,7 +85,7 @@ Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
 
 
 def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | None:
-    """Returns what a run has left under a name; None where it left nothing, or nothing that can be true."""
+    """Returns diagnostics of a run by name; None where there are none, or they are damaged."""
     content = readable(lambda: RunFolder(run.folder).read(f"diagnostics/{name}.json"))
     try:
         return kind.model_validate(content) if content else None
@@ -147,7 +147,7 @@ class ErrorAnalysis:
 
 
 def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
-    """Returns what a variant's runs get wrong; None where no run left anything."""
+    """Returns the errors of a variant's runs; None where no run has diagnostics."""
     read = {
         seed: one for seed, run in variant.runs.items() if (one := read_diagnostics(run, "errors", ErrorDiagnostics))
     }

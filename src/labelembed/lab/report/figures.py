@@ -69,17 +69,15 @@ class Figure:
         svg = re.sub(unwanted, "", svg[svg.index("<svg") :], flags=re.DOTALL)
         svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.key}-\1"', svg)
         svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{self.key}-", svg)
-        # Hundredths of a point are seen by nobody, and half of the size.
+        # Two decimals of a point are enough, and halve the size.
         svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), svg)
         opening, rest = svg.split(">", 1)
         opening += f' role="img" stroke-linejoin="round" aria-label="{escape(self.description)}">'
         if inline:
             opening, letters = re.sub(r'\s(width|height)="[^"]*pt"', "", opening), "var(--letters, sans-serif)"
         else:
-            opening, letters = (
-                opening + '<rect width="100%" height="100%" fill="#ffffff"/>',
-                "'DejaVu Sans', sans-serif",
-            )
+            opening += '<rect width="100%" height="100%" fill="#ffffff"/>'
+            letters = "'DejaVu Sans', sans-serif"
         return f"{opening}{rest.strip()}\n".replace("'DejaVu Sans'", letters)
 
     def save(self, folder: Path) -> list[Path]:

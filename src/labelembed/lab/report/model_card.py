@@ -23,8 +23,7 @@ _LISTED_LABELS = 20
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
     """Writes the model card of a finished run, by default ``README.md`` in its folder, and returns where it is.
 
-    Raises:
-        RunFolderError: No run has finished there, it is damaged, or the card or huggingface_hub cannot be used.
+    Raises RunFolderError where there is no finished run, or huggingface_hub is missing.
     """
     file = Path(run) / "README.md" if path is None else Path(path)
     if file.is_dir():
@@ -67,25 +66,21 @@ def model_card(run: str | Path) -> str:
     rows, learned = comparison_rows(single), label_similarities(variant)
     tables = [*report_tables(single, rows).values(), *([learned.table(_LISTED_LABELS)] if learned else [])]
     above = folder.resolve().parents[2:3]
-    whole = (
-        readable(lambda: verdict(load_comparison(*above))) if above and (above[0] / "comparison.json").is_file() else []
-    )
-    text = (
-        templates()
-        .get_template("card.md")
-        .render(
-            names=names,
-            title=title,
-            task=task,
-            statement=verdict(single)[0],
-            data=single.data_name,
-            about=record.data,
-            tables=[table.markdown() for table in tables],
-            temperature=number_in(record.result.get("temperature")),
-            cost=cost_line(variant, single, rows),
-            comparison=whole or [],
-            command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
-            recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
-        )
+    is_one_of_many = above and (above[0] / "comparison.json").is_file()
+    whole = readable(lambda: verdict(load_comparison(*above))) if is_one_of_many else []
+    card = templates().get_template("card.md")
+    text = card.render(
+        names=names,
+        title=title,
+        task=task,
+        statement=verdict(single)[0],
+        data=single.data_name,
+        about=record.data,
+        tables=[table.markdown() for table in tables],
+        temperature=number_in(record.result.get("temperature")),
+        cost=cost_line(variant, single, rows),
+        comparison=whole or [],
+        command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
+        recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, load_comparison, load_several
+from labelembed.lab.report.comparison import Comparison, load_comparison
 from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
@@ -39,7 +39,7 @@ _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # Of more variants what they learned about labels is not read, and in the terminal they are not printed.
 _MOST_VARIANTS, _MOST_PRINTED = 12, 6
 # Not what a run ran on: the command has its own place, and the labels' names fill a page.
-_NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
+_NOT_SHOWN = ("command", "data.names", "data.stamp")
 
 
 @dataclass(frozen=True)
@@ -81,31 +81,31 @@ class Page:
 
 
 def write_report(
-    *paths: str | Path,
+    path: str | Path,
+    *,
     out: str | Path | None = None,
     format: str = "html",
     figures: str | Path | None = None,
     baseline: str | None = None,
 ) -> Path:
-    """Writes one page of a comparison, of a run, or of several of both, or its tables alone; returns the file.
+    """Writes one page of a comparison or of a run, or its tables alone; returns the file.
 
     The page loads nothing from anywhere and is the same to the byte when it is made again from the same runs.
 
     Args:
-        paths: Run and comparison folders; see `load_several` for several.
-        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder, of several in the current one.
+        path: The run or comparison folder.
+        out: The file; None: ``report.html`` (or .csv, .md, .tex) in the folder.
         format: `html`; `markdown` or `latex` for the tables of the page; `csv` for every number in full precision.
         figures: A folder that gets each figure of the page as SVG and PDF.
         baseline: The variant the others are compared with; None: as the comparison says.
 
     Raises:
-        RunFolderError: As `load_several`; and when the format is unknown or a file cannot be written.
+        RunFolderError: As `load_comparison`; and when the format is unknown or a file cannot be written.
     """
     if format not in _ENDINGS:
         raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
-    comparison = load_several(paths, baseline=baseline)
-    folder = Path(paths[0]) if len(paths) == 1 else Path()
-    file = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
+    comparison = load_comparison(path, baseline=baseline)
+    file = Path(out) if out is not None else Path(path) / f"report{_ENDINGS[format]}"
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
     if format == "html" or figures is not None:
@@ -123,7 +123,7 @@ def write_report(
 
 
 def write_comparison(out: Path, *, redraw: bool) -> Comparison:
-    """Writes the tables of a comparison beside its runs, and the page where they have changed or `redraw` says so."""
+    """Writes the tables of a comparison beside its runs, and the page where they have changed or with `redraw`."""
     comparison = load_comparison(out)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
@@ -145,7 +145,7 @@ def print_comparison(comparison: Comparison) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
     found = full_verdict(comparison)
-    for line in filter(None, (found.headline, found.worse, found.step, " ".join(found.notes))):
+    for line in filter(None, (found.headline, found.worse, found.step)):
         console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]

@@ -112,12 +112,18 @@ def _frame(lines: Any) -> DataFrame:
     return frame.astype(dict.fromkeys(whole, "Int64") | numbers)
 
 
+def _whole(value: object) -> int | None:
+    """Returns a whole number that a column of int64 holds, and None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+
+
 def _run_cells(variant: VariantRuns, seed: int) -> dict[str, Any]:
     run = variant.runs.get(seed)
     if run is None:
         return {"status": "failed" if seed in variant.failed else "missing", "message": variant.failed.get(seed)}
     cells: dict[str, Any] = {"status": "finished", "message": None}
-    cells |= {key: run.result.get(key) for key in ("epochs", "selected_epoch", "selected_by", "parameters")}
+    cells |= {key: _whole(run.result.get(key)) for key in ("epochs", "selected_epoch", "parameters")}
+    cells["selected_by"] = run.result.get("selected_by")
     # The median epoch, without its evaluation where that is known.
     epochs = [number_in(entry.get("training_seconds", entry.get("seconds"))) for entry in run.history]
     known = [value for value in epochs if value]

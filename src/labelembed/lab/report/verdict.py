@@ -30,7 +30,7 @@ from labelembed.lab.report.formatting import counted, listed, templates
 from labelembed.lab.report.tables import Differences, differences_to
 from labelembed.metrics import PairedComparison
 
-Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
+Answer = Literal["Use it", "Use it for its probabilities", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
 _SMALL = {"error": 0.05, "bleu": 0.01}
 _UNTRAINED_BLEU = 0.01
@@ -97,7 +97,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
     against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
     answer follows from the first: use it where it is better by both intervals and the corrected p; do not where it is
     worse by the same standard, or where any gain is small; else what is needed to tell. Without tuned label smoothing,
-    with fewer than five seeds and where every run still improves at its last epoch nobody can tell.
+    with fewer than five seeds and where every run still improves at its last epoch the answer is open.
     """
     nothing, chance = _nothing_learned(comparison)
     facts = {"comparison": comparison, "nothing_learned": nothing, "chance": chance}
@@ -122,8 +122,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
     found, nll = first.found, first.differences.get("calibrated_nll")
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
     values = first.reference.metrics(comparison.split, comparison.headline).values()
-    seconds = [[number_in(run.result.get("seconds")) or 0.0 for run in side.runs.values()] for side in first[:2]]
-    time = fmean(seconds[0]) / fmean(seconds[1]) if all(map(any, seconds)) else 0.0
+    ours, theirs = (
+        {seed: number_in(run.result.get("seconds")) for seed, run in side.runs.items()} for side in first[:2]
+    )
+    ratios = [taken / other for seed, taken in ours.items() if taken and (other := theirs.get(seed))]
     facts |= {
         "contrasts": contrasts,
         "method": method.title,
@@ -132,12 +134,12 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "number": count,
         "most": max(0.0, largest_gain(found, more_is_better=comparison.headline == "bleu")) if found else 0.0,
         "seeds_agree": bool(found and sign_of(*found[2:4])),
-        # A minimum detectable difference above all errors is one that nobody can use.
+        # A minimum detectable difference above the error itself is of no use.
         "detectable": found.detectable if found and values and found.detectable < fmean(values) else 0.0,
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
         "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
-        "time": time if time > _SLOWER else 0.0,
+        "time": fmean(ratios) if min(ratios, default=0.0) > _SLOWER else 0.0,  # short runs differ by chance
         "is_open_by_p": bool(found and sign_of(*found[2:4]) and contradicted_by_p(found)),
         "candidates": len(candidates),
         "chosen_on": chosen_on,
@@ -146,7 +148,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "is_tuned": is_tuned,
         "tuning": _tuning_statement(comparison),
     }
-    if case == "better":
+    answer = _ANSWERS.get(case, "Cannot tell yet")
+    if case == "small gain" and nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) < 0:
+        answer = "Use it for its probabilities"
+    if answer.startswith("Use it"):
         command = _train(comparison, method)
     elif case == "better than untuned":
         command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
@@ -158,7 +163,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         command = _command(comparison, f" --seeds {count}", without="--seeds")
     else:
         command = _train(comparison, first.reference)
-    return _written(_ANSWERS.get(case, "Cannot tell yet"), case, facts, command, first)
+    return _written(answer, case, facts, command, first)
 
 
 def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) -> tuple[str, int]:
@@ -198,7 +203,7 @@ def _written(
 
 
 def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparison) -> list[VariantRuns]:
-    """Returns what the method is held against, the most important first."""
+    """Returns the variants that the method is compared with, the most important first."""
     smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
     one_hot = [variant for variant in comparison.finished if variant.objective_name == ONE_HOT][:1]
     order = [*ranked(smoothings, comparison)[0][:1], *one_hot, *([] if baseline in smoothings else [baseline])]
@@ -232,7 +237,7 @@ def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
 
 
 def _tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns what ``comparison.json`` says of the tuning of each variant; nothing where it is damaged."""
+    """Returns the tuning of each variant as in ``comparison.json``; nothing where it is damaged."""
     variants = comparison.tuning.get("variants")
     return [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
 

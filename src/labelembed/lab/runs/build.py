@@ -58,7 +58,7 @@ def build_data(
     raw = reader.read(progress=progress)
     return prepare(
         raw,
-        validation=recipe.validation(),
+        validation=recipe.data["validation"],
         train_examples=recipe.data["train_examples"],
         encoder=encoder,
         progress=progress,
@@ -74,7 +74,7 @@ def build_reader(recipe: Recipe) -> Any:
 
 
 def data_stamp(recipe: Recipe) -> str | None:
-    """Returns what tells without reading that the data have not changed; None where nothing does."""
+    """Returns a stamp that changes with the data files, made without reading them; None where there is none."""
     if "path" not in recipe.data:
         return str(recipe.data["name"])
     path = Path(recipe.data["path"]).expanduser()
@@ -87,7 +87,7 @@ def build_objective(
 ) -> Objective:
     """Builds the recipe's objective over an encoder, with the same first output layer for all objectives of a seed.
 
-    It is given what data and run folder have for it; a teacher's predictions come when the run begins.
+    A teacher's predictions are attached when the run begins.
     """
     kind, every = OBJECTIVES[recipe.objective["name"]], recipe.objective.get("store_every")
     if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:

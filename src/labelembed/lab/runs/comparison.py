@@ -111,7 +111,7 @@ def compare(
         about = ComparisonFile.model_construct(recipe=name, baseline=own, seeds=[], variants=[])
         if (folder / DESCRIPTION_FILE).exists() and not overwrite:
             about = ComparisonFile.read(folder)
-        about.recipe, about.published = name, [figure.model_dump() for figure in chosen.published or ()]
+        about.recipe = name
         variants, chosen = variants_of(chosen, objectives), with_whole_paths(chosen)
         variants = to_tune(chosen, variants) if tuned else variants
         making = _Making(chosen, folder, variants, seeds_of(chosen, seeds), about, *where, quiet)
@@ -125,7 +125,7 @@ def compare(
 
 
 def failure_of(comparison: Comparison) -> TrainingError:
-    """Returns what to say of the runs of a comparison that failed."""
+    """Returns the error that lists the failed runs of a comparison."""
     failed = comparison.failed
     heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
     reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
@@ -153,16 +153,14 @@ def _written_frame(frame: Any, out: str | Path | None) -> str:
 
 
 def notes_of(recipe: Recipe, data: TrainingData) -> list[str]:
-    """Returns what speaks against a comparison on these data, and what a linear classifier reaches, a line each."""
+    """Returns the notes on the data, why a comparison may show little, and what a linear classifier reaches."""
     notes = list(data.notes)
     if isinstance(data, LabelledData):
         from_scratch = data.images is not None and recipe.model.get("weights", RANDOM) == RANDOM
         notes += comparison_notes(data, random_weights=from_scratch)
-        # a dry run has stand-ins for features
-        if data.encoder.left_to_do is None and (reference := reference_errors(data)) is not None:
-            errors = {"validation": reference.validation_error, "test": reference.test_error}
-            shown = ", ".join(f"{split} error {error:.2%}" for split, error in errors.items() if error is not None)
-            notes.append(f"{reference.name} on the same inputs: {shown}")
+        if data.encoder.left_to_do is None:  # a dry run has stand-ins for features
+            shown = ", ".join(f"{split} error {error:.2%}" for split, error in reference_errors(data).items())
+            notes += [f"logistic regression on the same inputs: {shown}"] if shown else []
     return notes
 
 
@@ -183,7 +181,7 @@ class _Making:
 
     @property
     def kept(self) -> list[Variant]:
-        """The variants of before that are not asked for and stay in the table."""
+        """The variants already in the folder that are not requested now; they stay in the table."""
         names = {variant.name for variant in self.variants}
         kept = [Variant(one.name, one.folder, one.objective) for one in self.about.variants if one.name not in names]
         tuned = {entry["name"]: entry["arguments"] for entry in self.about.tuning.get("variants", ())}
@@ -207,7 +205,7 @@ class _Making:
     def make(self, trials: int | None, *, overwrite: bool) -> bool:
         """Makes the runs that are not finished, the trials of the variants first; returns whether there were any.
 
-        What is wrong is said once, here, before anything is written.
+        Errors are raised before anything is written.
         """
         tuning = None
         if trials is not None:
@@ -235,7 +233,7 @@ class _Making:
         return self._make_runs()
 
     def _check_trials(self, trials: int | None) -> None:
-        """Raises RunFolderError where variants of before were tuned and those to add not, or had other trials."""
+        """Raises RunFolderError where tuned and untuned variants, or numbers of trials, would be mixed."""
         before = self.about.tuning
         if self.about.variants and (trials is None) == bool(before):
             here, way_out = ("tuned", "give --tuned") if before else ("untuned", "leave out --tuned")
@@ -252,7 +250,7 @@ class _Making:
                 check_same_recipe(run.recipe, RunFolder(run.folder), way_out=_WAY_OUT)
 
     def _tune(self, tuning: Tuning) -> None:
-        """Puts the variants that the trials choose in the place of those that were asked for."""
+        """Replaces the requested variants by their tuned forms."""
         self.variants, tuned = tuning.make(self._run)
         names = {entry["was"]: entry["name"] for entry in tuned["variants"]}
         self.about.baseline = names.get(self.about.baseline, self.about.baseline)
@@ -269,7 +267,7 @@ class _Making:
         about.add(entries, self.seeds)
         if missing:
             about.notes = notes_of(self.recipe, self.data)
-            for note in self.data.notes:
+            for note in about.notes:
                 say(f"data: {note}")
         about.write(self.out)
         for run in missing:
@@ -305,7 +303,7 @@ class _Making:
                     shown.show(f"{done} of {total} runs", (done + sum(at.values()) / epochs) / total, text)
                     for job, error in pool.poll(0.25):
                         done, folder = done + 1, running.pop(job.name)
-                        # Nothing of the test set before the end: nobody is to choose by it, not even by watching.
+                        # Without the test set, so that it cannot influence a choice before the end.
                         reached = "FAILED: " + error if error else metrics_text(folder.result() | {"test": None})
                         shown.say(f"[{done}/{total}] {job.name}: {reached}".splitlines()[0])
                         if error:

@@ -96,18 +96,18 @@ class RunDisplay(Shown, Reporter):
         self._text = ""
 
     def note(self, text: str) -> None:
-        """Shows what goes on before the first epoch."""
+        """Shows the current activity, such as the teacher's predictions."""
         self.show("", 0.0, text)
 
     def warn(self, text: str) -> None:
-        """Prints what the user should know."""
+        """Prints a warning."""
         say(text)
 
     def progress(self, progress: Progress) -> None:
-        """Shows what the loop reports."""
+        """Shows epoch, metrics and time left."""
         epochs, done = progress.epochs, progress.epoch + progress.batch / max(progress.batches, 1)
         if progress.line is not None:
-            terms = progress.line.get("train") or {}  # of one term the total alone, of several those that are not 0
+            terms = progress.line.get("train") or {}  # the total; with several terms those that are not 0
             shown = [name for name in terms if terms[name]] if len(terms) > 2 else list(terms)[:1]
             loss = ", ".join(f"{name} {terms[name]:.3g}" for name in shown)
             self._text = "; ".join(filter(None, (metrics_text(progress.line), loss)))

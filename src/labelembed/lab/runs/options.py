@@ -1,4 +1,4 @@
-"""What a machine adds to a recipe, and what it is, for whoever reads the numbers later."""
+"""Options of a run that do not change its result, and the environment that the run folder records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("labelembed", "torch", "numpy", "accelerate", "safetensors", "sciki
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is made here; none of it changes what comes out.
+    """How a run is made on this machine; none of it changes the result.
 
     Args:
         device: `cpu`; None for what there is.
@@ -35,17 +35,6 @@ class RunOptions:
     overwrite: bool = False
     change: bool = False
     lock_seconds: float = 0.0
-
-
-def reset_peak_memory() -> None:
-    """Resets the peak of the GPU's memory."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_memory(device: torch.device) -> dict[str, int | str] | None:
-    """Returns the most `bytes` since a run began, `of` the `gpu`; None on a CPU."""
-    return {"bytes": torch.cuda.max_memory_allocated(device), "of": "gpu"} if device.type == "cuda" else None
 
 
 def describe_environment(*, device: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Runs the jobs of a comparison in processes of this machine, or on the workers of a dask scheduler.
 
 A pool takes jobs and reports how each one ended; a run's progress is in its history, its result in ``result.json``.
-Nothing here imports torch at once: the command does so while the server of which processes are forked does.
+This module does not import torch at its top: the command imports it while the fork server does, in parallel.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Job:
-    """One run to make in another process: its name for people, its recipe and folder with whole paths."""
+    """One run to make in another process: its display name, its recipe and folder with absolute paths."""
 
     name: str
     recipe: Recipe
@@ -67,7 +67,7 @@ def default_jobs(device: str | None) -> int:
 
 
 def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
-    """Makes the run of a job in this process; returns why it failed, or nothing, and raises where it was stopped."""
+    """Makes a run in this process; returns the reason of a failure or "", and raises InterruptedTraining."""
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.run import run_recipe
@@ -253,8 +253,7 @@ class DaskPool:
             done = [future for future in self._running if future.done()]
             return [(job, _error_of(future, job)) for future in done for job in [self._running.pop(future)]]
         except (OSError, TimeoutError, RuntimeError, ValueError, CancelledError) as error:
-            what = f"the connection to the dask scheduler is lost ({error}); the same command goes on"
-            raise TrainingError(what) from error
+            raise TrainingError(f"the dask scheduler is lost ({error}); the same command goes on") from error
 
     def stop(self) -> None:
         """Tells the runs in progress to save where they stand."""

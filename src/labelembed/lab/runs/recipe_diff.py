@@ -33,8 +33,7 @@ def check_same_recipe(
     """
     differing = differences(recipe, folder)
     if any(not (may_change and key.startswith(_MAY_CHANGE)) for key in differing):
-        what = f"holds the run of another recipe; {way_out}"
-        raise RunFolderError(f"{folder.path}: {what}. {listed(differing)}")
+        raise RunFolderError(f"{folder.path}: holds the run of another recipe; {way_out}. {listed(differing)}")
     return differing
 
 

@@ -186,6 +186,5 @@ def best_run(path: Path, *, without: str | None = None) -> Path:
                 score = -metrics["bleu"] if "bleu" in metrics else metrics["error"]
                 scores[folder.path] = (score, metrics.get("nll", 0.0))
     if not scores:
-        what = "has no finished run with a validation set to choose by; name one of those below runs/"
-        raise RunFolderError(f"{path}: {what}, or let labelembed compare continue it")
+        raise RunFolderError(f"{path}: has no finished run with a validation set to choose by; name one below runs/")
     return min(scores, key=lambda run: scores[run])

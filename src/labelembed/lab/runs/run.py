@@ -1,4 +1,4 @@
-"""One run, whoever asks for it: begun, continued, or found finished."""
+"""One run: begin it, continue it, or find it finished."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any
 import torch
 from safetensors.torch import save as tensor_bytes
 
+from labelembed.files import file_digest
 from labelembed.geometry import LabelGeometry
 from labelembed.lab import errors
 from labelembed.lab.recipes import references
 from labelembed.lab.recipes.loading import with_whole_paths
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, data_stamp, given_embedding
-from labelembed.lab.runs.options import RunOptions, describe_environment, peak_memory, reset_peak_memory
+from labelembed.lab.runs.options import RunOptions, describe_environment
 from labelembed.lab.runs.recipe_diff import Differences, check_same_recipe
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import read_table, teacher_table
 from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
-from labelembed.lab.training.files import saving, sha256
+from labelembed.lab.training.files import saving
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
 from labelembed.lab.training.reporter import Reporter, tracked
 from labelembed.lab.training.run_folder import RunFolder
@@ -44,7 +45,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, continues it, or finds it finished.
 
-    Data may be in memory already. Returns what stands in ``result.json``. Raises RunFolderError when another process
+    `data` may be given. Returns the content of ``result.json``. Raises RunFolderError when another process
     trains the run, or the folder holds the run of another recipe or of other data, is damaged, or cannot be written;
     TrainingError when the run fails; InterruptedTraining when it was asked to stop.
     """
@@ -87,7 +88,8 @@ def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
     network = task.build_network(folder)
     for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, task.recipe.micro_batches)]:
         reporter.warn(note)
-    reset_peak_memory()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     return network
 
 
@@ -140,7 +142,7 @@ def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Diffe
 
 
 def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Reporter) -> dict[str, Any]:
-    """Trains to the end; a run that fails says so in its folder."""
+    """Trains to the end; the reason of a failure is written into the folder."""
     writes, position = trainer.accelerator.is_main_process, trainer.position
     try:
         trackers = tracked(folder, options.track, reporter.warn) if writes else nullcontext(trainer.log)
@@ -167,7 +169,8 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
     The result takes in the SHA-256 of the files, which is held against them whenever they are read.
     """
     network, names, writes = trainer.network, task.data.names, trainer.accelerator.is_main_process
-    result["peak_memory"] = peak_memory(trainer.device)
+    peak = torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == "cuda" else 0
+    result["peak_memory"] = {"bytes": peak, "of": "gpu"} if peak else None
     with saving(folder.path):
         result |= task.final_evaluation(network, folder if writes else None, result)
         if not writes:
@@ -189,7 +192,7 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
             folder.write("diagnostics/errors.json", wrong)
         if examples is not None:
             folder.write_examples(examples)
-        result["files"] = {file.name: sha256(file) for file in written}
+        result["files"] = {file.name: file_digest(file) for file in written}
         folder.write("result.json", result)
     return result
 

@@ -43,14 +43,13 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
         _remove_where_empty(made)
-        what = f"cannot write here ({error.strerror}); choose another folder with --out"
-        raise RunFolderError(f"{folder}: {what}") from error
+        raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
-        _remove_where_empty(made)  # while the lock is held: nobody else can have it then
+        _remove_where_empty(made)  # while this process still holds the lock
         lock.release()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -24,7 +24,6 @@ from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_data, build_reader, stored_recipe
 from labelembed.lab.runs.task import Classification, Sentences, Task, saved_task
 from labelembed.lab.sparse_rows import SparseRows
-from labelembed.lab.special_tokens import UNKNOWN
 from labelembed.lab.training.decoding import Decoding, decode, evaluate_text, hypothesis_text, token_metrics
 from labelembed.lab.training.evaluation import evaluate, predicted_logits
 from labelembed.lab.training.network import Network
@@ -32,19 +31,6 @@ from labelembed.lab.training.run_folder import RunFolder
 
 # Lines translated together; sorted by length among themselves, and what is kept when the work is broken off.
 _LINES_AT_ONCE = 256
-
-
-class Translation(NamedTuple):
-    """A line and the ways to write it, best first, none for a line without a token.
-
-    They are ordered by score, the log-probability (in nats, of the tokens and the end) over the length penalty; `known`
-    says whether any token of the line is.
-    """
-
-    source: str
-    texts: list[str]
-    scores: list[float]
-    known: bool
 
 
 @dataclass(frozen=True)
@@ -230,8 +216,9 @@ class SavedRun:
         corpus, task = read_corpus(self.recipe.data["path"] if path is None else path), self.sentences
         pairs = ((corpus.source_tokenizer, task.source), (corpus.target_tokenizer, task.target))
         if any(theirs.digest() != ours.digest() for theirs, ours in pairs):
-            what = f"has another vocabulary than {self.folder.path} was trained on"
-            raise DataError(f"{corpus.source}: {what}; give the run's own, or its text to labelembed translate")
+            raise DataError(
+                f"{corpus.source}: has another vocabulary than {self.folder.path}; translate its text instead"
+            )
         return corpus
 
     def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:
@@ -239,25 +226,19 @@ class SavedRun:
         tokens = token_metrics(self.network, corpus.splits[split])
         return tokens | evaluate_text(self.network, corpus, split, self.sentences.decoding)[0]
 
-    def translate(
-        self, lines: Iterable[str], decoding: Decoding | None = None, *, n_best: int = 1
-    ) -> Iterator[Translation]:
-        """Yields each line with its translations, in order, some hundred lines at a time.
+    def translate(self, lines: Iterable[str], decoding: Decoding | None = None) -> Iterator[str]:
+        """Yields the translation of each line, in order, some hundred lines at a time; "" for a line without a token.
 
-        What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` they are found as
-        the recipe says. Raises ValueError when an argument is out of its range, or a line too long for the network.
+        What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` the recipe's is
+        used. Raises ValueError when an argument is out of its range, or a line too long for the network.
         """
         decoding = self.sentences.decoding if decoding is None else decoding
-        decoding.search(n_best=n_best)  # says what is wrong before any line is read
+        decoding.search()  # says what is wrong before any line is read
+        source, target = self.sentences.source, self.sentences.target
         rest = iter(lines)
         while block := list(islice(rest, _LINES_AT_ONCE)):
-            yield from self._translated(block, decoding, n_best)
-
-    def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[Translation]:
-        source, target = self.sentences.source, self.sentences.target
-        tokens = source.encode_lines(lines)
-        hypotheses = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
-        for line, ids in zip(lines, tokens, strict=True):
-            best, how = next(hypotheses) if len(ids) else [], decoding.replace_unknown
-            texts = [hypothesis_text(one, line, source, target, replace_unknown=how) for one in best]
-            yield Translation(line, texts, [one.score for one in best], bool((ids != UNKNOWN).any()))
+            tokens = source.encode_lines(block)
+            hypotheses = iter(decode(self.network, [one for one in tokens if len(one)], decoding))
+            for line, ids in zip(block, tokens, strict=True):
+                best = next(hypotheses) if len(ids) else None
+                yield hypothesis_text(best, line, source, target, replace_unknown=decoding.replace_unknown)

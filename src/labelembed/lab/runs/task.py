@@ -1,4 +1,4 @@
-"""What a run learns: to classify examples, or to write sentences; all that differs between the two is here.
+"""The two tasks, classification and writing sentences; all that differs between them is here.
 
 Both build the network, evaluate it after an epoch and at the end, and keep in the run folder what makes inputs.
 """
@@ -173,7 +173,7 @@ def build_task(
     folder: RunFolder | None = None,
     reporter: Reporter | None = None,
 ) -> Task:
-    """Returns what a recipe learns; data that are not in memory are read, with the encoder of a run that has begun."""
+    """Returns the task of a recipe; data that are not given are read, with the encoder of a run that has begun."""
     if data is None:
         keeps_encoder = folder is not None and recipe.text_inputs in ("features", "tokens")
         encoder = build_reader(recipe).new_encoder().load(folder.path, {}) if folder and keeps_encoder else None
@@ -186,7 +186,7 @@ def build_task(
 
 
 def saved_task(recipe: Recipe, folder: RunFolder) -> Task:
-    """Returns what a finished run has learned; nothing is unpickled, and damage raises nearly any error."""
+    """Returns the task of a finished run; nothing is unpickled, and a damaged folder may raise any error."""
     if recipe.of_sentences:
         return Sentences(recipe, *(Tokenizer.load(folder.path, side) for side in SIDES))
     about = folder.environment()["data"]

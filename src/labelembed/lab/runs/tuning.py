@@ -1,8 +1,8 @@
 """Tuning: every variant of the objective gets the same number of trials, scored on the validation set.
 
-The trials of a variant are an optuna study in memory. What it proposes follows from the recipe's seed, the number of
-the trial and the scores of earlier rounds alone, so that a tuning that was stopped is replayed from the folders of its
-trials, to the same proposals. A trial is an ordinary run, of one seed that the comparison does not use.
+The trials of a variant are an optuna study in memory, whose proposals depend only on the recipe's seed, the number of
+the trial and the scores of earlier rounds. A stopped tuning is therefore replayed from the folders of its trials. Each
+trial is an ordinary run with a seed that the comparison does not use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from labelembed.lab.runs.recipe_diff import check_same_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.seeds import derived_seed
 
-#: What is tuned of a variant, by key of the recipe: a range (low, high), one on a log scale, or a list of values.
+#: A search space by key of the recipe: a range (low, high), one on a log scale, or a list of values.
 Space = dict[str, tuple[float, float] | tuple[float, float, str] | list[str]]
 #: Of each objective's arguments.
 SEARCH_SPACES: dict[str, Space] = {
@@ -48,12 +48,12 @@ TUNING_FOLDER = "tuning"
 # Trials of a variant that are proposed together, to keep several cores at work. Those of the first round are the recipe
 # as it stands and points drawn at random.
 _ROUND = 4
-# Seeds from here on are nobody's first choice for a comparison.
+# Comparisons hardly use seeds from here on.
 _FIRST_SEED = 1_000
 
 
 def search_space(variant: Variant, recipe: Recipe) -> Space:
-    """Returns what is tuned of a variant: its own arguments, and learning rate and weight decay.
+    """Returns the search space of a variant: its own arguments, learning rate and weight decay.
 
     Those from a tenth of the recipe's value to ten times as much; without weight decay that from 1e-6 to 1e-2, with
     AdamW, which takes the decay times the learning rate from each weight, from 1e-4 to 1.
@@ -67,7 +67,7 @@ def search_space(variant: Variant, recipe: Recipe) -> Space:
 
 
 def to_tune(recipe: Recipe, variants: Sequence[Variant]) -> list[Variant]:
-    """Returns variants without those that differ from an earlier one only in what is tuned, and says so."""
+    """Returns the variants without those that differ from another only in tuned keys, and prints a note."""
     first: dict[str, Variant] = {}
     for one in variants:
         space = search_space(one, recipe)

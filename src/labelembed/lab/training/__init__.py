@@ -1,1 +1,1 @@
-"""One loop for every objective, what it leaves on the disk, and many runs at once."""
+"""The training loop, evaluation, checkpoints, and the files of a run folder."""

@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, named for its step and its SHA-256, which is whole or not there."""
+"""Checkpoints: one file each, named by step and SHA-256, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
-from labelembed.files import parse_json, require_header
+from labelembed.files import file_digest, parse_json, require_header
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import check_format, saving, sha256, write_bytes
+from labelembed.lab.training.files import check_format, saving, write_bytes
 
 FORMAT_VERSION = 1
 
@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         for left in folder.glob(".*"):  # of a process that was killed: the run has one owner
             left.unlink()
         write_bytes(path, content)
-    # Newer ones are damaged, or of before the run was resumed from an older one: they must not count among the kept.
+    # Files of later steps are damaged, or from before the run was resumed from an older checkpoint: they are deleted.
     older = [other for other in _newest_first(folder) if other.name[:15] < path.name[:15]]
     for other in {*_newest_first(folder)} - {path, *older[: keep - 1]}:
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> Checkpoint:
     _, step, digest = path.stem.split("-")
-    if sha256(path) != digest:
+    if file_digest(path) != digest:
         raise ValueError("has changed since it was written")
     require_header(path)
     with safe_open(path, framework="pt") as file:

@@ -40,7 +40,6 @@ class ComparisonFile(BaseModel):
     baseline: str
     seeds: list[int]
     variants: Annotated[list[VariantEntry], Field(min_length=1)]
-    published: list[Any] = []
     tuning: dict[str, Any] = {}
     notes: list[str] = []
 

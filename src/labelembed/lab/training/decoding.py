@@ -42,27 +42,25 @@ class Decoding(Block):
         False, description="write the source word with the highest attention for an unknown one"
     )
 
-    def search(self, *, n_best: int = 1) -> BeamSearch:
-        """Returns the search for so many hypotheses of each sentence; raises ValueError for what is out of range."""
-        return BeamSearch(n_best=n_best, **self.model_dump(exclude={"replace_unknown"}))
+    def search(self) -> BeamSearch:
+        """Returns the search; raises ValueError for lengths that do not go together."""
+        return BeamSearch(**self.model_dump(exclude={"replace_unknown"}))
 
 
 @torch.no_grad()
-def decode(
-    network: Network, sources: Sequence[Tokens], decoding: Decoding, *, n_best: int = 1
-) -> list[list[Hypothesis]]:
-    """Returns the `n_best` hypotheses of each sentence (tokens without END), best first, in their order.
+def decode(network: Network, sources: Sequence[Tokens], decoding: Decoding) -> list[Hypothesis | None]:
+    """Returns the best hypothesis of each sentence (tokens without END); None where none was found.
 
     Sentences of like length are decoded together, the longest first: what does not fit into memory shows at once.
     """
-    search = decoding.search(n_best=n_best)
+    search = decoding.search()
     encoder: Any = network.encoder
 
     def step(tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
         hidden, state, attention = encoder.step(tokens, state)
         return network.objective.logits(hidden).float().log_softmax(-1), state, attention
 
-    hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
+    hypotheses: list[Hypothesis | None] = [None for _ in sources]
     left = sorted(range(len(sources)), key=lambda index: -len(sources[index]))
     with evaluation_mode(network) as device:
         while left:
@@ -71,16 +69,18 @@ def decode(
             tokens = [torch.tensor([*sources[index], END], dtype=torch.int64) for index in indices]
             source = pad_sequence(tokens, batch_first=True, padding_value=PAD).to(device)
             state, lengths = encoder.encode(source), (source != PAD).sum(1)
-            best = search.search(step, state, batch_size=len(indices), source_lengths=lengths, device=device)
+            best = search.search(step, state, batch_size=len(indices), source_lengths=lengths)
             for index, its in zip(indices, best, strict=True):
                 hypotheses[index] = its
     return hypotheses
 
 
 def hypothesis_text(
-    hypothesis: Hypothesis, source_line: str, source: Tokenizer, target: Tokenizer, *, replace_unknown: bool
+    hypothesis: Hypothesis | None, source_line: str, source: Tokenizer, target: Tokenizer, *, replace_unknown: bool
 ) -> str:
-    """Returns a hypothesis as text, the source token with the highest attention in the place of an unknown one."""
+    """Returns a hypothesis as text, unknown tokens replaced by the source token they attend to; "" where it is None."""
+    if hypothesis is None:
+        return ""
     is_possible = replace_unknown and target.level != "subword"  # whose pieces could not stand for one another
     if not is_possible or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
         return target.decode(hypothesis.tokens)
@@ -107,12 +107,12 @@ def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level:
 def evaluate_text(
     network: Network, corpus: TextCorpus, split: str, decoding: Decoding
 ) -> tuple[dict[str, Any], list[str]]:
-    """Returns the metrics of what a network writes for a split, and the texts; an empty one where nothing was found."""
+    """Returns the metrics of what a network writes for a split, and the texts."""
     pairs = corpus.splits[split]
     best = decode(network, [pairs.source[index] for index in range(len(pairs))], decoding)
     tokenizers = corpus.source_tokenizer, corpus.target_tokenizer
     written = [
-        hypothesis_text(its[0], line, *tokenizers, replace_unknown=decoding.replace_unknown) if its else ""
+        hypothesis_text(its, line, *tokenizers, replace_unknown=decoding.replace_unknown)
         for its, line in zip(best, corpus.source_lines(split), strict=True)
     ]
     return text_metrics(written, corpus.references(split), level=corpus.target_tokenizer.level), written

@@ -61,17 +61,25 @@ class Received:
 
 @contextmanager
 def stop_at_once() -> Iterator[None]:
-    """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    with stop_after_step(at_once=True):
-        yield
+    """Raises `Stopped` at the first signal of the block, wherever the program then is.
+
+    A library that the signal comes into may report it as an error of its own: that is `Stopped` all the same.
+    """
+    with stop_after_step(at_once=True) as received:
+        try:
+            yield
+        except Exception:
+            if received.number is None:
+                raise
+            raise Stopped(received.number) from None
 
 
 @contextmanager
 def stop_after_step(*, at_once: bool = False) -> Iterator[Received]:
-    """Notes the first signal of the block, which looks after every step, saves and leaves by an exception.
+    """Notes the first signal of the block; the block checks it after every step, saves, and raises an exception.
 
-    A second one does what it would have done without us: that loses time and no data, for every file of a run folder
-    is whole at any moment. A signal that is ignored, as SIGHUP is under `nohup`, stays so, and one that came after the
+    A second signal has its usual effect: that loses time and no data, because every file of a run folder is always
+    complete. A signal that is ignored, as SIGHUP is under `nohup`, stays so, and one that came after the
     last step is sent once more when the block has ended. Only the main thread may set handlers.
     """
     received, before = Received(), {}
@@ -82,7 +90,7 @@ def stop_after_step(*, at_once: bool = False) -> Iterator[Received]:
     def first(number: int, _: object) -> None:
         received.number = number
         for other, handler in before.items():
-            # A closed terminal sends SIGHUP twice, by its shell and by itself: nobody wants to lose the step by that.
+            # A closed terminal sends SIGHUP twice, once from its shell: the second one must not cost the step.
             signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         if at_once:
             raise Stopped(number)

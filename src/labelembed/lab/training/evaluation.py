@@ -1,4 +1,4 @@
-"""Labelled examples: what a network predicts in evaluation mode, how good that is, and what it gets wrong."""
+"""Predictions in evaluation mode, their metrics, temperature scaling, and the errors that a report shows."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def shown_split(data: TrainingData) -> str | None:
 def error_diagnostics(
     network: Network, data: TrainingData, *, temperature: float | None = None
 ) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
-    """Returns what the network gets wrong on the split of `shown_split`, as JSON values, and each example's outcome.
+    """Returns the errors on the split of `shown_split`, as JSON values, and the outcome of each example.
 
     Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
     sentence are no independent examples. The temperature is that of the calibrated reliability; None: there is none.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -20,12 +19,6 @@ from yaml.constructor import ConstructorError
 from labelembed.lab.errors import RunFolderError, TrainingError
 
 MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -45,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes JSON as `write_bytes` does; ValueError: a NaN, which is no JSON."""
+    """Writes JSON as `write_bytes` does; raises ValueError for a NaN, which is no JSON."""
     write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
@@ -55,8 +48,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        what = " ".join(str(error).split())[:300]
-        raise RunFolderError(f"{path}: damaged, cannot be read ({what})") from error
+        raise RunFolderError(f"{path}: damaged, cannot be read ({' '.join(str(error).split())[:300]})") from error
 
 
 def check_format(path: Path, version: Any, newest: int) -> None:
@@ -92,7 +84,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def plain_values(text: str) -> Any:
-    """Returns what a YAML document holds, of which nothing is executed; ValueError, in one line: it is none."""
+    """Returns the plain values of a YAML document; nothing is executed. Raises a ValueError of one line."""
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except RecursionError:

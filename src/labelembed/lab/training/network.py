@@ -1,4 +1,4 @@
-"""What is trained, input scaling, encoder and objective as one module; and the batches that it gets."""
+"""The trained module (input scaling, encoder and objective) and the cutting of its batches."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class Network(nn.Module):
         return self.objective.logits(self.hidden(inputs))
 
     def prediction_state(self) -> dict[str, Tensor]:
-        """Returns what prediction needs of the state, on the CPU: all but what only training needs."""
+        """Returns the state that prediction needs, on the CPU: without the objective's training buffers."""
         left_out = {f"objective.{name}" for name in self.objective.training_buffers}
         state = self.state_dict().items()
         return {name: value.detach().to("cpu", copy=True) for name, value in state if name not in left_out}
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
-        """Takes what `prediction_state` returned; what only training needs stays as it is."""
+        """Loads a state of `prediction_state`; the objective's training buffers keep their values."""
         of_training = {f"objective.{name}" for name in self.objective.training_buffers}
         kept = {name: value for name, value in self.state_dict().items() if name in of_training}
         self.load_state_dict({**kept, **state})
@@ -100,7 +100,7 @@ def mixing_refusal(objective: Objective) -> str | None:
 
 
 def coupling_notes(network: Network, count: int) -> list[str]:
-    """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
+    """Returns the reasons why `count` micro-batches differ from one batch, a line each."""
     has_norm = any(isinstance(module, _BatchNorm) for module in network.encoder.modules())
     of_norm = "batch normalisation takes its statistics from each part" if has_norm else None
     reasons = [reason for reason in (network.objective.accumulation_warning, of_norm) if reason and count > 1]

@@ -126,22 +126,22 @@ def parameter_groups(
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Returns what an optimiser keeps of each weight, such as ``0.exp_avg``."""
+    """Returns the optimiser's state tensors by index of the weight and name, such as ``0.exp_avg``."""
     kept = optimizer.state_dict()["state"].items()
     named = {f"{index}.{name}": value for index, entries in kept for name, value in entries.items()}
     return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restores what `state_tensors` returned; ValueError: it is of another optimiser."""
+    """Restores the tensors of `state_tensors`; raises ValueError where they belong to another optimiser."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         weight = weights[int(index)]
         if value.ndim:
-            # A file holds tensors row by row, and the fused steps walk through the memory of weight and moments side by
-            # side: for weights that lie channels last they would take the moments of other weights.
+            # Loaded tensors are contiguous, but the fused step expects moments in the memory format of their weight,
+            # which may be channels last: with another format it would pair moments with the wrong weights.
             if value.shape != weight.shape:
                 raise ValueError(f"the optimiser's {name} is not of this run's weights")
             value = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
@@ -150,7 +150,7 @@ def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 
 def _schedule(arguments: Mapping[str, Any], factor: Callable[[int, float], float]) -> Schedule:
-    """Returns a schedule: `factor` by the epoch, from 0, and the share of the steps after the rise that are made."""
+    """Returns a schedule of linear warm-up times `factor(epoch, progress)`, with progress from 0 to 1 after warm-up."""
     _check(arguments)
 
     def of_step(step: int, steps_per_epoch: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it, and the trackers that it is logged to."""
+"""Progress, notes and warnings of a run, and the trackers that it is logged to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRACKING_FILE = "tracking.json"
 
 
 class Progress(NamedTuple):
-    """Where a run stands, for whoever watches."""
+    """The progress of a run."""
 
     epoch: int
     epochs: int
@@ -32,19 +32,19 @@ class Progress(NamedTuple):
 
 
 class Reporter:
-    """Watches a run; this one says nothing. Whoever shows, logs or forwards what happens overrides its methods."""
+    """Receives the progress of a run; this one ignores it, and subclasses show, log or forward it."""
 
     def progress(self, progress: Progress) -> None:
-        """Takes where the run stands, a few times a second and at the end of each epoch."""
+        """Receives the progress, a few times a second and at the end of each epoch."""
 
     def note(self, text: str) -> None:
-        """Takes what goes on, for people."""
+        """Receives a sentence on the current activity."""
 
     def warn(self, text: str) -> None:
-        """Takes what the user should know."""
+        """Receives a warning for the user."""
 
     def reading(self, done: int, total: int) -> None:
-        """Takes how many examples are read, while pictures are decoded or texts go through an encoder."""
+        """Receives how many examples are read, while pictures are decoded or texts are encoded."""
 
     def wants_stop(self) -> bool:
         """Returns whether to save and stop after this step, as a signal has it do in the main thread."""

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from labelembed.files import parse_json, read_bounded, read_json, require_header
+from labelembed.files import file_digest, parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import check_format, plain_values, reading, sha256, write_bytes, write_json
+from labelembed.lab.training.files import check_format, plain_values, reading, write_bytes, write_json
 
 _RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
@@ -73,7 +73,7 @@ class RunFolder:
             write_json(path, content, indent=None if path.parent != self.path else 2)
 
     def state(self) -> State:
-        """Returns how far the run got, `failed` when by an error of its own; RunFolderError: a link leads out."""
+        """Returns how far the run got; raises RunFolderError where a link leads out of the folder."""
         if not self._has_recipe():
             return "empty"
         result = self.result()
@@ -83,8 +83,7 @@ class RunFolder:
         # A folder from anybody is read and written within itself.
         for entry in itertools.chain(self.path.glob("*"), self.path.glob("*/*")):
             if entry.is_symlink() and not entry.resolve().is_relative_to(self.path.resolve()):
-                what = "is a link that leads out of the run folder; put the file itself there, or remove it"
-                raise RunFolderError(f"{entry}: {what}")
+                raise RunFolderError(f"{entry}: is a link that leads out of the run folder; remove it")
         return (self.path / "recipe.yaml").is_file()
 
     def require_run(self) -> None:
@@ -113,12 +112,11 @@ class RunFolder:
         recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
         made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
         if made_by.startswith("0.1."):
-            what = f"made by labelembed {made_by}, whose runs this version does not read"
-            raise RunFolderError(f"{self.path}: {what}; use that version, or train again")
+            raise RunFolderError(f"{self.path}: made by labelembed {made_by}; use that version, or train again")
         return recipe
 
     def environment(self) -> dict[str, Any]:
-        """Returns what the run ran on; empty where it is not written yet."""
+        """Returns the versions and the machine of the run; empty where they are not written yet."""
         return self.read("environment.json")
 
     def append_history(self, line: dict[str, Any]) -> None:
@@ -170,7 +168,7 @@ class RunFolder:
             return ExampleOutcomes(split, right, tensors["nll"], tensors.get("nll_calibrated"))
 
     def label_geometry(self) -> LabelGeometry:
-        """Returns what the run learned about the labels; DataError: the file is missing or damaged."""
+        """Returns the learned label geometry; raises DataError where the file is missing or damaged."""
         self.require_unchanged(self.geometry_file)
         return LabelGeometry.load(self.geometry_file)
 
@@ -183,6 +181,5 @@ class RunFolder:
         """Raises RunFolderError where a file has another SHA-256 than ``result.json`` says, if that names the file."""
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
-        if expected is not None and file.is_file() and sha256(file) != expected:
-            what = "has changed since the run wrote it; put the file back from a copy, or train the run again"
-            raise RunFolderError(f"{file}: {what}")
+        if expected is not None and file.is_file() and file_digest(file) != expected:
+            raise RunFolderError(f"{file}: has changed since the run wrote it; put a copy back, or train again")

@@ -82,7 +82,7 @@ class Trainer:
         return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
 
     def restore(self) -> None:
-        """Goes to where the newest whole checkpoint was saved; RunFolderError: it is of another run."""
+        """Restores the newest whole checkpoint; raises RunFolderError where it is of another run."""
         checkpoint, damaged = load_newest(self.folder.checkpoints)
         for line in damaged:
             self.reporter.warn(f"damaged checkpoint skipped: {line}")
@@ -286,7 +286,7 @@ class Trainer:
         return f"step {self.position.step} (epoch {self.position.epoch + 1})"
 
     def _save_or_stop(self, line: dict[str, Any] | None = None) -> None:
-        """Saves where a save is due and stops where that is asked, all processes after the same step."""
+        """Saves a checkpoint when one is due, and stops on a signal; all processes do so after the same step."""
         position, policy = self.position, self.settings.checkpoints
         is_over = position.epoch >= self.last_epoch
         is_old = bool(line) and time.monotonic() - self._saved_at >= policy.minimum_seconds
@@ -310,7 +310,7 @@ class Trainer:
 
 
 def _component(table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *given: Any) -> Any:
-    """Returns what a block of a recipe names, with its arguments."""
+    """Returns the component of a block of a recipe, built with its arguments."""
     return table[block["name"]](*given, **{key: value for key, value in block.items() if key != "name"})
 
 

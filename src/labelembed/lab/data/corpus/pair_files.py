@@ -18,8 +18,7 @@ _PAIRS_AT_ONCE = 1_000  # so few that long documents fit into memory as well
 def read_lines(path: Path) -> Iterator[str]:
     r"""Yields the lines of a UTF-8 text file, plain or gzipped; they end with ``\n`` or ``\r\n`` and nothing else.
 
-    Raises:
-        DataError: The file is missing or damaged, or is not UTF-8; names the line.
+    Raises DataError where the file is missing, damaged or not UTF-8; names the line.
     """
     require_file(path, "a text file, plain or gzipped")
     number = 0
@@ -48,7 +47,4 @@ class PairFiles(NamedTuple):
             while block := list(islice(pairs, _PAIRS_AT_ONCE)):
                 yield [source for source, _ in block], [target for _, target in block]
         except ValueError:
-            raise DataError(
-                f"{self.source} and {self.target} differ in their number of lines; each line of one is the translation "
-                "of that line of the other"
-            ) from None
+            raise DataError(f"{self.source} and {self.target} must have the same number of lines") from None

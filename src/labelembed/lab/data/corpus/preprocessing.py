@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from labelembed.errors import DataError
-from labelembed.lab.data.cache import file_digest
+from labelembed.files import file_digest
 from labelembed.lab.data.checks import require_file
 from labelembed.lab.data.corpus.pair_files import PairFiles
 from labelembed.lab.data.corpus.sentence_pairs import token_type

@@ -101,11 +101,14 @@ def read_corpus(path: Path | str) -> TextCorpus:
     manifest = read_settings(folder / MANIFEST, _Manifest)
     source, target = (Tokenizer.load(folder, side) for side in SIDES)
     sizes = {"source": len(source.vocabulary), "target": len(target.vocabulary)}
-    splits = {
-        split: SentencePairs(*(Sentences.open(folder, f"{split}-{side}", size) for side, size in sizes.items()))
-        for split in SPLITS
-        if split == "train" or split in manifest.splits
-    }
+    splits = {}
+    for split in SPLITS:
+        if split == "train" or split in manifest.splits:
+            sides = [Sentences.open(folder, f"{split}-{side}", size) for side, size in sizes.items()]
+            if len(sides[0]) != len(sides[1]):
+                what = f"is damaged, {split} has {len(sides[0])} source and {len(sides[1])} target sentences"
+                raise DataError(f"{folder}: {what}; make it again with labelembed preprocess")
+            splits[split] = SentencePairs(*sides)
     return TextCorpus(splits, source, target, folder, manifest.fingerprint, tuple(manifest.notes))
 
 
