@@ -34,9 +34,6 @@ def pairs(raw, *parts):
     return sorted((text, raw.names[n]) for s in splits for text, n in zip(s.inputs, s.labels.tolist(), strict=True))
 
 
-# ---- files
-
-
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(2, 4).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), min_size=1, max_size=5)),
@@ -168,9 +165,6 @@ def test_test_examples_whose_labels_are_secret_are_left_out(tmp_path, test):
     assert "test examples without labels left out: 1" in raw.notes
 
 
-# ---- columns
-
-
 @pytest.mark.parametrize(
     ("heading", "row", "text", "label"),
     [
@@ -227,9 +221,6 @@ def test_new_texts_are_read_from_the_column_of_the_training_with_their_places(tm
     assert reader.new_examples(tmp_path / "new.txt", encoder).names == ["new.txt line 1", "new.txt line 3"]
     with pytest.raises(DataError, match="no column 'text'"):
         reader.new_examples(write_csv(tmp_path / "bare.csv", [(text,) for text in texts]), encoder)
-
-
-# ---- labels
 
 
 def test_labels_of_numbers_and_truth_values_are_named_in_order(tmp_path):

@@ -155,9 +155,6 @@ def test_settings_show_what_differs_and_what_made_the_runs(tmp_path):
     assert "labelembed compare digits-mlp --seeds 8" in text
 
 
-# ---------------------------------------------------------------------------------------------------------- figures
-
-
 def test_figures_are_the_same_files_each_time_without_anything_that_only_a_page_can_say(usual, tmp_path):
     folder, _ = usual
     for place in "ab":
@@ -197,9 +194,6 @@ def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_pat
     drawn = drawn_variants(comparison)
     assert set(drawn) == set(order[:MOST_DRAWN])
     assert sorted(drawn.values()) == list(range(MOST_DRAWN))
-
-
-# ---------------------------------------------------------------------------------------------------- in a browser
 
 
 @pytest.fixture(scope="module")

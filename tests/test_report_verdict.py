@@ -138,9 +138,6 @@ def test_a_better_calibrated_nll_is_part_of_the_answer(tmp_path):
     assert found.command.endswith(OURS.replace(" ", ":"))
 
 
-# ------------------------------------------------------------------------------------- over seeds and test examples
-
-
 def outcomes(*gained, seeds=8, examples=400):
     """Returns outcomes of which the last 40 examples are wrong, but with each seed so many of them right."""
     right = np.ones((seeds, examples), dtype=bool)
@@ -181,9 +178,6 @@ def test_without_the_outcomes_of_the_same_examples_the_seeds_alone_decide(lost, 
     assert found.interval_high < 0
 
 
-# ----------------------------------------------------------------------------------------- where nothing is compared
-
-
 @pytest.mark.parametrize(("kept", "word"), [(ONE_HOT, "Only cross entropy"), (None, "No run has finished")])
 def test_without_finished_runs_nothing_is_compared(tmp_path, kept, word):
     make_comparison(tmp_path, {ONE_HOT: {0: 0.02}, OURS: {0: 0.015}})
@@ -221,9 +215,6 @@ def test_translations_are_decided_by_bleu_and_those_that_never_began_are_said(tm
     found = full_verdict(load_comparison(folder))
     assert "less BLEU" in found.headline
     assert any("Label embedding" in caveat and "near zero" in caveat for caveat in found.caveats)
-
-
-# --------------------------------------------------------------------------- the standard, and what would be needed
 
 
 def compared(differences, p_holm=None):

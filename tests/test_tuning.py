@@ -26,9 +26,6 @@ SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200"]
 RATE = "optimizer.learning_rate"
 
 
-# ------------------------------------------------------------------------------------------ what there is to tune
-
-
 def test_every_objective_but_one_hot_has_something_to_tune():
     assert SEARCH_SPACES.keys() == OBJECTIVES.keys()
     assert {name for name, space in SEARCH_SPACES.items() if not space} == {"one_hot"}
@@ -58,9 +55,6 @@ def test_learning_rate_and_weight_decay_of_every_objective_are_tuned(optimizer, 
     own = {RATE: learning_rate, "optimizer.weight_decay": weight_decay}  # cross entropy has nothing else
     assert one_hot == {key: (*map(pytest.approx, ends), "log") for key, ends in own.items()}
     assert smoothing == one_hot | {"objective.smoothing": (0.02, 0.9)}
-
-
-# -------------------------------------------------------------------------------------------- what is proposed
 
 
 def plan_of(out, objectives="label_smoothing", *, count=3, settings=(), **how):
@@ -144,9 +138,6 @@ def test_variants_that_differ_only_in_what_is_tuned_are_tuned_once(capsys):
     assert len(kept("label_embedding:rank=4,label_embedding:rank=8")) == 2
 
 
-# ---------------------------------------------------------------------------------------------- what is chosen
-
-
 def test_a_badly_set_learning_rate_does_not_decide(tmp_path):
     # Ten times as much as the recipe's would be best for both; smoothing makes no difference.
     plan = plan_of(tmp_path, "one_hot,label_smoothing", count=12)
@@ -189,9 +180,6 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path, monkeypatch):
     assert about["variants"][0]["arguments"] == {}
     _, about = plan_of(tmp_path / "all", "one_hot", count=1, settings=[f"{RATE}=1e30"]).make(really)
     assert (about["variants"][0]["arguments"], about["variants"][0]["score"]) == ({}, None)  # its runs say why
-
-
-# ------------------------------------------------------------------------------------ in the folder of a comparison
 
 
 def test_trials_of_another_tuning_are_refused_with_the_difference(tmp_path):

@@ -112,11 +112,11 @@ class ErrorAnalysis:
     wrong: NDArray[np.bool_] | None
 
     def counts(self, count: int) -> NDArray[np.float64]:
-        """Returns how often each of the first labels is predicted as another [count, count]."""
-        table = np.zeros((count, count))
+        """Returns how often each label is predicted as another [count, count], without the special tokens."""
+        table, first = np.zeros((count, count)), self.first.labels - count
         for (true, predicted), times in self.pairs.items():
-            if max(true, predicted) < count:
-                table[true, predicted] = times
+            if min(true, predicted) >= first:
+                table[true - first, predicted - first] = times
         return table
 
     def lines(self, nearest: NDArray[np.int64] | None) -> list[str]:

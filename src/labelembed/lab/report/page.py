@@ -31,6 +31,7 @@ from labelembed.lab.report.tables import (
     write_text,
 )
 from labelembed.lab.report.verdict import Verdict, full_verdict
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -181,7 +182,8 @@ def make_page(comparison: Comparison) -> Page:
     learned = (label_similarities(one) for one in by_weight(comparison)[:_MOST_VARIANTS])
     labels = next((one for one in learned if one is not None), None)
     count = max((one.first.labels for one in errors.values()), default=0)
-    known = labels.names if labels is not None and len(labels.names) == count else map(str, range(count))
+    names = next((names for names in ((), SPECIAL_TOKENS) if labels and len(names) + len(labels.names) == count), None)
+    known = map(str, range(count)) if labels is None or names is None else (*names, *labels.names)
     return Page(
         comparison,
         rows,

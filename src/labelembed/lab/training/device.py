@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labelembed.lab.errors import InterruptedTraining
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -68,6 +70,8 @@ def stop_at_once() -> Iterator[None]:
     with stop_after_step(at_once=True) as received:
         try:
             yield
+        except InterruptedTraining:  # it says more
+            raise
         except Exception:
             if received.number is None:
                 raise
