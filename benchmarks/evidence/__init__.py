@@ -1,1 +1,1 @@
-"""The evidence: tuned objectives against tuned label smoothing on many data sets; the plan is docs/evidence-plan.md."""
+"""The evidence: tuned objectives against tuned label smoothing on many data sets; the plan is PLAN.md."""
