@@ -20,6 +20,10 @@ else:
     pools.PRELOADED.append("tests.made_failing_jobs")
     _PATHS = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATHS))
+    if "PYTEST_XDIST_WORKER" in os.environ:  # before any test changes what its processes can import
+        from tests.made_training import fork_server
+
+        fork_server()
 
 # One thread: the tests' matrices are small, and several test processes would fight over the cores.
 torch.set_num_threads(1)

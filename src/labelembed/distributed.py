@@ -108,13 +108,13 @@ def gather(*values: Tensor, group: Group = None) -> tuple[Tensor, ...]:
         return values
     length = torch.tensor(values[0].shape[0], device=values[0].device)
     lengths = [int(each) for each in _gathered(length, group)]
-    found = []
+    gathered = []
     for value in values:
         padded = value.detach().new_zeros(max(lengths), *value.shape[1:])
         padded[: value.shape[0]] = value.detach()
         parts = zip(_gathered(padded, group), lengths, strict=True)
-        found.append(torch.cat([part[:count] for part, count in parts]))
-    return tuple(found)
+        gathered.append(torch.cat([part[:count] for part, count in parts]))
+    return tuple(gathered)
 
 
 def _gathered(value: Tensor, group: Group) -> list[Tensor]:

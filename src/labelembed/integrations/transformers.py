@@ -381,6 +381,6 @@ def _from_json(saved: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         if isinstance(value, dict) and "label_geometry" in value:
             table = torch.randn(value["shape"], generator=seeds.generator(0, "made"))
-            made: dict[str, Any] = {value["label_geometry"]: table}
-            arguments[name] = LabelGeometry(tuple(map(str, range(len(table)))), **made)
+            tables: dict[str, Any] = {value["label_geometry"]: table}
+            arguments[name] = LabelGeometry(tuple(map(str, range(len(table)))), **tables)
     return arguments | ({"teacher_logits": None} if saved["objective"] == "distillation" else {})

@@ -172,7 +172,7 @@ def compare(
     from labelembed.lab.runs.comparison import compare as make_comparison
     from labelembed.lab.runs.comparison import failure_of
 
-    made = make_comparison(
+    comparison = make_comparison(
         recipe,
         data=data,
         objectives=objectives,
@@ -190,8 +190,8 @@ def compare(
         quiet=quiet,
     )
     if as_json:
-        typer.echo(json.dumps(made.rows(), allow_nan=False))
+        typer.echo(json.dumps(comparison.rows(), allow_nan=False))
     else:
-        report.print_comparison(made.read)
-    if made.failed:
-        raise failure_of(made)
+        report.print_comparison(comparison.read)
+    if comparison.failed:
+        raise failure_of(comparison)

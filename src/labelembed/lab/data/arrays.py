@@ -73,8 +73,8 @@ def raw_data(
             count = int(labels.max()) + 1
             # More labels than rows can only be a mistake (an identity for a label) unless names vouch for them.
             if count > max(len(labels), 2):
-                found = f"has the label {count - 1} though there are {len(labels):,} rows"
-                raise DataError(f"{where}: {found}; number the labels from 0, or save the array `names` too")
+                what = f"has the label {count - 1} though there are {len(labels):,} rows"
+                raise DataError(f"{where}: {what}; number the labels from 0, or save the array `names` too")
         splits[part] = Split(inputs, torch.from_numpy(labels))
     parts, notes = assigned(splits, test_fraction, source=source, to_evaluate=to_evaluate, purpose=purpose)
     return RawData(
@@ -152,8 +152,8 @@ def _as_float32(array: Array, where: str) -> Array:
 def _labels(array: Array, where: str, count: int) -> Array:
     if array.shape != (count,) or array.dtype.kind not in "biuf":
         hint = "for one-hot rows use .argmax(axis=1), put texts into `names`"
-        found = f"{sizes(array.shape)} of {array.dtype}"
-        raise DataError(f"{where}: expected {count:,} whole numbers, one for each row, found {found}; {hint}")
+        what = f"{sizes(array.shape)} of {array.dtype}"
+        raise DataError(f"{where}: expected {count:,} whole numbers, one for each row, found {what}; {hint}")
     invalid = first_invalid(array, lambda chunk: ~((chunk >= 0) & (chunk < 2**31) & (chunk == np.floor(chunk))))
     if invalid is not None:
         raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected a whole number from 0 up")
@@ -187,15 +187,15 @@ def read_inputs(
         raise DataError(f"{path}: expected {accepted}, or many of them, found [{sizes(array.shape)}]")
     inputs = _as_float32(array, str(path)).reshape(-1, *input_shape)
     (low, high), smallest, largest = input_range, inputs.min(), inputs.max()
-    found = f"values of {smallest:g} to {largest:g}, while the network was trained on {low:g} to {high:g}"
+    what = f"values of {smallest:g} to {largest:g}, while the network was trained on {low:g} to {high:g}"
     is_outside = smallest < low or largest > high
     is_fraction = 0 < largest <= 1 and inputs.dtype.kind == "f"
     if input_range in _FIXED_RANGES[1:] and (is_outside or is_fraction):
-        raise DataError(f"{path}: {found}")
+        raise DataError(f"{path}: {what}")
     if input_range not in _FIXED_RANGES:
         inputs = inputs.astype(np.float32)
     names = [path.name if is_one else f"{path.name}[{number}]" for number in range(len(inputs))]
-    return torch.from_numpy(inputs), names, [found] if is_outside else []
+    return torch.from_numpy(inputs), names, [what] if is_outside else []
 
 
 def _picture(path: Path, input_shape: tuple[int, ...], input_range: tuple[float, float]) -> Array:

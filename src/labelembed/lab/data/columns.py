@@ -36,10 +36,10 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
 
     Raises DataError where one is not there or cannot be found; names the columns, what they hold, and what to type.
     """
-    found = find_label(table, label, without=texts)
-    if found in texts:
-        raise DataError(f"{table.source}: column {found!r} cannot hold both the texts and the labels")
-    return find_texts(table, texts, label=found), found
+    column = find_label(table, label, without=texts)
+    if column in texts:
+        raise DataError(f"{table.source}: column {column!r} cannot hold both the texts and the labels")
+    return find_texts(table, texts, label=column), column
 
 
 def find_texts(table: Table, texts: Sequence[str], *, label: str | None = None) -> tuple[str, ...]:
@@ -133,13 +133,13 @@ def labelled(
     names: dict[str, list[str]] = {}
     for part, table in tables.items():
         values = table.values(column) if column in table.names else []
-        found = [None if is_missing(value) else as_text(value) for value in values]
-        if part == "test" and set(found) <= {None, "-1"}:
+        texts = [None if is_missing(value) else as_text(value) for value in values]
+        if part == "test" and set(texts) <= {None, "-1"}:
             notes.append(f"test examples without labels left out: {len(table):,}")
             continue
         _require(table, column, "labels", "label_column")
-        kept[part] = table.complete([name is not None for name in found], f"label in column {column!r}", notes)
-        names[part] = [name for name in found if name is not None]
+        kept[part] = table.complete([name is not None for name in texts], f"label in column {column!r}", notes)
+        names[part] = [name for name in texts if name is not None]
     where = f"{source}: column {column!r}"
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
     if not to_evaluate:
@@ -153,22 +153,22 @@ def labelled(
 
 
 def numbered(
-    found: Mapping[str, Sequence[str]], where: str, *, to_evaluate: bool = False
+    names_of: Mapping[str, Sequence[str]], where: str, *, to_evaluate: bool = False
 ) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Returns the names of the labels, in order (of numbers where all are whole), and the labels [N] of each split.
 
     `found` has the name of each example's label, by split. Raises DataError where there is one label, or one stands in
     no training example; in data `to_evaluate` both may be.
     """
-    names = {name for part in found if to_evaluate or part == "train" for name in found[part]}
+    names = {name for part in names_of if to_evaluate or part == "train" for name in names_of[part]}
     # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
     are_numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names)
     number = {name: label for label, name in enumerate(sorted(names, key=lambda n: (int(n) if are_numbers else 0, n)))}
     if len(number) < 2 and not to_evaluate:
         raise DataError(f"{where} has one label only, {few(list(number)) or 'none'}; there is nothing to tell apart")
-    for part, of_part in found.items():
+    for part, of_part in names_of.items():
         unknown = sorted(set(of_part) - names)
         if unknown:
             theirs = f"labels in the {part} set that no training example has: {few(unknown)}"
             raise DataError(f"{where} has {theirs}; the training set has {few(list(number))}")
-    return tuple(number), {part: torch.tensor([number[name] for name in found[part]]).long() for part in found}
+    return tuple(number), {part: torch.tensor([number[name] for name in names_of[part]]).long() for part in names_of}

@@ -125,17 +125,17 @@ class Images:
         place = self.places[index]
         try:
             if self.column is None:
-                found = place.read_bytes()
+                content = place.read_bytes()
             else:
                 with _ONE_READS:  # several threads come to the next file at once
                     column = self.column(place[0])
-                found = column[place[1]].as_py()
-                found = found.get("bytes") if isinstance(found, dict) else found
+                content = column[place[1]].as_py()
+                content = content.get("bytes") if isinstance(content, dict) else content
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        if not found:
+        if not content:
             raise DataError("is empty")
-        return bytes(found)
+        return bytes(content)
 
     def shown(self, index: int) -> str:
         """Returns how messages name one: by its path below the root, or file and row."""

@@ -114,11 +114,11 @@ class ImageReader:
         tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
         train = tables["train"]
         stored = [name for name, kind in train.left_aside.items() if kind == "bytes"]
-        found = stored or [name for name in train.names if holds_image_names(train, name)]
-        if self.image_column is None and len(found) != 1:
+        columns = stored or [name for name in train.names if holds_image_names(train, name)]
+        if self.image_column is None and len(columns) != 1:
             way_out = f"name it with --set data.image_column=NAME ({train.listed()})"
             raise DataError(f"{train.source}: which column holds the pictures is unclear; {way_out}")
-        column = self.image_column or found[0]
+        column = self.image_column or columns[0]
         if column not in (*train.names, *stored):
             raise DataError(train.missing_column("image_column", column))
         label = find_label(train, self.label_column, without=[column])

@@ -25,27 +25,27 @@ SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
 _ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
 
-def outcome(found: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> str:
+def outcome(paired: PairedComparison, *, smallest_gain: float, more_is_better: bool = False) -> str:
     """Returns the outcome of a difference: too few seeds, no interval, better, worse, small gain or open.
 
     "better" and "worse" have the same standard, see `shown_sign`. "small gain": the upper ends of both intervals are
     below the smallest gain that is worth anything.
     """
-    if found.n < FEWEST_SEEDS:
+    if paired.n < FEWEST_SEEDS:
         return "too few seeds"
-    if math.isnan(found.interval_low):
+    if math.isnan(paired.interval_low):
         return "no interval"
     better = 1 if more_is_better else -1
-    if shown_sign(found) == -better:
+    if shown_sign(paired) == -better:
         return "worse"
-    if largest_gain(found, more_is_better=more_is_better) < smallest_gain:
+    if largest_gain(paired, more_is_better=more_is_better) < smallest_gain:
         return "small gain"
-    return "better" if shown_sign(found) == better else "open"
+    return "better" if shown_sign(paired) == better else "open"
 
 
-def largest_gain(found: PairedComparison, *, more_is_better: bool = False) -> float:
+def largest_gain(paired: PairedComparison, *, more_is_better: bool = False) -> float:
     """Returns the largest gain that any of the intervals leaves possible."""
-    ends = (*found[2:4], *(found.joint[:2] if found.joint else ()))
+    ends = (*paired[2:4], *(paired.joint[:2] if paired.joint else ()))
     return float(max(ends) if more_is_better else -min(ends))
 
 

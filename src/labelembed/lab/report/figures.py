@@ -160,8 +160,8 @@ def forest_figure(
             for y, one in enumerate(shown):
                 ours = one.metrics(split, metric)
                 own = [form.scale * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-                found = differences.get(one.name, {}).get(metric)
-                _draw_line(axes, found, own, form.scale, y, SERIES[drawn.get(one.name, 0)])
+                paired = differences.get(one.name, {}).get(metric)
+                _draw_line(axes, paired, own, form.scale, y, SERIES[drawn.get(one.name, 0)])
             column = means[f"{split}_error_mean" if metric == "error" else f"{metric}_mean"]
             columns = [["mean", *(number(column[one.name], form.decimals, scale=form.scale) for one in shown)]]
             columns += [["time", *times]] if axes is grid[-1] and len(set(times)) > 1 else []

@@ -89,16 +89,22 @@ def templates() -> Environment:
     """Returns the templates of this package; those of pages escape what they are given."""
     from jinja2 import Environment, FunctionLoader, select_autoescape
 
-    made = Environment(
+    environment = Environment(
         autoescape=select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         loader=FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
     )
-    made.filters |= {"typeset": typeset, "counted": counted, "number": number, "p": p_text, "markdown": markdown_text}
-    made.filters |= {
+    environment.filters |= {
+        "typeset": typeset,
+        "counted": counted,
+        "number": number,
+        "p": p_text,
+        "markdown": markdown_text,
+    }
+    environment.filters |= {
         "points": lambda fraction: points(fraction)[0],
         "interval": lambda ends: " to ".join(points(*ends)),
     }
-    made.filters |= {"capital": lambda text: text[:1].upper() + text[1:], "short": shortened}
-    return made
+    environment.filters |= {"capital": lambda text: text[:1].upper() + text[1:], "short": shortened}
+    return environment

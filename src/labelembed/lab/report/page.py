@@ -145,8 +145,8 @@ def print_comparison(comparison: Comparison) -> None:
     # A file or a pipe has no width of its own, and 80 columns would break every number in two.
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=120)
-    found = full_verdict(comparison)
-    for line in filter(None, (found.headline, found.worse, found.step)):
+    verdict = full_verdict(comparison)
+    for line in filter(None, (verdict.headline, verdict.worse, verdict.step)):
         console.print(Text(line), soft_wrap=True)
     frame = metrics_table(comparison, comparison_rows(comparison)).frame
     shown = [one.name for one in by_weight(comparison)][:_MOST_PRINTED]
@@ -164,16 +164,16 @@ def print_comparison(comparison: Comparison) -> None:
 
 def notebook_html(comparison: Comparison) -> str:
     """Returns verdict, forest plot and metrics as a notebook shows them."""
-    rows, found = comparison_rows(comparison), full_verdict(comparison)
-    figure = forest_figure(comparison, rows, found.contrast.reference if found.contrast else None)
-    lines = "<br>".join(escape(line) for line in found.lines())
+    rows, verdict = comparison_rows(comparison), full_verdict(comparison)
+    figure = forest_figure(comparison, rows, verdict.contrast.reference if verdict.contrast else None)
+    lines = "<br>".join(escape(line) for line in verdict.lines())
     return f"<p>{lines}</p>{figure.svg() if figure else ''}{metrics_table(comparison, rows).html()}"
 
 
 def make_page(comparison: Comparison) -> Page:
     """Returns all that the page shows of a comparison."""
-    rows, found, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
-    reference = found.contrast.reference if found.contrast else None
+    rows, verdict, method = comparison_rows(comparison), full_verdict(comparison), best_method(comparison)
+    reference = verdict.contrast.reference if verdict.contrast else None
     errors = {one.name: analysis for one in comparison.variants if (analysis := error_analysis(one)) is not None}
     baseline = comparison.baseline_runs or comparison.variants[0]
     shown = next(iter([*baseline.runs.values(), *comparison.runs]), None)
@@ -187,7 +187,7 @@ def make_page(comparison: Comparison) -> Page:
     return Page(
         comparison,
         rows,
-        found,
+        verdict,
         cost_line(method, comparison, rows) if method else "",
         [figure for figure in forest if figure is not None],
         _failures(comparison, rows),

@@ -177,9 +177,9 @@ def differences_to(reference: VariantRuns, variants: Iterable[VariantRuns], spli
     others = [one for one in variants if one.name != reference.name]
     differences = {one.name: compare_variants(one, reference, split) for one in others}
     for metric in DIFFERENCES:
-        found = {name: of[metric] for name, of in differences.items() if metric in of}
-        for name, p_value in zip(found, holm([one.p_value for one in found.values()]), strict=True):
-            differences[name][metric] = found[name]._replace(p_holm=p_value)
+        of_metric = {name: of[metric] for name, of in differences.items() if metric in of}
+        for name, p_value in zip(of_metric, holm([one.p_value for one in of_metric.values()]), strict=True):
+            differences[name][metric] = of_metric[name]._replace(p_holm=p_value)
     return differences
 
 

@@ -168,23 +168,23 @@ def full_verdict(comparison: Comparison) -> Verdict:
 
 def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) -> tuple[str, int]:
     """Returns which case a contrast is, as the template calls it, and how many seeds or examples to take next."""
-    found = one.found
+    paired = one.found
     if nothing:
         return "nothing learned", 0
-    if found is None or found.n < FEWEST_SEEDS:
-        return "too few seeds" if found else "no common seed", 8
+    if paired is None or paired.n < FEWEST_SEEDS:
+        return "too few seeds" if paired else "no common seed", 8
     if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
         return "too short", 0
     small = _SMALL[comparison.headline] * fmean(one.reference.metrics(comparison.split, comparison.headline).values())
-    shown = outcome(found, smallest_gain=small, more_is_better=comparison.headline == "bleu")
+    shown = outcome(paired, smallest_gain=small, more_is_better=comparison.headline == "bleu")
     if shown != "open":
         untuned = shown == "better" and not is_tuned
-        return "better than untuned" if untuned else shown, 2 * found.n if shown == "no interval" else 0
-    if sign_of_intervals(found):  # it is the p alone that leaves it open
-        return "open by p", 2 * found.n
-    what, count = needed(found)
-    if what == "examples" and found.joint:
-        count = max(int(float(f"{count:.2g}")), found.joint.examples + 1)
+        return "better than untuned" if untuned else shown, 2 * paired.n if shown == "no interval" else 0
+    if sign_of_intervals(paired):  # it is the p alone that leaves it open
+        return "open by p", 2 * paired.n
+    what, count = needed(paired)
+    if what == "examples" and paired.joint:
+        count = max(int(float(f"{count:.2g}")), paired.joint.examples + 1)
     return f"needs {what}" if what else "too small", count
 
 
@@ -256,10 +256,10 @@ def _tuning_statement(comparison: Comparison) -> str:
 
 def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
     """Returns the command of the comparison without some options and with more; of a run one that compares."""
-    made = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
-    if not made.startswith("labelembed compare"):
-        made = f"labelembed compare{_recipe_and_data(comparison)}"
-    return re.sub(rf" ({without}){_VALUE}", "", made) + more
+    command = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
+    if not command.startswith("labelembed compare"):
+        command = f"labelembed compare{_recipe_and_data(comparison)}"
+    return re.sub(rf" ({without}){_VALUE}", "", command) + more
 
 
 def _longer(comparison: Comparison) -> str:
@@ -282,7 +282,7 @@ def _train(comparison: Comparison, variant: VariantRuns) -> str:
 
 def _recipe_and_data(comparison: Comparison) -> str:
     """Returns the recipe and the data as the runs' own command named them, with a space before each."""
-    made = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
-    recipe = re.match(r"labelembed (?:compare|train)( (?!-)\S+)?", made)
-    data = re.search(rf" --data{_VALUE}", made)
+    command = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
+    recipe = re.match(r"labelembed (?:compare|train)( (?!-)\S+)?", command)
+    data = re.search(rf" --data{_VALUE}", command)
     return ((recipe[1] or "") if recipe else f" {shlex.quote(comparison.recipe)}") + (data[0] if data else "")

@@ -32,7 +32,7 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
     if process_index() > 0:
         yield  # the first of the processes has it
         return
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     lock = filelock.FileLock(folder / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,14 @@ def locked(folder: Path, *, doing: str = "trained", patience: float = 0.0) -> It
         owner = f"process {text}" if re.fullmatch(r"\d+ on \S+", text) else "another process"
         raise RunFolderError(f"{folder}: is being {doing} by {owner}; wait for it or stop it") from None
     except OSError as error:
-        _remove_where_empty(made)
+        _remove_where_empty(missing)
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
     try:
         with contextlib.suppress(OSError):  # a full disk: it is locked all the same
             (folder / LOCK).write_text(f"{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
-        _remove_where_empty(made)  # while this process still holds the lock
+        _remove_where_empty(missing)  # while this process still holds the lock
         lock.release()
 
 
