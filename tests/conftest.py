@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,6 @@ else:
     pools.PRELOADED.append("tests.made_failing_jobs")
     _PATHS = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATHS))
-    if "PYTEST_XDIST_WORKER" in os.environ:  # before any test changes what its processes can import
-        from tests.made_training import fork_server
-
-        fork_server()
 
 # One thread: the tests' matrices are small, and several test processes would fight over the cores.
 torch.set_num_threads(1)
@@ -31,6 +28,15 @@ torch.set_num_threads(1)
 # What tests decode stays out of the cache of whoever runs them; the folder goes with the process.
 _CACHE = tempfile.TemporaryDirectory(prefix="labelembed-tests-")
 os.environ["LABELEMBED_CACHE"] = _CACHE.name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first_fork_server() -> None:
+    """Starts the fork server in the processes of xdist, before any test changes what its processes can import."""
+    if "PYTEST_XDIST_WORKER" in os.environ and "labelembed.lab.runs" in sys.modules:  # not for the library alone
+        from tests.made_training import fork_server
+
+        fork_server()
 
 
 @pytest.fixture(autouse=True)
