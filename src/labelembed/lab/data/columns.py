@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,13 +141,9 @@ def labelled(
         names[part] = [name for name in texts if name is not None]
     where = f"{source}: column {column!r}"
     label_names, labels = numbered(names, where, to_evaluate=to_evaluate)
-    if not to_evaluate:
-        if len(label_names) > max(2, len(names["train"]) // 2):
-            counts = f"{len(label_names):,} values in {len(names['train']):,} examples, which labels hardly have"
-            raise DataError(f"{where} has {counts}; name another with --set data.label_column=...")
-        spellings = Counter(map(str.casefold, label_names))
-        several = [name for name in label_names if spellings[name.casefold()] > 1]
-        notes += [f"labels that differ by case only are kept apart: {few(several)}"] if several else []
+    if not to_evaluate and len(label_names) > max(2, len(names["train"]) // 2):
+        counts = f"{len(label_names):,} values in {len(names['train']):,} examples, which labels hardly have"
+        raise DataError(f"{where} has {counts}; name another with --set data.label_column=...")
     return {part: Examples(table, labels[part]) for part, table in kept.items()}, label_names, notes
 
 

@@ -27,7 +27,7 @@ def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     counts, spellings = Counter(labels.tolist()), Counter(map(str.casefold, names))
     rare = [name for label, name in enumerate(names) if counts[label] < 2]
     alike = [name for name in names if spellings[name.casefold()] > 1]
-    groups = {"labels with no or one training example": rare, "labels that differ by case only": alike}
+    groups = {"labels with no or one training example": rare, "labels that differ by case only are kept apart": alike}
     return [f"{what}: {few(those, _SHOWN)}" for what, those in groups.items() if those]
 
 

@@ -61,11 +61,11 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
         return Detected("sentence pairs", RECIPES["corpus"])
     if path.suffix.lower() == ".npz":
         return Detected("arrays", RECIPES["vectors"])
-    if is_saved(path):
-        return _of_tables(path, read_parts(path, Reading(), split=given.get("split_column")), given)
     folders = {file.parent for file in files_below(path) if is_image(file)} if is_folder else set()
     inside = [*entries, *path.glob("*/*.parquet")] if is_folder else entries
-    holds_tables = any(is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside)
+    holds_tables = is_saved(path) or any(
+        is_readable(entry) and not (is_folder and ".txt" in entry.suffixes) for entry in inside
+    )
     if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:

@@ -30,12 +30,12 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
         tables = {PARTS.get(name, name): table for name, table in read_saved(path).items()}
         if "train" not in tables:
             raise DataError(f"{path}: has no split 'train' but {few(list(tables))}")
-        return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
-    try:
-        files = _files_by_split(path) if path.is_dir() else {"train": [path]}
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    tables = {part: read_file(*of_part, reading=reading) for part, of_part in files.items()}
+    else:
+        try:
+            files = _files_by_split(path) if path.is_dir() else {"train": [path]}
+        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+            raise DataError(f"{path}: cannot be read ({error})") from None
+        tables = {part: read_file(*of_part, reading=reading) for part, of_part in files.items()}
     return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
 
 

@@ -182,8 +182,9 @@ def make_page(comparison: Comparison) -> Page:
     learned = (label_similarities(one) for one in by_weight(comparison)[:_MOST_VARIANTS])
     labels = next((one for one in learned if one is not None), None)
     count = max((one.first.labels for one in errors.values()), default=0)
-    names = next((names for names in ((), SPECIAL_TOKENS) if labels and len(names) + len(labels.names) == count), None)
-    known = map(str, range(count)) if labels is None or names is None else (*names, *labels.names)
+    known = tuple(map(str, range(count)))
+    if labels is not None and count - len(labels.names) in (0, len(SPECIAL_TOKENS)):  # of a vocabulary these are first
+        known = (*SPECIAL_TOKENS, *labels.names)[-count:]
     return Page(
         comparison,
         rows,

@@ -120,6 +120,8 @@ def full_verdict(comparison: Comparison) -> Verdict:
     tuned = {entry.get("name") for entry in _tuning_entries(comparison) if entry.get("space")}
     is_tuned = len(smoothings) > 1 or any(one.name in tuned for one in smoothings)
     found, nll = first.found, first.differences.get("calibrated_nll")
+    if nll is not None and (nll.n < FEWEST_SEEDS or not shown_sign(nll)):
+        nll = None
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
     values = first.reference.metrics(comparison.split, comparison.headline).values()
     ours, theirs = (
@@ -137,7 +139,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         # A minimum detectable difference above the error itself is of no use.
         "detectable": found.detectable if found and values and found.detectable < fmean(values) else 0.0,
         # The NLL after temperature scaling where it is beyond chance, by the standard of the error.
-        "nll": nll if nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) else None,
+        "nll": nll,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
         "time": fmean(ratios) if min(ratios, default=0.0) > _SLOWER else 0.0,  # short runs differ by chance
         "is_open_by_p": bool(found and sign_of(*found[2:4]) and contradicted_by_p(found)),
@@ -149,7 +151,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "tuning": _tuning_statement(comparison),
     }
     answer = _ANSWERS.get(case, "Cannot tell yet")
-    if case == "small gain" and nll is not None and nll.n >= FEWEST_SEEDS and shown_sign(nll) < 0:
+    if case == "small gain" and nll is not None and nll.difference < 0:
         answer = "Use it for its probabilities"
     if answer.startswith("Use it"):
         command = _train(comparison, method)
