@@ -17,7 +17,8 @@ import typer
 from PIL import Image
 
 from labelembed.lab.cli import app
-from labelembed.lab.recipes.loading import read_recipe
+from labelembed.lab.cli.preprocess import parse_settings
+from labelembed.lab.recipes.loading import load_recipe, read_recipe, recipe_heading, shipped_recipes
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.training.files import plain_values
 from tests.made_cli import call
@@ -162,6 +163,25 @@ def test_page_of_the_command_line_is_what_the_program_says():
         lines.append(f"| `{' '.join([name, *typed])}` | {command.help.splitlines()[0]} |")
     table = "\n".join(lines)
     assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{name}-{line.split()[1]}")
+    for name, text in shipped_recipes().items()
+    for line in re.sub(r"\\\n", "", "\n".join(recipe_heading(text))).splitlines()
+    if line.startswith("labelembed ")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_above_a_recipe_are_understood(line):
+    name, *words = shlex.split(line)[1:]
+    given = typer.main.get_command(app).commands[name].make_context(name, words).params
+    if name == "preprocess":
+        assert {len(given[part]) for part in ("train", "validation", "test") if given[part]} == {2}
+        parse_settings(given["settings"])
+    else:
+        load_recipe(given["recipe"], settings=given["settings"] or [], data=given["data"])
 
 
 # Of `results` a comparison of minutes, of `wordnet` what needs its files.

@@ -55,7 +55,7 @@ def preprocess(
         if files and len(files) != 2:
             raise LabelEmbedError(f"--{name}: must be {_FILES} Got {len(files)}: {', '.join(map(str, files))}")
         pairs[name] = PairFiles(*files) if files else None
-    chosen = _settings(settings or [])
+    chosen = parse_settings(settings or [])
     with Shown().watching() as shown:
         corpus = make_corpus(**pairs, out=out, settings=chosen, progress=lambda step: shown.show(step, 0))
     for note in corpus.notes:
@@ -67,7 +67,7 @@ def preprocess(
         typer.echo(f"{name:<12} {len(split):>9,} pairs, {' and '.join(unknown)} of their tokens unknown")
 
 
-def _settings(settings: Sequence[str]) -> CorpusSettings:
+def parse_settings(settings: Sequence[str]) -> CorpusSettings:
     """Returns the settings that were typed."""
     import dataclasses
 
