@@ -14,7 +14,7 @@ from labelembed.lab.training.run_folder import RunFolder
 
 ENVIRONMENT = {
     "python": "3.11.2",
-    "packages": {"labelembed": "0.2.0", "torch": "2.6.0"},
+    "packages": {"labelembed": "0.3.0", "torch": "2.6.0"},
     "commit": "0123abc",
     "processor": "a processor",
     "cores": 2,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labelembed.metrics import fit_temperature as fit_temperature
     from labelembed.objectives import *  # noqa: F403
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Names are imported when first asked for, so that the command line answers --help before torch is imported.
 _MODULES = {
