@@ -119,6 +119,8 @@ def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
 
 
 def test_recipes_refuse_to_mix_where_an_example_must_have_one_label():
-    with pytest.raises(RecipeError, match=r"data\.mixing"):
-        load_recipe("digits-lwal", settings=["data.mixing=mixup"])
-    assert load_recipe("digits-mlp", settings=["data.mixing=mixup"])[0].data["mixing"] == "mixup"
+    for objective in ("adaptive_labels", "retrospection:preset=progressive"):
+        with pytest.raises(RecipeError, match=r"data\.mixing"):
+            load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)
+    for objective in ("label_embedding", "retrospection"):
+        load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)

@@ -94,7 +94,7 @@ def mixing_refusal(objective: Objective) -> str | None:
     """Returns why an objective cannot learn from mixed examples (mixup, CutMix); None where it can."""
     if isinstance(objective, AdaptiveLabels):
         return "a label's vector is the mean of the examples of that label, and a mixed example has two"
-    if isinstance(objective, Retrospection) and objective.store_during == "steps":
+    if isinstance(objective, Retrospection) and objective.store == "steps":
         return "store: 'steps' stores what the network predicts in an example's own step, which is mixed; take 'pass'"
     return None
 
