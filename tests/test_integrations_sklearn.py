@@ -54,7 +54,9 @@ def test_classifier_passes_the_checks_of_scikit_learn(estimator, check):
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_every_objective_classifies_and_is_kept_by_joblib(name, tmp_path):
     inputs, numbers = blobs()
+    before = torch.get_rng_state()
     fitted = made(name, max_iter=30, random_state=0).fit(inputs, numbers)
+    assert torch.equal(torch.get_rng_state(), before)
     assert fitted.score(inputs, numbers) > 0.95
     probabilities = fitted.predict_proba(inputs)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
