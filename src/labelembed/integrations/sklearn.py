@@ -237,6 +237,8 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "hidden_layer_sizes": (all(map(_is_whole, np.atleast_1d(self.hidden_layer_sizes))), "must be widths >= 1"),
             "encoder": (self.encoder is None or callable(self.encoder), "must be a torch module, a function or None"),
             "batch_size": (self.batch_size == "auto" or _is_whole(self.batch_size), "must be 'auto' or a number >= 1"),
+            "learning_rate_init": (self.learning_rate_init > 0, "must be > 0"),
+            "weight_decay": (self.weight_decay >= 0, "must be >= 0"),
             "validation_fraction": (0 < self.validation_fraction < 1, "must be between 0 and 1"),
         }
         errors = ArgumentErrors()
@@ -360,10 +362,9 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # Read once an epoch: on a GPU each reading is a synchronisation.
         means = (torch.tensor(sizes).double() @ torch.stack(values).double().cpu() / sum(sizes)).tolist()
         named = dict(zip(terms._fields, means, strict=True))
-        wrong = [name for name, value in named.items() if not math.isfinite(value)]
-        if wrong:
+        if not all(map(math.isfinite, means)):
             way_out = "scale the inputs (StandardScaler) or lower `learning_rate_init`"
-            raise ValueError(f"the loss is not finite in epoch {epoch + 1} ({', '.join(wrong)}): {way_out}")
+            raise ValueError(f"the loss is not finite in epoch {epoch + 1} ({named}): {way_out}")
         return named
 
     def _optimizer(self, network: Network) -> Optimizer:
