@@ -8,6 +8,7 @@ pytest.importorskip("lightning", reason="the extra `lightning` is not installed"
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -102,3 +103,13 @@ def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):
     fit(again, tmp_path, epochs=4, save=True, resume=stopped.checkpoint_callback.best_model_path)
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
+
+
+def test_a_fit_without_end_stops_within_an_epoch_and_is_resumed_there(tmp_path):
+    module, again = (Classifier(AdaptiveLabels(8, 3)) for _ in range(2))
+    stop = LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", fit.global_step == 6))
+    callbacks = [ObjectiveCallback(), stop, ModelCheckpoint(tmp_path, every_n_train_steps=6)]
+    stopped = fit(module, tmp_path, epochs=-1, save=True, callbacks=callbacks)
+    fit(again, tmp_path, epochs=3, resume=stopped.checkpoint_callback.best_model_path)
+    for objective in (module.objective, again.objective):  # of all examples, not of the last batch
+        assert not torch.equal(objective.prediction_centroids, objective.centroids)

@@ -54,7 +54,9 @@ def test_classifier_passes_the_checks_of_scikit_learn(estimator, check):
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_every_objective_classifies_and_is_kept_by_joblib(name, tmp_path):
     inputs, numbers = blobs()
+    before = torch.get_rng_state()
     fitted = made(name, max_iter=30, random_state=0).fit(inputs, numbers)
+    assert torch.equal(torch.get_rng_state(), before)
     assert fitted.score(inputs, numbers) > 0.95
     probabilities = fitted.predict_proba(inputs)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -193,10 +195,10 @@ def test_all_that_is_wrong_is_named_at_once():
     inputs, numbers = blobs()
     settings = {"optimizer": "adan", "batch_size": 0, "max_iter": 1.5, "validation_fraction": 1.0, "encoder": 3}
     with pytest.raises(ValueError, match="optimizer") as refused:
-        made("label_smoothin", **settings).fit(inputs, numbers)
+        made("label_smoothin", learning_rate_init=-1.0, weight_decay=-0.1, **settings).fit(inputs, numbers)
     lines = str(refused.value).splitlines()
-    assert len(lines) == 6
-    for name in (*settings, "objective"):
+    assert len(lines) == 8
+    for name in (*settings, "objective", "learning_rate_init", "weight_decay"):
         assert any(line.startswith(f"`{name}`") for line in lines), name
     with pytest.raises(TypeError, match="smoothin"):
         made("label_smoothing", {"smoothin": 0.1}).fit(inputs, numbers)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import warnings
 
+import numpy as np
 import pytest
 
 pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
@@ -99,7 +100,8 @@ def test_trained_by_trainer_evaluated_saved_and_loaded(family, name, tmp_path):
     assert run.evaluate(examples)["eval_loss"] == pytest.approx(loss, rel=0.05)  # over batches of 8, here over tokens
     predicted = run.predict(examples).predictions
     predicted = predicted[0] if isinstance(predicted, tuple) else predicted  # T5 has its encoder's states beside them
-    torch.testing.assert_close(torch.from_numpy(predicted), logits, atol=1e-5, rtol=1e-4)
+    near = 1e-2 if name == "adaptive_labels" else 1e-5  # a distance near 0 is the square root of a rounding
+    torch.testing.assert_close(torch.from_numpy(predicted), logits, atol=near, rtol=1e-4)
     run.save_model(str(tmp_path / "saved"))
     again = load(tmp_path / "saved")
     assert type(again.objective) is OBJECTIVES[name]
@@ -197,6 +199,22 @@ def test_training_never_makes_the_logits_of_all_tokens():
         assert TINY["hidden_size"] <= max(rows) < 1_900
         model.eval()(inputs, labels=inputs)
     assert max(rows) >= 2_000
+
+
+def test_attaching_keeps_frozen_parts_in_their_mode_and_takes_tuples_and_arrays(tmp_path):
+    model = bert().train()
+    model.bert.eval()
+    model.config.return_dict = False
+    attach(model, "one_hot", weight=np.array([1.0, 2.0, 1.0]))
+    assert (model.training, model.bert.training) == (True, False)
+    model.save_pretrained(tmp_path)
+    assert load(tmp_path).objective.weight.tolist() == [1, 2, 1]
+
+
+def test_copies_of_data_parallel_are_refused():
+    replica = attach(bert(), "online_label_smoothing").model._replicate_for_data_parallel()
+    with pytest.raises(RuntimeError, match="start with torchrun"):
+        replica(**batch(texts()))
 
 
 def gemma():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from labelembed.losses import chunked
-from labelembed.objectives import LabelEmbedding
+from labelembed.objectives import LabelEmbedding, OneHot
 from labelembed.seeds import generator
 
 from .made_objectives import made_mode
@@ -115,11 +116,13 @@ def test_auto_takes_chunks_for_many_labels_and_plain_layers(monkeypatch):
     seen = []
     hooked.output.register_forward_hook(lambda *given: seen.append(1))
     hooked(hidden, labels)
-    assert len(taken) == 1
-    assert seen == [1]
-    hooked.impl = "chunked"
-    with pytest.raises(ValueError, match=r"`impl` 'chunked' reads the weights of an nn\.Linear without hooks"):
-        hooked(hidden, labels)
+    assert (len(taken), seen) == (1, [1])
+    wrapped = OneHot(4, 12)
+    wrapped.output = nn.Sequential(wrapped.output)
+    for special in (hooked, wrapped):
+        special.impl = "chunked"
+        with pytest.raises(ValueError, match=r"`impl` 'chunked' reads the weights of an nn\.Linear without hooks"):
+            special(hidden, labels)
 
 
 class LargestTensor(TorchDispatchMode):

@@ -25,7 +25,7 @@ REFUSED = {
     "confidence_penalty": {"penalty_weight": (-0.1, NAN)},
     "teacher_free": {"true_probability": (0.0, 1.1), "temperature": (0.0, NAN), "teacher_weight": (-0.1, 1.1)},
     "distillation": {
-        "teacher_logits": (torch.zeros(7, 4), torch.zeros(5), torch.full((2, 5), NAN)),
+        "teacher_logits": (torch.zeros(7, 4), [0.0] * 5, torch.full((2, 5), NAN)),
         "temperature": (0.0, NAN),
         "teacher_weight": (-0.1, 1.1),
         "uniform_weight": (-0.1, 0.2),

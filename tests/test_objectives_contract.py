@@ -219,8 +219,9 @@ def test_saved_states_and_deep_copies_give_the_same_terms_and_are_independent(mo
 
 
 @every_objective
-def test_copies_and_pickles_work_with_a_process_group(name, tmp_path):
+def test_copies_and_pickles_work_compiled_and_with_a_process_group(name, tmp_path):
     objective = build(name, HIDDEN, LABELS)
+    objective.compile()  # a copy that kept this would run the original
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         objective.process_group = dist.new_group([0])

@@ -24,7 +24,6 @@ from .naive.teacher_free import naive_teacher_free_terms
 CASES = [name for name in MODES | MORE_MODES if "warmup" not in name]
 every_case = pytest.mark.parametrize("case", CASES)
 
-#
 # Each takes the objective as it was before the step, the tensors that may move and the same `held` where they were,
 # labels and indices as lists: what a term detaches it reads from `held`.
 

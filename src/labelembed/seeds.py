@@ -1,4 +1,4 @@
-"""Randomness from (seed, purpose): the only place that touches global random state.
+"""Randomness from (seed, purpose), which leaves torch's global state as it was.
 
 Every random choice of a run is drawn from a stream named by the run's seed and its purpose, so that two
 objectives with the same seed start from the same encoder and see the same order of examples, whatever else

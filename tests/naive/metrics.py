@@ -96,10 +96,7 @@ def naive_risk_coverage(wrong, confidence):
 
 
 def naive_area_under_accuracy_curve(errors):
-    area = 0.0
-    for error in errors:
-        area += 1.0 - error
-    return area / len(errors)
+    return naive_mean([1.0 - error for error in errors])
 
 
 def naive_epochs_to_reach(errors, target):

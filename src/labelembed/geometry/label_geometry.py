@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -100,8 +101,8 @@ class LabelGeometry:
         """
         if str(label) in self._positions:
             return self._positions[str(label)]
-        if isinstance(label, int) and 0 <= label < len(self):
-            return label
+        if isinstance(label, Integral) and 0 <= label < len(self):  # NumPy's too
+            return int(label)
         if f"\u2581{label}" in self._positions:
             return self._positions[f"\u2581{label}"]
         few = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")

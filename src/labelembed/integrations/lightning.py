@@ -40,21 +40,33 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
 
     def __init__(self, hidden_states: Callable[[Any, Any], tuple[Tensor, Tensor, Tensor | None]] | None = None) -> None:
         self.hidden_states = hidden_states
+        self._ended = True
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the objectives' epoch."""
-        epochs = _epochs(trainer)
-        # To the objective each micro-batch is a step.
-        steps = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Starts the objectives' epoch before its first batch, or before the first of a fit resumed within it."""
+        if batch_idx > 0 and not self._ended:
+            return
+        self._ended = False
+        batches, epochs = trainer.num_training_batches, trainer.max_epochs  # a stream has infinitely many batches
+        if epochs < 0:  # a run of so many steps, or without end
+            wanted = trainer.max_steps * trainer.accumulate_grad_batches
+            epochs = max(math.ceil(wanted / batches), trainer.current_epoch + 1)
         for objective in _objectives(pl_module):
-            objective.start_epoch(trainer.current_epoch, epochs, max(1, steps // epochs))
+            # To the objective each micro-batch is a step.
+            objective.start_epoch(trainer.current_epoch, epochs, int(batches) if math.isfinite(batches) else 1)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends the objectives' epoch after its last batch."""
-        if not trainer.is_last_batch:
+        if trainer.is_last_batch:
+            self.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends an epoch that stopped before its last batch."""
+        if self._ended:
             return
+        self._ended = True
         hidden_states = self.hidden_states or getattr(type(pl_module), "hidden_states", None)
         examples = None
         if hidden_states is not None:
@@ -74,13 +86,3 @@ def _objectives(module: LightningModule) -> list[Objective]:
     if not objectives:
         raise ValueError(f"{type(module).__name__} owns no objective: put one where its output layer and loss are")
     return objectives
-
-
-def _epochs(trainer: Trainer) -> int:
-    """Returns the run's length in epochs."""
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        return int(trainer.max_epochs)
-    # Of a run of so many steps, once it is known how many batches an epoch has.
-    batches = float(trainer.num_training_batches)
-    steps = int(trainer.max_steps) * int(trainer.accumulate_grad_batches)
-    return math.ceil(steps / batches) if 0 < batches < math.inf and steps > 0 else int(trainer.current_epoch) + 1

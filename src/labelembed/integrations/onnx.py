@@ -68,7 +68,7 @@ def export_onnx(
         free: Further dimensions of the inputs whose length is free, by a name each: ``{1: "length"}``.
 
     Raises:
-        LabelEmbedError: A package is missing, something cannot be exported, or onnxruntime's outputs differ.
+        ValueError, LabelEmbedError: Fewer than two examples; a package is missing, the export fails, or outputs differ.
 
     Example:
         ``export_onnx("model.onnx", encoder, objective, validation_inputs[:8], names=["cat", "dog", "car"])``

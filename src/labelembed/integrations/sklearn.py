@@ -199,15 +199,12 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if len(counted) >= FEWEST_CALIBRATION_EXAMPLES:
                 self.output_temperature_ = fit_temperature(network.logits(examples, counted), labels[counted])
         self.label_geometry_ = network.label_geometry(examples, rows, [str(label) for label in self.classes_])
-        if isinstance(objective, (Retrospection, Distillation)):
-            # Prediction does not need what they remember of each example.
-            forgets = {"num_examples": 0} if isinstance(objective, Retrospection) else {"teacher_logits": None}
-            forgetful = self._new_objective(width, arguments | forgets)
-            own, trained = forgetful.state_dict(), objective.state_dict()
-            same = {name: trained[name] for name, value in own.items() if trained[name].shape == value.shape}
-            forgetful.load_state_dict(same, strict=False)
-            network.objective = forgetful.to(self.device)
-        network.objective.output_temperature.fill_(self.output_temperature_)
+        # Prediction does not need what these remember of each example.
+        if isinstance(objective, Retrospection):
+            objective.num_examples, objective.stored, objective.gathered = 0, objective.stored[:0].clone(), None
+        if isinstance(objective, Distillation):
+            objective.teacher_logits = None
+        objective.output_temperature.fill_(self.output_temperature_)
         self.network_ = network.eval()
         return self
 
@@ -236,18 +233,19 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_arguments(self) -> dict[str, Any]:
         """Returns the objective's arguments; raises ValueError with all that is wrong with them and the settings."""
-        whole = "must be a whole number >= 1"
         rules = {
             "hidden_layer_sizes": (all(map(_is_whole, np.atleast_1d(self.hidden_layer_sizes))), "must be widths >= 1"),
             "encoder": (self.encoder is None or callable(self.encoder), "must be a torch module, a function or None"),
-            "batch_size": (self.batch_size == "auto" or _is_whole(self.batch_size), f"{whole}, or 'auto'"),
-            "max_iter": (_is_whole(self.max_iter), whole),
-            "n_iter_no_change": (_is_whole(self.n_iter_no_change), whole),
+            "batch_size": (self.batch_size == "auto" or _is_whole(self.batch_size), "must be 'auto' or a number >= 1"),
+            "learning_rate_init": (self.learning_rate_init > 0, "must be > 0"),
+            "weight_decay": (self.weight_decay >= 0, "must be >= 0"),
             "validation_fraction": (0 < self.validation_fraction < 1, "must be between 0 and 1"),
         }
         errors = ArgumentErrors()
         for name, (holds, rule) in rules.items():
             errors.require(holds, name, getattr(self, name), rule)
+        errors.whole("max_iter", self.max_iter, least=1)
+        errors.whole("n_iter_no_change", self.n_iter_no_change, least=1)
         errors.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
         errors.choice("schedule", self.schedule, ("constant", "cosine"))
         errors.choice("objective", self.objective, tuple(OBJECTIVES))
@@ -343,9 +341,9 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> dict[str, float]:
         """Trains on every row once, in the order [n], and returns the mean of each term."""
         batch_size = min(200, len(order)) if self.batch_size == "auto" else int(self.batch_size)
-        steps = -(-len(order) // batch_size)
         if self.encoder is not None and len(order) > 1 and len(order) % batch_size == 1:
             order = order[:-1]  # batch normalisation needs two examples; another one is left out in each epoch
+        steps = -(-len(order) // batch_size)
         network.train()
         network.objective.start_epoch(epoch, self.max_iter, steps)
         parameters, sizes, values = list(network.parameters()), [], []
@@ -364,10 +362,9 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # Read once an epoch: on a GPU each reading is a synchronisation.
         means = (torch.tensor(sizes).double() @ torch.stack(values).double().cpu() / sum(sizes)).tolist()
         named = dict(zip(terms._fields, means, strict=True))
-        wrong = [name for name, value in named.items() if not math.isfinite(value)]
-        if wrong:
+        if not all(map(math.isfinite, means)):
             way_out = "scale the inputs (StandardScaler) or lower `learning_rate_init`"
-            raise ValueError(f"the loss is not finite in epoch {epoch + 1} ({', '.join(wrong)}): {way_out}")
+            raise ValueError(f"the loss is not finite in epoch {epoch + 1} ({named}): {way_out}")
         return named
 
     def _optimizer(self, network: Network) -> Optimizer:

@@ -1,8 +1,9 @@
-"""Every training example once, through a loader of its own, for objectives that look at them after an epoch."""
+"""Every training example once, in evaluation mode, for objectives that look at them after an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,18 @@ from torch.utils.data import DataLoader
 
 #: From a batch to hidden states [N, H], labels [N] and indices [N] or None.
 ReadBatch = Callable[[Any], tuple[Tensor, Tensor, Tensor | None]]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Puts a model in evaluation mode for a block, and then each of its modules back in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
 
 
 @torch.no_grad()
@@ -24,10 +37,6 @@ def training_examples(
     in_order: DataLoader[Any] = DataLoader(
         loader.dataset, batch_size=batch_size, collate_fn=loader.collate_fn, generator=torch.Generator()
     )
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for batch in in_order:
             yield read(batch)
-    finally:
-        model.train(was_training)

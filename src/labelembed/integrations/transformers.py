@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from labelembed import seeds
 from labelembed.distributed import process_count
-from labelembed.errors import ArgumentErrors
+from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
-from labelembed.integrations.training_examples import training_examples
+from labelembed.integrations.training_examples import evaluation_mode, training_examples
 from labelembed.objectives import OBJECTIVES, Objective
 
 try:
@@ -87,6 +87,8 @@ class Head(nn.Linear):
 
         In evaluation mode they stay, and the model computes the cross entropy of the objective's logits.
         """
+        if getattr(model, "_is_replica", False):
+            raise RuntimeError("DataParallel trains copies, which lose what the objective learns: start with torchrun")
         indices = inputs.pop("indices", None)
         self._targets, self._was_called = None, False
         has_labels = inputs.get("labels") is not None or inputs.get("shift_labels") is not None
@@ -116,8 +118,6 @@ class Head(nn.Linear):
         if self.collects:
             return hidden, labels, indices
         self.has_learned = True
-        if num_items is not None:  # DataParallel's is one number for each device
-            num_items = torch.as_tensor(num_items, device=hidden.device).float().mean()
         # Accelerate's own autocast ends before a hook of the model begins.
         with torch.autocast(hidden.device.type, **self._precision):
             loss = self.objective(hidden, labels, indices, num_items_in_step=num_items).total
@@ -227,10 +227,9 @@ def attach(model: Any, objective: str, *, layer: str | None = None, **arguments:
     Example:
         ``attached = attach(model, "online_label_smoothing")``, then ``Trainer(model, ..., callbacks=[attached])``
     """
-    errors = ArgumentErrors()
-    errors.choice("objective", objective, tuple(OBJECTIVES))
-    errors.raise_if_any()
-    linears = _linears(model)
+    if objective not in OBJECTIVES:
+        raise ValueError(unknown_name("objective", objective, OBJECTIVES))
+    linears = {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
     if any(isinstance(each, Head) for each in linears.values()):
         raise ValueError(f"{type(model).__name__} has an objective already")
     path = _last_linear(model, linears) if layer is None else layer
@@ -306,10 +305,6 @@ def _tensors_of(folder: Path, prefix: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _linears(model: nn.Module) -> dict[str, nn.Linear]:
-    return {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
-
-
 def _last_linear(model: Any, linears: Mapping[str, nn.Linear]) -> str:
     """Returns the name of the layer that computes a model's logits."""
     output, labels = model.get_output_embeddings(), model.config.num_labels
@@ -331,22 +326,19 @@ def _check_nothing_follows(model: Any, layer: nn.Linear) -> None:
     if model.main_input_name != "input_ids":
         return
     tokens = torch.arange(4, device=model.device)[None]
-    inputs = {"input_ids": tokens}
+    inputs = {"input_ids": tokens, "return_dict": True}
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
         inputs["decoder_input_ids"] = tokens
-    was_training = model.training
-    model.eval()
     try:
-        expected = model(**inputs).logits
-        with layer.register_forward_hook(lambda module, hidden, output: hidden[0]):
-            hidden = model(**inputs).logits
-        logits = layer(hidden)
+        with evaluation_mode(model):
+            expected = model(**inputs).logits
+            with layer.register_forward_hook(lambda module, hidden, output: hidden[0]):
+                hidden = model(**inputs).logits
+            logits = layer(hidden)
         # The same layer on the same hidden states; the rest is rounding, in bfloat16 too.
         same = torch.allclose(expected, logits, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
     except RuntimeError:  # shapes that do not fit
         same = False
-    finally:
-        model.train(was_training)
     if not same:
         more = "more than one linear layer between its hidden states and its logits (a cap, a bias, a transformation)"
         raise ValueError(f"{type(model).__name__} has {more}, which an objective in place of the layer would leave out")
@@ -371,7 +363,7 @@ def _as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
             kind = "vectors" if value.similarities is None else "similarities"
             saved[name] = {"label_geometry": kind, "shape": list(getattr(value, kind).shape)}
         elif name != "teacher_logits":  # only training needs them
-            saved[name] = value.tolist() if isinstance(value, Tensor) else value
+            saved[name] = value.tolist() if hasattr(value, "tolist") else value  # NumPy's too
     return saved
 
 

@@ -22,21 +22,21 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
 CHUNKED_LABELS = 1_000
 
 
-def takes_chunks(impl: Implementation, num_labels: int, *layers: nn.Module) -> bool:
+def takes_chunks(impl: Implementation, *layers: nn.Linear) -> bool:
     """Tells whether the loss over some output layers is computed in chunks.
 
     `auto` goes by the number of labels, so that all processes of a step choose alike. Chunks do not call the layer:
     compiled, and where one has hooks or its own `forward`, `auto` takes the plain lines; `chunked` raises ValueError.
     """
-    if impl == "reference":
-        return False
     special = [type(layer).__name__ for layer in layers if not _is_plain(layer)]
     if impl == "chunked" and special:
         raise ValueError(
             f"`impl` 'chunked' reads the weights of an nn.Linear without hooks, got {', '.join(special)} with its own "
             "`forward` or with hooks; use impl='auto', which calls it"
         )
-    return impl == "chunked" or (not special and num_labels >= CHUNKED_LABELS and not torch.compiler.is_compiling())
+    if impl != "auto":
+        return impl == "chunked"
+    return not special and layers[0].out_features >= CHUNKED_LABELS and not torch.compiler.is_compiling()
 
 
 def _is_plain(layer: nn.Module) -> bool:
@@ -45,14 +45,14 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def smoothed_cross_entropy(
-    layer: nn.Module, hidden: Tensor, labels: Tensor, scales: Tensor, *, smoothing: float, impl: Implementation
+    layer: nn.Linear, hidden: Tensor, labels: Tensor, scales: Tensor, *, smoothing: float, impl: Implementation
 ) -> LabelEmbeddingTerms:
     """Computes ``(1 - s) CE(onehot(y), z) + s CE(1/C, z)`` of ``z = layer(h)``: `total`, `output` and `uniform`.
 
     `scales` [n] are the factors of the examples' losses; with s = 0 `uniform` is not computed. In chunks `total` alone
     can be differentiated, once.
     """
-    if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
+    if takes_chunks(impl, layer):
         settings = chunked.Settings(output_weight=1 - smoothing, uniform_weight=smoothing)
         return chunked.label_embedding_terms(hidden, labels, scales, (layer.weight, layer.bias), None, None, settings)
     log_p = log_softmax(layer(hidden))

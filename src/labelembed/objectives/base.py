@@ -260,7 +260,8 @@ class Objective(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # A group of processes belongs to this process, and cannot be copied or pickled.
-        return self.__dict__ | {"process_group": None}
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"process_group": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves and casts the module; its own buffers are not rounded below float32."""

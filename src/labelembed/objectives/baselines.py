@@ -68,10 +68,9 @@ class OneHot(Objective):
         self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> OutputTerms:
         """Computes the terms; see `Objective.forward`."""
-        rows = self._examples(hidden, labels, step)
-        terms = smoothed_cross_entropy(
-            self.output, rows.hidden, rows.labels, rows.loss_weights, smoothing=0.0, impl=self.impl
-        )
+        examples = self._examples(hidden, labels, step)
+        h, y, w = examples.hidden, examples.labels, examples.loss_weights
+        terms = smoothed_cross_entropy(self.output, h, y, w, smoothing=0.0, impl=self.impl)
         return OutputTerms(total=terms.total, output=terms.total)
 
 
@@ -122,10 +121,9 @@ class LabelSmoothing(Objective):
         self, hidden: Tensor, labels: Tensor, indices: Tensor | None = None, **step: Unpack[StepArguments]
     ) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
-        rows = self._examples(hidden, labels, step)
-        terms = smoothed_cross_entropy(
-            self.output, rows.hidden, rows.labels, rows.loss_weights, smoothing=self.smoothing, impl=self.impl
-        )
+        examples = self._examples(hidden, labels, step)
+        h, y, w = examples.hidden, examples.labels, examples.loss_weights
+        terms = smoothed_cross_entropy(self.output, h, y, w, smoothing=self.smoothing, impl=self.impl)
         return LabelSmoothingTerms(total=terms.total, output=terms.output, uniform=terms.uniform)
 
 

@@ -68,13 +68,13 @@ class Distillation(Objective):
     ) -> None:
         errors = ArgumentErrors()
         if teacher_logits is not None:
+            teacher_logits = torch.as_tensor(teacher_logits).detach().clone()
             shape = list(teacher_logits.shape)
             fits = len(shape) == 2 and shape[1] == num_labels
             rule = f"must be [examples, {num_labels}], logits of each training example"
             errors.require(fits, "teacher_logits", shape, rule)
             finite = not fits or bool(torch.isfinite(teacher_logits).all())
             errors.require(finite, "teacher_logits", "inf or nan", "must be finite")
-            teacher_logits = teacher_logits.detach().clone()
         errors.require(temperature > 0, "temperature", temperature, "must be > 0")
         errors.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
         left, rule = 1 - min(teacher_weight, 1) + 1e-9, "must be in [0, 1 - teacher_weight]"

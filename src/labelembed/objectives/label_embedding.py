@@ -170,7 +170,7 @@ class LabelEmbedding(Objective):
         """Computes the terms; see `Objective.forward`. In chunks only `total` can be differentiated."""
         examples = self._examples(hidden, labels, step)
         layers = [layer for layer in (self.output, self.auxiliary) if layer is not None]
-        if takes_chunks(self.impl, self.num_labels, *layers):
+        if takes_chunks(self.impl, *layers):
             return self._in_chunks(examples)
         h, y, w = examples.hidden, examples.labels, examples.loss_weights
         z1, e = self.output(h), self.embedding(y)

@@ -41,8 +41,8 @@ class Retrospection(Objective):
     `paper` (LWR; Deng, Zhang 2021): k = 5, tau = 5, ``beta = final_weight k floor(t / k) / T`` with final_weight 0.9.
     `published_port` (what Yu, Verma 2022 compare with): ``(1 - beta) output + beta KL(s || softmax(z))`` with
     ``beta = final_weight t / T``, which flattens the output, changed since storing or not.
-    `progressive` (PS-KD; Kim et al. 2021): k = 1, tau = 1, ``beta = final_weight (t - 1) / T`` with final_weight 0.8:
-    each example's target is ``(1 - beta) onehot + beta p``, p its own prediction in the epoch before.
+    `progressive` (PS-KD; Kim et al. 2021): k = 1, tau = 1, ``beta = final_weight (t - 1) / T`` (the paper: t / T) with
+    final_weight 0.8: the target is ``(1 - beta) onehot + beta p``, p the example's prediction in the epoch before.
 
     Needs `indices`, and `start_epoch` before and `end_epoch` after each epoch: without them it does not train. An
     example takes 2 C bytes (1.2 million of 1,000 labels: 2.4 GB), with ``store="steps"`` twice, also in checkpoints.
