@@ -87,7 +87,7 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
 def test_the_card_of_a_comparisons_run_has_what_the_comparison_shows(tmp_path):
     make_comparison(tmp_path / "c", {"one_hot": {0: 0.20, 1: 0.22}, "label_smoothing": {0: 0.19, 1: 0.20}})
     run = run_path(tmp_path / "c", "label_smoothing", 1)
-    assert "Too few seeds" in section(model_card(run), "The comparison that it is one run of")
+    assert "Too few seeds" in section(model_card(run), "The comparison that this run is part of")
     (tmp_path / "c" / "comparison.json").write_text("{")  # damaged, it keeps no card of a run from being written
     assert "The comparison that" not in model_card(run)
 

@@ -1,6 +1,6 @@
 """Run folders in; tables, figures, a verdict in plain words, one HTML page and a model card out."""
 
-from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
+from labelembed.lab.report.comparison import Comparison, load_comparison
 from labelembed.lab.report.model_card import model_card, write_card
 from labelembed.lab.report.page import notebook_html, print_comparison, write_comparison, write_report
 from labelembed.lab.report.tables import comparison_rows, runs_table, write_csv
@@ -8,8 +8,6 @@ from labelembed.lab.report.verdict import full_verdict, verdict
 
 __all__ = [
     "Comparison",
-    "RunRecord",
-    "VariantRuns",
     "comparison_rows",
     "full_verdict",
     "load_comparison",
