@@ -7,17 +7,9 @@ import re
 import pytest
 import yaml
 
-from labelembed.lab.report import model_card, write_card
+from labelembed.lab.report.model_card import model_card, write_card
 from tests.made_cli import call, succeed
-from tests.made_runs import (
-    ENVIRONMENT,
-    embedding_geometry,
-    history_lines,
-    make_comparison,
-    make_run,
-    metrics,
-    run_path,
-)
+from tests.made_runs import ENVIRONMENT, embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 CALIBRATED = {
     "temperature": 0.5,
@@ -64,6 +56,7 @@ def test_the_card_and_its_header_say_what_the_run_reached(tmp_path):
     result = header_of(card)
     values = {metric["type"]: metric["value"] for metric in result["metrics"]}
     assert values == {"accuracy": 0.8, "nll": 0.7, "calibration_error": 0.1}
+    assert result["task"] == {"type": "image-classification"}  # by its data, whatever shape the inputs have
     assert result["dataset"] == {"name": "digits", "type": "digits", "split": "test"}
     # Nobody has said under which licence weights and data are.
     assert "license" not in card
