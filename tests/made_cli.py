@@ -19,6 +19,10 @@ SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "
 SMALL += ["--set", "data.validation.first=10", "--quiet"]
 
 
+def result_of(folder):
+    return json.loads(Path(folder, "result.json").read_text())
+
+
 class Called(NamedTuple):
     """What one call left: its exit code and what it wrote."""
 

@@ -103,6 +103,11 @@ def make_run(
     return folder
 
 
+def change_result(path: Path, variant: str, seed: int, **changes: Any) -> None:
+    folder = RunFolder(run_path(path, variant, seed))
+    folder.write("result.json", folder.result() | changes)
+
+
 def forget_checksums(path: Path) -> None:
     """Takes the SHA-256 of its files out of a run's result: it is then as of an older version, or of a forger."""
     folder = RunFolder(path)

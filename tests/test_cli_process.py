@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import labelembed
-from tests.made_cli import SMALL, call, succeed
+from tests.made_cli import SMALL, call, result_of, succeed
 from tests.made_data import write_idx_folder
 
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "timm", "transformers", "triton", "pandas", "accelerate")
@@ -32,10 +31,6 @@ def command(*words):
 
 def ran(*words):
     return subprocess.run(command(*words), capture_output=True, text=True, timeout=120)
-
-
-def result_of(folder):
-    return json.loads((folder / "result.json").read_text())
 
 
 def compare_words(*more):

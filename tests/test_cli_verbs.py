@@ -22,7 +22,7 @@ from labelembed.lab.cli.options import use_device
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_cli import SMALL, call, listing, result_of, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx_folder, write_image
@@ -60,10 +60,6 @@ def run(made, tmp_path):
     shutil.copytree(made / "run", tmp_path / "run")
     shutil.copytree(made / "mnist", tmp_path / "mnist")
     return "run"
-
-
-def result_of(folder):
-    return json.loads(Path(folder, "result.json").read_text())
 
 
 def test_help_lists_the_subcommands_and_the_version_is_printed():

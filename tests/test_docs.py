@@ -158,7 +158,7 @@ def test_page_of_the_command_line_is_what_the_program_says():
         if command.hidden:
             continue
         arguments = [one for one in command.params if one.param_type_name == "argument"]
-        typed = [(one.metavar or one.name.upper()).strip("[]").replace("|", "\\|") for one in arguments]
+        typed = [one.metavar.replace("|", "\\|") + "..." * (one.nargs != 1) for one in arguments]
         typed = [word if one.required else f"[{word}]" for word, one in zip(typed, arguments, strict=True)]
         lines.append(f"| `{' '.join([name, *typed])}` | {command.help.splitlines()[0]} |")
     table = "\n".join(lines)

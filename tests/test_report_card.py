@@ -7,17 +7,9 @@ import re
 import pytest
 import yaml
 
-from labelembed.lab.report import model_card, write_card
+from labelembed.lab.report.model_card import model_card, write_card
 from tests.made_cli import call, succeed
-from tests.made_runs import (
-    ENVIRONMENT,
-    embedding_geometry,
-    history_lines,
-    make_comparison,
-    make_run,
-    metrics,
-    run_path,
-)
+from tests.made_runs import ENVIRONMENT, embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 CALIBRATED = {
     "temperature": 0.5,
@@ -64,6 +56,7 @@ def test_the_card_and_its_header_say_what_the_run_reached(tmp_path):
     result = header_of(card)
     values = {metric["type"]: metric["value"] for metric in result["metrics"]}
     assert values == {"accuracy": 0.8, "nll": 0.7, "calibration_error": 0.1}
+    assert result["task"] == {"type": "image-classification"}  # by its data, whatever shape the inputs have
     assert result["dataset"] == {"name": "digits", "type": "digits", "split": "test"}
     # Nobody has said under which licence weights and data are.
     assert "license" not in card
@@ -87,7 +80,7 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
 def test_the_card_of_a_comparisons_run_has_what_the_comparison_shows(tmp_path):
     make_comparison(tmp_path / "c", {"one_hot": {0: 0.20, 1: 0.22}, "label_smoothing": {0: 0.19, 1: 0.20}})
     run = run_path(tmp_path / "c", "label_smoothing", 1)
-    assert "Too few seeds" in section(model_card(run), "The comparison that it is one run of")
+    assert "Too few seeds" in section(model_card(run), "The comparison that this run is part of")
     (tmp_path / "c" / "comparison.json").write_text("{")  # damaged, it keeps no card of a run from being written
     assert "The comparison that" not in model_card(run)
 

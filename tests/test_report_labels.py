@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_lift_is_the_mean_share_over_an_even_share_of_what_is_given_away(tmp_pat
     assert found.relative[apart].tolist() == pytest.approx(wanted[apart].tolist(), abs=1e-12)
     assert np.isnan(np.diagonal(found.relative)).all()
     line = found.table().frame.iloc[1].tolist()
-    assert line == ["dog", f"car {wanted[1, 2]:.2f}\u00d7", f"cat {wanted[1, 0]:.2f}\u00d7", "2 of 2"]
+    assert line == ["dog", f"car ({wanted[1, 2]:.2f}\u00d7)", f"cat ({wanted[1, 0]:.2f}\u00d7)", "2 of 2"]
 
 
 def test_lift_is_over_all_labels_not_the_drawn_ones(tmp_path):
@@ -56,7 +57,7 @@ def test_vectors_have_a_relative_distance(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.25}, "a": {0: 0.2}}, geometry={"a": geometry})
     found = label_similarities(load_comparison(tmp_path).variants[1])
     assert found.relative[0, 1:].tolist() == [0.5, 1.5]  # 1 and 3 over their mean
-    assert found.table().frame.iloc[0].tolist() == ["cat", "dog 0.50", "car 1.50"]
+    assert found.table().frame.iloc[0].tolist() == ["cat", "dog (0.50)", "car (1.50)"]
     assert "relative distance" in write_report(tmp_path).read_text()
 
 
@@ -104,7 +105,8 @@ def test_distinct_examples_and_mistakes_with_the_nearest_label_are_counted(tmp_p
     errors = error_analysis(variant)
     first, second = errors.lines(label_similarities(variant).nearest)
     assert "3 of 8 test examples are wrong in at least one of 3 runs, 1 in every one" in first
-    assert "75% of the mistakes" in second  # car is nearest to dog
+    assert "75 % of the mistakes" in second  # car is nearest to dog
+    assert replace(errors, runs=1).lines(None) == ["3 of 8 test examples are wrong."]
     assert errors.confused(THREE).frame.iloc[0].tolist() == ["dog", "car", "3.0", "30.0"]
     # In each run 4 examples at 50 % of which 75 % are right, 6 at 98 % all right.
     assert errors.reliability[:, 7].tolist() == [12, 0.5, 0.75]
@@ -149,7 +151,7 @@ def test_sentences_are_sorted_by_the_difference_of_their_scores(tmp_path):
     leave_sentences(run_path(tmp_path, "one_hot", 0), [("a", 0.5), ("b", 0.9), ("c", 0.2)])
     found = sentence_pairs(method, reference)
     assert [[one.output for one in pair] for pair in found["pairs"]] == [["c", "<i>C</i>"], ["a", "A"], ["b", "B"]]
-    assert (found["better"], found["worse"]) == (2, 1)
+    assert (found["better"], found["worse"], found["writers"]) == (2, 1, ["cross entropy", "label embedding"])
     assert "&lt;i&gt;C&lt;/i&gt;" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
@@ -158,5 +160,5 @@ def test_confusions_of_tokens_are_matched_to_them_after_the_special_tokens(tmp_p
     leave_errors(run_path(tmp_path, EMBEDDING, 0), [(4, 5, 3), (0, 5, 2)], labels=7)  # cat as dog, padding as dog
     analysis = error_analysis(variant)
     assert analysis.counts(3).tolist() == [[0, 3, 0], [0, 0, 0], [0, 0, 0]]
-    assert "In 100% of the mistakes" in analysis.lines(label_similarities(variant).nearest)[-1]
+    assert "In 100 % of the mistakes" in analysis.lines(label_similarities(variant).nearest)[-1]
     assert all(name in write_report(tmp_path).read_text() for name in ("&lt;pad&gt;", "cat"))

@@ -17,14 +17,7 @@ from labelembed.lab.report.decision import MOST_DRAWN, best_method, by_weight, d
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
-from tests.made_runs import (
-    embedding_geometry,
-    history_lines,
-    make_comparison,
-    make_run,
-    metrics,
-    run_path,
-)
+from tests.made_runs import embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EMBEDDING = "label_embedding preset=paper"
@@ -141,11 +134,11 @@ def test_a_single_run_has_a_page(tmp_path):
     text = page_of(tmp_path / "first").text
     for shown in ("test error of 2.00 %", "One run of label embedding, seed 0", "temperature=3.0", "Nearest labels"):
         assert shown in text
-    assert "Differences" not in text
+    assert not any(heading in text for heading in ("Differences", "How this was decided"))
 
 
 def test_settings_show_what_differs_and_what_made_the_runs(tmp_path):
-    make_comparison(tmp_path, {name: {0: 0.1} for name in ERRORS})
+    make_comparison(tmp_path, {name.replace("one_hot", "distillation teacher={a}"): {0: 0.1} for name in ERRORS})
     run = RunFolder(run_path(tmp_path, EMBEDDING, 0))
     run.write_recipe(run.recipe() | {"batch_size": 50})
     text = page_of(tmp_path).text
@@ -153,6 +146,7 @@ def test_settings_show_what_differs_and_what_made_the_runs(tmp_path):
     assert "batch_size" in settings
     assert [word for word in settings.split() if word in ("100", "50")][:3] == ["100", "100", "50"]
     assert "labelembed compare digits-mlp --seeds 8" in text
+    assert "times the time per epoch of distillation (teacher={a})" in text
 
 
 def test_figures_are_the_same_files_each_time_without_anything_that_only_a_page_can_say(usual, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from labelembed.lab.report.decision import detectable, needed, outcome, shown_si
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import joint_interval, paired_comparison
 from tests.made_evidence import comparison_of_outcomes, leave_errors, leave_examples
-from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import change_result, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.naive.metrics import naive_power, naive_standard_deviation
 
 MILD, STRONG = "label_smoothing smoothing=0.1", "label_smoothing smoothing=0.4"
@@ -89,9 +90,27 @@ def test_runs_that_still_improve_at_their_last_epoch_give_no_answer_but_a_longer
     found = full_verdict(load_comparison(folder))
     assert found.answer == CANNOT
     assert "--set epochs=6" in found.command
-    run = RunFolder(run_path(folder, OURS, 3))
-    run.write("result.json", run.result() | {"selected_epoch": 2})
+    change_result(folder, OURS, 3, selected_epoch=2)
     assert full_verdict(load_comparison(folder)).answer == "Use it"
+
+
+TYPED = r"labelembed compare --seeds 0-7 digits-mlp --epochs=5 -j2 --overwrite --data it\'s"
+
+
+@pytest.mark.parametrize(
+    ("ran", "errors", "wanted"),
+    [
+        (TYPED, TUNED | {OURS: LOWER}, r"train digits-mlp --epochs 5 --data it\'s --objective label_embedding"),
+        (TYPED, PAIR | {OURS: LOWER}, r"compare digits-mlp --epochs 5 --data it\'s --tuned"),
+        (TYPED, PAIR | {OURS: NOISY}, r"compare digits-mlp --epochs 5 -j 2 --data it\'s --seeds 83"),
+        ("python my.py", TUNED | {OURS: LOWER}, "train digits-mlp --data a.csv --objective label_embedding"),
+    ],
+)
+def test_the_next_command_has_the_options_of_the_runs_own(ran, errors, wanted, tmp_path):
+    first = RunFolder(run_path(make_comparison(tmp_path, errors), ONE_HOT, 0))
+    first.write("environment.json", first.environment() | {"command": shlex.split(ran)})
+    first.write_recipe(first.recipe() | {"data": {"name": "texts", "path": "a.csv"}})
+    assert shlex.split(full_verdict(load_comparison(tmp_path)).command) == ["labelembed", *shlex.split(wanted)]
 
 
 def test_a_smoothing_tuned_by_trials_counts_as_tuned_and_notes_are_said(tmp_path):
@@ -107,11 +126,6 @@ def test_a_smoothing_tuned_by_trials_counts_as_tuned_and_notes_are_said(tmp_path
     assert found.notes == ["Two seeds were left."]
 
 
-def change(folder, name, seed, **changes):
-    run = RunFolder(run_path(folder, name, seed))
-    run.write("result.json", run.result() | changes)
-
-
 def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
     sure = dict(enumerate([0.50, 0.51, 0.52, 0.53, 0.50, 0.51, 0.52, 0.53]))
     chance = dict(enumerate([0.60, 0.40, 0.61, 0.39, 0.62, 0.38, 0.50, 0.51]))
@@ -120,7 +134,7 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
         nll = {ONE_HOT: reference, OURS: sure}
         folder = make_comparison(tmp_path / str(said), {ONE_HOT: BASE, OURS: LOWER}, nll=nll)
         for seed in range(8):
-            change(folder, OURS, seed, seconds=48.0 if said else 31.0)
+            change_result(folder, OURS, seed, seconds=48.0 if said else 31.0)
         found = full_verdict(load_comparison(folder))
         assert ("NLL by 0.406 nats" in found.worse, "1.60 times" in found.worse) == (said, said)
 
@@ -131,7 +145,7 @@ def test_a_better_calibrated_nll_is_part_of_the_answer(tmp_path):
         for seed in range(8):
             ours, nll = name == OURS, 0.1 + 0.001 * seed
             after = metrics(0.02, nll=nll - 0.03 * ours + 0.0001 * (seed % 3) * ours)
-            change(folder, name, seed, temperature=2.0, calibrated={"test": after})
+            change_result(folder, name, seed, temperature=2.0, calibrated={"test": after})
     found = full_verdict(load_comparison(folder))
     assert "0.030 nats less NLL" in found.headline
     assert found.answer == "Use it for its probabilities"
@@ -211,7 +225,7 @@ def test_translations_are_decided_by_bleu_and_those_that_never_began_are_said(tm
     for name in (ONE_HOT, OURS):
         for seed in range(8):
             bleu = 0.002 + 0.0001 * seed + (0.2 + 0.001 * (seed % 3) if name == ONE_HOT else 0.0)
-            change(folder, name, seed, test=metrics(0.02) | {"bleu": bleu})
+            change_result(folder, name, seed, test=metrics(0.02) | {"bleu": bleu})
     found = full_verdict(load_comparison(folder))
     assert "less BLEU" in found.headline
     assert any("Label embedding" in caveat and "near zero" in caveat for caveat in found.caveats)

@@ -39,6 +39,9 @@ def evaluate(
 
     Translations are scored by BLEU, chrF and ROUGE. Other data that name no splits are used whole.
     """
+    from labelembed.lab.report.formatting import number
+    from labelembed.lab.report.tables import METRICS
+
     saved = load_run(run, use_device(device))
     if saved.recipe.of_sentences:
         about, before, after = _evaluate_sentences(saved, data, split)
@@ -49,12 +52,12 @@ def evaluate(
         typer.echo(json.dumps(about | before | {"temperature": temperature, "calibrated": after}))
         return
     typer.echo(f"{about['source']}, {about['split']} examples: {about['examples']:,}")
-    for name, value in before.items():
-        calibrated = f"calibrated {_metric_text(name, after[name])}" if after and name in _CALIBRATED else ""
-        words = (word.upper() if word in ("nll", "aurc", "bleu") else word for word in name.split("_"))
-        typer.echo(f"  {' '.join(words):<24} {_metric_text(name, value):<8} {calibrated}".rstrip())
+    for name, form in ((name, METRICS[name]) for name in before if name in METRICS):
+        both = [before[name], after[name]] if after and name in _CALIBRATED else [before[name]]
+        shown = [f"{number(one, form.decimals, scale=form.scale)} {form.unit}".ljust(12) for one in both]
+        typer.echo(f"  {form.heading:<24} {'after temperature scaling '.join(shown)}".rstrip())
     if after:
-        typer.echo(f"calibrated: at temperature {temperature:.3g}, which is that of predict")
+        typer.echo(f"after temperature scaling: at temperature {temperature:.3g}, which is that of predict")
 
 
 def _evaluate_examples(saved: SavedRun, data: str | None, split: str) -> _Evaluated:
@@ -82,7 +85,3 @@ def _evaluate_sentences(saved: SavedRun, data: str | None, split: str) -> _Evalu
         raise DataError(f"{corpus.source}: has no {split} sentences to evaluate on, but {', '.join(kept) or 'none'}")
     about = {"split": split, "examples": len(corpus.splits[split]), "source": corpus.source}
     return about, saved.evaluate_corpus(corpus, split), None
-
-
-def _metric_text(name: str, value: float) -> str:
-    return f"{value:.4f}" if name in ("nll", "brier", "perplexity") else f"{value:.2%}"

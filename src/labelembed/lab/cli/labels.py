@@ -30,7 +30,7 @@ _MOST_LISTED = 200
 def labels(
     run: BestRunArgument,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="LABEL...", help="Show these labels only; by default all of them.")
+        list[str] | None, typer.Argument(metavar="LABEL", help="Show these labels only; by default all of them.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, metavar="N", help="Nearest labels to show.")] = 5,
     reference: Annotated[

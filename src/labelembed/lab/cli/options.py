@@ -90,7 +90,6 @@ RecipeArgument = Annotated[
 LINES: Any = typer.Option(
     "-", "--out", "-o", metavar="FILE", encoding="utf-8", help="Write here; - is standard output."
 )
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 BestRunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or a comparison folder, of which the best run is taken.")
 ]
@@ -101,25 +100,20 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a key of the recipe: objective.temperature=3; may be repeated."
     ),
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="The seed of the run.")]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="N", help="How often it sees the training set.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training set.")]
 LearningRateOption = Annotated[float | None, typer.Option("--lr", metavar="RATE", help="The learning rate.")]
-BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Examples of a step.")]
+BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Examples in a step.")]
 BaselineOption = Annotated[
     str | None, typer.Option("--baseline", metavar="NAME", help="The objective that the others are compared with.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite what is there.")]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", metavar="", help="Overwrite what is there.")]
 TrackOption = Annotated[
     str | None,
-    typer.Option("--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow (extra `track`)."),
+    typer.Option("--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow (extra track)."),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda|cuda:N|mps",
-        help="Where to compute; by default on the GPU if there is one.",
-    ),
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto (default): a GPU if there is one."),
 ]

@@ -46,7 +46,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Files and folders: pictures, .npy arrays, tables. For a run on texts also .txt files with "
             "a text a line, the same from standard input (-), or a text itself.",
         ),
@@ -55,7 +55,7 @@ def predict(
         Literal["text", "csv"], typer.Option("--format", help="`csv`: the input's columns, with label and probability.")
     ] = "text",
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="In CSV: a column for the probability of each label, too.")
+        bool, typer.Option("--probabilities", metavar="", help="In CSV: the probability of each label, too.")
     ] = False,
     out: typer.FileTextWrite = LINES,
     device: DeviceOption = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ PREPARE = "Look up and prepare"
 @subcommand(PREPARE, "labelembed list recipes", "labelembed list objectives")
 def list_(
     what: Annotated[
-        Literal["recipes", "objectives", "all"], typer.Argument(metavar="[recipes|objectives]", help="What to list.")
+        Literal["recipes", "objectives", "all"], typer.Argument(metavar="recipes|objectives", help="What to list.")
     ] = "all",
 ) -> None:
     """List the recipes that ship and the objectives, one line each."""
@@ -31,7 +32,7 @@ def list_(
     }
     for heading, lines in listed.items():
         if what in ("all", heading):
-            typer.echo("\n".join([f"{heading}:", *(f"  {name:<22} {line}" for name, line in lines.items())]))
+            typer.echo("\n".join([f"{heading}:", *(f"  {name:<24} {line}" for name, line in lines.items())]))
 
 
 @subcommand(PREPARE, "labelembed init digits-mlp -o my.yaml", "labelembed init text-bag -o reviews.yaml --overwrite")
@@ -53,7 +54,7 @@ def init(
     if not out.parent.is_dir():
         raise RecipeError([f"there is no folder {out.parent}"], source=str(out))
     write_bytes(out, text.encode())
-    typer.echo(f"{out}: written; next: labelembed check {out}")
+    typer.echo(f"{out}: written; next: labelembed check {shlex.quote(str(out))}")
 
 
 @subcommand(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,13 +32,13 @@ def train(
         str | None,
         typer.Option("--objective", metavar="NAME[:KEY=VALUE...]", help="The objective, instead of the recipe's."),
     ] = None,
-    seed: shared.SeedOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="The seed of the run.")] = None,
     epochs: shared.EpochsOption = None,
     lr: shared.LearningRateOption = None,
     batch_size: shared.BatchSizeOption = None,
     settings: shared.SetOption = None,
     out: Annotated[
-        Path | None, shared.out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
+        Path | None, shared.out_option("DIR", "The run folder; runs/DATA-RECIPE/OBJECTIVE/seed-N by default.")
     ] = None,
     overwrite: shared.OverwriteOption = False,
     track: shared.TrackOption = None,
@@ -67,7 +68,7 @@ def train(
     "labelembed resume runs/digits --epochs 8 --set optimizer.learning_rate=0.0005",
 )
 def resume(
-    run: shared.RunArgument,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     epochs: shared.EpochsOption = None,
     settings: shared.SetOption = None,
     device: shared.DeviceOption = None,
@@ -102,19 +103,13 @@ def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json
         f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "
         f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
     )
-    if (line := _calibration_text(result)) is not None:
-        typer.echo(line)
-    typer.echo(f"run folder: {out}    next: labelembed report {out}")
-
-
-def _calibration_text(result: dict[str, Any]) -> str | None:
-    """Returns in a line what came of the temperature; nothing of a corpus, which has none."""
-    calibrated = result["calibrated"]
-    if calibrated is None:
-        return None if "corpus" in result["calibration"] else f"no temperature: {result['calibration']}"
-    split = "test" if calibrated.get("test") else "validation"
-    nll = f"{split} NLL {result[split]['nll']:.3f} -> {calibrated[split]['nll']:.3f}"
-    return f"temperature {result['temperature']:.3g}, {result['calibration']}: {nll}"
+    if calibrated := result["calibrated"]:
+        split = "test" if calibrated.get("test") else "validation"
+        nll = f"{split} NLL {result[split]['nll']:.3f} -> {calibrated[split]['nll']:.3f}"
+        typer.echo(f"temperature {result['temperature']:.3g}, {result['calibration']}: {nll}")
+    elif "corpus" not in result["calibration"]:  # of which nobody expects one
+        typer.echo(f"no temperature: {result['calibration']}")
+    typer.echo(f"run folder: {out}    next: labelembed report {shlex.quote(str(out))}")
 
 
 @subcommand(
@@ -137,7 +132,8 @@ def compare(
     ] = None,
     baseline: shared.BaselineOption = None,
     tuned: Annotated[
-        bool, typer.Option("--tuned", help="First tune learning rate, weight decay and arguments of each objective.")
+        bool,
+        typer.Option("--tuned", metavar="", help="First tune each objective: learning rate, weight decay, arguments."),
     ] = False,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")

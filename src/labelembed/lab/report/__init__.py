@@ -1,22 +1,18 @@
 """Run folders in; tables, figures, a verdict in plain words, one HTML page and a model card out."""
 
-from labelembed.lab.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
-from labelembed.lab.report.model_card import model_card, write_card
+from labelembed.lab.report.comparison import Comparison, load_comparison
+from labelembed.lab.report.model_card import write_card
 from labelembed.lab.report.page import notebook_html, print_comparison, write_comparison, write_report
-from labelembed.lab.report.tables import comparison_rows, runs_table, write_csv
+from labelembed.lab.report.tables import comparison_rows, write_csv
 from labelembed.lab.report.verdict import full_verdict, verdict
 
 __all__ = [
     "Comparison",
-    "RunRecord",
-    "VariantRuns",
     "comparison_rows",
     "full_verdict",
     "load_comparison",
-    "model_card",
     "notebook_html",
     "print_comparison",
-    "runs_table",
     "verdict",
     "write_card",
     "write_comparison",

@@ -225,8 +225,7 @@ def _load_comparison(path: Path) -> Comparison:
                 variant.failed[seed] = str(error).replace(f"{folder.path}/", "")
         variants.append(variant)
     _check_same_data(variants)
-    notes = [str(note) for note in getattr(about, "notes", [])]
-    return Comparison(path, about.recipe, about.baseline, variants, about.seeds, tuning=about.tuning, notes=notes)
+    return Comparison(path, about.recipe, about.baseline, variants, about.seeds, tuning=about.tuning, notes=about.notes)
 
 
 def _load_single_run(folder: RunFolder) -> Comparison:
@@ -289,9 +288,7 @@ def readable(read: Callable[[], Content]) -> Content | None:
 
 
 def _check_same_data(variants: Iterable[VariantRuns]) -> None:
-    runs = [
-        run for variant in variants for run in variant.runs.values() if isinstance(run.data.get("fingerprint"), str)
-    ]
+    runs = [run for one in variants for run in one.runs.values() if isinstance(run.data.get("fingerprint"), str)]
     other = next((run for run in runs if run.data["fingerprint"] != runs[0].data["fingerprint"]), None)
     if other is not None:
         sources = f"{runs[0].data.get('source')!r} and {other.data.get('source')!r}"

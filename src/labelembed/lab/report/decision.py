@@ -163,5 +163,5 @@ def drawn_variants(comparison: Comparison) -> dict[str, int]:
     """Returns the variants that figures draw, in the comparison's order, and for each the index of its colour."""
     names = {variant.name for variant in by_weight(comparison)[:MOST_DRAWN]}
     others = [one.name for one in comparison.variants if one.name in names and one.name != comparison.baseline]
-    places = {str(comparison.baseline): 0} | {name: index for index, name in enumerate(others, start=1)}
+    places = {name: index for index, name in enumerate(filter(None, [comparison.baseline, *others]))}
     return {one.name: places[one.name] for one in comparison.variants if one.name in names}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelembed.lab.report.comparison import RunRecord, VariantRuns, readable
-from labelembed.lab.report.formatting import counted, number
+from labelembed.lab.report.formatting import number
 from labelembed.lab.report.tables import Table, make_table
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -121,17 +121,17 @@ class ErrorAnalysis:
 
     def lines(self, nearest: NDArray[np.int64] | None) -> list[str]:
         """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
-        lines, runs = [], counted(self.runs, "run")
+        lines = []
         if self.wrong is not None:
             ever, always = int(self.wrong.any(axis=0).sum()), int(self.wrong.all(axis=0).sum())
-            examples = f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples"
-            lines.append(f"{examples} are wrong in at least one of {runs}, {always:,} in every one.")
+            where = f" in at least one of {self.runs} runs, {always:,} in every one" if self.runs > 1 else ""
+            lines.append(f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples are wrong{where}.")
         if nearest is not None and 2 < len(nearest) <= self.first.labels:
             confused = self.counts(len(nearest))
             near = confused[np.arange(len(nearest)), nearest].sum() / max(confused.sum(), 1)
-            chance = 1 / (len(nearest) - 1)
+            chance = f"{100 / (len(nearest) - 1):.0f} % by chance"
             lines.append(
-                f"In {near:.0%} of the mistakes the label nearest to the true one is predicted; by chance {chance:.0%}."
+                f"In {100 * near:.0f} % of the mistakes the label nearest to the true one is predicted ({chance})."
             )
         return lines
 
@@ -199,6 +199,7 @@ def sentence_pairs(method: VariantRuns, reference: VariantRuns | None) -> dict[s
         gains = {id(pair): pair[-1].score - (pair[0].score if theirs else 0) for pair in pairs}
         pairs.sort(key=lambda pair: -gains[id(pair)])
         about = {"seed": seed, "split": ours.split, "sample": len(pairs), "of": ours.of}
+        about["writers"] = [one.title for one in (reference, method) if one is not None]
         about["better"], about["worse"] = (sum(sign * gain > 0 for gain in gains.values()) for sign in (1, -1))
         return about | {"pairs": pairs if len(pairs) <= 2 * _MOST_SHOWN else pairs[:_MOST_SHOWN] + pairs[-_MOST_SHOWN:]}
     return None

@@ -265,9 +265,8 @@ def curve_figure(comparison: Comparison) -> Figure | None:
     def draw(canvas: Canvas) -> None:
         from matplotlib.ticker import MaxNLocator
 
-        for axes, (heading, known) in zip(
-            canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+        grid = canvas.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (heading, known) in zip(grid, panels.items(), strict=True):
             for one in shown:
                 curves = known[one.name]
                 for curve in curves[:_MOST_LIGHT] if len(curves) > 1 else []:
@@ -287,6 +286,6 @@ def curve_figure(comparison: Comparison) -> Figure | None:
         if len(shown) > 1:
             _add_legend(canvas)
 
-    caption = "Each run light, their mean, up to where the shortest ends, dark." if len(comparison.runs) > 1 else ""
+    caption = "Light: each run. Dark: their mean, up to the end of the shortest." if len(comparison.runs) > 1 else ""
     description = f"Lines of {listed(list(panels))} over the epochs, of {listed([one.title for one in shown])}."
     return Figure("curves", (_WIDE, _LOW), description, draw, caption)

@@ -101,10 +101,9 @@ def templates() -> Environment:
         "number": number,
         "p": p_text,
         "markdown": markdown_text,
-    }
-    environment.filters |= {
+        "short": shortened,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "points": lambda fraction: points(fraction)[0],
         "interval": lambda ends: " to ".join(points(*ends)),
     }
-    environment.filters |= {"capital": lambda text: text[:1].upper() + text[1:], "short": shortened}
     return environment

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, linkage, read_hierarchy, shipped_hierarchy
+from labelembed.geometry import LabelGeometry, shipped_hierarchy
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import VariantRuns
 from labelembed.lab.report.figures import INK, SERIES, Figure
@@ -90,7 +90,7 @@ class LabelSimilarities:
         columns = (f"nearest ({self.measure})", "second", "third", "fourth", "fifth")[: len(order) - 1]
         for label, others in enumerate(order[:most].tolist()):
             near = [
-                f"{shortened(self.names[one], 40)} {relative[label, one]:.2f}{sign}" for one in others[: len(columns)]
+                f"{shortened(self.names[one], 40)} ({relative[label, one]:.2f}{sign})" for one in others[: len(columns)]
             ]
             line = {"label": shortened(self.names[label], 40)} | dict(zip(columns, near, strict=True))
             lines.append(line | ({"stable": f"{agreed[label]} of {len(self.each)}"} if len(self.each) > 1 else {}))
@@ -151,9 +151,9 @@ def _nearest(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(np.where(np.eye(labels, dtype=bool), -np.inf, similarity).argmax(axis=-1))
 
 
-def groups_for(names: Sequence[str], source: str | Path | None = None) -> tuple[str, ...] | None:
-    """Returns the group of each label by a hierarchy, see `geometry.read_hierarchy`, or by one that ships, if any."""
-    hierarchy = shipped_hierarchy(names) if source is None else read_hierarchy(source, names)
+def groups_for(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Returns the group of each label by a hierarchy that ships; None where none has these labels."""
+    hierarchy = shipped_hierarchy(names)
     return None if hierarchy is None else tuple(path[-1] for path in hierarchy.paths)
 
 
@@ -239,11 +239,10 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
 def export_geometry(geometry: LabelGeometry, folder: Path, *, groups: Sequence[str] | None = None) -> list[Path]:
     """Writes the tree, and beside the matrix, as SVG and PDF, and distances.csv; returns their paths.
 
-    Raises ValueError when the geometry is too large, and RunFolderError when a file cannot be written.
+    Raises RunFolderError when a file cannot be written.
     """
     import pandas as pd
 
-    linkage(geometry)  # refuses too many
     names, distances = geometry.names, geometry.distances().numpy()
     relative = distances * (len(names) - 1) / np.maximum(distances.sum(axis=1, keepdims=True), 1e-12)
     table = pd.DataFrame(distances, columns=list(names))

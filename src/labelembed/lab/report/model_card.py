@@ -18,6 +18,8 @@ from labelembed.lab.report.verdict import verdict
 from labelembed.lab.training.run_folder import RunFolder
 
 _LISTED_LABELS = 20
+# By the data; of all others it is image-classification.
+_TASKS = {"corpus": "translation", "texts": "text-classification", "table": "tabular-classification"}
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
@@ -47,8 +49,7 @@ def model_card(run: str | Path) -> str:
     blocks = [record.recipe.get(block) for block in ("data", "model", "objective")]
     names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
     shape, title = record.data.get("input_shape") or [], f"{' '.join(names)}, seed {record.seed}"
-    task = "translation" if not shape else "image-classification" if len(shape) == 3 else "tabular-classification"
-    task = "text-classification" if shape and "text" in names[0] else task
+    task = _TASKS.get("table" if names[0] == "vectors" and len(shape) != 3 else names[0], "image-classification")
     measured = {
         name: record.metrics.get(f"{split}_{name}") for name in ("error", "bleu", "chrf", "nll", "calibration_error")
     }
@@ -72,7 +73,7 @@ def model_card(run: str | Path) -> str:
     text = card.render(
         names=names,
         title=title,
-        task=task,
+        task=task.replace("-", " "),
         statement=verdict(single)[0],
         data=single.data_name,
         about=record.data,

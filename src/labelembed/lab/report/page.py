@@ -17,7 +17,7 @@ from labelembed.lab.report.comparison import Comparison, load_comparison
 from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
-from labelembed.lab.report.formatting import NOTHING, TEMPLATES, shortened, templates
+from labelembed.lab.report.formatting import NOTHING, TEMPLATES, counted, shortened, templates
 from labelembed.lab.report.labels import LabelSimilarities, groups_for, label_figure, label_similarities
 from labelembed.lab.report.tables import (
     Table,
@@ -158,8 +158,9 @@ def print_comparison(comparison: Comparison) -> None:
         if variant.name in shown:
             table.add_row(*map(Text, cells))  # as text, not as markup: a name may hold brackets
     console.print(table)
-    more = f"{len(frame) - len(shown)} more variants, " if len(frame) > len(shown) else ""
-    console.print(Text(f"{more}figures, labels and errors: {comparison.path / 'report.html'}"), soft_wrap=True)
+    scaled = "NLL and ECE after temperature scaling. " if any("temperature" in column for column in frame) else ""
+    more = f"{counted(hidden, 'more variant')}, figures" if (hidden := len(frame) - len(shown)) else "Figures"
+    console.print(Text(f"{scaled}{more}, labels and errors: {comparison.path / 'report.html'}"), soft_wrap=True)
 
 
 def notebook_html(comparison: Comparison) -> str:
@@ -201,7 +202,7 @@ def make_page(comparison: Comparison) -> Page:
         sentence_pairs(method, reference) if method is not None else None,
         curve_figure(comparison),
         _settings(comparison),
-        (shown.folder / "recipe.yaml").read_text(errors="replace").rstrip() if shown and shown.recipe else "",
+        (shown.folder / "recipe.yaml").read_text("utf-8", "replace").rstrip() if shown and shown.recipe else "",
         shlex.join(shown.command) if shown else "",
         {key: value for key, value in _flat(shown.environment).items() if key not in _NOT_SHOWN} if shown else {},
     )

@@ -237,7 +237,7 @@ class Table:
 
     def html(self) -> str:
         """Returns the table as HTML with escaped cells."""
-        style = self.frame.map(typeset).style.hide(axis="index")
+        style = self.frame.map(typeset).rename(columns=typeset).style.hide(axis="index")
         return str(style.format(escape="html").format_index(escape="html", axis=1).to_html(exclude_styles=True))
 
     def markdown(self) -> str:
@@ -332,13 +332,13 @@ def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> s
     """Returns in a sentence what a method costs; empty where nothing was measured."""
     row = rows.set_index("variant").loc[method.name].to_dict()
     timed = timed_against(comparison)
-    forms = {
-        "time_ratio": f"{{}} times the time per epoch of {timed.title if timed else ''}",
-        "epoch_seconds": "{} s per epoch",
-        "gpu_memory": "{} MiB of the GPU's memory",
-        "parameters": "{} trainable parameters",
+    units = {
+        "time_ratio": f"times the time per epoch of {timed.title if timed else ''}",
+        "epoch_seconds": "s per epoch",
+        "gpu_memory": "MiB of the GPU's memory",
+        "parameters": "trainable parameters",
     }
-    parts = [form.format(metric_text(row, name, spread=False)) for name, form in forms.items() if row[f"{name}_n"]]
+    parts = [f"{metric_text(row, name, spread=False)} {unit}" for name, unit in units.items() if row[f"{name}_n"]]
     return f"Cost of {method.title}: {', '.join(parts)}." if parts else ""
 
 

@@ -38,7 +38,9 @@ _ANSWERS: dict[str, Answer] = {"better": "Use it", "worse": "Do not use it", "sm
 _COSTS = ("calibrated_nll", "nll", "calibration_error")
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
-_VALUE = r"[ =]('[^']*'|\S+)"
+# Of a command: the recipe and the options that change it, which another subcommand takes too; options without a value.
+_OF_RECIPE = ("", "--data", "--epochs", "--lr", "--batch-size", "--set")
+_FLAGS = ("--tuned", "--overwrite", "--quiet", "-q", "--json")
 
 
 class Contrast(NamedTuple):
@@ -156,13 +158,13 @@ def full_verdict(comparison: Comparison) -> Verdict:
     if answer.startswith("Use it"):
         command = _train(comparison, method)
     elif case == "better than untuned":
-        command = f"labelembed compare{_recipe_and_data(comparison)} --tuned"
+        command = _command(comparison, "--tuned", again=False)
     elif case in ("nothing learned", "too short"):
         command = _longer(comparison)
     elif case == "needs examples":
         command = ""
     elif count:
-        command = _command(comparison, f" --seeds {count}", without="--seeds")
+        command = _command(comparison, "--seeds", str(count), without=["--seeds"])
     else:
         command = _train(comparison, first.reference)
     return _written(answer, case, facts, command, first)
@@ -256,20 +258,24 @@ def _tuning_statement(comparison: Comparison) -> str:
     return f"Tuned with {trials} each on validation examples: {listed(tuned)}." if tuned else ""
 
 
-def _command(comparison: Comparison, more: str = "", *, without: str = "never") -> str:
-    """Returns the command of the comparison without some options and with more; of a run one that compares."""
-    command = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
-    if not command.startswith("labelembed compare"):
-        command = f"labelembed compare{_recipe_and_data(comparison)}"
-    return re.sub(rf" ({without}){_VALUE}", "", command) + more
+def _command(
+    comparison: Comparison, *more: str, subcommand: str = "compare", again: bool = True, without: Sequence[str] = ()
+) -> str:
+    """Returns a command with the options of the runs' own, but without some, and with more.
+
+    With all its other options where the same comparison is made `again`, else with those of the recipe and the data.
+    """
+    again = again and any(run.command[:2] == ["labelembed", "compare"] for run in comparison.runs)
+    left_out = (*without, "--overwrite")  # which would remove the runs that are reused
+    own = [pair for pair in _options(comparison) if (again or pair[0] in _OF_RECIPE) and pair[0] not in left_out]
+    return shlex.join(["labelembed", subcommand, *(word for pair in own for word in pair if word), *more])
 
 
 def _longer(comparison: Comparison) -> str:
     """Returns the command of the comparison with twice the epochs, into another folder."""
-    epochs = max((int(run.result.get("epochs") or 1) for run in comparison.runs), default=1)
-    out = re.search(rf" (?:--out|-o){_VALUE}", _command(comparison))
-    more = f" --set epochs={2 * epochs}" + (f" --out {out[1]}-longer" if out else "")
-    return _command(comparison, more, without="--epochs|--out|-o")
+    epochs = max((number_in(run.result.get("epochs")) or 1 for run in comparison.runs), default=1)
+    more = [f"--out={value}-longer" for name, value in _options(comparison) if name in ("--out", "-o")]
+    return _command(comparison, "--set", f"epochs={2 * epochs:.0f}", *more, without=("--epochs", "--out", "-o"))
 
 
 def _train(comparison: Comparison, variant: VariantRuns) -> str:
@@ -279,12 +285,21 @@ def _train(comparison: Comparison, variant: VariantRuns) -> str:
         chosen = entry.get("arguments") if entry.get("name") == variant.name else None
         for key, value in chosen.items() if isinstance(chosen, dict) else ():
             words += ["--set", f"{key}={value}"] if not key.startswith("objective.") else []
-    return f"labelembed train{_recipe_and_data(comparison)} {shlex.join(words)}"
+    without = ["--lr"] if "--set" in words else []  # it would replace the rate that was tuned
+    return _command(comparison, *words, subcommand="train", again=False, without=without)
 
 
-def _recipe_and_data(comparison: Comparison) -> str:
-    """Returns the recipe and the data as the runs' own command named them, with a space before each."""
-    command = next((shlex.join(run.command) for run in comparison.runs if run.command), "")
-    recipe = re.match(r"labelembed (?:compare|train)( (?!-)\S+)?", command)
-    data = re.search(rf" --data{_VALUE}", command)
-    return ((recipe[1] or "") if recipe else f" {shlex.quote(comparison.recipe)}") + (data[0] if data else "")
+def _options(comparison: Comparison) -> list[tuple[str, str]]:
+    """Returns the options of the runs' own command with their values; the recipe is the value of an empty name.
+
+    Of runs of another program, such as a notebook, the recipe and where its data are.
+    """
+    own = next((run.command for run in comparison.runs if run.command), [])
+    if own[:2] not in (["labelembed", "compare"], ["labelembed", "train"]):
+        paths = [data.get("path") for run in comparison.runs if isinstance(data := run.recipe.get("data"), dict)]
+        return [("", comparison.recipe), *(("--data", str(path)) for path in paths[:1] if path)]
+    options, words = [], iter(own[2:])
+    for word in words:
+        name, value = re.findall(r"(--[^=]*|-[^-]|)=?(.*)", word, re.DOTALL)[0]
+        options.append((name, value if value or not name or name in _FLAGS else next(words, "")))
+    return options
