@@ -85,7 +85,7 @@ class WordNet:
             if word is not None and synset is None
         ]
         if lacking and missing == "raise":
-            way_out = "give their synsets, as otter.n.02 (--senses FILE; `senses`), or leave them out (missing='drop')"
+            way_out = "give their synsets as `senses`, such as otter.n.02, or leave them out (missing='drop')"
             raise DataError(f"WordNet lacks {len(lacking)} of {len(names)} names; {way_out}: {', '.join(lacking)}")
         return path_lengths([None if synset is None else self._ancestors(synset) for synset in synsets])
 
