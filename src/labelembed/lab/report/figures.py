@@ -225,7 +225,8 @@ def calibration_figure(comparison: Comparison, errors: Mapping[str, ErrorAnalysi
             for one in chosen:
                 risk = [100 * np.mean(values) for values in risks[one.name]]
                 axes.plot([*_COVERAGES], risk, **_line(one, drawn, marker=".", lw=1.4))
-            axes.set(ylim=(0, None), xlabel="coverage: share of examples answered (%)", ylabel="error (%)")
+            axes.set(xticks=[*_COVERAGES], ylim=(0, None), ylabel="error (%)")
+            axes.set_xlabel("coverage: share of examples answered (%)")
             axes.set_title("error against coverage", loc="left")
         for axes in grid:
             axes.grid(alpha=0.15, linewidth=0.6)
@@ -236,7 +237,9 @@ def calibration_figure(comparison: Comparison, errors: Mapping[str, ErrorAnalysi
         f"{_FEWEST_IN_BIN} examples per run are left out)."
     )
     if covered:
-        caption += " Right: the error that remains where the least confident examples are left to a person."
+        caption += (
+            " Right, lower is better: the error that remains where the least confident examples are left to a person."
+        )
     description = f"Accuracy over confidence, and error over coverage, of {listed([one.title for one in chosen])}."
     return Figure("calibration", (_WIDE, _LOW), description, draw, caption)
 
