@@ -61,7 +61,7 @@ MODES: dict[str, dict[str, Any]] = {
     "retrospection, steps": {"store": "steps"},
     "retrospection, progressive": {"preset": "progressive"},
 }
-assert {objective_of(mode) for mode in MODES} == set(OBJECTIVES)
+assert {objective_of(mode) for mode in MODES} == set(OBJECTIVES), "each objective needs a mode above"
 # The same computations with other numbers, for those who compare numbers.
 MORE_MODES: dict[str, dict[str, Any]] = {
     "label_smoothing, all": {"smoothing": 1.0},
