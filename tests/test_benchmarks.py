@@ -152,7 +152,7 @@ def page(name: str) -> str:
     return " ".join((ROOT / name).read_text(encoding="utf-8").split())
 
 
-def test_tables_of_the_evidence_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_the_evidence_are_those_of_the_results() -> None:
     more = [more_summary(RESULTS / name, PLANS[name]) for name in ("pretrained", "noise")]
     printed = "\n".join([summary(RESULTS), *more]).splitlines()
     before, _, after = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").partition("## The goals")
