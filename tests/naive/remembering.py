@@ -11,10 +11,9 @@ from .label_embedding import naive_argmax
 class NaiveOnlineLabelSmoothing:
     """Zhang et al. 2021, and the form with a moving average that takes rows in one after the other."""
 
-    def __init__(self, num_labels, *, similarity_weight, uniform_weight, temperature=1.0, momentum=0.99):
+    def __init__(self, num_labels, *, similarity_weight, uniform_weight, momentum=0.99):
         self.count = num_labels
-        self.a, self.b = similarity_weight, uniform_weight
-        self.temperature, self.momentum = temperature, momentum
+        self.a, self.b, self.momentum = similarity_weight, uniform_weight, momentum
         self.table = [[1 / num_labels] * num_labels for _ in range(num_labels)]
         self.gathered = [[] for _ in range(num_labels)]
 
@@ -29,7 +28,7 @@ class NaiveOnlineLabelSmoothing:
     def right_rows(self, logits, labels, ignore_index=-100):
         for row, label in zip(logits, labels, strict=True):
             if label != ignore_index and naive_argmax(row) == label:
-                yield naive_softmax(row, self.temperature), label
+                yield naive_softmax(row), label
 
     def gather(self, logits, labels):
         """An epoch's right rows, for `next_epoch`."""
@@ -56,16 +55,6 @@ class NaiveOnlineLabelSmoothing:
 
 def naive_entropy(row):
     return -sum(share * math.log(share) for share in row if share > 0)
-
-
-def naive_staircase(epoch, epochs, store_every, final_weight):
-    """beta of Deng, Zhang 2021 in epoch 1, 2, ...: it rises at every k-th epoch."""
-    return final_weight * store_every * (epoch // store_every) / epochs
-
-
-def naive_progressive(epoch, epochs, final_weight):
-    """alpha of Kim et al. 2021 in epoch 1, 2, ...: 0 in the first, in which nothing is stored."""
-    return final_weight * (epoch - 1) / epochs
 
 
 def naive_retrospection_terms(logits, labels, stored, *, temperature, weight, ignore_index=-100):

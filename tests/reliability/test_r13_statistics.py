@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from labelembed.lab.report import comparison_rows, load_comparison, write_csv
 from labelembed.lab.report.decision import detectable, outcome
 from labelembed.metrics import holm, joint_interval, paired_comparison
 from tests.made_runs import make_comparison
-from tests.naive.metrics import naive_t_critical
 from tests.reliability.figures import sized
 
 EXACT = {"rel": 0, "abs": 1e-12}
@@ -52,7 +52,7 @@ def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
         baseline, method = errors_of(differences)
         folder = make_comparison(tmp_path / str(number), {"one_hot": baseline, "label_embedding": method})
         cells, n = cells_of(folder)["label_embedding"], len(differences)
-        half = naive_t_critical(0.95, n - 1) * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
+        half = stats.t.ppf(0.975, n - 1) * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
         mean = total / n / 1000
         assert int(cells["difference_n"]) == n
         assert float(cells["difference"]) == pytest.approx(mean, **EXACT), differences
