@@ -41,11 +41,9 @@ def first_fork_server() -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Keeps torch to one thread for the time of a test: the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Leaves the next test with one thread, whatever this one has set."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2
 from tests.naive.text_features import naive_text_features
 
-torch.set_num_threads(1)
-
 TEXTS = [*(text for text, _ in reviews(20)), "film", "", "a word nobody knows", "film"]
 
 

@@ -18,7 +18,6 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
-from tests.made_training import no_flush, one_thread  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 has_weights = pytest.mark.skipif(

@@ -17,9 +17,9 @@ from labelembed.lab.runs.run import run_recipe
 from tests.made_cli import call, succeed
 from tests.made_text_encoder import WORDS, write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv
-from tests.made_training import assert_same_run, no_flush, one_thread, stop_after  # noqa: F401
+from tests.made_training import assert_same_run, stop_after
 
-pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+pytestmark = pytest.mark.usefixtures("no_flush")
 ENCODED = ["data.maximum_tokens=16", "batch_size=20", "epochs=3"]
 FAST = {
     "text-features": ("optimizer.learning_rate=0.01", "epochs=15"),

@@ -25,7 +25,7 @@ from tests.made_evidence import leave_errors
 from tests.made_hostile import mutated_file, pickle_bomb
 from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
 from tests.made_runs import embedding_geometry, fail_run, make_comparison, run_path
-from tests.made_training import no_flush, one_thread, train  # noqa: F401
+from tests.made_training import train
 from tests.made_watching import watched
 from tests.reliability.figures import sized
 
