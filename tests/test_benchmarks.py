@@ -11,14 +11,7 @@ from benchmarks.evidence.data_sets import DATA_SETS, PLANS
 from benchmarks.evidence.methods import FIXED, KINDS, MORE_KINDS, RECOMMENDED, TRIALS, trials
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from benchmarks.evidence.summary import (
-    COMPARISONS,
-    differences,
-    level,
-    mean_with_half,
-    more_summary,
-    summary,
-)
+from benchmarks.evidence.summary import COMPARISONS, differences, level, mean_with_half, more_summary, summary
 from torch import Tensor, nn
 
 from labelembed.lab.training.optimizers import cosine

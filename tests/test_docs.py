@@ -30,7 +30,7 @@ from tests.made_texts import reviews, write_csv
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|sh|yaml)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-# Its Python runs in a kernel, in tests/test_results.py.
+# Its Python runs in a kernel, in tests/test_runs_results.py.
 ELSEWHERE = "notebook.md"
 # What an example may import and an installation may lack.
 OPTIONAL = re.compile(r"^(?:import|from) (?:labelembed\.integrations\.)?(transformers|lightning|timm)\b", re.MULTILINE)

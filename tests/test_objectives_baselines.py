@@ -9,12 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import (
-    Distillation,
-    LabelEmbedding,
-    LabelSmoothing,
-    OneHot,
-)
+from labelembed.objectives import Distillation, LabelEmbedding, LabelSmoothing, OneHot
 
 from .made_objectives import made_examples, made_mode
 from .naive.cross_entropy import naive_linear

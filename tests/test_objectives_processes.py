@@ -8,14 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from .made_processes import (
-    CASES,
-    GROUPED,
-    MICRO_BATCHES,
-    evaluate,
-    results_of,
-    train,
-)
+from .made_processes import CASES, GROUPED, MICRO_BATCHES, evaluate, results_of, train
 
 WORLD = 3
 needs_gloo = pytest.mark.skipif(

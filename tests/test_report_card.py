@@ -9,15 +9,7 @@ import yaml
 
 from labelembed.lab.report import model_card, write_card
 from tests.made_cli import call, succeed
-from tests.made_runs import (
-    ENVIRONMENT,
-    embedding_geometry,
-    history_lines,
-    make_comparison,
-    make_run,
-    metrics,
-    run_path,
-)
+from tests.made_runs import ENVIRONMENT, embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 CALIBRATED = {
     "temperature": 0.5,

@@ -17,14 +17,7 @@ from labelembed.lab.report.decision import MOST_DRAWN, best_method, by_weight, d
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
-from tests.made_runs import (
-    embedding_geometry,
-    history_lines,
-    make_comparison,
-    make_run,
-    metrics,
-    run_path,
-)
+from tests.made_runs import embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EMBEDDING = "label_embedding preset=paper"

@@ -15,14 +15,7 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_objectives import build
-from tests.made_training import (
-    BATCHES,
-    newest,
-    objective_cases,
-    small_recipe,
-    train,
-    with_saved_geometry,
-)
+from tests.made_training import BATCHES, newest, objective_cases, small_recipe, train, with_saved_geometry
 from tests.reliability.figures import sized
 from tests.test_training_processes import start_two, train_words
 

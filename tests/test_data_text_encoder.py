@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -141,3 +142,24 @@ def test_models_that_cannot_be_read_are_refused_and_no_code_is_run(encoder, tmp_
     with pytest.raises(DataError, match=f"damaged: .*{word}"):
         text_features(TEXTS, folder=folder)
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
+def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
+    texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
+    fitted = kind(str(encoder), 9)
+    inputs, truncated = fitted.fit_transform(texts)
+    for name, content in fitted.files().items():
+        (tmp_path / "kept" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kept" / name).write_bytes(content)
+    assert not list((tmp_path / "kept").rglob("*.safetensors"))
+    again = kind.load(tmp_path / "kept").transform(texts)
+    assert torch.equal(again.inputs, inputs)
+    assert (again.truncated, truncated) == (1, 1)
+    if kind is TextTokens:
+        assert inputs.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
+    file = tmp_path / "kept" / "text-encoder.json"
+    for content in (json.dumps(json.loads(file.read_text()) | {"maximum_tokens": "many"}), "[" * 100_000, None):
+        file.unlink() if content is None else file.write_text(content)
+        with pytest.raises(DataError, match=r"text-encoder\.json: (damaged|cannot be read)"):
+            kind.load(tmp_path / "kept")
