@@ -46,10 +46,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves without waiting for the disk, for tests in which no process is killed."""
+    """Saves without waiting for the disk; processes that are killed are others, which do wait."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -109,6 +109,12 @@ def forget_checksums(path: Path) -> None:
     folder.write("result.json", {key: value for key, value in folder.result().items() if key != "files"})
 
 
+def change_result(path: Path, variant: str, seed: int, **changes: Any) -> None:
+    """Changes values of the result of a run of a comparison."""
+    folder = RunFolder(run_path(path, variant, seed))
+    folder.write("result.json", folder.result() | changes)
+
+
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)

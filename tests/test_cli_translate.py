@@ -20,6 +20,7 @@ from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import train
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 SMALL = ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8}", "--set", "epochs=2", "--quiet"]
 
 
@@ -31,11 +32,6 @@ def made(tmp_path_factory):
     model = {"name": "attention_lstm", "width": 24, "embedding_size": 16, "dropout": 0.0, "initial_range": None}
     train(sequence_recipe(folder, epochs=5, objective="one_hot", model=model), folder / "run")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _inside_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -62,10 +62,6 @@ def run(made, tmp_path):
     return "run"
 
 
-def result_of(folder):
-    return json.loads(Path(folder, "result.json").read_text())
-
-
 def test_help_lists_the_subcommands_and_the_version_is_printed():
     assert len(re.findall(r"^  labelembed ", succeed().out, flags=re.MULTILINE)) == 3
     shown = succeed("--help").out
@@ -173,7 +169,7 @@ def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, fi
         Path(run, file).write_text("{")
     succeed("train", *MNIST, "--set", "seed=1", "--out", run, "--overwrite")
     assert "seed: 1" in Path("run/recipe.yaml").read_text()
-    assert result_of(run)["status"] == "finished"
+    assert RunFolder(run).state() == "finished"
     assert len(Path("run/history.jsonl").read_text().splitlines()) == 2
     assert Path("run/mine.txt").read_text() == "kept"
 
@@ -187,7 +183,7 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path
 
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     monkeypatch.chdir(made)
-    result = result_of("run")
+    result = RunFolder("run").result()
     for split in ("test", "validation"):
         values = succeed("evaluate", "run", "--split", split, "--json").json
         assert {name: values[name] for name in result[split]} == result[split]  # to the last digit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
@@ -14,6 +13,7 @@ from labelembed.lab import pretrained_text
 from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.data import text_encoder as module
 from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, tokens_of
+from tests.made_hostile import Bomb
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2
@@ -83,6 +83,7 @@ def test_truncated_texts_are_counted_and_the_same_from_the_cache(encoder, monkey
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
     tokens, truncated = TextTokens(str(encoder), 9).transform(texts)
     assert truncated == 1
+    assert tokens.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
     assert [int((row > 0).sum()) for row in tokens] == [3, 9, 2]
     features = TextFeatures(str(encoder), 9).transform(texts)
     monkeypatch.setattr(module, "tokens_of", lambda *args, **more: pytest.fail("read again"))
@@ -113,12 +114,8 @@ def of_another_size(folder):
 
 
 def pickled(folder):
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(folder.parent / "touched"), "w"))
-
     (folder / "model.safetensors").unlink()
-    torch.save(Evil(), folder / "pytorch_model.bin")
+    torch.save(Bomb(folder.parent / "touched"), folder / "pytorch_model.bin")
 
 
 def with_code(folder):
@@ -142,24 +139,3 @@ def test_models_that_cannot_be_read_are_refused_and_no_code_is_run(encoder, tmp_
     with pytest.raises(DataError, match=f"damaged: .*{word}"):
         text_features(TEXTS, folder=folder)
     assert not (tmp_path / "touched").exists()
-
-
-@pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
-def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
-    texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
-    fitted = kind(str(encoder), 9)
-    inputs, truncated = fitted.fit_transform(texts)
-    for name, content in fitted.files().items():
-        (tmp_path / "kept" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "kept" / name).write_bytes(content)
-    assert not list((tmp_path / "kept").rglob("*.safetensors"))
-    again = kind.load(tmp_path / "kept").transform(texts)
-    assert torch.equal(again.inputs, inputs)
-    assert (again.truncated, truncated) == (1, 1)
-    if kind is TextTokens:
-        assert inputs.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
-    file = tmp_path / "kept" / "text-encoder.json"
-    for content in (json.dumps(json.loads(file.read_text()) | {"maximum_tokens": "many"}), "[" * 100_000, None):
-        file.unlink() if content is None else file.write_text(content)
-        with pytest.raises(DataError, match=r"text-encoder\.json: (damaged|cannot be read)"):
-            kind.load(tmp_path / "kept")

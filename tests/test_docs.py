@@ -98,7 +98,7 @@ def run_shell(text: str, done: set[str]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")  # both of Lightning
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
-def test_examples_of_page_run(page, folder, done, monkeypatch, no_flush):
+def test_examples_of_page_run(page, folder, done, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("LABELEMBED_CACHE", str(folder / "cache"))
     make_runs_here(monkeypatch)

@@ -22,10 +22,7 @@ from tests.made_data import made_colours, picture_bytes, write_image, write_parq
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def columns():

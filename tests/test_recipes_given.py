@@ -26,7 +26,6 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_training import cached_data, small_recipe, stop_after, train
 
-pytestmark = pytest.mark.usefixtures("no_flush")
 DIGITS = tuple(str(digit) for digit in range(10))
 
 

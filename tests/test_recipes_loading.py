@@ -18,6 +18,7 @@ from labelembed.lab.training.decoding import Decoding
 from tests.made_cli import SMALL, succeed
 from tests.made_data import write_idx_folder
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 SHIPPED = sorted(shipped_recipes())
 #: Those that follow a paper compare what the paper compares; the others of classification all compare the same.
 OF_PAPERS = {
@@ -25,11 +26,6 @@ OF_PAPERS = {
     *("imdb-features", "mnist-cnn", "mnist-mlp"),
 }
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def written(text, name="my.yaml"):

@@ -11,7 +11,7 @@ from labelembed.lab.report import comparison_rows, load_comparison, print_compar
 from labelembed.lab.report.formatting import markdown_text, typeset
 from labelembed.lab.report.tables import differences_to_baseline, report_tables
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_runs import fail_run, make_comparison, run_path
+from tests.made_runs import change_result, fail_run, make_comparison, run_path
 
 SMOOTHING, EMBEDDING = "label_smoothing smoothing=0.4", "label_embedding preset=paper"
 SIX = {
@@ -25,11 +25,6 @@ EXACT = {"abs": 1e-12}
 def rows_of(path, errors=SIX, **settings):
     """Returns the lines of the comparison by variant."""
     return comparison_rows(load_comparison(make_comparison(path, errors, **settings))).set_index("variant")
-
-
-def change(folder, name, seed, **changes):
-    run = RunFolder(run_path(folder, name, seed))
-    run.write("result.json", run.result() | changes)
 
 
 def tables_of(folder):
@@ -72,8 +67,8 @@ def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tm
         for seed in range(6):
             test = RunFolder(run_path(tmp_path, name, seed)).result()["test"] | {"top5_error": 0.05, "macro_f1": 0.5}
             # After temperature scaling only `b` differs from the baseline, always by the same.
-            after = test | {"nll": 0.5 + (name == "b") * 0.1, "calibration_error": 0.02}
-            change(tmp_path, name, seed, test=test, temperature=2.0, calibrated={"temperature": 2.0, "test": after})
+            after = {"temperature": 2.0, "test": test | {"nll": 0.5 + (name == "b") * 0.1, "calibration_error": 0.02}}
+            change_result(tmp_path, name, seed, test=test, temperature=2.0, calibrated=after)
     comparison = load_comparison(tmp_path)
     rows, differences = comparison_rows(comparison), differences_to_baseline(comparison)
     assert (rows["calibrated_nll_mean"][1], rows["temperature_mean"][1]) == (pytest.approx(0.6), 2.0)
@@ -95,7 +90,7 @@ def test_cost_is_paired_by_seed_and_memory_is_that_of_a_gpu(tmp_path):
             lines = [json.dumps(line | {"training_seconds": value}) for line in run.history()]
             (run.path / "history.jsonl").write_text("\n".join(lines))
             kind = "process" if name == "one_hot" else ("gpu", "process")[seed]
-            change(tmp_path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
+            change_result(tmp_path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
     one_hot, ours = (row for _, row in comparison_rows(load_comparison(tmp_path)).iterrows())
     assert (one_hot["time_ratio_n"], ours["time_ratio_mean"]) == (0, pytest.approx((1.5 + 2.0) / 2))
     assert (one_hot["gpu_memory_n"], ours["gpu_memory_mean"]) == (0, 2**20)
@@ -144,7 +139,7 @@ def test_translations_have_bleu_lengths_and_token_errors(tmp_path):
     for name in ("one_hot", "label_embedding"):
         for seed in (0, 1):
             test = {"error": 0.4, "bleu": 0.2 + 0.01 * seed, "brevity_penalty": 0.9, "length_ratio": 0.95, "chrf": 0.4}
-            change(tmp_path, name, seed, test=test, calibration="none, for a corpus")
+            change_result(tmp_path, name, seed, test=test, calibration="none, for a corpus")
     frame = tables_of(tmp_path)["metrics"]
     assert list(frame) == ["variant", "BLEU", "length ratio", "chrF", "test token error (%)", "time ratio"]
     assert frame.iloc[0].tolist()[1:4] == ["20.50 ± 0.71", "0.950 ± 0.000", "40.00 ± 0.00"]

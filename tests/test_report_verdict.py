@@ -11,8 +11,8 @@ from labelembed.lab.report import full_verdict, load_comparison, verdict
 from labelembed.lab.report.decision import detectable, needed, outcome, shown_sign
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import joint_interval, paired_comparison
-from tests.made_evidence import comparison_of_outcomes, leave_errors, leave_examples
-from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
+from tests.made_evidence import compared, comparison_of_outcomes, crossed_effects, leave_errors, leave_examples
+from tests.made_runs import change_result, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.naive.metrics import naive_power, naive_standard_deviation
 
 MILD, STRONG = "label_smoothing smoothing=0.1", "label_smoothing smoothing=0.4"
@@ -89,8 +89,7 @@ def test_runs_that_still_improve_at_their_last_epoch_give_no_answer_but_a_longer
     found = full_verdict(load_comparison(folder))
     assert found.answer == CANNOT
     assert "--set epochs=6" in found.command
-    run = RunFolder(run_path(folder, OURS, 3))
-    run.write("result.json", run.result() | {"selected_epoch": 2})
+    change_result(folder, OURS, 3, selected_epoch=2)
     assert full_verdict(load_comparison(folder)).answer == "Use it"
 
 
@@ -107,11 +106,6 @@ def test_a_smoothing_tuned_by_trials_counts_as_tuned_and_notes_are_said(tmp_path
     assert found.notes == ["Two seeds were left."]
 
 
-def change(folder, name, seed, **changes):
-    run = RunFolder(run_path(folder, name, seed))
-    run.write("result.json", run.result() | changes)
-
-
 def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
     sure = dict(enumerate([0.50, 0.51, 0.52, 0.53, 0.50, 0.51, 0.52, 0.53]))
     chance = dict(enumerate([0.60, 0.40, 0.61, 0.39, 0.62, 0.38, 0.50, 0.51]))
@@ -120,7 +114,7 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
         nll = {ONE_HOT: reference, OURS: sure}
         folder = make_comparison(tmp_path / str(said), {ONE_HOT: BASE, OURS: LOWER}, nll=nll)
         for seed in range(8):
-            change(folder, OURS, seed, seconds=48.0 if said else 31.0)
+            change_result(folder, OURS, seed, seconds=48.0 if said else 31.0)
         found = full_verdict(load_comparison(folder))
         assert ("NLL by 0.406 nats" in found.worse, "1.60 times" in found.worse) == (said, said)
 
@@ -131,7 +125,7 @@ def test_a_better_calibrated_nll_is_part_of_the_answer(tmp_path):
         for seed in range(8):
             ours, nll = name == OURS, 0.1 + 0.001 * seed
             after = metrics(0.02, nll=nll - 0.03 * ours + 0.0001 * (seed % 3) * ours)
-            change(folder, name, seed, temperature=2.0, calibrated={"test": after})
+            change_result(folder, name, seed, temperature=2.0, calibrated={"test": after})
     found = full_verdict(load_comparison(folder))
     assert "0.030 nats less NLL" in found.headline
     assert found.answer == "Use it for its probabilities"
@@ -211,22 +205,10 @@ def test_translations_are_decided_by_bleu_and_those_that_never_began_are_said(tm
     for name in (ONE_HOT, OURS):
         for seed in range(8):
             bleu = 0.002 + 0.0001 * seed + (0.2 + 0.001 * (seed % 3) if name == ONE_HOT else 0.0)
-            change(folder, name, seed, test=metrics(0.02) | {"bleu": bleu})
+            change_result(folder, name, seed, test=metrics(0.02) | {"bleu": bleu})
     found = full_verdict(load_comparison(folder))
     assert "less BLEU" in found.headline
     assert any("Label embedding" in caveat and "near zero" in caveat for caveat in found.caveats)
-
-
-def compared(differences, p_holm=None):
-    """Returns the comparison of differences [seeds, examples]."""
-    differences = np.asarray(differences, dtype=float)
-    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
-    return found._replace(joint=joint_interval(differences), p_holm=p_holm)
-
-
-def crossed(random, seeds, examples, of_seeds, of_examples, rest, mean=0.0):
-    found = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
-    return mean + found + random.normal(0, rest, size=(seeds, examples))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +221,7 @@ def crossed(random, seeds, examples, of_seeds, of_examples, rest, mean=0.0):
     ],
 )
 def test_better_and_worse_have_the_same_standard(of_examples, mean, p_holm, said):
-    one = crossed(np.random.default_rng(1), 8, 300, 0.0, of_examples, 0.05)
+    one = crossed_effects(np.random.default_rng(1), 0.0, of_examples, 0.05, examples=300)
     one += mean - one.mean()
     mirrored = {"worse": "better"}.get(said, said)
     there, back = compared(one, p_holm), compared(-one, p_holm)
@@ -265,7 +247,7 @@ def test_seeds_needed_are_the_fewest_with_the_power(seeds, times, wanted):
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_where_the_seeds_agree_a_number_of_examples_would_tell(seeds):
-    one = crossed(np.random.default_rng(seeds), seeds, 200, 0.0, 1.0, 0.1)
+    one = crossed_effects(np.random.default_rng(seeds), 0.0, 1.0, 0.1, seeds=seeds, examples=200)
     one += 0.1 - one.mean()
     found = compared(one)
     assert found.interval_low > 0 > found.joint.low

