@@ -99,6 +99,8 @@ def test_fewer_training_pairs_are_part_of_more_and_whole(tmp_path):
     assert (few.names, len(few.validation)) == (whole.names, len(whole.validation))
     with pytest.raises(DataError, match=r"train_examples.*60 pairs"):
         open_corpus(path=path, train_examples=61)
+    with pytest.raises(DataError, match=r"has no corpus\.json"):
+        open_corpus(path=str(tmp_path))
 
 
 def test_decoding_stops_at_the_end_and_characters_are_code_points(tmp_path):
