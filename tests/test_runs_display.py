@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import sys
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from types import SimpleNamespace
 
 import pytest
@@ -19,24 +18,22 @@ from labelembed.lab.training.reporter import Progress
 
 TERMS = {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0}
 LINE = {"epoch": 1, "train": TERMS, "validation": {"error": 0.125}, "test": {"error": 0.25}}
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SHOWN = "validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2"
-
-
-_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal(io.StringIO):
     """What was written: `raw` with its codes, `text` without, `lines` as they stood one after the other."""
 
     raw = property(io.StringIO.getvalue)
-    text = property(lambda self: _CODES.sub("", self.raw))
+    text = property(lambda self: CODES.sub("", self.raw))
     lines = property(lambda self: [line.strip() for line in re.split(r"[\r\n]+", self.text) if line.strip()])
 
     def isatty(self):
         return True
 
 
-@contextlib.contextmanager
+@contextmanager
 def terminal(monkeypatch, **environment):
     """Gives a `Terminal` that stands for standard error within the block."""
     settings = {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"} | environment
