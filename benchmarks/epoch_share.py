@@ -9,7 +9,8 @@ import time
 import torch
 
 from benchmarks.made_data import mnist_sized
-from labelembed.lab.models import MLP
+from benchmarks.step_time import BATCH, LABELS, network_of
+from benchmarks.timing import threads
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.run import run_recipe
@@ -17,13 +18,11 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import OBJECTIVES
 
-EPOCHS = 4
-ROUNDS, BATCH = 3, 100
+EPOCHS, ROUNDS = 4, 3
 
 
+@threads(1)
 def run() -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     spent: list[float] = []
     original = Trainer._step
 
@@ -41,7 +40,6 @@ def run() -> None:
             history = RunFolder(f"{folder}/run").history()
     finally:
         Trainer._step = original  # type: ignore[method-assign]
-        torch.set_num_threads(threads)
     steps = len(spent) // EPOCHS
     shares = []
     for number, line in enumerate(history):
@@ -53,12 +51,7 @@ def run() -> None:
         f"  evaluation and data         {statistics.mean(shares):.1%} ± {statistics.stdev(shares):.1%}  (goal < 10 %)"
     )
     print(f"  of that, evaluation         {statistics.mean(evaluation):.1%} (15,000 rows)")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        _compare_with_bare_loop()
-    finally:
-        torch.set_num_threads(threads)
+    _compare_with_bare_loop()
 
 
 def _compare_with_bare_loop() -> None:
@@ -83,9 +76,8 @@ def _compare_with_bare_loop() -> None:
 
 def _bare_epochs(name: str, examples: int, *, epochs: int) -> list[float]:
     """Returns the seconds of each epoch of a loop that does nothing but train."""
-    encoder, head = MLP(input_shape=(784,), initialization="paper"), OBJECTIVES[name](500, 10)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], fused=True)
-    inputs, labels = torch.rand(examples, 784) * 255, torch.randint(0, 10, (examples,))
+    encoder, head, optimizer = network_of(OBJECTIVES[name])
+    inputs, labels = torch.rand(examples, 784) * 255, torch.randint(0, LABELS, (examples,))
     seconds = []
     for epoch in range(epochs):
         head.start_epoch(epoch, epochs, -(-examples // BATCH))

@@ -7,13 +7,12 @@ import time
 import warnings
 from typing import Any
 
-import torch
-
-from benchmarks.timing import print_ratios
+from benchmarks.timing import print_ratios, threads
 
 OBJECTIVES = ("one_hot", "label_smoothing", "online_label_smoothing", "label_embedding")
 
 
+@threads(1)
 def run() -> None:
     """Prints ratios of times over five stratified splits, the models in turn, and the test errors."""
     from sklearn.datasets import load_digits
@@ -22,7 +21,6 @@ def run() -> None:
 
     from labelembed.integrations.sklearn import ObjectiveClassifier
 
-    torch.set_num_threads(1)
     inputs, labels = load_digits(return_X_y=True)
     times: dict[str, list[float]] = {}
     errors: dict[str, list[float]] = {}

@@ -41,17 +41,21 @@ def first_fork_server() -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Keeps torch to one thread for the time of a test: the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Leaves the next test with one thread, whatever this one has set."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves without waiting for the disk; processes that are killed are others, which do wait."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
-def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves without waiting for the disk, for tests in which no process is killed."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-import torch
-
 from labelembed.lab import cli
 
 #: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
@@ -48,8 +46,6 @@ def _no_json(constant: str):
 def call(*words: object) -> Called:
     """Calls `labelembed` with these words as its own process would, but without one."""
     out, err = io.StringIO(), io.StringIO()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several would wait for each other where tests run side by side
     try:
         with (
             mock.patch.object(sys, "argv", ["labelembed", *map(str, words)]),
@@ -59,8 +55,6 @@ def call(*words: object) -> Called:
             cli.main()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
-    finally:
-        torch.set_num_threads(threads)
     return Called(code, out.getvalue(), err.getvalue())
 
 

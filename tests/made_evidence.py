@@ -1,4 +1,4 @@
-"""Evidence of errors and sentences as runs leave it, with given numbers, for the tests of what reads it."""
+"""Diagnostics as runs leave them, with given numbers, and differences by chance, for the tests of what reads them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder
+from labelembed.metrics import joint_interval, paired_comparison
 from tests.made_runs import make_comparison, run_path
 
 
@@ -74,3 +75,15 @@ def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]]) -> None:
     ]
     value = {"format": 1, "split": "test", "of": 1000, "sentences": sentences, "attention": []}
     RunFolder(folder).write("diagnostics/sentences.json", value)
+
+
+def crossed_effects(random, of_seeds, of_examples, rest, *, seeds=8, examples=449):
+    """Returns differences [seeds, examples] with mean 0: effects of the seed, of the example, and what is left."""
+    effects = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
+    return effects + random.normal(0, rest, size=(seeds, examples))
+
+
+def compared(differences, p_holm=None):
+    """Returns the comparison, with its joint interval, of differences [seeds, examples]."""
+    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
+    return found._replace(joint=joint_interval(differences), p_holm=p_holm)

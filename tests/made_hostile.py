@@ -1,13 +1,18 @@
-"""Damage and malice for files: bytes flipped, cut and spliced, JSON and safetensors headers that lie."""
+"""Damage and malice for files: bytes flipped, cut and spliced, headers that lie; and runs to be damaged."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import random
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
+
+from labelembed.lab.training.run_folder import RunFolder
+from tests.made_runs import forget_checksums
+from tests.made_training import small_recipe, stop_after, train
 
 # Stands for so many lists within one another, which nothing here could hold.
 _DEEP = "lists within lists: "
@@ -19,14 +24,19 @@ STRANGE: list[Any] = [
 ]  # fmt: skip
 
 
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.sentinel,)
+
+
 def pickle_bomb(sentinel: Path) -> bytes:
     """Returns a pickle that makes a file when it is loaded."""
-
-    class Bomb:
-        def __reduce__(self):
-            return (Path.touch, (sentinel,))
-
-    return pickle.dumps(Bomb())
+    return pickle.dumps(Bomb(sentinel))
 
 
 def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
@@ -133,3 +143,29 @@ def mutated_file(name: str, content: bytes, chance: random.Random, bomb: bytes) 
         return chance.choice((bomb, b"", bytes(len(content)), b"\x80\x04.", b"[" * 100_000))
     kinds = {".safetensors": mutated_tensors, ".json": mutated_json, ".jsonl": mutated_lines}
     return kinds.get(Path(name).suffix, mutated_bytes)(content, chance)
+
+
+RECIPES = {
+    "label embedding": small_recipe(),
+    "retrospection": small_recipe(objective={"name": "retrospection", "store_every": 1}),
+}
+
+
+def read_everything(folder: RunFolder) -> None:
+    folder.state()
+    folder.recipe()
+    folder.environment()
+    folder.history()
+    folder.result()
+    folder.read("diagnostics/errors.json")
+    folder.examples()
+
+
+def write_runs(place: Path) -> Path:
+    """Writes a stopped and a finished run of each recipe, `half` and `done`."""
+    for name, recipe in RECIPES.items():
+        stop_after(recipe, place / name / "half", 7)
+        train(recipe, place / name / "done")
+        shutil.rmtree(place / name / "done" / "checkpoints")
+        forget_checksums(place / name / "done")  # whoever means harm would write those that fit
+    return place

@@ -103,15 +103,16 @@ def make_run(
     return folder
 
 
-def change_result(path: Path, variant: str, seed: int, **changes: Any) -> None:
-    folder = RunFolder(run_path(path, variant, seed))
-    folder.write("result.json", folder.result() | changes)
-
-
 def forget_checksums(path: Path) -> None:
     """Takes the SHA-256 of its files out of a run's result: it is then as of an older version, or of a forger."""
     folder = RunFolder(path)
     folder.write("result.json", {key: value for key, value in folder.result().items() if key != "files"})
+
+
+def change_result(path: Path, variant: str, seed: int, **changes: Any) -> None:
+    """Changes values of the result of a run of a comparison."""
+    folder = RunFolder(run_path(path, variant, seed))
+    folder.write("result.json", folder.result() | changes)
 
 
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 # Saved after every 3 steps and every epoch: at most times there is a save under way.
 OFTEN = "checkpoints={minimum_seconds: 0, every_steps: 3}"
 SELDOM = "checkpoints={minimum_seconds: 1000}"
+# The kinds of runs that `cases` makes.
+KINDS = ("rows", "sentences", "rows, two processes", "sentences, two processes")
 
 
 @dataclass(frozen=True)
@@ -69,19 +71,11 @@ def cases(folder: Path) -> dict[str, Case]:
         "batch_size=8",
         "epochs=8",
     ]
-    return {
-        "rows": Case("digits-mlp", rows, 160),
-        "sentences": Case("translation-lstm", text, 64),
-        "rows, two processes": Case("digits-mlp", rows, 160, processes=2),
-        "sentences, two processes": Case("translation-lstm", text, 64, processes=2),
-    }
+    one, other = Case("digits-mlp", rows, 160), Case("translation-lstm", text, 64)
+    return dict(zip(KINDS, (one, other, replace(one, processes=2), replace(other, processes=2)), strict=True))
 
 
-def start_two(
-    commands: CommandLines,
-    *words: str,
-    last: Sequence[Sequence[str]] = ((), ()),
-) -> list[Command]:
+def start_two(commands: CommandLines, *words: str, last: Sequence[Sequence[str]] = ((), ())) -> list[Command]:
     """Starts two processes of one run, as torchrun does, with the same words and some more of their own."""
     if not gloo:
         pytest.skip("this torch has no gloo, by which processes on a CPU talk")

@@ -33,7 +33,6 @@ from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
-from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
 BATCHES, EPOCHS = 5, 3

@@ -11,14 +11,7 @@ from benchmarks.evidence.data_sets import DATA_SETS, PLANS
 from benchmarks.evidence.methods import FIXED, KINDS, MORE_KINDS, RECOMMENDED, TRIALS, trials
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from benchmarks.evidence.summary import (
-    COMPARISONS,
-    differences,
-    level,
-    mean_with_half,
-    more_summary,
-    summary,
-)
+from benchmarks.evidence.summary import COMPARISONS, differences, level, mean_with_half, more_summary, summary
 from torch import Tensor, nn
 
 from labelembed.lab.training.optimizers import cosine
@@ -152,7 +145,7 @@ def page(name: str) -> str:
     return " ".join((ROOT / name).read_text(encoding="utf-8").split())
 
 
-def test_tables_of_the_evidence_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_the_evidence_are_those_of_the_results() -> None:
     more = [more_summary(RESULTS / name, PLANS[name]) for name in ("pretrained", "noise")]
     printed = "\n".join([summary(RESULTS), *more]).splitlines()
     before, _, after = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").partition("## The goals")

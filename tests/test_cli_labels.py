@@ -103,6 +103,7 @@ def test_of_many_labels_the_first_200_are_shown_or_those_asked_for(folder):
         (["made.safetensors", "--reference", "few.csv"], "few.csv"),
         (["nowhere.safetensors"], "no such file"),
         (["groups.json"], "no safetensors file"),
+        (["cut.safetensors"], "cut.safetensors"),
         (["made.safetensors", "--reference", "absent.json"], "absent.json: cannot be read as JSON"),
         (["made.safetensors", "--reference", "cifar100"], "missing (5): 'dog'"),
         (["made.safetensors", "--reference", "missing.json"], "repeated (1): 'cat'"),
@@ -115,6 +116,7 @@ def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
     Path("missing.json").write_text('{"a": ["dog", "cat"], "b": ["cat"]}')
     Path("few.csv").write_text(",dog,cat\ndog,1,0\ncat,0,1\n")
     made_geometry(("a",)).save("one.safetensors")
+    Path("cut.safetensors").write_bytes(Path("made.safetensors").read_bytes()[:-9])
     made_geometry([str(number) for number in range(5001)]).save("many.safetensors")
     called = call("labels", *words)
     assert (called.code, called.out) == (2, "")

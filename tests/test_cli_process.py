@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import labelembed
-from tests.made_cli import SMALL, call, result_of, succeed
+from labelembed.lab.training.run_folder import RunFolder
+from tests.made_cli import SMALL, call
 from tests.made_data import write_idx_folder
 
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "timm", "transformers", "triton", "pandas", "accelerate")
@@ -84,7 +85,7 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     runs = {str(path.parent.relative_to(out / "runs")) for path in out.rglob("result.json")}
     folders = ("label_smoothing-smoothing=0.3", "one_hot")
     assert runs == {f"{folder}/seed-{seed}" for folder in folders for seed in (0, 4)}
-    errors = [result_of(out / "runs/one_hot" / f"seed-{seed}")["test"]["error"] for seed in (0, 4)]
+    errors = [RunFolder(out / "runs/one_hot" / f"seed-{seed}").result()["test"]["error"] for seed in (0, 4)]
     table = list(csv.DictReader((out / "comparison.csv").read_text().splitlines()))
     assert [row["seeds"] for row in table] == ["0 4", "0 4"]
     assert float(table[0]["test_error_mean"]) == pytest.approx(sum(errors) / 2, abs=1e-15)
@@ -95,12 +96,6 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     rows = [(row["variant"], row["n"], row["is_baseline"]) for row in again.json]
     assert rows == [("one_hot", 2, False), ("label_smoothing smoothing=0.3", 2, True)]
     assert {path.name for path, content in before.items() if path.read_bytes() != content} <= {"comparison.json"}
-
-    # a run of the comparison is the run that `train` makes, whatever the process
-    train = ["train", "mnist-mlp", "--data", "mnist", *SMALL, "--set", "seed=4", "--objective", "one_hot"]
-    alone = succeed(*train, "--out", "alone", "--json").json
-    of_the_process = {"seconds": 0, "peak_memory": None, "folder": ""}
-    assert alone | of_the_process == result_of(out / "runs/one_hot/seed-4") | of_the_process
 
 
 def test_runs_that_fail_are_told_and_exit_with_1(tmp_path):

@@ -18,8 +18,9 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import no_flush, one_thread, train  # noqa: F401
+from tests.made_training import train
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 SMALL = ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8}", "--set", "epochs=2", "--quiet"]
 
 
@@ -31,11 +32,6 @@ def made(tmp_path_factory):
     model = {"name": "attention_lstm", "width": 24, "embedding_size": 16, "dropout": 0.0, "initial_range": None}
     train(sequence_recipe(folder, epochs=5, objective="one_hot", model=model), folder / "run")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _inside_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def test_empty_lines_stay_and_gzip_standard_input_work(made, lines, tmp_path, mo
     assert (tmp_path / "out.txt").read_text() == piped
 
 
-def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
+def test_a_signal_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
     monkeypatch.setattr("labelembed.lab.runs.saved_run._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
@@ -72,12 +68,12 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         return real(*arguments)
 
     monkeypatch.setattr(saved_run, "decode", interrupted)
     found = call("translate", str(made / "run"), "lines.txt", "--out", "out.txt")
-    assert found.code == 128 + signal.SIGINT
+    assert found.code == 128 + signal.SIGTERM
     assert "stopped; the first 10 lines are written" in found.err
     assert (tmp_path / "out.txt").read_text().splitlines() == whole[:10]
 

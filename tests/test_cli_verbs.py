@@ -22,7 +22,7 @@ from labelembed.lab.cli.options import use_device
 from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_cli import SMALL, call, listing, result_of, succeed
+from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx_folder, write_image
@@ -169,7 +169,7 @@ def test_overwrite_takes_away_a_finished_or_damaged_run_and_nothing_else(run, fi
         Path(run, file).write_text("{")
     succeed("train", *MNIST, "--set", "seed=1", "--out", run, "--overwrite")
     assert "seed: 1" in Path("run/recipe.yaml").read_text()
-    assert result_of(run)["status"] == "finished"
+    assert RunFolder(run).state() == "finished"
     assert len(Path("run/history.jsonl").read_text().splitlines()) == 2
     assert Path("run/mine.txt").read_text() == "kept"
 
@@ -183,7 +183,7 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path
 
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     monkeypatch.chdir(made)
-    result = result_of("run")
+    result = RunFolder("run").result()
     for split in ("test", "validation"):
         values = succeed("evaluate", "run", "--split", split, "--json").json
         assert {name: values[name] for name in result[split]} == result[split]  # to the last digit

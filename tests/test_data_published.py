@@ -52,22 +52,6 @@ def test_values_of_the_labels_are_names_and_gaps_between_them_closed(tmp_path):
     assert MnistReader(path=folder, names={"3": "a", "19": "b"}).read().names == ("a", "5", "b")
 
 
-@pytest.mark.parametrize(
-    ("reader", "write", "gone"),
-    [
-        (MnistReader, write_idx_folder, "t10k-labels-idx1-ubyte"),
-        (CifarReader, lambda folder: write_cifar_python(folder, 10), "data_batch_3"),
-    ],
-)
-def test_missing_files_are_named(tmp_path, reader, write, gone):
-    folder = write(tmp_path / "part")
-    (folder / gone).unlink()
-    with pytest.raises(DataError, match="test_labels" if reader is MnistReader else gone):
-        reader(path=str(folder)).read()
-    with pytest.raises(DataError, match="nowhere"):
-        reader(path=str(tmp_path / "nowhere")).read()
-
-
 def test_real_mnist_has_its_published_numbers():
     mnist = prepare(MnistReader(path=str(real_data_folder("mnist"))).read(), validation=None)
     assert (len(mnist.train), len(mnist.test), mnist.input_shape) == (60_000, 10_000, (1, 28, 28))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,12 @@ def test_new_examples_become_what_those_of_the_test_set_are_to_the_bit(case, tmp
         new = reader.new_examples(file, one)
         assert len(new.names) == count
         assert torch.equal(dense(one.transform(new.inputs).inputs), dense(data.test.inputs[:count]))
+    for file in (tmp_path / "run").glob("*.json"):  # what a run keeps of its encoder, damaged or gone
+        of_other_types = json.dumps(dict.fromkeys(json.loads(file.read_bytes()), 0.5))
+        for content in ("{", "{}", of_other_types, "[" * 100_000, None):
+            file.unlink() if content is None else file.write_text(content)
+            with pytest.raises(DataError, match=f"{file.name}: (damaged|cannot be read)"):
+                reader.new_encoder().load(tmp_path / "run", kept)
 
 
 PARTED = {"train": 12, "validation": 5, "test": 4}
@@ -329,4 +336,4 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
     changed = {name for name in contents[0] if contents[0][name] != contents[1][name]}
     assert changed
-    assert {name.split("-")[0].split(".")[0] for name in changed} <= {"test", "manifest", "corpus"}
+    assert {name.split("-")[0].split(".")[0] for name in changed} <= {"test", "corpus"}

@@ -247,3 +247,12 @@ def test_arguments_out_of_their_range_are_named_together(tmp_path):
         read(tmp_path, test_fraction=1.5, ngrams=6, text_column=["a", "a"], encoder="bert")
     named = [line.split("`")[1] for line in str(caught.value).splitlines()]
     assert named == ["test_fraction", "text_column", "ngrams", "encoder"]
+
+
+@pytest.mark.parametrize("values", [("test",) * 4, ("test", "dev", "test", "dev")])
+def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values):
+    rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
+    file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
+    reader = TextReader(path=str(file), text_column="text", label_column="label", split_column="split")
+    raw = reader.read(to_evaluate=True)
+    assert (len(raw.train), raw.validation, raw.test) == (4, None, None)

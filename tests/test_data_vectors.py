@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 
@@ -13,6 +12,7 @@ import torch
 from labelembed.errors import DataError
 from labelembed.lab.data import VectorReader, prepare
 from tests.made_data import made_arrays, write_arrays
+from tests.made_hostile import Bomb, pickle_bomb
 
 ROWS = np.zeros((12, 5))
 
@@ -90,18 +90,11 @@ def test_what_cannot_be_used_is_named(tmp_path, case):
     assert str(path) in str(raised.value)
 
 
-class Trap:
-    """Leaves a trace when it is unpickled."""
-
-    def __reduce__(self):
-        return (pytest.fail, ("a pickle was loaded",))
-
-
 def test_nothing_is_unpickled_and_what_is_no_npz_is_refused(tmp_path):
-    trap = np.empty(12, dtype=object)
-    trap[:] = [Trap()] * 12
+    ran, trap = tmp_path / "ran", np.empty(12, dtype=object)
+    trap[:] = [Bomb(ran)] * 12
     write_arrays(tmp_path / "objects.npz", train_labels=trap)
-    for number, content in enumerate((pickle.dumps(Trap()), b"", b"PK\x03\x04 and no more", b"\x93NUMPY")):
+    for number, content in enumerate((pickle_bomb(ran), b"", b"PK\x03\x04 and no more", b"\x93NUMPY")):
         (tmp_path / f"{number}.npz").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "texts.npz", "w") as archive:
         for name in made_arrays():
@@ -109,6 +102,7 @@ def test_nothing_is_unpickled_and_what_is_no_npz_is_refused(tmp_path):
     for name in ("objects.npz", "0.npz", "1.npz", "2.npz", "3.npz", "texts.npz", "nowhere.npz"):
         with pytest.raises(DataError, match=re.escape(str(tmp_path / name))):
             read(tmp_path / name)
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "dev"])

@@ -31,7 +31,7 @@ from tests.made_texts import reviews, write_csv
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|sh|yaml)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-# Its Python runs in a kernel, in tests/test_results.py.
+# Its Python runs in a kernel, in tests/test_runs_results.py.
 ELSEWHERE = "notebook.md"
 # What an example may import and an installation may lack.
 OPTIONAL = re.compile(r"^(?:import|from) (?:labelembed\.integrations\.)?(transformers|lightning|timm)\b", re.MULTILINE)
@@ -99,7 +99,7 @@ def run_shell(text: str, done: set[str]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")  # both of Lightning
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
-def test_examples_of_page_run(page, folder, done, monkeypatch, no_flush):
+def test_examples_of_page_run(page, folder, done, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("LABELEMBED_CACHE", str(folder / "cache"))
     make_runs_here(monkeypatch)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # The library's tests, but for those that compile, start processes or talk to them.
-TESTS = ["test_losses.py", "test_geometry_*.py", "test_metrics_*.py", "test_objectives_*.py"]
+TESTS = ["test_losses.py", "test_seeds.py", "test_geometry_*.py", "test_metrics_*.py", "test_objectives_*.py"]
 LEFT_OUT = {"test_objectives_processes.py"}
 
 # A finder that finds nothing but the standard library, this package without its lab, the tests, and what the four

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,6 +9,7 @@ from safetensors.torch import save_file
 from labelembed.errors import DataError
 from labelembed.lab.models import Backbone
 from labelembed.lab.pretrained_images import read_weights
+from tests.made_hostile import Bomb, pickle_bomb
 
 timm = pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
 NAME = "test_resnet"  # the smallest there is, of timm's own tests
@@ -61,19 +60,9 @@ def test_weights_of_another_network_are_refused_with_the_names(whole, tmp_path):
         Backbone(input_shape=(3, 32, 32), backbone=NAME, weights=str(path))
 
 
-class Touch:
-    """What a hostile file holds: unpickled, it would make a file."""
-
-    def __init__(self, path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
 def test_files_that_hold_no_weights_are_refused_and_nothing_in_them_is_run(tmp_path):
     path, hacked = tmp_path / "weights.pth", tmp_path / "hacked"
-    for content in (b"nothing of the kind", pickle.dumps(Touch(hacked)), {"weights": Touch(hacked)}, [1], {"epoch": 3}):
+    for content in (b"nothing of the kind", pickle_bomb(hacked), {"weights": Bomb(hacked)}, [1], {"epoch": 3}):
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
         with pytest.raises(DataError, match=str(path)):
             read_weights(path)

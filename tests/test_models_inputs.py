@@ -1,4 +1,4 @@
-"""Changed training pictures: mirrored, moved, with a square cut out, and mixed in pairs."""
+"""What comes before the encoder: scaling; training pictures mirrored, moved, cut out and mixed in pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from labelembed.lab.data import IdentityEncoder
-from labelembed.lab.models import Augmentation, Mixing
+from labelembed.lab.models import Augmentation, InputScaling, Mixing
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.task import Classification
 
@@ -124,3 +124,11 @@ def test_network_mixes_in_training_and_gives_the_objective_both_labels():
     torch.testing.assert_close(found.total, mixed.share * one.total + (1 - mixed.share) * other.total)
     made.eval()
     assert torch.equal(made(inputs, labels).total, made.objective(made.encoder(inputs), labels).total)
+
+
+def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel():
+    images = torch.randint(256, (5, 3, 4, 2), dtype=torch.uint8)
+    offset, scale = torch.tensor([10.0, 0.0, -3.0]).view(3, 1, 1), torch.tensor([255.0, 2.0, 0.5]).view(3, 1, 1)
+    scaled = InputScaling(offset=offset.flatten().tolist(), scale=scale.flatten().tolist())(images)
+    # Multiplied with a rounded reciprocal: two float32 roundings.
+    torch.testing.assert_close(scaled, (images.double() - offset).div(scale).float(), rtol=2e-7, atol=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from labelembed.errors import DataError
 from labelembed.lab.data import CORPORA, DATA, detect
 from labelembed.lab.data.detect import RECIPES
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.pretrained_images import is_installed
+from labelembed.lab.pretrained_images import PACKAGE, is_installed
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.loading import shipped_recipes
 from labelembed.lab.runs.build import build_data
@@ -20,10 +22,7 @@ from tests.made_data import made_colours, picture_bytes, write_image, write_parq
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def columns():
@@ -178,3 +177,13 @@ def test_folders_are_called_after_the_data_and_the_recipe():
     for path, name in (("reviews.csv", "reviews-mnist-mlp"), ("a/b.csv.gz", "b-mnist-mlp"), ("mnist", "mnist-mlp")):
         assert folder_name(*choose_recipe("mnist-mlp", data=path)) == name
     assert folder_name(*choose_recipe("digits-mlp")) == "digits-mlp"
+
+
+@pytest.mark.parametrize("missing", ["timm", PACKAGE])
+def test_without_the_extra_the_recipe_from_scratch_is_taken_with_what_to_install(tmp_path, monkeypatch, missing):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))
+    folder, said = write_classes(tmp_path / "pictures", {"cat": 16, "dog": 16}, size=20), []
+    _, name = choose_recipe(None, data=str(folder), say=said.append)
+    assert name == "images-resnet"
+    assert ["labelembed[pictures]" in line for line in said] == [True]

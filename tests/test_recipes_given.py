@@ -24,9 +24,8 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.evaluation import predicted_logits
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_training import cached_data, no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+from tests.made_training import cached_data, small_recipe, stop_after, train
 
-pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
 DIGITS = tuple(str(digit) for digit in range(10))
 
 

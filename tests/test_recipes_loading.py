@@ -18,6 +18,7 @@ from labelembed.lab.training.decoding import Decoding
 from tests.made_cli import SMALL, succeed
 from tests.made_data import write_idx_folder
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 SHIPPED = sorted(shipped_recipes())
 #: Those that follow a paper compare what the paper compares; the others of classification all compare the same.
 OF_PAPERS = {
@@ -25,11 +26,6 @@ OF_PAPERS = {
     *("imdb-features", "mnist-cnn", "mnist-mlp"),
 }
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def written(text, name="my.yaml"):
@@ -197,3 +193,36 @@ def test_python_tags_are_refused_and_not_executed(value, tmp_path):
     with pytest.raises(RecipeError, match="the tag"):
         parse_variant(f"label_embedding:temperature={value}", source="--objectives")
     assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "key", "word"),
+    [
+        ("text-bag", "model=mlp", "model.name", "bag_of_words"),
+        ("text-bag", "model=text_transformer", "model.name", "bag_of_words"),
+        ("text-bag", "data.scaling=standard", "data.scaling", "'unit'"),
+        ("text-bag", "data.encoder=bert", "data.encoder", "is for inputs"),
+        ("text-bag", "data.text_column=[title, title]", "data.text_column", "once"),
+        ("text-bag", "data.text_column=[]", "data.text_column", "one column or more"),
+        ("text-bag", "data.text_column=[title, 3]", "data.text_column.1", "a text"),
+        ("text-bag", "data.text_column={a: b}", "data.text_column", "a text or a list"),
+        ("text-finetune", "model=mlp", "model.name", "text_transformer"),
+        ("text-finetune", "model.dropout=1", "model.dropout", "[0, 1)"),
+        ("digits-mlp", "model=bag_of_words", "model.name", "cnn"),
+        ("digits-mlp", "batch_size={tokens: 100}", "batch_size", "tokens"),
+        ("translation-lstm", "model=mlp", "model.name", "attention_lstm"),
+        ("translation-lstm", "batch_size={per_label: 5}", "batch_size", "{tokens: TOKENS}"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(recipe, setting, key, word):
+    (error,) = errors_of(setting, recipe=recipe, data=None if recipe == "digits-mlp" else "reviews.csv")
+    assert error.startswith(f"{key}: ")
+    assert word in error
+
+
+def test_recipes_refuse_to_mix_where_an_example_must_have_one_label():
+    for objective in ("adaptive_labels", "retrospection:preset=progressive"):
+        with pytest.raises(RecipeError, match=r"data\.mixing"):
+            load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)
+    for objective in ("label_embedding", "retrospection"):
+        load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)

@@ -16,8 +16,6 @@ from labelembed.lab.recipes.variants import (
     variant_name,
     variants_of,
 )
-from labelembed.lab.runs import pools
-from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
 THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
 
@@ -150,23 +148,6 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
-
-
-@pytest.fixture
-def two_gpus(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
-    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda process: range(16), raising=False)
-    assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
-    assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
-    assert visible_gpus(None) == ["3", "GPU-5f"]
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert (visible_gpus(None), default_jobs(None)) == ([], 16)
 
 
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say():

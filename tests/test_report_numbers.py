@@ -67,10 +67,8 @@ def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tm
         for seed in range(6):
             test = RunFolder(run_path(tmp_path, name, seed)).result()["test"] | {"top5_error": 0.05, "macro_f1": 0.5}
             # After temperature scaling only `b` differs from the baseline, always by the same.
-            after = test | {"nll": 0.5 + (name == "b") * 0.1, "calibration_error": 0.02}
-            change_result(
-                tmp_path, name, seed, test=test, temperature=2.0, calibrated={"temperature": 2.0, "test": after}
-            )
+            after = {"temperature": 2.0, "test": test | {"nll": 0.5 + (name == "b") * 0.1, "calibration_error": 0.02}}
+            change_result(tmp_path, name, seed, test=test, temperature=2.0, calibrated=after)
     comparison = load_comparison(tmp_path)
     rows, differences = comparison_rows(comparison), differences_to_baseline(comparison)
     assert (rows["calibrated_nll_mean"][1], rows["temperature_mean"][1]) == (pytest.approx(0.6), 2.0)

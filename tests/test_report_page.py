@@ -171,16 +171,10 @@ def test_every_seed_is_a_dot_in_each_panel_of_the_forest_plot(usual):
     assert len(re.findall(r'xlink:href="#forest-[^"]*"', points)) == 2 * (2 * 6 + 1)
 
 
-def many(folder, variants):
-    """Makes a comparison whose method, and best variant, was asked for last."""
-    names = ["one_hot", *(f"label_smoothing smoothing={nth}" for nth in range(variants - 2)), "label_embedding"]
-    draws = np.random.default_rng(0)
-    errors = {name: {0: 0.2 + 0.1 * draws.random()} for name in names} | {"label_embedding": {0: 0.1}}
-    return make_comparison(folder, errors)
-
-
 def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_path):
-    comparison = load_comparison(many(tmp_path, 20))
+    names, draws = ["one_hot", *(f"label_smoothing smoothing={nth}" for nth in range(18))], np.random.default_rng(0)
+    made = {name: {0: 0.2 + 0.1 * draws.random()} for name in names} | {"label_embedding": {0: 0.1}}
+    comparison = load_comparison(make_comparison(tmp_path, made))  # its method, and best variant, was asked for last
     order = [variant.name for variant in by_weight(comparison)]
     errors = {variant.name: next(iter(variant.metrics("test", "error").values())) for variant in comparison.variants}
     assert order[:2] == [best_method(comparison).name, "one_hot"] == ["label_embedding", "one_hot"]

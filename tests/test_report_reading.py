@@ -10,7 +10,16 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report import comparison_rows, load_comparison, write_report
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_runs import ENVIRONMENT, fail_run, history_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import (
+    ENVIRONMENT,
+    change_result,
+    fail_run,
+    history_lines,
+    make_comparison,
+    make_run,
+    metrics,
+    run_path,
+)
 
 SMOOTHING = "label_smoothing smoothing=0.4"
 ERRORS = {"one_hot": {0: 0.05, 1: 0.06, 2: 0.07}, SMOOTHING: {0: 0.04, 1: 0.05, 2: 0.05}}
@@ -25,8 +34,7 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
     make_comparison(tmp_path, ERRORS)
     for name, by_seed in ERRORS.items():
         for seed in by_seed:
-            folder = RunFolder(run_path(tmp_path, name, seed))
-            folder.write("result.json", folder.result() | {"test": None})
+            change_result(tmp_path, name, seed, test=None)
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
     assert (comparison.split, rows["test_error_n"].sum(), rows["validation_error_n"][1]) == ("validation", 0, 3)

@@ -12,7 +12,7 @@ from labelembed.lab.report import full_verdict, load_comparison, verdict
 from labelembed.lab.report.decision import detectable, needed, outcome, shown_sign
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import joint_interval, paired_comparison
-from tests.made_evidence import comparison_of_outcomes, leave_errors, leave_examples
+from tests.made_evidence import compared, comparison_of_outcomes, crossed_effects, leave_errors, leave_examples
 from tests.made_runs import change_result, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 from tests.naive.metrics import naive_power, naive_standard_deviation
 
@@ -231,18 +231,6 @@ def test_translations_are_decided_by_bleu_and_those_that_never_began_are_said(tm
     assert any("Label embedding" in caveat and "near zero" in caveat for caveat in found.caveats)
 
 
-def compared(differences, p_holm=None):
-    """Returns the comparison of differences [seeds, examples]."""
-    differences = np.asarray(differences, dtype=float)
-    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
-    return found._replace(joint=joint_interval(differences), p_holm=p_holm)
-
-
-def crossed(random, seeds, examples, of_seeds, of_examples, rest, mean=0.0):
-    found = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
-    return mean + found + random.normal(0, rest, size=(seeds, examples))
-
-
 @pytest.mark.parametrize(
     ("of_examples", "mean", "p_holm", "said"),
     [
@@ -253,7 +241,7 @@ def crossed(random, seeds, examples, of_seeds, of_examples, rest, mean=0.0):
     ],
 )
 def test_better_and_worse_have_the_same_standard(of_examples, mean, p_holm, said):
-    one = crossed(np.random.default_rng(1), 8, 300, 0.0, of_examples, 0.05)
+    one = crossed_effects(np.random.default_rng(1), 0.0, of_examples, 0.05, examples=300)
     one += mean - one.mean()
     mirrored = {"worse": "better"}.get(said, said)
     there, back = compared(one, p_holm), compared(-one, p_holm)
@@ -279,7 +267,7 @@ def test_seeds_needed_are_the_fewest_with_the_power(seeds, times, wanted):
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_where_the_seeds_agree_a_number_of_examples_would_tell(seeds):
-    one = crossed(np.random.default_rng(seeds), seeds, 200, 0.0, 1.0, 0.1)
+    one = crossed_effects(np.random.default_rng(seeds), 0.0, 1.0, 0.1, seeds=seeds, examples=200)
     one += 0.1 - one.mean()
     found = compared(one)
     assert found.interval_low > 0 > found.joint.low

@@ -54,7 +54,7 @@ def test_killed_workers_cost_a_run_at_most_and_the_rest_is_the_table_of_this_mac
     assert again.table()["test_error_mean"].tolist() == here.table()["test_error_mean"].tolist()
 
 
-def test_stopping_lets_the_runs_save(cluster, tmp_path):
+def test_stopping_ends_the_runs_that_wait_for_it(cluster, tmp_path):
     pool = DaskPool(cluster)
     jobs = [Job(name, {"do": "wait"}, tmp_path / name) for name in "ab"]
     for job in jobs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import labelembed
+from labelembed.lab.runs import pools
+from labelembed.lab.runs.pools import default_jobs, visible_gpus
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import HerePool, make_runs_here
@@ -19,19 +21,15 @@ def words(tmp_path, monkeypatch):
     return ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--set", "epochs=1", "--out", "out", "--json"]
 
 
-def runs(tmp_path):
-    return {name: found for name, found in listing(tmp_path / "out" / "runs").items() if not name.endswith(".lock")}
-
-
 def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_path):
     succeed(*words, "--objectives", "one_hot,label_smoothing:smoothing=0.2", "--seeds", 2)
-    before = runs(tmp_path)
+    before = listing(tmp_path / "out" / "runs")
     called = succeed(*words, "--objectives", "label_smoothing:smoothing=0.2,confidence_penalty", "--seeds", 2)
     names = ["one_hot", "label_smoothing smoothing=0.2", "confidence_penalty"]
     assert [(row["variant"], row["n"]) for row in called.json] == [(name, 2) for name in names]
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(title in page for title in ("cross entropy", "label smoothing", "confidence penalty"))
-    after = runs(tmp_path)
+    after = listing(tmp_path / "out" / "runs")
     assert {name: after[name] for name in before} == before  # not one file was written again
 
 
@@ -82,3 +80,16 @@ def test_a_failure_of_a_run_that_never_began_stays_noted_beside_new_variants(wor
     assert (called.code, "one_hot seed 0: its process died twice" in called.err) == (1, True)
     assert [row["failed_seeds"] for row in called.json] == ["0", ""]
     assert [row["n"] for row in succeed(*words, "--objectives", "one_hot", "--seeds", 1).json] == [1, 1]
+
+
+def test_by_default_one_run_a_gpu_is_made_at_a_time(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda process: range(16), raising=False)
+    assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
+    assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
+    assert visible_gpus(None) == ["3", "GPU-5f"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert (visible_gpus(None), default_jobs(None)) == ([], 16)

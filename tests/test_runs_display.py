@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stderr
+import re
+import sys
+from contextlib import contextmanager, redirect_stderr
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +15,33 @@ pytest.importorskip("pty", reason="no pseudo-terminals here")
 from labelembed.lab.runs import display
 from labelembed.lab.runs.display import RunDisplay, duration
 from labelembed.lab.training.reporter import Progress
-from tests.made_terminal import terminal
 
 TERMS = {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0}
 LINE = {"epoch": 1, "train": TERMS, "validation": {"error": 0.125}, "test": {"error": 0.25}}
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SHOWN = "validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2"
+
+
+class Terminal(io.StringIO):
+    """What was written: `raw` with its codes, `text` without, `lines` as they stood one after the other."""
+
+    raw = property(io.StringIO.getvalue)
+    text = property(lambda self: CODES.sub("", self.raw))
+    lines = property(lambda self: [line.strip() for line in re.split(r"[\r\n]+", self.text) if line.strip()])
+
+    def isatty(self):
+        return True
+
+
+@contextmanager
+def terminal(monkeypatch, **environment):
+    """Gives a `Terminal` that stands for standard error within the block."""
+    settings = {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"} | environment
+    with monkeypatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stderr", Terminal())
+        yield sys.stderr
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ LEVELS = {
 }
 # Packages that may know less than their level allows.
 MAY_KNOW = {
-    "objectives": {"errors", "seeds", "distributed", "losses", "geometry", "lab/special_tokens"},
+    "objectives": {"errors", "seeds", "distributed", "losses", "geometry"},
     "integrations": {"errors", "seeds", "distributed", "losses", "geometry", "metrics", "objectives"},
     "lab/report": {
         "errors",

@@ -1,18 +1,14 @@
-"""Checkpoints: what is saved comes back, also of tied weights, and the optimiser's moments fit its weights."""
+"""Checkpoints: what is saved comes back, also of tied weights."""
 
 from __future__ import annotations
-
-import copy
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from labelembed import seeds
 from labelembed.lab.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS, load_state, state_tensors
+from labelembed.lab.training.optimizers import OPTIMIZERS
 from labelembed.objectives import OBJECTIVES
 from labelembed.seeds import generator, seeded
 from tests.made_checkpoints import save, steps_in
@@ -45,26 +41,6 @@ def test_newest_are_kept(tmp_path):
     assert steps_in(tmp_path / "two") == [4, 5]
     save(tmp_path / "four", *range(8, 13), keep=4)
     assert steps_in(tmp_path / "four") == [9, 10, 11, 12]
-
-
-@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
-def test_moments_read_from_a_file_belong_to_their_weights_channels_last(make):
-    inputs = torch.randn(5, 3, 8, 8)
-    with seeds.seeded(0):
-        unbroken = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
-    resumed = copy.deepcopy(unbroken)
-    for layer in (unbroken, resumed):
-        optimizer = make(layer.parameters(), lr=0.1, fused=True)
-        for step in range(4):
-            if layer is resumed and step == 2:
-                tensors = state_tensors(optimizer)
-                by_rows = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-                optimizer = make(layer.parameters(), lr=0.1, fused=True)
-                load_state(optimizer, by_rows)
-            layer(inputs).square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    assert torch.equal(unbroken.weight, resumed.weight)
 
 
 HIDDEN, LABELS = 4, 5
@@ -114,13 +90,3 @@ def test_tied_network_has_its_weight_once_and_goes_on_from_a_checkpoint_as_it_wo
     for one in (network, again):
         train(one.train(), range(2, 4))
     torch.testing.assert_close(dict(again.state_dict()), dict(network.state_dict()), rtol=0, atol=0)
-
-
-def test_the_output_layer_may_have_a_weight_decay_of_its_own():
-    network = Network(nn.Identity(), Words(), OBJECTIVES["label_embedding"](HIDDEN, LABELS))
-    head = {id(value) for name, value in network.objective.named_parameters() if "embedding" not in name}
-    for given, of_head in ((None, 0.25), (0.5, 0.5), (0.0, 0.0)):
-        optimizer = OPTIMIZERS["sgd"](network, weight_decay=0.25, head_weight_decay=given)
-        decays = {id(value): group["weight_decay"] for group in optimizer.param_groups for value in group["params"]}
-        assert {decays[id(value)] for value in network.encoder.parameters()} == {0.25}
-        assert {decays[one] for one in head} == {of_head}

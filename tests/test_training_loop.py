@@ -1,8 +1,6 @@
-"""The training loop: what it writes down, what it selects, and that nothing damaged is ever trained on or saved."""
+"""The training loop: what it writes down, what it selects, and what it does without memory."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -10,18 +8,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from labelembed.lab.runs.task import Classification, build_task
 from labelembed.lab.training import evaluation
 from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import LabelEmbedding
+from tests.made_cli import call, succeed
 from tests.made_objectives import build
-from tests.made_training import BATCHES, STEPS, cached_data, newest, small_recipe, stop_after, train
-
-pytestmark = pytest.mark.usefixtures("no_flush")
+from tests.made_training import BATCHES, cached_data, newest, small_recipe, stop_after, train
 
 PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
 
@@ -199,36 +195,15 @@ def test_predictions_are_those_of_evaluation_mode_and_the_mode_is_put_back(train
     assert network.training is training
 
 
-def factors(name, steps, steps_per_epoch=4, **arguments):
-    schedule = SCHEDULES[name](**arguments)
-    return [schedule(step, steps_per_epoch, steps) for step in range(steps)]
+def test_step_without_memory_ends_the_run_with_one_message_and_it_can_go_on(monkeypatch, tmp_path):
+    with monkeypatch.context() as full:
+        full.setattr(Trainer, "_step", lambda self, batch: torch.empty(2**50))
+        called = call("train", "digits-mlp", "--set", "epochs=1", "--out", tmp_path / "run", "--quiet")
+    assert (called.code, called.err.count("\n"), "micro_batches" in called.err) == (2, 1, True)
+    succeed("resume", tmp_path / "run", "--quiet")
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "expected"),
-    [
-        ("constant", {}, [1.0] * 8),
-        ("constant", {"warmup_fraction": 0.5}, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]),
-        ("step", {"epochs": [1], "factor": 0.2}, [1.0] * 4 + [0.2] * 4),
-        ("step", {"epochs": [1, 1], "factor": 0.5, "warmup_fraction": 0.25}, [0.5, 1.0, 1.0, 1.0] + [0.25] * 4),
-        (
-            "cosine",
-            {"warmup_fraction": 0.5, "final_fraction": 0.2},
-            [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.8 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4))],
-        ),
-    ],
-)
-def test_schedule_gives_the_factors_worked_out_by_hand(name, arguments, expected):
-    assert factors(name, 8, **arguments) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_path):
-    rates = []
-    note = register_optimizer_step_pre_hook
-    hooks.append(note(lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])))
-    schedule = {"warmup_fraction": 0.2, "final_fraction": 0.1}
-    changes = {"optimizer": {"name": optimizer, "learning_rate": 0.5}, "schedule": {"name": "cosine"} | schedule}
-    train(small_recipe(objective="one_hot", **changes), tmp_path / "run")
-    expected = [0.5 * factor for factor in factors("cosine", STEPS, **schedule)]
-    assert rates == [pytest.approx([rate, rate]) for rate in expected]
+def test_another_error_of_torch_is_not_taken_for_want_of_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(Trainer, "_step", lambda self, batch: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent"):
+        train(small_recipe(), tmp_path / "run")

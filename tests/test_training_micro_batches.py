@@ -7,8 +7,6 @@ import pytest
 from tests.made_corpus import write_corpus
 from tests.made_training import assert_same_run, small_recipe, train, with_saved_geometry
 
-pytestmark = pytest.mark.usefixtures("no_flush")
-
 # No dropout, whose masks are drawn for each micro-batch; plain descent, which does not blow up what rounding does to
 # gradients near 0. The last batch of an epoch has 30 rows: micro-batches of 8, 8, 7 and 7.
 PLAIN = {"model": {"name": "mlp", "hidden_sizes": [12]}, "optimizer": {"name": "sgd", "learning_rate": 0.1}}

@@ -17,8 +17,6 @@ from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import contents, train
 
-pytestmark = pytest.mark.usefixtures("no_flush")
-
 
 def network_of(recipe, corpus):
     return build_task(recipe, data=corpus).build_network()

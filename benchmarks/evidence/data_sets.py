@@ -111,7 +111,7 @@ def _digits(_: Path) -> Numbers:
     return torch.tensor(digits.data, dtype=torch.float32), torch.tensor(digits.target)
 
 
-def _mnist(data: Path, *, some: int | None = None) -> Numbers:
+def _mnist(data: Path) -> Numbers:
     raw = MnistReader(path=str(data / "mnist")).read()
     assert raw.test is not None
     inputs = torch.cat([raw.train.inputs, raw.test.inputs]).flatten(1).float()

@@ -55,8 +55,8 @@ def table(comparison: Comparison) -> str:
     smoothed = [name for name in curves if name.startswith(CONTROL)]
     tuned = min(smoothed, key=lambda name: sum(map(min, curves[name]["validation"])))
     heading = (
-        "objective | best | last | best, over cross entropy | best, over tuned smoothing | saved, paper's | saved, ours "
-        "| AUAC | tau-b, learned | tau-b, class means"
+        "objective | best | last | best, over cross entropy | best, over tuned smoothing | saved, paper's "
+        "| saved, ours | AUAC | tau-b, learned | tau-b, class means"
     )
     lines = [f"tuned smoothing: {tuned}", "", f"| {heading} |", "|---" * (heading.count("|") + 1) + "|"]
     for name, of in curves.items():

@@ -4,7 +4,7 @@ import itertools
 import math
 from fractions import Fraction
 
-from scipy import special
+from scipy import stats
 
 from .cross_entropy import naive_softmax
 
@@ -127,36 +127,9 @@ def naive_standard_deviation(values):
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def naive_t_within(limit, degrees):
-    """Returns P(|T| < limit), by the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = math.atan(limit / math.sqrt(degrees))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    if degrees == 1:
-        return 2 * angle / math.pi
-    first = 3 if degrees % 2 else 2
-    term = cosine if degrees % 2 else 1.0
-    total = term
-    for step in range(first, degrees - 1, 2):
-        term *= (step - 1) / step * cosine**2
-        total += term
-    return 2 / math.pi * (angle + sine * total) if degrees % 2 else sine * total
-
-
-def naive_t_critical(confidence, degrees):
-    """Returns the limit that |T| stays below with this probability, by bisection."""
-    low, high = 0.0, 1e4
-    for _ in range(200):
-        middle = (low + high) / 2
-        if naive_t_within(middle, degrees) < confidence:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 def naive_t_interval(differences, confidence):
     n = len(differences)
-    half = naive_t_critical(confidence, n - 1) * naive_standard_deviation(differences) / math.sqrt(n)
+    half = stats.t.ppf(0.5 + confidence / 2, n - 1) * naive_standard_deviation(differences) / math.sqrt(n)
     return naive_mean(differences) - half, naive_mean(differences) + half
 
 
@@ -173,31 +146,9 @@ def naive_sign_flip_p(values, baseline):
 
 
 def naive_power(effect, n, level=0.05):
-    """Returns the power of the two-sided paired t test for a true mean of `effect` standard deviations.
-
-    The test statistic is (Z + effect sqrt(n)) / S with S^2 chi-squared / degrees: Simpson's rule over S.
-    """
-    degrees = n - 1
-    critical = naive_t_critical(1 - level, degrees)
-    shift = effect * math.sqrt(n)
-
-    def density_of_s(s):
-        if s == 0:
-            return math.sqrt(2 / math.pi) if degrees == 1 else 0.0
-        log_density = (degrees - 1) * math.log(s * math.sqrt(degrees)) - s * s * degrees / 2
-        return math.sqrt(degrees) * math.exp(log_density - (degrees / 2 - 1) * math.log(2) - math.lgamma(degrees / 2))
-
-    def normal_below(z):
-        return 0.5 * math.erfc(-z / math.sqrt(2))
-
-    steps, end = 4000, 8.0
-    total = 0.0
-    for step in range(steps + 1):
-        s = end * step / steps
-        weight = 1 if step in (0, steps) else 4 if step % 2 else 2
-        rejected = normal_below(shift - critical * s) + normal_below(-shift - critical * s)
-        total += weight * density_of_s(s) * rejected
-    return total * end / steps / 3
+    """Returns the power of the two-sided paired t test for a true mean of `effect` standard deviations."""
+    limit, shifted = stats.t.ppf(1 - level / 2, n - 1), stats.nct(n - 1, effect * math.sqrt(n))
+    return shifted.sf(limit) + shifted.cdf(-limit)
 
 
 def naive_holm(p_values):
@@ -237,6 +188,5 @@ def naive_joint_interval(differences, confidence):
     degrees = variance**2 / sum(square**2 / free for square, free, _ in parts)
     halves = []
     for square, free in ((variance, degrees), (seeds, n - 1)):
-        # The degrees of freedom are no whole number, for which `naive_t_critical` has no form.
-        halves.append(special.stdtrit(free, 0.5 + confidence / 2) * math.sqrt(square / (n * total)))
+        halves.append(stats.t.ppf(0.5 + confidence / 2, free) * math.sqrt(square / (n * total)))
     return mean - max(halves), mean + max(halves)

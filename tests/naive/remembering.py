@@ -13,8 +13,7 @@ class NaiveOnlineLabelSmoothing:
 
     def __init__(self, num_labels, *, similarity_weight, uniform_weight, momentum=0.99):
         self.count = num_labels
-        self.a, self.b = similarity_weight, uniform_weight
-        self.momentum = momentum
+        self.a, self.b, self.momentum = similarity_weight, uniform_weight, momentum
         self.table = [[1 / num_labels] * num_labels for _ in range(num_labels)]
         self.gathered = [[] for _ in range(num_labels)]
 

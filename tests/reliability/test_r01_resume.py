@@ -134,7 +134,6 @@ def positions(names):
     return [(name, one) for place, name in enumerate(names) for one in sized(short=every[place % 9 :: 5], full=every)]
 
 
-@pytest.mark.usefixtures("no_flush")
 @pytest.mark.parametrize(
     ("case", "position"), positions([*CASES, *WAYS, *sized(short=list(SENTENCES)[::3], full=SENTENCES)])
 )
@@ -171,7 +170,6 @@ def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, commands, kin
     figure.count("objectives of which two processes resume bit-equal", 1, 1)
 
 
-@pytest.mark.usefixtures("no_flush")
 def test_contents_compared_depend_on_every_step(unbroken):
     # A comparison that overlooked a group of tensors, or a run too short to move them, would pass every test above.
     differing = " ".join(differences(unbroken(small_recipe()), unbroken(small_recipe(seed=1))))
@@ -179,7 +177,6 @@ def test_contents_compared_depend_on_every_step(unbroken):
         assert group in differing, group
 
 
-@pytest.mark.usefixtures("no_flush")
 def test_run_refuses_another_recipe_and_the_checkpoint_of_another_network(tmp_path):
     recipe, other = small_recipe(), small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
     stop_after(recipe, tmp_path / "run", 4)
@@ -204,7 +201,6 @@ def test_one_seed_gives_every_objective_the_same_start(name, tmp_path):
     torch.testing.assert_close(start_of(name, 5), expected, rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("no_flush")
 def test_one_seed_gives_every_objective_the_same_order_of_examples(tmp_path):
     def seen(folder, **changes):
         indices: list[torch.Tensor] = []
@@ -221,7 +217,6 @@ def test_one_seed_gives_every_objective_the_same_order_of_examples(tmp_path):
     assert not torch.equal(order, seen(tmp_path / "three", objective="one_hot", seed=1))
 
 
-@pytest.mark.usefixtures("no_flush")
 def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path):
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 7)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_survival import interrupt_runs, saves, step_of
+from tests.made_survival import KINDS, interrupt_runs, saves, step_of
 from tests.made_training import contents, differences, newest, wait_until
 from tests.reliability.figures import sized
 
@@ -23,12 +23,7 @@ CALLS = [
     *(f"replace {number}" for number in sized(short=range(1, 5, 2), full=range(1, 9))),
     *(f"unlink {number}" for number in sized(short=range(2, 6, 2), full=range(1, 12))),
 ]
-KILLS = {
-    "rows": sized(short=4, full=100),
-    "sentences": sized(short=2, full=50),
-    "rows, two processes": sized(short=0, full=30),
-    "sentences, two processes": sized(short=0, full=20),
-}
+KILLS = dict(zip(KINDS, sized(short=(4, 2, 0, 0), full=(100, 50, 30, 20)), strict=True))
 
 
 @pytest.mark.parametrize("name", [name for name, number in KILLS.items() if number])

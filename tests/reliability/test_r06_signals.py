@@ -18,18 +18,13 @@ from labelembed.lab.runs.run_lock import LOCK
 from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_survival import SELDOM, interrupt_runs, step_of
+from tests.made_survival import KINDS, SELDOM, interrupt_runs, step_of
 from tests.made_training import contents, differences, newest, small_recipe, train, wait_until
 from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and signals")
 
-HOW_MANY = {
-    "rows": sized(short=4, full=60),
-    "sentences": sized(short=1, full=24),
-    "rows, two processes": sized(short=0, full=10),
-    "sentences, two processes": sized(short=0, full=6),
-}
+HOW_MANY = dict(zip(KINDS, sized(short=(4, 1, 0, 0), full=(60, 24, 10, 6)), strict=True))
 
 
 @pytest.mark.parametrize("name", [name for name, number in HOW_MANY.items() if number])
@@ -110,7 +105,6 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("no_flush")
 @pytest.mark.parametrize("phase", ["begin", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):

@@ -15,18 +15,9 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_objectives import build
-from tests.made_training import (
-    BATCHES,
-    newest,
-    objective_cases,
-    small_recipe,
-    train,
-    with_saved_geometry,
-)
+from tests.made_survival import Case
+from tests.made_training import BATCHES, newest, objective_cases, small_recipe, train, with_saved_geometry
 from tests.reliability.figures import sized
-from tests.test_training_processes import start_two, train_words
-
-pytestmark = pytest.mark.usefixtures("no_flush")
 
 # The step before which something is spoiled, from 1: the second of the second epoch.
 STEP = 7
@@ -180,8 +171,9 @@ def test_two_processes_stop_alike_with_the_same_words(commands, tmp_path, figure
     settings = ["objective={name: label_embedding, embedding: compressed, rank: 4}", "epochs=3"]
     settings += ["data.train_examples=190", "batch_size=40", "model.hidden_sizes=[12]"]
     settings += ["optimizer={name: sgd, learning_rate: 1e30}"]
-    words = train_words(tmp_path / "run", settings)
-    ended = [(command.code(), command.output()) for command in start_two(commands, *words)]
+    case = Case("digits-mlp", settings, 15, processes=2)
+    started = case.start(commands, case.train(tmp_path / "run"))
+    ended = [(command.code(), command.output()) for command in started]
     said = [output[output.index("the loss is not finite: ") :].strip() for _, output in ended]
     assert said[0] == said[1]
     figure.count("processes that stopped alike", sum(code == 1 for code, _ in ended), 2)

@@ -22,10 +22,9 @@ from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import vouch_for
 from tests.made_cli import call, listing
 from tests.made_evidence import leave_errors
-from tests.made_hostile import mutated_file, pickle_bomb
-from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
+from tests.made_hostile import RECIPES, mutated_file, pickle_bomb, read_everything, write_runs
 from tests.made_runs import embedding_geometry, fail_run, make_comparison, run_path
-from tests.made_training import no_flush, one_thread, train  # noqa: F401
+from tests.made_training import train
 from tests.made_watching import watched
 from tests.reliability.figures import sized
 
@@ -67,6 +66,10 @@ def runs(tmp_path_factory):
         fail_run(run_path(path, "label_embedding", 1), "diverged: the loss is nan", seed=1)
         leave_errors(run_path(path, "one_hot", 0), [(0, 1, 3), (2, 3, 1)], labels=4)
     return place
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 
 def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:

@@ -19,7 +19,7 @@ from labelembed.lab.runs.teacher import read_table
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_checkpoints import vouch_for
-from tests.made_hostile_runs import read_everything, write_runs
+from tests.made_hostile import read_everything, write_runs
 from tests.made_watching import memory_taken
 from tests.reliability.figures import sized
 

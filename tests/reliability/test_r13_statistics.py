@@ -8,12 +8,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from labelembed.lab.report import comparison_rows, load_comparison, write_csv
 from labelembed.lab.report.decision import detectable, outcome
 from labelembed.metrics import holm, joint_interval, paired_comparison
+from tests.made_evidence import compared, crossed_effects
 from tests.made_runs import make_comparison
-from tests.naive.metrics import naive_t_critical
 from tests.reliability.figures import sized
 
 EXACT = {"rel": 0, "abs": 1e-12}
@@ -52,7 +53,7 @@ def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
         baseline, method = errors_of(differences)
         folder = make_comparison(tmp_path / str(number), {"one_hot": baseline, "label_embedding": method})
         cells, n = cells_of(folder)["label_embedding"], len(differences)
-        half = naive_t_critical(0.95, n - 1) * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
+        half = stats.t.ppf(0.975, n - 1) * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
         mean = total / n / 1000
         assert int(cells["difference_n"]) == n
         assert float(cells["difference"]) == pytest.approx(mean, **EXACT), differences
@@ -93,22 +94,11 @@ def test_two_methods_differ_as_often_as_promised(kind, figure):
 TRIALS = sized(short=400, full=4_000)
 
 
-def effects(random, of_seeds, of_examples, left, *, seeds=8, examples=449):
-    """Returns differences [seeds, examples] with mean 0: effects of the seed, of the example, and what is left."""
-    latent = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
-    return latent + random.normal(0, left, size=(seeds, examples))
-
-
 def errors_by_chance(random, of_seeds, of_examples, **size):
     """Returns right and wrong of a method minus those of its reference [8, examples], in truth equally good."""
-    latent = effects(random, of_seeds, of_examples, 1.0, **size)
+    latent = crossed_effects(random, of_seeds, of_examples, 1.0, **size)
     limit = 2 * math.sqrt(1 + of_examples**2)
     return (latent > limit) * 1.0 - (latent < -limit)
-
-
-def compared(differences):
-    found = paired_comparison(differences.mean(axis=1), np.zeros(len(differences)))
-    return found._replace(joint=joint_interval(differences))
 
 
 @pytest.mark.parametrize("seeds", [3, 8])
@@ -129,10 +119,10 @@ def test_a_true_difference_is_called_better_as_often_as_its_power_says_and_its_m
     random = np.random.default_rng(2032)
     of_seeds, of_examples, left = np.square(sizes)
     squares = (449 * of_seeds + left, 8 * of_examples + left, left)  # as they are on average
-    planned = compared(effects(random, *sizes))
+    planned = compared(crossed_effects(random, *sizes))
     planned = planned._replace(joint=planned.joint._replace(mean_squares=tuple(map(float, squares))))
     difference = detectable(planned, 8, 449)  # with a power of 80 %
-    samples = [effects(random, *sizes) - difference for _ in range(TRIALS)]
+    samples = [crossed_effects(random, *sizes) - difference for _ in range(TRIALS)]
     better = [outcome(compared(one), smallest_gain=0.0) for one in samples].count("better")
     worse = [outcome(compared(-one), smallest_gain=0.0) for one in samples].count("worse")
     figure.at_most(f"power of {TRIALS:,} verdicts, distance from 80 %", abs(better / TRIALS - 0.8), 0.08)

@@ -13,12 +13,11 @@ from labelembed.lab import pretrained_text
 from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.data import text_encoder as module
 from labelembed.lab.pretrained_text import load_encoder, load_tokenizer, tokens_of
+from tests.made_hostile import Bomb
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2
 from tests.naive.text_features import naive_text_features
-
-torch.set_num_threads(1)
 
 TEXTS = [*(text for text, _ in reviews(20)), "film", "", "a word nobody knows", "film"]
 
@@ -84,6 +83,7 @@ def test_truncated_texts_are_counted_and_the_same_from_the_cache(encoder, monkey
     texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
     tokens, truncated = TextTokens(str(encoder), 9).transform(texts)
     assert truncated == 1
+    assert tokens.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
     assert [int((row > 0).sum()) for row in tokens] == [3, 9, 2]
     features = TextFeatures(str(encoder), 9).transform(texts)
     monkeypatch.setattr(module, "tokens_of", lambda *args, **more: pytest.fail("read again"))
@@ -114,12 +114,8 @@ def of_another_size(folder):
 
 
 def pickled(folder):
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(folder.parent / "touched"), "w"))
-
     (folder / "model.safetensors").unlink()
-    torch.save(Evil(), folder / "pytorch_model.bin")
+    torch.save(Bomb(folder.parent / "touched"), folder / "pytorch_model.bin")
 
 
 def with_code(folder):

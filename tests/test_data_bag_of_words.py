@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from labelembed.errors import DataError
 from labelembed.lab.data import Split, TextReader, Texts, prepare
 from labelembed.lab.data import bag_of_words as module
-from labelembed.lab.data.bag_of_words import VOCABULARY_FILE, BagOfWordsEncoder, words_of
+from labelembed.lab.data.bag_of_words import BagOfWordsEncoder, words_of
 from labelembed.lab.models import BagOfWords
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
@@ -70,16 +70,6 @@ def test_vocabulary_knows_the_training_rows_only(tmp_path):
     assert data.input_range == (0.0, float(len(data.encoder.vocabulary)))
     for name, split in data.splits.items():
         assert torch.equal(split.inputs.padded(), data.encoder.transform(texts[name]).inputs.padded())
-
-
-@pytest.mark.parametrize(
-    "content", [None, "{", '{"column": 0, "vocabulary": ["a"]}', '{"column": "a", "vocabulary": []}']
-)
-def test_damaged_vocabulary_is_refused(tmp_path, content):
-    if content is not None:
-        (tmp_path / VOCABULARY_FILE).write_text(content)
-    with pytest.raises(DataError, match=r"words\.json: (damaged|cannot be read)"):
-        BagOfWordsEncoder.load(tmp_path)
 
 
 def test_long_texts_take_the_memory_of_their_own_words_alone(monkeypatch):

@@ -1,4 +1,4 @@
-"""Two processes started by torchrun and by `accelerate launch`, as users start them."""
+"""R6: two processes that torchrun or `accelerate launch` started train what one trains, and a signal stops them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_survival import SELDOM, gloo
+from tests.made_survival import LOOPBACK, SELDOM, gloo
 from tests.made_training import assert_same_run, newest, train
 from tests.reliability.figures import sized
 
@@ -33,34 +33,32 @@ SETTINGS = [
     "micro_batches=2",
     "optimizer={name: sgd, learning_rate: 0.1}",
 ]
-WHOLE = [*SETTINGS, "micro_batches=1"]
 
 
 def launched(launcher, out, settings):
     options = [word for setting in settings for word in ("--set", setting)]
     words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json"]
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK}
     command = [sys.executable, "-m", *LAUNCHERS[launcher], *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes)
 
 
-@pytest.mark.parametrize("launcher", sized(short=[], full=["torchrun", "accelerate launch"]))
-def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
-    settings = ["epochs=3"]
-    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings]) as process:
+@pytest.mark.parametrize("launcher", sized(short=[], full=LAUNCHERS))
+def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path, figure):
+    settings = [*SETTINGS, "epochs=3"]
+    with launched(launcher, tmp_path / "two", settings) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
-    train(recipe, tmp_path / "one")
+    train(load_recipe("digits-mlp", settings=[*settings, "micro_batches=1"])[0], tmp_path / "one")
     assert_same_run(tmp_path / "two", tmp_path / "one")
     assert json.loads(out)["status"] == "finished"  # one line, of one process
     assert err.count("epoch 3/3") == 1
+    figure.count("runs of a launcher that are those of one process", 1, 1)
 
 
-@pytest.mark.parametrize(("launcher", "number"), sized(short=[], full=[(name, signal.SIGTERM) for name in LAUNCHERS]))
-def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, number, tmp_path):
+@pytest.mark.parametrize("launcher", sized(short=[], full=LAUNCHERS))
+def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, tmp_path, figure):
     folder, until = tmp_path / "run", time.monotonic() + 240
     settings = [*SETTINGS, "epochs=4000", "optimizer.learning_rate=0.02", SELDOM]
     with launched(launcher, folder, settings) as process:
@@ -68,7 +66,7 @@ def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, number, tm
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.005)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)  # which the run itself has open too
     assert process.returncode != 0  # the launcher's own code
     assert f"labelembed resume {folder}" in err
@@ -76,3 +74,4 @@ def test_launcher_that_is_stopped_saves_and_the_run_goes_on(launcher, number, tm
     assert newest(folder).step >= 9 * epochs
     resumed = call("resume", str(folder), "--device", "cpu", "--json", "--epochs", epochs + 2)
     assert resumed.code == 0, resumed.err
+    figure.count("stopped launchers after which the run went on", 1, 1)

@@ -1,4 +1,4 @@
-"""What a run leaves for the report: counted by hand beside it, and small."""
+"""The diagnostics that a run leaves for the report: counted by hand beside it, and small."""
 
 from __future__ import annotations
 

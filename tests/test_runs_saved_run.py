@@ -60,12 +60,3 @@ def test_labels_are_those_of_the_runs_own_data_or_refused(tmp_path):
     write_csv(file, reviews(40, labels=("good", "poor")), "text", "label")
     with pytest.raises(DataError, match=r"has the labels good, poor .* trained on bad, good"):
         run.read_data(None)
-
-
-@pytest.mark.parametrize("values", [("test",) * 4, ("test", "dev", "test", "dev")])
-def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values):
-    rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
-    file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
-    reader = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split")
-    raw = reader.read(to_evaluate=True)
-    assert (len(raw.train), raw.validation, raw.test) == (4, None, None)
