@@ -124,9 +124,10 @@ def test_a_saved_data_set_gives_the_same_examples_with_its_splits_and_label_name
     whole = datasets.Dataset.from_dict(COLUMNS | {"tags": [[1]] * len(ROWS)}).cast_column("label", names)
     whole.save_to_disk(tmp_path / "whole")
     assert pairs(read(tmp_path / "whole")) == sorted(ROWS)
-    datasets.DatasetDict(train=whole.select(range(12)), test=whole.select(range(12, 22))).save_to_disk(tmp_path / "two")
+    parts = {"train": whole.select(range(12)), "test": whole.select(range(12, 22)), "unsupervised": whole}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "two")
     raw = read(tmp_path / "two")
-    assert (pairs(raw, "train"), pairs(raw, "test")) == (sorted(ROWS[:12]), sorted(ROWS[12:]))
+    assert {part: pairs(raw, part) for part in raw.parts} == {"train": sorted(ROWS[:12]), "test": sorted(ROWS[12:])}
     (tmp_path / "two" / "train" / "data-00000-of-00001.arrow").write_bytes(b"damaged")
     with pytest.raises(DataError, match="damaged"):
         read(tmp_path / "two")
