@@ -57,6 +57,9 @@ def test_empty_lines_are_no_rows_and_are_counted(tmp_path, end):
     table = read_file(tmp_path / "f.csv", reading=Reading())
     assert (table.values("a"), table.values("b")) == (["1", "2\n3"], ["x", "y"])
     assert table.place(0, 1) == "row 4, row 7"
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbf" + end.encode())  # a byte order mark and no more
+    with pytest.raises(DataError, match="is empty"):
+        read_file(tmp_path / "f.csv", reading=Reading())
 
 
 def test_unpaired_quotation_marks_of_tab_files_are_letters(tmp_path):

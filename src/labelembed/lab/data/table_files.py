@@ -146,8 +146,6 @@ def read_file(*files: Path, reading: Reading) -> Table:
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     """Returns bytes as text, in the encoding named or in UTF-8, or what a byte order mark says; raises DataError."""
-    if not content.strip():
-        raise DataError(f"{source}: is empty")
     name = encoding or ("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     try:
         text = content.decode(name).removeprefix("\ufeff")
@@ -158,6 +156,8 @@ def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     if wrong:
         way = "name the file's own encoding, for instance --set data.encoding=cp1252"
         raise DataError(f"{source}: is not written in {name} ({wrong:.200}); {way}")
+    if not text.strip():
+        raise DataError(f"{source}: is empty")
     return text
 
 
