@@ -179,7 +179,11 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
         held = few(others, 5) or "nothing"
         raise DataError(f"{folder}: holds no pictures in folders, class/name.jpg, but {held}; or give a list of them")
     of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
-    are_parted = bool(of_train) and min(map(len, of_train)) > 2  # otherwise a class is called so
+    # Beside folders that are no parts `train` may be a class.
+    are_all_parts = all(way[0].lower() in PARTS for way in images)
+    are_parted = bool(of_train) and (are_all_parts or min(map(len, of_train)) > 2)
+    for way in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
+        raise DataError(f"{folder}: {printable('/'.join(way))} is in no class folder; expected {way[0]}/class/name.jpg")
     parts: dict[str, list[tuple[str, ...]]] = {"train": []}
     for way in images:
         parts.setdefault(PARTS.get(way[0].lower(), "") if are_parted else "train", []).append(way)
