@@ -26,10 +26,7 @@ def corpus_of(folder, source, target, *, validation=None, **settings):
 
 
 def sides(corpus):
-    return (
-        (0, corpus.source_tokenizer, corpus.train.source),
-        (1, corpus.target_tokenizer, corpus.train.target),
-    )
+    return ((0, corpus.source_tokenizer, corpus.train.source), (1, corpus.target_tokenizer, corpus.train.target))
 
 
 @pytest.mark.parametrize("level", ["word", "character"])
@@ -158,9 +155,9 @@ def test_a_text_that_cannot_be_read_is_refused_with_its_line(tmp_path, content, 
 @pytest.mark.parametrize(
     ("source", "target", "word"),
     [
-        (["a b"] * 3, ["c"] * 2, "number of lines"),
-        ([], ["c"] * 4, "number of lines"),
-        ([], [], "no token"),
+        (["a b"] * 3, ["c"] * 2, "not 3 and 2"),
+        ([], ["c"] * 4, "not 0 and 4"),
+        ([], [], "only empty lines"),
         (["a b c"], ["a b c"], "no pair is left"),
     ],
 )
@@ -185,3 +182,11 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):
         file.write_bytes(content[:-4] + bytes(byte ^ 0xFF for byte in content[-4:]))
     with pytest.raises(DataError, match=f"{name}|no corpus.json|train-"):
         list(read_corpus(str(file.parent)).train.batches(60))
+
+
+def test_a_corpus_with_sides_of_unequal_length_is_refused(tmp_path):
+    folder = write_corpus(tmp_path, train=60, validation=12).folder
+    for name in ("{}-target.bin", "{}-target-offsets.bin"):
+        (folder / name.format("validation")).replace(folder / name.format("train"))
+    with pytest.raises(DataError, match="60 source and 12 target sentences"):
+        read_corpus(folder)
