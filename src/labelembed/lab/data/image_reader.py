@@ -141,7 +141,7 @@ def _listed(table: Table, column: str, path: Path, pictures: Callable[[Path], An
     """Returns the pictures of a column, which holds them or their paths."""
     folder = path if path.is_dir() else path.parent
     if table.left_aside.get(column) == "bytes":
-        return Images(table.places, folder, column=pictures)
+        return Images(list(table.frame.index), folder, column=pictures)
     if column not in table.names:
         raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
     for row, value in enumerate(table.values(column)):

@@ -61,11 +61,6 @@ class Table:
         """The names of the columns."""
         return list(self.frame.columns)
 
-    @property
-    def places(self) -> list[tuple[Path, int]]:
-        """File of each example, and its number in that file."""
-        return list(self.frame.index)
-
     def values(self, name: str) -> list[Any]:
         """Returns the values of a column [N]."""
         return list(self.frame[name].tolist())
