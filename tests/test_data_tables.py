@@ -233,6 +233,7 @@ def test_labels_of_numbers_and_truth_values_are_named_in_order(tmp_path):
         ((10, 9, 2), ("2", "9", "10")),
         ((True, False), ("false", "true")),
         ((1.5, 2.0, 4.5), ("1.5", "2", "4.5")),
+        (("a\ud83d", "b"), ("a?", "b")),  # half an emoji, which no file of a run could hold
     ):
         rows = [(text, values[n % len(values)]) for n, text in enumerate(texts)]
         assert read(write_json_lines(tmp_path / "s.jsonl", rows, "text", "rating")).names == names

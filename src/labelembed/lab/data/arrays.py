@@ -132,8 +132,7 @@ class VectorReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; data to evaluate may have labels without names, which are numbered as the run's."""
         file = Path(self.path).expanduser()
-        how: dict[str, Any] = {"test_fraction": self.test_fraction, "to_evaluate": to_evaluate}
-        return raw_data(f"arrays in {file}", read_npz(file), **how)
+        return raw_data(f"arrays in {file}", read_npz(file), test_fraction=self.test_fraction, to_evaluate=to_evaluate)
 
 
 def _inputs(array: Array, where: str) -> Array:
@@ -179,8 +178,8 @@ def read_inputs(
 
     A picture is made grey or coloured, stretched to the network's size and scaled to its range, which is that of the
     training inputs. A .npy array must have the right size and range already; it may hold one input or many, with or
-    without the channel axis of grey images, or each input as one row of numbers. Which of the two a file is, is seen
-    from its content. Raises DataError where it is missing, damaged, of an unknown type, or does not fit.
+    without the channel axis of grey images, or each input as one row of numbers. The content decides
+    which of the two a file is. Raises DataError where it is missing, damaged, of an unknown type, or does not fit.
     """
     require_file(path, _NEW)
     with damage_named(path), path.open("rb") as file:

@@ -180,8 +180,7 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
         raise DataError(f"{folder}: holds no pictures in folders, class/name.jpg, but {held}; or give a list of them")
     of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
     # Beside folders that are no parts `train` may be a class.
-    are_all_parts = all(way[0].lower() in PARTS for way in images)
-    are_parted = bool(of_train) and (are_all_parts or min(map(len, of_train)) > 2)
+    are_parted = bool(of_train) and (min(map(len, of_train)) > 2 or all(way[0].lower() in PARTS for way in images))
     for way in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
         raise DataError(f"{folder}: {printable('/'.join(way))} is in no class folder; expected {way[0]}/class/name.jpg")
     parts: dict[str, list[tuple[str, ...]]] = {"train": []}
@@ -191,7 +190,7 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     notes = [f"folders beside {of_train[0][0]} ignored: {few(beside)}"] if beside else []
     if others:
         notes.append(f"files that are no pictures skipped: {len(others):,} ({few(others, 3)})")
-    labels = {part: [way[are_parted] for way in of_part] for part, of_part in parts.items()}
+    labels = {part: [printable(way[are_parted]) for way in of_part] for part, of_part in parts.items()}
     names, numbers = numbered(labels, f"pictures in {folder}:", to_evaluate=to_evaluate)
     examples = {
         part: Examples(Images([folder.joinpath(*way) for way in of_part], folder), numbers[part])

@@ -88,7 +88,7 @@ def hold_out(
 ) -> tuple[Part, Part]:
     """Returns the training examples that stay and the validation set, each in the order they stood in.
 
-    Exactly one of the first three is given. Raises DataError where one side would be empty.
+    Exactly one of `first`, `fraction` and `examples` is given. Raises DataError where one side would be empty.
 
     Args:
         train: The training examples.

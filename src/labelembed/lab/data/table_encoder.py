@@ -189,7 +189,7 @@ def _numbers(table: Table, name: str, too_large: float = np.inf) -> Any:
     if len(wrong):
         raise DataError(
             f"{table.source}: {table.place(wrong[0])}: column {name!r} holds numbers, but "
-            f"{texts.iloc[wrong[0]][:40]!r} stands there; repair it, or say what the column is: "
+            f"{texts.iloc[wrong[0]][:40]!r} stands there; repair it, or train with "
             f"--set 'data.categorical=[{name}]' or --set 'data.leave_out=[{name}]'"
         )
     return numbers

@@ -190,6 +190,9 @@ def _read_json(text: str, file: Path) -> Table:
         else:
             for number, line in enumerate(text.split("\n"), start=1):
                 rows |= {number: json.loads(line)} if line.strip() else {}
+        if "\\ud" in text or "\\uD" in text:  # perhaps half a character, of an emoji that was cut: no file can hold it
+            whole = json.dumps(list(rows.values()), ensure_ascii=False).encode(errors="replace")
+            rows = dict(zip(rows, json.loads(whole), strict=True))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is no JSON ({str(error)[:120]})") from None
     wrong = next((number for number, row in rows.items() if not isinstance(row, dict)), None)
