@@ -36,20 +36,17 @@ def rows_of(bags, texts):
 def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, ngrams, minimum_texts, features, words):
     how = {"ngrams": ngrams, "minimum_texts": minimum_texts}
     wanted = naive_vocabulary(train, **how, maximum_features=features, maximum_words=words)
+    bags, sizes = BagOfWordsEncoder(**how), {"ngrams": ngrams, "maximum_words": words}
     with mock.patch.multiple(module, MAXIMUM_FEATURES=features, MAXIMUM_WORDS=words):
-        _check_bags(BagOfWordsEncoder(**how), train, new, wanted, {"ngrams": ngrams, "maximum_words": words})
-
-
-def _check_bags(bags, train, new, wanted, sizes):
-    if not wanted:
-        with pytest.raises(DataError, match="no word occurs in"):
-            bags.fit_transform(Texts(train))
-        return
-    learned = bags.fit_transform(Texts(train))
-    assert list(bags.vocabulary) == wanted
-    assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
-    assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
-    assert torch.equal(learned.inputs.padded(), bags.transform(train).inputs.padded())
+        if not wanted:
+            with pytest.raises(DataError, match="no word occurs in"):
+                bags.fit_transform(Texts(train))
+            return
+        learned = bags.fit_transform(Texts(train))
+        assert list(bags.vocabulary) == wanted
+        assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
+        assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
+        assert torch.equal(learned.inputs.padded(), bags.transform(train).inputs.padded())
 
 
 @given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))

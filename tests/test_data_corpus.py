@@ -26,10 +26,7 @@ def corpus_of(folder, source, target, *, validation=None, **settings):
 
 
 def sides(corpus):
-    return (
-        (0, corpus.source_tokenizer, corpus.train.source),
-        (1, corpus.target_tokenizer, corpus.train.target),
-    )
+    return ((0, corpus.source_tokenizer, corpus.train.source), (1, corpus.target_tokenizer, corpus.train.target))
 
 
 @pytest.mark.parametrize("level", ["word", "character"])
@@ -160,9 +157,9 @@ def test_a_text_that_cannot_be_read_is_refused_with_its_line(tmp_path, content, 
 @pytest.mark.parametrize(
     ("source", "target", "word"),
     [
-        (["a b"] * 3, ["c"] * 2, "number of lines"),
-        ([], ["c"] * 4, "number of lines"),
-        ([], [], "no token"),
+        (["a b"] * 3, ["c"] * 2, "not 3 and 2"),
+        ([], ["c"] * 4, "not 0 and 4"),
+        ([], [], "only empty lines"),
         (["a b c"], ["a b c"], "no pair is left"),
     ],
 )
@@ -170,3 +167,11 @@ def test_files_without_pairs_are_refused_and_nothing_is_written(tmp_path, source
     with pytest.raises(DataError, match=word):
         corpus_of(tmp_path, source, target, max_length=2)
     assert {entry.name for entry in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_a_corpus_with_sides_of_unequal_length_is_refused(tmp_path):
+    folder = write_corpus(tmp_path, train=60, validation=12).folder
+    for name in ("{}-target.bin", "{}-target-offsets.bin"):
+        (folder / name.format("validation")).replace(folder / name.format("train"))
+    with pytest.raises(DataError, match="60 source and 12 target sentences"):
+        read_corpus(folder)

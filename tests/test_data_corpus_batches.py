@@ -125,8 +125,6 @@ def test_sentences_are_found_by_their_index(tmp_path):
     for offsets in ([0, 1], [1, 2], [0, 3, 2]):
         with pytest.raises(ValueError, match="offsets"):
             Sentences(np.array([4, 5]), np.array(offsets))
-    with pytest.raises(ValueError, match="3 and 1 sentences"):
-        SentencePairs(found, sentences([[4]]))
     found.tokens.tofile(tmp_path / "a.bin")
     found.offsets.tofile(tmp_path / "a-offsets.bin")
     with pytest.raises(DataError, match=r"a\.bin: .*id 9 of 9"):

@@ -123,6 +123,8 @@ def test_folders_that_cannot_be_used_say_what_they_hold(tmp_path):
     write_classes(parts / "train", {"cat": 4, "dog": 4})
     write_classes(parts / "test", {"cat": 1, "eel": 1})
     assert "eel" in refusal(parts)
+    write_image(parts / "train" / "all.png", made_colours(1)[0])  # `train` and `test` are no classes
+    assert "train/all.png is in no class folder" in refusal(parts)
     assert "one label only" in refusal(write_classes(tmp_path / "one", {"cat": 6}))
 
 

@@ -57,6 +57,9 @@ def test_empty_lines_are_no_rows_and_are_counted(tmp_path, end):
     table = read_file(tmp_path / "f.csv", reading=Reading())
     assert (table.values("a"), table.values("b")) == (["1", "2\n3"], ["x", "y"])
     assert table.place(0, 1) == "row 4, row 7"
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbf" + end.encode())  # a byte order mark and no more
+    with pytest.raises(DataError, match="is empty"):
+        read_file(tmp_path / "f.csv", reading=Reading())
 
 
 def test_unpaired_quotation_marks_of_tab_files_are_letters(tmp_path):
@@ -124,9 +127,10 @@ def test_a_saved_data_set_gives_the_same_examples_with_its_splits_and_label_name
     whole = datasets.Dataset.from_dict(COLUMNS | {"tags": [[1]] * len(ROWS)}).cast_column("label", names)
     whole.save_to_disk(tmp_path / "whole")
     assert pairs(read(tmp_path / "whole")) == sorted(ROWS)
-    datasets.DatasetDict(train=whole.select(range(12)), test=whole.select(range(12, 22))).save_to_disk(tmp_path / "two")
+    parts = {"train": whole.select(range(12)), "test": whole.select(range(12, 22)), "unsupervised": whole}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "two")
     raw = read(tmp_path / "two")
-    assert (pairs(raw, "train"), pairs(raw, "test")) == (sorted(ROWS[:12]), sorted(ROWS[12:]))
+    assert {part: pairs(raw, part) for part in raw.parts} == {"train": sorted(ROWS[:12]), "test": sorted(ROWS[12:])}
     (tmp_path / "two" / "train" / "data-00000-of-00001.arrow").write_bytes(b"damaged")
     with pytest.raises(DataError, match="damaged"):
         read(tmp_path / "two")
@@ -229,6 +233,7 @@ def test_labels_of_numbers_and_truth_values_are_named_in_order(tmp_path):
         ((10, 9, 2), ("2", "9", "10")),
         ((True, False), ("false", "true")),
         ((1.5, 2.0, 4.5), ("1.5", "2", "4.5")),
+        (("a\ud83d", "b"), ("a?", "b")),  # half an emoji, which no file of a run could hold
     ):
         rows = [(text, values[n % len(values)]) for n, text in enumerate(texts)]
         assert read(write_json_lines(tmp_path / "s.jsonl", rows, "text", "rating")).names == names

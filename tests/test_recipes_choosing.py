@@ -140,9 +140,10 @@ def test_what_fits_no_recipe_is_one_message_with_what_would(tmp_path, name, word
 def test_unclear_data_say_what_to_type(tmp_path):
     one = write_csv(tmp_path / "one.csv", [(text,) for text, _ in reviews(30)], "text")
     names = write_csv(tmp_path / "names.csv", [(f"Name{n}", n % 2) for n in range(40)], "name", "country")
+    of_no_type = {"name": [], "label_column": 2020, "split_column": [], "test_fraction": "x"}  # the recipe reports them
     for path, words in ((one, r"--set data\.label_column"), (names, r"--set data\.text_column")):
         with pytest.raises(DataError, match=words):
-            detect(path, {})
+            detect(path, of_no_type)
     (tmp_path / "loose").mkdir()
     write_image(tmp_path / "loose" / "a.png", made_colours(1)[0])
     assert detect(names, {"text_column": "name"}).recipe == "text-bag-small"

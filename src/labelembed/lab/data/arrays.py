@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError, nearest
 from labelembed.lab.data.batch import Split
-from labelembed.lab.data.checks import few, first_invalid, require_file, require_finite, sizes
+from labelembed.lab.data.checks import few, require_file, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, ReadingProgress
 from labelembed.lab.data.image_files import Images, decode, decoding
@@ -34,6 +35,8 @@ Array = npt.NDArray[Any]
 def read_npz(file: Path) -> dict[str, Array]:
     """Returns the arrays of an npz file by the reader's names: `train_inputs`, `validation_labels`, `names`, ..."""
     require_file(file, _ACCEPTED)
+    if not zipfile.is_zipfile(file):
+        raise DataError(f"{file}: is no .npz file, or is cut off or damaged; expected {_ACCEPTED}")
     with damage_named(file), file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         stored = {}
         for name in archive.files:
@@ -45,7 +48,11 @@ def read_npz(file: Path) -> dict[str, Array]:
         if missing:
             held = f"{few(sorted(archive.files)) or 'none'}{nearest(missing[0], archive.files)}"
             raise DataError(f"{file}: missing the arrays {', '.join(missing)}; it holds {held}; expected {_ACCEPTED}")
-        return {name: np.asarray(archive[stored[name]]) for name in (*wanted, "names") if name in stored}
+        try:
+            return {name: np.asarray(archive[stored[name]]) for name in (*wanted, "names") if name in stored}
+        except ValueError:
+            what = "is damaged, or holds Python objects, which are not unpickled"
+            raise DataError(f"{file}: {what}; save texts with .astype(str)") from None
 
 
 def raw_data(
@@ -125,8 +132,7 @@ class VectorReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; data to evaluate may have labels without names, which are numbered as the run's."""
         file = Path(self.path).expanduser()
-        how: dict[str, Any] = {"test_fraction": self.test_fraction, "to_evaluate": to_evaluate}
-        return raw_data(f"arrays in {file}", read_npz(file), **how)
+        return raw_data(f"arrays in {file}", read_npz(file), test_fraction=self.test_fraction, to_evaluate=to_evaluate)
 
 
 def _inputs(array: Array, where: str) -> Array:
@@ -145,7 +151,8 @@ def _as_float32(array: Array, where: str) -> Array:
     if array.dtype != np.uint8:
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named
             array = array.astype(np.float32)
-        require_finite(array, where)
+        for row, value in _first(array, ~np.isfinite(array)):
+            raise DataError(f"{where}: row {row} has the value {value}; repair or drop that row")
     return np.ascontiguousarray(array)
 
 
@@ -154,10 +161,14 @@ def _labels(array: Array, where: str, count: int) -> Array:
         hint = "for one-hot rows use .argmax(axis=1), put texts into `names`"
         what = f"{sizes(array.shape)} of {array.dtype}"
         raise DataError(f"{where}: expected {count:,} whole numbers, one for each row, found {what}; {hint}")
-    invalid = first_invalid(array, lambda chunk: ~((chunk >= 0) & (chunk < 2**31) & (chunk == np.floor(chunk))))
-    if invalid is not None:
-        raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected a whole number from 0 up")
+    for row, value in _first(array, ~((array >= 0) & (array < 2**31) & (array == np.floor(array)))):
+        raise DataError(f"{where}: row {row} has the label {value}; expected a whole number from 0 up")
     return array.astype(np.int64)
+
+
+def _first(values: Array, wrong: Array) -> list[tuple[int, Any]]:
+    """Returns row and value of the first of `values` [N, ...] that is wrong; none: all are right."""
+    return [(int(place[0]), values[tuple(place)].item()) for place in np.argwhere(wrong)[:1]]
 
 
 def read_inputs(
@@ -167,8 +178,8 @@ def read_inputs(
 
     A picture is made grey or coloured, stretched to the network's size and scaled to its range, which is that of the
     training inputs. A .npy array must have the right size and range already; it may hold one input or many, with or
-    without the channel axis of grey images, or each input as one row of numbers. Which of the two a file is, is seen
-    from its content. Raises DataError where it is missing, damaged, of an unknown type, or does not fit.
+    without the channel axis of grey images, or each input as one row of numbers. The content decides
+    which of the two a file is. Raises DataError where it is missing, damaged, of an unknown type, or does not fit.
     """
     require_file(path, _NEW)
     with damage_named(path), path.open("rb") as file:

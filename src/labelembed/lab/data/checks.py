@@ -1,19 +1,14 @@
-"""Files that must be there, the first value that is wrong, and words of messages."""
+"""Files that must be there, and words of messages."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from labelembed.errors import DataError
 
-Array = npt.NDArray[Any]
 #: How a gzip'd file begins.
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -32,19 +27,6 @@ def require_file(path: Path, accepted: str) -> None:
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
         raise DataError(f"{path}: {kind}; expected {accepted}")
-
-
-def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
-    """Returns (row, value) of the first wrong value of `values` [N, ...], or None."""
-    wrong = np.argwhere(is_wrong(values))[:1]
-    return (int(wrong[0][0]), values[tuple(wrong[0])].item()) if len(wrong) else None
-
-
-def require_finite(values: Array, where: str) -> None:
-    """Raises DataError with the first row of `values` [N, ...] that has a NaN or an infinite value."""
-    invalid = first_invalid(values, lambda chunk: ~np.isfinite(chunk)) if values.dtype.kind == "f" else None
-    if invalid is not None:
-        raise DataError(f"{where}: row {invalid[0]} has the value {invalid[1]}; repair or drop that row")
 
 
 def sizes(shape: tuple[int, ...]) -> str:

@@ -152,15 +152,16 @@ def numbered(
 ) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Returns the names of the labels, in order (of numbers where all are whole), and the labels [N] of each split.
 
-    `found` has the name of each example's label, by split. Raises DataError where there is one label, or one stands in
-    no training example; in data `to_evaluate` both may be.
+    `names_of` has the name of each example's label, by split. Raises DataError where there is one label, or one stands
+    in no training example; in data `to_evaluate` both may be.
     """
     names = {name for part in names_of if to_evaluate or part == "train" for name in names_of[part]}
     # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
     are_numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names)
     number = {name: label for label, name in enumerate(sorted(names, key=lambda n: (int(n) if are_numbers else 0, n)))}
     if len(number) < 2 and not to_evaluate:
-        raise DataError(f"{where} has one label only, {few(list(number)) or 'none'}; there is nothing to tell apart")
+        held = f"one label only, {few(list(number))}" if number else "no label"
+        raise DataError(f"{where} has {held}; there is nothing to tell apart")
     for part, of_part in names_of.items():
         unknown = sorted(set(of_part) - names)
         if unknown:

@@ -66,7 +66,7 @@ def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
-    labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
+    labels_of = f"labels are taken from column {column!r}: {len(names):,} labels"
     return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
 

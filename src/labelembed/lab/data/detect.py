@@ -24,8 +24,9 @@ RECIPES = {
 }  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 2_000
-# What is only said of tables.
+# What is only said of tables; the keys that are no texts.
 _OF_TABLES = {"categorical", "leave_out"}
+_TYPES: dict[str, Any] = {"test_fraction": float} | dict.fromkeys(["text_column", *_OF_TABLES], (str, list))
 _WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
 
 
@@ -52,6 +53,8 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     if not path.exists():
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: does not exist{nearest(path.name, beside)}; expected a file or a folder of data")
+    # errors in keys are reported with the recipe
+    given = {key: value for key, value in given.items() if isinstance(value, _TYPES.get(key, str))}
     if (name := given.get("name")) in RECIPES:
         return Detected(f"data {name!r} in {path}", RECIPES[name])
     is_folder = path.is_dir()
@@ -69,8 +72,7 @@ def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     if len(folders) > 1 or (folders and not holds_tables):  # a list may say what the labels of pictures beside it are
         return _images(f"pictures in {counted(len(folders), 'folder')}")
     if holds_tables:
-        # errors in keys are reported with the recipe
-        reading = Reading(**{key: given[key] for key in ("delimiter", "encoding") if key in given})
+        reading = Reading(given.get("delimiter"), given.get("encoding"))
         return _of_tables(path, read_parts(path, reading, split=given.get("split_column")), given)
     held = f"holds {few(sorted(names), 5)}" if names else "is empty"
     what = held if is_folder else f"is a file {''.join(path.suffixes[-2:])!r:.40}"
@@ -95,7 +97,7 @@ def _of_tables(path: Path, tables: Parts, given: Mapping[str, Any]) -> Detected:
     if len(tables) == 1:  # test examples that are still to be held out may not decide what the columns are
         train = train.select(seen_first(len(train), given.get("test_fraction")))
     label, named = given.get("label_column"), given.get("text_column")
-    texts = (named,) if isinstance(named, str) else tuple(named or ())
+    texts = (named,) if isinstance(named, str) else tuple(map(str, named or ()))
     labels = label or likely_label(train)
     if not texts and not _OF_TABLES & given.keys():
         text = likely_text(train, label=labels)

@@ -120,7 +120,8 @@ def read_settings(file: Path, kept: type[Kept]) -> Kept:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise DataError(f"{file}: damaged, {'.'.join(map(str, wrong['loc']))}: {wrong['msg'][:200]}") from None
+        what = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg'][:200]}"
+        raise DataError(f"{file}: damaged, or of another version, {what}") from None
 
 
 class IdentityEncoder(Encoder):

@@ -53,7 +53,7 @@ def decoding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened(content: bytes) -> Iterator[Any]:
-    """Opens a picture; raises DataError where it is none, damaged or too large, once the block comes to see it."""
+    """Opens a picture; where it is none, damaged or too large, the block raises DataError as it comes to that place."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -141,7 +141,7 @@ def _listed(table: Table, column: str, path: Path, pictures: Callable[[Path], An
     """Returns the pictures of a column, which holds them or their paths."""
     folder = path if path.is_dir() else path.parent
     if table.left_aside.get(column) == "bytes":
-        return Images(table.places, folder, column=pictures)
+        return Images(list(table.frame.index), folder, column=pictures)
     if column not in table.names:
         raise DataError(f"{table.source}: column {column!r} holds no pictures; in the training set it does")
     for row, value in enumerate(table.values(column)):
@@ -179,7 +179,10 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
         held = few(others, 5) or "nothing"
         raise DataError(f"{folder}: holds no pictures in folders, class/name.jpg, but {held}; or give a list of them")
     of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
-    are_parted = bool(of_train) and min(map(len, of_train)) > 2  # otherwise a class is called so
+    # Beside folders that are no parts `train` may be a class.
+    are_parted = bool(of_train) and (min(map(len, of_train)) > 2 or all(way[0].lower() in PARTS for way in images))
+    for way in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
+        raise DataError(f"{folder}: {printable('/'.join(way))} is in no class folder; expected {way[0]}/class/name.jpg")
     parts: dict[str, list[tuple[str, ...]]] = {"train": []}
     for way in images:
         parts.setdefault(PARTS.get(way[0].lower(), "") if are_parted else "train", []).append(way)
@@ -187,7 +190,7 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     notes = [f"folders beside {of_train[0][0]} ignored: {few(beside)}"] if beside else []
     if others:
         notes.append(f"files that are no pictures skipped: {len(others):,} ({few(others, 3)})")
-    labels = {part: [way[are_parted] for way in of_part] for part, of_part in parts.items()}
+    labels = {part: [printable(way[are_parted]) for way in of_part] for part, of_part in parts.items()}
     names, numbers = numbered(labels, f"pictures in {folder}:", to_evaluate=to_evaluate)
     examples = {
         part: Examples(Images([folder.joinpath(*way) for way in of_part], folder), numbers[part])

@@ -60,9 +60,8 @@ def prepare(
         notes.append(f"validation set: the data's own {len(held_out):,} examples; data.validation holds out none")
     if train_examples is not None:
         if train_examples > len(train):
-            raise DataError(
-                f"{raw.source}: data.train_examples: must be at most the {len(train):,} that are not held out"
-            )
+            most = f"must be at most the {len(train):,} that are not held out, got {train_examples:,}"
+            raise DataError(f"{raw.source}: data.train_examples: {most}")
         order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
         train = train.select(order[:train_examples].sort().values)
     notes += label_notes(train.labels, raw.names)

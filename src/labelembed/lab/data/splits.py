@@ -65,9 +65,9 @@ def assigned(
 
 
 def seen_first(examples: int, fraction: float | None) -> npt.NDArray[np.bool_]:
-    """Returns which of so many examples may be looked at before any is held out, to find the columns: 40 % of them.
+    """Returns which of so many examples [N] may be looked at before any is held out, to find the columns.
 
-    They are chosen whatever they are, and `assigned` holds hardly any of them out.
+    They are half as many as will be trained on, drawn without a look at them; `assigned` holds out the others first.
     """
     number = int((1 - (TEST_FRACTION if fraction is None else fraction)) / 2 * examples)
     order = torch.randperm(examples, generator=generator(0, "test")).numpy()
@@ -88,7 +88,7 @@ def hold_out(
 ) -> tuple[Part, Part]:
     """Returns the training examples that stay and the validation set, each in the order they stood in.
 
-    Exactly one of the first three is given. Raises DataError where one side would be empty.
+    Exactly one of `first`, `fraction` and `examples` is given. Raises DataError where one side would be empty.
 
     Args:
         train: The training examples.

@@ -26,6 +26,8 @@ MOST_CATEGORIES = 50
 _MISSING_WORDS = ("", "na", "n/a", "nan", "nat", "null", "none", "<na>", "?", "-")
 # Scaled numbers are clipped here: a value that far from the training examples would drive a network out of its range.
 _FARTHEST = 20.0
+# The sum of the squares of larger training numbers may be infinite.
+_TOO_LARGE = 1e150
 # So few different values are categories, whatever most of them look like.
 _FEW = 20
 
@@ -118,7 +120,7 @@ class TableEncoder(Encoder):
             if name in self._asked:
                 kind, why = ("categorical", "") if self._asked[name] else (None, "as asked")
             if kind == "numeric":
-                numeric.append(NumericColumn.fit(_numbers(examples, name), name))
+                numeric.append(NumericColumn.fit(_numbers(examples, name, _TOO_LARGE), name))
             elif kind == "categorical":
                 categorical.append(CategoricalColumn.fit(texts_of(examples.frame[name]), name))
             else:
@@ -178,16 +180,16 @@ def texts_of(values: Any) -> Any:
     return texts.mask(texts.str.lower().isin(_MISSING_WORDS))
 
 
-def _numbers(table: Table, name: str) -> Any:
+def _numbers(table: Table, name: str, too_large: float = np.inf) -> Any:
     import pandas as pd
 
     texts = texts_of(table.frame[name])
     numbers = pd.to_numeric(texts, errors="coerce").astype(np.float64)
-    wrong = np.flatnonzero((numbers.isna() & texts.notna()) | np.isinf(numbers))
+    wrong = np.flatnonzero((numbers.isna() & texts.notna()) | (numbers.abs() >= too_large))
     if len(wrong):
         raise DataError(
             f"{table.source}: {table.place(wrong[0])}: column {name!r} holds numbers, but "
-            f"{printable(texts.iloc[wrong[0]][:40])!r} stands there; repair it, or say what the column is: "
+            f"{texts.iloc[wrong[0]][:40]!r} stands there; repair it, or train with "
             f"--set 'data.categorical=[{name}]' or --set 'data.leave_out=[{name}]'"
         )
     return numbers

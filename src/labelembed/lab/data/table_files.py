@@ -61,11 +61,6 @@ class Table:
         """The names of the columns."""
         return list(self.frame.columns)
 
-    @property
-    def places(self) -> list[tuple[Path, int]]:
-        """File of each example, and its number in that file."""
-        return list(self.frame.index)
-
     def values(self, name: str) -> list[Any]:
         """Returns the values of a column [N]."""
         return list(self.frame[name].tolist())
@@ -146,8 +141,6 @@ def read_file(*files: Path, reading: Reading) -> Table:
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     """Returns bytes as text, in the encoding named or in UTF-8, or what a byte order mark says; raises DataError."""
-    if not content.strip():
-        raise DataError(f"{source}: is empty")
     name = encoding or ("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     try:
         text = content.decode(name).removeprefix("\ufeff")
@@ -158,6 +151,8 @@ def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     if wrong:
         way = "name the file's own encoding, for instance --set data.encoding=cp1252"
         raise DataError(f"{source}: is not written in {name} ({wrong:.200}); {way}")
+    if not text.strip():
+        raise DataError(f"{source}: is empty")
     return text
 
 
@@ -195,6 +190,9 @@ def _read_json(text: str, file: Path) -> Table:
         else:
             for number, line in enumerate(text.split("\n"), start=1):
                 rows |= {number: json.loads(line)} if line.strip() else {}
+        if "\\ud" in text or "\\uD" in text:  # perhaps half a character, of an emoji that was cut: no file can hold it
+            whole = json.dumps(list(rows.values()), ensure_ascii=False).encode(errors="replace")
+            rows = dict(zip(rows, json.loads(whole), strict=True))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is no JSON ({str(error)[:120]})") from None
     wrong = next((number for number, row in rows.items() if not isinstance(row, dict)), None)

@@ -21,15 +21,17 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
 
     Args:
         path: A file; a folder with files that have ``train``, ``test`` and ``dev`` in their names (parquet may be in
-            several, ``train-00000-of-00002.parquet``), or with one file alone; a data set that `datasets` saved.
+            several, ``train-00000-of-00002.parquet``), or with one file alone; a data set that `datasets` saved, of
+            which splits of other names (``unsupervised``) are not read.
         reading: How files are read.
         split: Column that says what each example is for; None: one named `split` or the like.
         to_evaluate: A file without such a column, or without training examples in it, is one split.
     """
     if is_saved(path):
-        tables = {PARTS.get(name, name): table for name, table in read_saved(path).items()}
+        saved = read_saved(path)
+        tables = {PARTS[name]: table for name, table in saved.items() if name in PARTS}
         if "train" not in tables:
-            raise DataError(f"{path}: has no split 'train' but {few(list(tables))}")
+            raise DataError(f"{path}: has no split 'train' but {few(list(saved))}")
     else:
         try:
             files = _files_by_split(path) if path.is_dir() else {"train": [path]}

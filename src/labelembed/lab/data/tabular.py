@@ -223,6 +223,6 @@ def _with_texts(table: Table, names: Sequence[str], notes: list[str]) -> Table:
     import pandas as pd
 
     texts = _joined_texts(table, names)
-    joined = pd.Series(texts, index=table.frame.index, dtype=object)  # whose letters need not be UTF-8
+    joined = pd.Series(texts, index=table.frame.index, dtype=object)
     table = replace(table, frame=table.frame.assign(**{names[0]: joined}))
     return table.complete(list(map(bool, texts)), f"text in {' and '.join(map(repr, names))}", notes)

@@ -81,7 +81,7 @@ class Backbone(nn.Module):
             inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest")
         if self.repeats > 1:
             inputs = inputs.expand(-1, self.repeats, -1, -1)
-        # The last batch of an epoch may be one example, and where that is one pixel in the end it has no deviation.
         inputs = inputs.contiguous(memory_format=torch.channels_last)
+        # The last batch of an epoch may be one example, and where that is one pixel in the end it has no deviation.
         hidden: Tensor = self.dropout(through_batch_norm(self.layers, inputs))
         return hidden

@@ -103,8 +103,8 @@ class BagOfWords(nn.Module):
         # the mean divides by the number of features, which is the sum of squares where all weights are 1
         scale = squares if self.inverse_frequency is None else squares.sqrt()
         means = sums / scale.clamp(min=1)[:, None]  # one feature alone has 1 or more
-        hidden: Tensor = self.dropout(means)
-        return hidden if self.layer is None else self.dropout(F.relu(self.layer(means)))
+        hidden: Tensor = self.dropout(means if self.layer is None else F.relu(self.layer(means)))
+        return hidden
 
 
 def _sums(ids: Tensor, vectors: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -18,7 +18,6 @@ class SearchState(Protocol):
 
     def select(self, index: Tensor) -> Self:
         """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
-        ...
 
 
 State = TypeVar("State", bound=SearchState)

@@ -25,7 +25,7 @@ class InputScaling(nn.Module):
     """Returns ``(inputs - offset) / scale`` in float32, channel by channel.
 
     Images stay uint8 until they are on the device; the scaling travels with the model's weights, so that a saved run
-    reads raw inputs. `offset` and `scale`, not 0, are one number a channel, or one for all.
+    reads raw inputs. `offset` and `scale` (without a 0) are one number a channel, or one for all.
     """
 
     offset: Tensor

@@ -47,4 +47,5 @@ class PairFiles(NamedTuple):
             while block := list(islice(pairs, _PAIRS_AT_ONCE)):
                 yield [source for source, _ in block], [target for _, target in block]
         except ValueError:
-            raise DataError(f"{self.source} and {self.target} must have the same number of lines") from None
+            counts = " and ".join(f"{sum(1 for _ in read_lines(file)):,}" for file in self)
+            raise DataError(f"{self.source} and {self.target} must have equally many lines, not {counts}") from None

@@ -119,8 +119,6 @@ class SentencePairs:
     """A split of sentence pairs: source sentences and as many target sentences."""
 
     def __init__(self, source: Sentences, target: Sentences) -> None:
-        if len(source) != len(target):
-            raise ValueError(f"`source` and `target` must be as many, got {len(source)} and {len(target)} sentences")
         self.source, self.target = source, target
 
     def __len__(self) -> int:
