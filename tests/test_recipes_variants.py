@@ -20,6 +20,7 @@ from labelembed.lab.runs import pools
 from labelembed.lab.runs.pools import default_jobs, visible_gpus
 
 THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
+LONG = "a:x=" + "é" * 300
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,13 @@ def test_text_that_is_no_variant_is_refused(text, word):
 
 
 def test_variant_folders_are_names_that_a_file_system_takes():
-    for text in ("a:x=../../etc", "a:x='b c'", "a:x=[1,2]", "a:x=b\\c", "../a:x=1", "a:x=é☃"):
+    for text in ("a:x=../../etc", "a:x='b c'", "a:x=[1,2]", "a:x=b\\c", "../a:x=1", "a:x=é☃", LONG):
         folder = variant_folder(parse_variant(text, source=""))
         assert "/" not in folder
         assert folder not in ("", ".", "..")
         assert " " not in folder
+        assert len(folder.encode()) <= 255
+    assert variant_folder({"name": LONG}) != variant_folder({"name": f"{LONG}1"})
 
 
 def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
@@ -148,18 +151,13 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
     ],
 )
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
-    made = plan(settings=settings, seeds=typed)
-    assert made.seeds == seeds
+    assert plan(settings=settings, seeds=typed).seeds == seeds
 
 
-@pytest.fixture
-def two_gpus(monkeypatch):
+def test_by_default_one_run_a_gpu_is_made_at_a_time(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
     monkeypatch.setattr(pools.os, "sched_getaffinity", lambda process: range(16), raising=False)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
