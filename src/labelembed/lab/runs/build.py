@@ -31,9 +31,10 @@ def stored_recipe(folder: RunFolder) -> Recipe:
     """Returns the recipe of a run folder; raises RunFolderError when there is no run, or its recipe is damaged."""
     values = folder.recipe()
     try:
-        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
+        return parse_recipe(values, source="recipe.yaml")
     except Exception as error:
-        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
+        what = f"damaged, or of another version of labelembed (it was made by {folder.made_by})"
+        raise RunFolderError(f"{folder.path}: {what}: {error}") from error
 
 
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
