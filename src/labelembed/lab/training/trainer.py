@@ -162,7 +162,7 @@ class Trainer:
                 self._save_or_stop()
             if (now := time.perf_counter()) - self._shown_at > _SECONDS_BETWEEN_PROGRESS:
                 self._shown_at = now
-                self._show_progress(position.seconds + now - started)
+                self._show_progress()
         objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         self._check_weights()
         here = self._here()
@@ -299,14 +299,14 @@ class Trainer:
         if any(wishes) or is_over:
             self.save()
         if line is not None:
-            self._show_progress(position.seconds, line)
+            self._show_progress(line)
         if wishes[0] and not is_over:
             where, way_on = f"epoch {position.epoch + 1} of {self.epochs}", f"labelembed resume {self.folder.path}"
             raise InterruptedTraining(f"stopped in {where}; to go on: {way_on}", signal_number=self.signal.number or 2)
 
-    def _show_progress(self, seconds: float, line: dict[str, Any] | None = None) -> None:
+    def _show_progress(self, line: dict[str, Any] | None = None) -> None:
         position = self.position
-        self.reporter.progress(Progress(position.epoch, self.epochs, position.batch, self.batches, seconds, line))
+        self.reporter.progress(Progress(position.epoch, self.epochs, position.batch, self.batches, line))
 
 
 def _component(table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *given: Any) -> Any:
