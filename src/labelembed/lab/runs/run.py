@@ -54,28 +54,25 @@ def run_recipe(
         folder.state()  # refuses a folder whose lock leads out of it
     try:
         with locked(folder.path, patience=options.lock_seconds):
-            has_begun = not options.overwrite and folder.state() != "empty"
-            changes = check_same_recipe(recipe, folder, may_change=options.change) if has_begun else {}
-            if has_begun and not changes and folder.state() == "finished":
-                check_same_data(recipe, folder, data=data, reporter=reporter)
+            begun = None if options.overwrite or folder.state() == "empty" else folder
+            changes = check_same_recipe(recipe, begun, may_change=options.change) if begun else {}
+            if begun and not changes and begun.state() == "finished":
+                check_same_data(recipe, begun, data=data, reporter=reporter)
                 reporter.warn(f"{folder.path}: finished already, nothing to do")
-                return folder.result()
-            if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
-                threads = folder.environment().get("threads")
-                torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
-            task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
-            if has_begun:
-                check_same_data(recipe, folder, data=task.data, reporter=reporter)
-            network = _network(task, folder.path if has_begun else None, reporter)
-            # All processes have looked into the folder once they have met in the trainer; of several one writes.
-            trainer = Trainer(task, network, recipe, folder, reporter, device=options.device)
-            if not has_begun and trainer.accelerator.is_main_process:
+                return begun.result()
+            task = _task(recipe, begun, data, reporter)
+            trainer = Trainer(task, _network(task, begun, reporter), recipe, folder, reporter, device=options.device)
+            # Of several processes one writes: a new run once all have met in the trainer and so seen an empty folder,
+            # into an old one once all have read its checkpoint.
+            if begun:
+                trainer.restore()
+            elif trainer.accelerator.is_main_process:
                 begin(folder, task, trainer, options, reporter)
             trainer.accelerator.wait_for_everyone()
+            if begun:
+                _go_on(recipe, begun, trainer, changes)
             if "teacher" in recipe.objective:
-                network.objective.teacher_logits = read_table(folder.path).to(trainer.device)
-            if has_begun:
-                _restore(recipe, folder, trainer, changes)
+                trainer.network.objective.teacher_logits = read_table(folder.path).to(trainer.device)
             return finish(folder, task, trainer, _fit(trainer, folder, options, reporter))
     except Stopped as stopped:
         if folder.state() != "unfinished":
@@ -84,8 +81,20 @@ def run_recipe(
         raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
-def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
-    network = task.build_network(folder)
+def _task(recipe: Recipe, begun: RunFolder | None, data: TrainingData | None, reporter: Reporter) -> Task:
+    """Builds the task; where the run has begun, with its number of threads, and only if the data are the same."""
+    if begun is None:
+        return build_task(recipe, data=data, reporter=reporter)
+    # As many threads add up in the same order, so that the numbers are those of an unbroken run.
+    threads = begun.environment().get("threads")
+    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
+    task = build_task(recipe, data=data, folder=begun, reporter=reporter)
+    check_same_data(recipe, begun, data=task.data, reporter=reporter)
+    return task
+
+
+def _network(task: Task, begun: RunFolder | None, reporter: Reporter) -> Network:
+    network = task.build_network(begun and begun.path)
     for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, task.recipe.micro_batches)]:
         reporter.warn(note)
     if torch.cuda.is_available():
@@ -115,15 +124,12 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
             "notes": list(data.notes),
             "stamp": data_stamp(recipe),
         }
-        folder.write(
-            "environment.json", describe_environment(device=options.device) | {"data": about | task.keep(folder)}
-        )
+        folder.write("environment.json", describe_environment(trainer.device) | {"data": about | task.keep(folder)})
         folder.write_recipe(with_whole_paths(recipe).of_one_run())
 
 
-def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
-    """Goes to the newest checkpoint, with a changed recipe where it was changed; the run counts as unfinished."""
-    trainer.restore()
+def _go_on(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
+    """Makes a restored run an unfinished one, of the changed recipe where it was changed."""
     position = trainer.position
     if trainer.epochs < (least := position.epoch + (position.batch > 0)):
         raise errors.RunFolderError(f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}")
