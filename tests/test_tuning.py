@@ -192,8 +192,7 @@ def words(tmp_path, monkeypatch):
 
 
 def test_trials_of_another_tuning_that_was_stopped_are_refused_and_overwritten(words):
-    with pytest.raises(KeyboardInterrupt):
-        plan_of("out/tuning", "one_hot", settings=["epochs=2"]).make(Fake(lambda recipe: 0.1, stop_at=1))
+    plan_of("out/tuning", "one_hot", count=1, settings=["epochs=2"]).make(Fake(lambda recipe: 0.1))
     refused = call(*words, "--objectives", "one_hot").err
     assert ("another tuning" in refused, "  epochs: here 2, asked for 1" in refused) == (True, True)
     succeed(*words, "--objectives", "one_hot", "--overwrite")

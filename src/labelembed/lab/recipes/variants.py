@@ -144,10 +144,7 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
 
 
 def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
-    """Returns the seeds of a comparison, those given or the recipe's own; raises RecipeError.
-
-    So many from the recipe's `seed` on (``8``), or those listed (``0-7``, ``3,5``).
-    """
+    """Returns the seeds given or the recipe's own: so many from its `seed` on, or those listed; raises RecipeError."""
     given = (recipe.comparison or ComparisonBlock()).seeds if seeds is None else seeds
     source = "--seeds" if isinstance(given, str) else "seeds"
     wanted = "give how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"

@@ -24,6 +24,7 @@ from labelembed.lab.recipes.references import embedding_path, text_encoder
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.settings import arguments_of
 from labelembed.objectives import OBJECTIVES, Objective
 
 
@@ -141,11 +142,6 @@ def _encoded(names: tuple[str, ...], encoder: str) -> LabelGeometry:
     vectors = encode_names(names, encoder or None)
     source = f"text encoder {encoder or PACKAGE.replace('_', '-')}"
     return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
-
-
-def arguments_of(block: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments in a block of a recipe."""
-    return {key: value for key, value in block.items() if key != "name"}
 
 
 @contextmanager

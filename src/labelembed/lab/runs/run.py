@@ -33,6 +33,10 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 
 _SILENT = Reporter()
+# What a run leaves in its folder beside the recipe.
+_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
+_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
+_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
 
 
 def run_recipe(
@@ -62,8 +66,7 @@ def run_recipe(
                 return begun.result()
             task = _task(recipe, begun, data, reporter)
             trainer = Trainer(task, _network(task, begun, reporter), recipe, folder, reporter, device=options.device)
-            # Of several processes one writes: a new run once all have met in the trainer and so seen an empty folder,
-            # into an old one once all have read its checkpoint.
+            # Of several processes one writes, once all have read what is there; they have just met in the trainer.
             if begun:
                 trainer.restore()
             elif trainer.accelerator.is_main_process:
@@ -82,10 +85,9 @@ def run_recipe(
 
 
 def _task(recipe: Recipe, begun: RunFolder | None, data: TrainingData | None, reporter: Reporter) -> Task:
-    """Builds the task; where the run has begun, with its number of threads, and only if the data are the same."""
+    """Builds the task; of a run that has begun with as many threads, which add up alike, and with the same data."""
     if begun is None:
         return build_task(recipe, data=data, reporter=reporter)
-    # As many threads add up in the same order, so that the numbers are those of an unbroken run.
     threads = begun.environment().get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
     task = build_task(recipe, data=data, folder=begun, reporter=reporter)
@@ -113,7 +115,10 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
     if embedding is not None:
         kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
-        start_over(folder.path)
+        folder.require_run()  # refuses a folder with a link that leads out of it
+        for name in (*_OF_A_RUN, "recipe.yaml"):  # the recipe last; nothing else goes
+            left = folder.path / name
+            left.unlink(missing_ok=True) if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
             folder.write(name, content)
@@ -201,19 +206,6 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         result["files"] = {file.name: file_digest(file) for file in written}
         folder.write("result.json", result)
     return result
-
-
-# What a run leaves in its folder; the recipe goes last.
-_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
-_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
-_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
-
-
-def start_over(path: Path) -> None:
-    """Removes what a run left in a folder, and nothing else."""
-    RunFolder(path).require_run()
-    for name in (*_OF_A_RUN, "recipe.yaml"):
-        (path / name).unlink(missing_ok=True) if (path / name).is_file() else shutil.rmtree(path / name, True)
 
 
 # ---- the data of a run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -44,6 +45,11 @@ Epochs = Annotated[
     PositiveInt | Annotated[dict[Literal["steps", "at_least"], PositiveInt], Field(min_length=1)],
     _one_of("a whole number >= 1, or {steps: N}, or {steps: N, at_least: N}"),
 ]
+
+
+def arguments_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments in a block of a recipe that has a `name`."""
+    return {key: value for key, value in block.items() if key != "name"}
 
 
 class Block(pydantic.BaseModel):
