@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.lab.data import CorpusSettings, PairFiles, preprocess
+from labelembed.lab.data import CorpusSettings, PairFiles, preprocess, read_corpus
 from labelembed.lab.data.corpus.pair_files import read_lines
 from labelembed.lab.data.corpus.text_corpus import open_corpus
 from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS

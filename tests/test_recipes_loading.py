@@ -139,6 +139,7 @@ def test_another_objective_drops_the_arguments_of_the_old_one(order):
     objective = loaded(*settings, recipe=path).objective
     assert (objective["name"], objective["smoothing"]) == ("label_smoothing", 0.3)
     assert loaded("objective.name=label_embedding", recipe=path).objective["temperature"] == 3
+    assert loaded("model.name=cnn").model["dropout"] == 0  # without the sizes of the recipe's own network
 
 
 def test_data_is_put_in_whatever_form_the_block_has(tmp_path):

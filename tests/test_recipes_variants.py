@@ -18,6 +18,7 @@ from labelembed.lab.recipes.variants import (
 )
 
 THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
+LONG = "a:x=" + "é" * 300
 
 
 @pytest.mark.parametrize(
@@ -58,18 +59,19 @@ def test_text_that_is_no_variant_is_refused(text, word):
 
 
 def test_variant_folders_are_names_that_a_file_system_takes():
-    for text in ("a:x=../../etc", "a:x='b c'", "a:x=[1,2]", "a:x=b\\c", "../a:x=1", "a:x=é☃"):
+    for text in ("a:x=../../etc", "a:x='b c'", "a:x=[1,2]", "a:x=b\\c", "../a:x=1", "a:x=é☃", LONG):
         folder = variant_folder(parse_variant(text, source=""))
         assert "/" not in folder
         assert folder not in ("", ".", "..")
         assert " " not in folder
+        assert len(folder.encode()) <= 255
+    assert variant_folder({"name": LONG}) != variant_folder({"name": f"{LONG}1"})
 
 
 def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
     recipe, _ = load_recipe("digits-mlp", settings=settings)
-    variants, source = variants_of(recipe, objectives), "comparison.baseline" if baseline is None else "--baseline"
-    own = recipe.comparison.baseline if recipe.comparison else None
-    named = baseline_among(variants, own if baseline is None else baseline, source=source)
+    variants = variants_of(recipe, objectives)
+    named = baseline_among(variants, baseline, source="--baseline")
     return SimpleNamespace(variants=variants, seeds=seeds_of(recipe, seeds), baseline=named)
 
 
@@ -111,7 +113,6 @@ def test_files_of_one_name_are_two_variants():
         ({"objectives": THREE, "baseline": "label_smoothing"}, ["more than one", "label_smoothing smoothing=0.4"]),
         *(({"seeds": text}, ["--seeds", "how many seeds"]) for text in ("", "1,x", "²", "5-3")),
         ({"seeds": "0"}, ["--seeds", ">= 1"]),
-        ({"seeds": "1,2,1"}, ["different"]),
         ({"seeds": "0-99999999999"}, ["1000"]),
     ],
 )
@@ -146,8 +147,7 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
     ],
 )
 def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
-    made = plan(settings=settings, seeds=typed)
-    assert made.seeds == seeds
+    assert plan(settings=settings, seeds=typed).seeds == seeds
 
 
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say():

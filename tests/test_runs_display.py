@@ -53,7 +53,7 @@ def clock(monkeypatch):
 
 
 def at(epoch, *, batch=0, line=None, epochs=4):
-    return Progress(epoch, epochs, batch, 10, 1.0, line)
+    return Progress(epoch, epochs, batch, 10, line)
 
 
 def run_shown(clock, shown):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -23,7 +24,7 @@ from tests.made_texts import reviews, write_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
 ONE_EPOCH = {"objectives": "one_hot", "seeds": 1, "settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
-SHORT = {"epochs": 1, "data.train_examples": 200, "model.hidden_sizes": [8]}
+SHORT = {"epochs": np.int64(1), "data.train_examples": 200, "model.hidden_sizes": np.array([8])}
 
 ERRORS = {
     "one_hot": {0: 0.0213, 1: 0.0191, 2: 1 / 30},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import labelembed
-from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.errors import TrainingError
 from labelembed.lab.recipes.components import keys_of, resolve
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.variants import variants_of
@@ -182,12 +182,6 @@ def test_a_trial_without_a_score_is_never_chosen(tmp_path, monkeypatch):
     assert (about["variants"][0]["arguments"], about["variants"][0]["score"]) == ({}, None)  # its runs say why
 
 
-def test_trials_of_another_tuning_are_refused_with_the_difference(tmp_path):
-    plan_of(tmp_path, count=1).make(Fake(lambda recipe: 0.1))
-    with pytest.raises(RunFolderError, match=r"another tuning[\s\S]*  epochs: here "):
-        plan_of(tmp_path, count=1, settings=["epochs=2"]).make(Fake(lambda recipe: 0.1))
-
-
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A tuned comparison whose runs are made in this process."""
@@ -195,6 +189,13 @@ def words(tmp_path, monkeypatch):
     make_runs_here(monkeypatch)
     settings = [word for setting in SMALL for word in ("--set", setting)]
     return ["compare", "digits-mlp", *settings, "--seeds", 1, "--tuned", "--trials", 2, "--out", "out", "--quiet"]
+
+
+def test_trials_of_another_tuning_that_was_stopped_are_refused_and_overwritten(words):
+    plan_of("out/tuning", "one_hot", count=1, settings=["epochs=2"]).make(Fake(lambda recipe: 0.1))
+    refused = call(*words, "--objectives", "one_hot").err
+    assert ("another tuning" in refused, "  epochs: here 2, asked for 1" in refused) == (True, True)
+    succeed(*words, "--objectives", "one_hot", "--overwrite")
 
 
 def test_tuned_variants_are_added_with_equal_trials_and_none_is_dropped(words):

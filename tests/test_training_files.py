@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from labelembed.lab.errors import RunFolderError
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
@@ -53,6 +54,13 @@ def test_states_follow_one_another(tmp_path):
     folder.write("result.json", {"status": "finished"})
     assert folder.state() == "finished"
     assert folder.result() == {"status": "finished"}
+
+
+@pytest.mark.parametrize(("version", "word"), [("0.1.3", "0.1.3; use that version"), ("9.0.0", "made by 9.0.0")])
+def test_recipe_of_another_version_is_refused_with_that_version(version, word, folder):
+    folder.write("environment.json", {"packages": {"labelembed": version}})
+    with pytest.raises(RunFolderError, match=word):
+        stored_recipe(folder)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ _FEW_TEXTS = 2_000
 # What is only said of tables; the keys that are no texts.
 _OF_TABLES = {"categorical", "leave_out"}
 _TYPES: dict[str, Any] = {"test_fraction": float} | dict.fromkeys(["text_column", *_OF_TABLES], (str, list))
-_WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, a pre-trained network with a third fewer errors"
+_WITHOUT_FEATURES = f"; {INSTALL} brings the recipe pictures, which begins with a pre-trained network"
 
 
 class Detected(NamedTuple):

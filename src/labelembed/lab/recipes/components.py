@@ -25,7 +25,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError, InvalidArguments, nearest, unknown_name
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.training.settings import Block, Number
+from labelembed.lab.training.settings import Block, Number, arguments_of
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.objectives.base import CommonArguments
 
@@ -155,7 +155,7 @@ def resolve(
     if not isinstance(name, str) or name not in table:
         return {}, {f"{kind}.name": unknown_name(kind, name, table)}
     model = model_of(table[name], common)
-    given = {key: value for key, value in block.items() if key != "name"}
+    given = arguments_of(block)
     errors: Errors = {}
     try:
         values = model.model_validate(given)
@@ -175,7 +175,7 @@ def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, 
     Readers and schedules are constructed, networks on the device `meta`, objectives for a few labels. An optimiser
     checks its arguments before it uses the network, which is None here.
     """
-    arguments = {key: value for key, value in block.items() if key != "name"}
+    arguments = arguments_of(block)
     if kind == "data":
         if not inspect.isclass(component):  # a corpus is opened by nothing but the run
             return {}

@@ -15,7 +15,7 @@ from labelembed.lab.recipes.components import shown
 from labelembed.lab.recipes.references import whole_paths
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.lab.recipes.variants import parse_variant, with_own_arguments
-from labelembed.lab.training.files import MAXIMUM_BYTES, plain_values
+from labelembed.lab.training.files import MAXIMUM_YAML_BYTES, plain_values
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -38,8 +38,8 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         hint = nearest(name_or_path, shipped) + "; see `labelembed list`, or give a .yaml file"
         raise RecipeError([f"unknown recipe {name_or_path!r}{hint}"], source="")
     try:
-        if not is_shipped and path.stat().st_size > MAXIMUM_BYTES:
-            raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is")
+        if not is_shipped and path.stat().st_size > MAXIMUM_YAML_BYTES:
+            raise ValueError(f"larger than {MAXIMUM_YAML_BYTES:,} bytes, which no recipe is")
         values = plain_values(shipped[name] if is_shipped else path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         others = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -81,7 +81,7 @@ def load_recipe(
 def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
     """Puts every `a.b=value` into a recipe's values; returns the errors.
 
-    Another `objective.name` drops the arguments of the old objective; names come first, whatever their order.
+    Another `objective.name` or `model.name` drops the arguments of the old one; names come first, whatever their order.
     """
     errors = []
     for setting in sorted(settings, key=lambda setting: ".name=" not in setting):
@@ -94,7 +94,7 @@ def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
         except ValueError as error:
             errors.append(f"{shown(setting)}: {error}")
             continue
-        if [*parents, key] == ["objective", "name"] and block.get("name") not in (None, value):
+        if key == "name" and parents in (["objective"], ["model"]) and block.get("name") not in (None, value):
             block.clear()
         block[key] = value
     return errors
@@ -107,7 +107,7 @@ def _inner(values: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
         if isinstance(inner, str) and number == 0 and parent in TABLES:  # objective: one_hot
             inner = {"name": inner}
         if not isinstance(inner, dict):
-            raise ValueError(f"{parent!r} has no keys below it")
+            raise ValueError(f"{parent!r} is {shown(inner)}, which has no keys below it")
         values[parent] = values = inner
     return values
 

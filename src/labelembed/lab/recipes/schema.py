@@ -94,13 +94,11 @@ class ComparisonBlock(Block):
 
 
 class _Components(Block):
-    """The blocks with a `name`, which take the keys of the component of that name."""
+    """The blocks with a `name`, beside optimiser and schedule: each takes the keys of the component of that name."""
 
     data: dict[str, Any] = Field(description="where the examples come from")
     model: dict[str, Any] = Field(description="the network below the output layer")
     objective: dict[str, Any] = Field(description="output layer and loss")
-    optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
-    schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
 
 
 class Recipe(TrainingSettings, _Components):

@@ -31,14 +31,12 @@ class Variant:
         name: As people read it.
         folder: Its folder below ``runs/``.
         objective: The block of the recipe.
-        given: The block as it was asked for, without defaults.
         settings: Other blocks of the recipe that are this variant's own, as tuning chose them.
     """
 
     name: str
     folder: str
     objective: dict[str, Any]
-    given: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def recipe_of(self, recipe: Recipe, seed: int) -> Recipe:
@@ -89,27 +87,28 @@ def variant_name(block: dict[str, Any]) -> str:
 
 
 def variant_folder(block: dict[str, Any]) -> str:
-    """Returns a variant's folder name: its name with what a file system minds replaced."""
-    return re.sub(r"[^\w.=+-]+", "_", variant_name(block).replace(" ", "-"))
+    """Returns a variant's folder name: its name without what a file system minds, cut where it is too long."""
+    name = re.sub(r"[^\w.=+-]+", "_", variant_name(block).replace(" ", "-"))
+    if len(name.encode()) <= 255:  # more is refused
+        return name
+    return f"{name.encode()[:200].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]] | None) -> list[Variant]:
-    """Returns the variants of a list, which may be text with commas, or of the recipe's own where that is None."""
+    """Returns the variants of a list, which may be text with commas, or of the recipe's own where that is None.
+
+    Each is checked with its recipe; raises RecipeError with all errors of all.
+    """
+    source = "--objectives"
     if objectives is None:
-        block = recipe.comparison or ComparisonBlock()
-        return checked_variants(recipe, block.objectives, source="comparison.objectives")
+        objectives, source = (recipe.comparison or ComparisonBlock()).objectives, "comparison.objectives"
     if isinstance(objectives, str):  # commas inside brackets belong to a value
         objectives = [part.strip() for part in re.split(r",(?![^\[]*\])", objectives) if part.strip()]
-    return checked_variants(recipe, objectives, source="--objectives")
-
-
-def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
-    """Returns the variants of a list, each checked with its recipe; raises RecipeError with all errors of all."""
-    if not texts:
+    if not objectives:
         raise RecipeError(["no objective to compare"], source=source)
     errors: list[str] = []
     variants: list[Variant] = []
-    for block in [parse_variant(text, source=source) for text in texts]:
+    for block in [parse_variant(text, source=source) for text in objectives]:
         name = variant_name({"name": "?", **block})
         whole = recipe.of_one_run() | {"objective": with_own_arguments(block, recipe.objective)}
         try:
@@ -117,10 +116,10 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
         except RecipeError as error:
             errors += [f"{name}: {line}" for line in error.errors]
             continue
-        variant = Variant(name, variant_folder(block), checked.objective, block)
+        variant = Variant(name, variant_folder(block), checked.objective)
         if points_outside(checked):
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
-            variant = replace(variant, folder=f"{variant.folder}-{digest}")
+            variant = replace(variant, folder=variant_folder({"name": f"{variant.folder}-{digest}"}))
         if any(variant.objective == other.objective or variant.name == other.name for other in variants):
             errors.append(f"{variant.name}: is given more than once")
         variants.append(variant)
@@ -145,14 +144,9 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
 
 
 def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
-    """Returns the seeds of a comparison, those given or the recipe's own; a number of them begins at its `seed`."""
-    if seeds is None:
-        return given_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
-    return given_seeds(seeds, first=recipe.seed, source="--seeds" if isinstance(seeds, str) else "seeds")
-
-
-def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str = "--seeds") -> list[int]:
-    """Returns seeds: so many from `first` on (``8``), or those listed (``0-7``, ``3,5``); raises RecipeError."""
+    """Returns the seeds given or the recipe's own: so many from its `seed` on, or those listed; raises RecipeError."""
+    given = (recipe.comparison or ComparisonBlock()).seeds if seeds is None else seeds
+    source = "--seeds" if isinstance(given, str) else "seeds"
     wanted = "give how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
     if isinstance(given, str):
         parts = map(re.compile(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *").fullmatch, given.strip(", ").split(","))
@@ -162,8 +156,8 @@ def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str
         listed = [seed for part in ranges for seed in islice(part, MOST_SEEDS + 1)]
         given = listed if {",", "-"} & set(given) else listed[0]
     try:
-        seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
+        checked = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
     except pydantic.ValidationError as error:
         wrong = [*model_errors(error, ComparisonBlock).values(), wanted]
         raise RecipeError(["; ".join(wrong)], source=source) from error
-    return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds
+    return list(range(recipe.seed, recipe.seed + checked)) if isinstance(checked, int) else checked

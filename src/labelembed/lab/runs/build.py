@@ -24,6 +24,7 @@ from labelembed.lab.recipes.references import embedding_path, text_encoder
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.settings import arguments_of
 from labelembed.objectives import OBJECTIVES, Objective
 
 
@@ -31,9 +32,10 @@ def stored_recipe(folder: RunFolder) -> Recipe:
     """Returns the recipe of a run folder; raises RunFolderError when there is no run, or its recipe is damaged."""
     values = folder.recipe()
     try:
-        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
+        return parse_recipe(values, source="recipe.yaml")
     except Exception as error:
-        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
+        what = f"damaged, or of another version of labelembed (it was made by {folder.made_by})"
+        raise RunFolderError(f"{folder.path}: {what}: {error}") from error
 
 
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
@@ -140,11 +142,6 @@ def _encoded(names: tuple[str, ...], encoder: str) -> LabelGeometry:
     vectors = encode_names(names, encoder or None)
     source = f"text encoder {encoder or PACKAGE.replace('_', '-')}"
     return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
-
-
-def arguments_of(block: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments in a block of a recipe."""
-    return {key: value for key, value in block.items() if key != "name"}
 
 
 @contextmanager

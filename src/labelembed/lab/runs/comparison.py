@@ -138,7 +138,8 @@ def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
         return list(given)
     import yaml
 
-    texts = {key: yaml.safe_dump([one], default_flow_style=True, width=10**9) for key, one in given.items()}
+    plain = {key: one.tolist() if hasattr(one, "tolist") else one for key, one in given.items()}  # NumPy's too
+    texts = {key: yaml.safe_dump([one], default_flow_style=True, width=10**9) for key, one in plain.items()}
     return [f"{key}={text[1:-2]}" for key, text in texts.items()]
 
 

@@ -37,8 +37,8 @@ class RunOptions:
     lock_seconds: float = 0.0
 
 
-def describe_environment(*, device: str | None = None) -> dict[str, Any]:
-    """Returns versions, machine, commit, command and threads as JSON values; `device` is the one asked for."""
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Returns versions, machine, commit, command and threads as JSON values; `device` is the one trained on."""
     program = Path(sys.argv[0])
     is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
     packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
@@ -51,7 +51,7 @@ def describe_environment(*, device: str | None = None) -> dict[str, Any]:
         "commit": _commit(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(0) if device != "cpu" and torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "command": ["labelembed", *sys.argv[1:]] if is_ours else ["python", *filter(None, sys.argv)],
     }
 

@@ -17,13 +17,6 @@ _MAY_CHANGE = ("epochs", "optimizer.learning_rate", "schedule", "selection.patie
 _WAY_OUT = f"choose another --out, or change it by labelembed resume --set ({', '.join(_MAY_CHANGE)})"
 
 
-def differences(recipe: Recipe, folder: RunFolder) -> Differences:
-    """Returns in which keys a recipe differs from that of a run folder."""
-    asked, here = _flat(with_whole_paths(recipe).of_one_run()), _flat(stored_recipe(folder).of_one_run())
-    keys = sorted(asked.keys() | here.keys())
-    return {key: (here.get(key), asked.get(key)) for key in keys if asked.get(key) != here.get(key)}
-
-
 def check_same_recipe(
     recipe: Recipe, folder: RunFolder, *, may_change: bool = False, way_out: str = _WAY_OUT
 ) -> Differences:
@@ -31,17 +24,14 @@ def check_same_recipe(
 
     With `may_change` those with which a run can go on are allowed, and returned.
     """
-    differing = differences(recipe, folder)
-    if any(not (may_change and key.startswith(_MAY_CHANGE)) for key in differing):
-        raise RunFolderError(f"{folder.path}: holds the run of another recipe; {way_out}. {listed(differing)}")
-    return differing
-
-
-def listed(differing: Differences) -> str:
-    """Returns differences as the end of a message, one a line."""
-    lines = [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in differing.items()]
-    more = [f"and {len(lines) - 6} more"] if len(lines) > 6 else []
-    return "\n  ".join(["It differs in", *lines[:6], *more])
+    asked, here = _flat(with_whole_paths(recipe).of_one_run()), _flat(stored_recipe(folder).of_one_run())
+    keys = [key for key in sorted(asked.keys() | here.keys()) if asked.get(key) != here.get(key)]
+    if any(not (may_change and key.startswith(_MAY_CHANGE)) for key in keys):
+        heading = f"{folder.path}: holds the run of another recipe; {way_out}. It differs in"
+        lines = [f"{key}: here {here.get(key)!r}, asked for {asked.get(key)!r}" for key in keys[:6]]
+        more = [f"and {len(keys) - 6} more"] if len(keys) > 6 else []
+        raise RunFolderError("\n  ".join([heading, *lines, *more]))
+    return {key: (here.get(key), asked.get(key)) for key in keys}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

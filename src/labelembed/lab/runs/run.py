@@ -33,6 +33,10 @@ from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 
 _SILENT = Reporter()
+# What a run leaves in its folder beside the recipe.
+_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
+_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
+_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
 
 
 def run_recipe(
@@ -54,28 +58,24 @@ def run_recipe(
         folder.state()  # refuses a folder whose lock leads out of it
     try:
         with locked(folder.path, patience=options.lock_seconds):
-            has_begun = not options.overwrite and folder.state() != "empty"
-            changes = check_same_recipe(recipe, folder, may_change=options.change) if has_begun else {}
-            if has_begun and not changes and folder.state() == "finished":
-                check_same_data(recipe, folder, data=data, reporter=reporter)
+            begun = None if options.overwrite or folder.state() == "empty" else folder
+            changes = check_same_recipe(recipe, begun, may_change=options.change) if begun else {}
+            if begun and not changes and begun.state() == "finished":
+                check_same_data(recipe, begun, data=data, reporter=reporter)
                 reporter.warn(f"{folder.path}: finished already, nothing to do")
-                return folder.result()
-            if has_begun:  # as many threads add up in the same order, so that the numbers are those of an unbroken run
-                threads = folder.environment().get("threads")
-                torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
-            task = build_task(recipe, data=data, folder=folder if has_begun else None, reporter=reporter)
-            if has_begun:
-                check_same_data(recipe, folder, data=task.data, reporter=reporter)
-            network = _network(task, folder.path if has_begun else None, reporter)
-            # All processes have looked into the folder once they have met in the trainer; of several one writes.
-            trainer = Trainer(task, network, recipe, folder, reporter, device=options.device)
-            if not has_begun and trainer.accelerator.is_main_process:
+                return begun.result()
+            task = _task(recipe, begun, data, reporter)
+            trainer = Trainer(task, _network(task, begun, reporter), recipe, folder, reporter, device=options.device)
+            # Of several processes one writes, once all have read what is there; they have just met in the trainer.
+            if begun:
+                trainer.restore()
+            elif trainer.accelerator.is_main_process:
                 begin(folder, task, trainer, options, reporter)
             trainer.accelerator.wait_for_everyone()
+            if begun:
+                _go_on(recipe, begun, trainer, changes)
             if "teacher" in recipe.objective:
-                network.objective.teacher_logits = read_table(folder.path).to(trainer.device)
-            if has_begun:
-                _restore(recipe, folder, trainer, changes)
+                trainer.network.objective.teacher_logits = read_table(folder.path).to(trainer.device)
             return finish(folder, task, trainer, _fit(trainer, folder, options, reporter))
     except Stopped as stopped:
         if folder.state() != "unfinished":
@@ -84,8 +84,19 @@ def run_recipe(
         raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
-def _network(task: Task, folder: Path | None, reporter: Reporter) -> Network:
-    network = task.build_network(folder)
+def _task(recipe: Recipe, begun: RunFolder | None, data: TrainingData | None, reporter: Reporter) -> Task:
+    """Builds the task; of a run that has begun with as many threads, which add up alike, and with the same data."""
+    if begun is None:
+        return build_task(recipe, data=data, reporter=reporter)
+    threads = begun.environment().get("threads")
+    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
+    task = build_task(recipe, data=data, folder=begun, reporter=reporter)
+    check_same_data(recipe, begun, data=task.data, reporter=reporter)
+    return task
+
+
+def _network(task: Task, begun: RunFolder | None, reporter: Reporter) -> Network:
+    network = task.build_network(begun and begun.path)
     for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, task.recipe.micro_batches)]:
         reporter.warn(note)
     if torch.cuda.is_available():
@@ -104,7 +115,10 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
     if embedding is not None:
         kept[references.EMBEDDING_FILE] = path.read_bytes() if path is not None else embedding.to_bytes()
     if options.overwrite and (folder.path / "recipe.yaml").exists():
-        start_over(folder.path)
+        folder.require_run()  # refuses a folder with a link that leads out of it
+        for name in (*_OF_A_RUN, "recipe.yaml"):  # the recipe last; nothing else goes
+            left = folder.path / name
+            left.unlink(missing_ok=True) if left.is_file() else shutil.rmtree(left, ignore_errors=True)
     with saving(folder.path, way_on="When it can be saved again, give the same command again"):
         for name, content in kept.items():
             folder.write(name, content)
@@ -115,15 +129,12 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
             "notes": list(data.notes),
             "stamp": data_stamp(recipe),
         }
-        folder.write(
-            "environment.json", describe_environment(device=options.device) | {"data": about | task.keep(folder)}
-        )
+        folder.write("environment.json", describe_environment(trainer.device) | {"data": about | task.keep(folder)})
         folder.write_recipe(with_whole_paths(recipe).of_one_run())
 
 
-def _restore(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
-    """Goes to the newest checkpoint, with a changed recipe where it was changed; the run counts as unfinished."""
-    trainer.restore()
+def _go_on(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
+    """Makes a restored run an unfinished one, of the changed recipe where it was changed."""
     position = trainer.position
     if trainer.epochs < (least := position.epoch + (position.batch > 0)):
         raise errors.RunFolderError(f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}")
@@ -195,19 +206,6 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
         result["files"] = {file.name: file_digest(file) for file in written}
         folder.write("result.json", result)
     return result
-
-
-# What a run leaves in its folder; the recipe goes last.
-_OF_A_RUN: tuple[str, ...] = ("checkpoints", "diagnostics", "translations", "soft_labels", "tensorboard", "encoder")
-_OF_A_RUN += ("result.json", "history.jsonl", "report.html", "worker.log", "tracking.json", "environment.json")
-_OF_A_RUN += ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", *references.KEPT_FILES)
-
-
-def start_over(path: Path) -> None:
-    """Removes what a run left in a folder, and nothing else."""
-    RunFolder(path).require_run()
-    for name in (*_OF_A_RUN, "recipe.yaml"):
-        (path / name).unlink(missing_ok=True) if (path / name).is_file() else shutil.rmtree(path / name, True)
 
 
 # ---- the data of a run

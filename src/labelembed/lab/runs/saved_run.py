@@ -97,7 +97,7 @@ class SavedRun:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the labels."""
+        """The names of the labels."""
         return self.classification.names
 
     @property
@@ -216,9 +216,8 @@ class SavedRun:
         corpus, task = read_corpus(self.recipe.data["path"] if path is None else path), self.sentences
         pairs = ((corpus.source_tokenizer, task.source), (corpus.target_tokenizer, task.target))
         if any(theirs.digest() != ours.digest() for theirs, ours in pairs):
-            raise DataError(
-                f"{corpus.source}: has another vocabulary than {self.folder.path}; translate its text instead"
-            )
+            what = f"has another vocabulary than {self.folder.path}; translate its text instead"
+            raise DataError(f"{corpus.source}: {what}")
         return corpus
 
     def evaluate_corpus(self, corpus: TextCorpus, split: str) -> dict[str, float]:

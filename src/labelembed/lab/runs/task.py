@@ -22,13 +22,14 @@ from labelembed.lab.pretrained_images import RANDOM
 from labelembed.lab.pretrained_text import encoder_folder
 from labelembed.lab.recipes.components import takes
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.build import arguments_of, build_data, build_objective, build_reader, component_errors
+from labelembed.lab.runs.build import build_data, build_objective, build_reader, component_errors
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.decoding import Decoding, evaluate_text, sentence_diagnostics, token_metrics
 from labelembed.lab.training.evaluation import calibrate, evaluate, shown_split
 from labelembed.lab.training.network import Network, TrainingData
 from labelembed.lab.training.reporter import Reporter
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.settings import arguments_of
 
 
 @dataclass(eq=False)

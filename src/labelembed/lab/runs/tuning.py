@@ -146,11 +146,8 @@ class _Trials:
         arguments, name = self.arguments[best], f"{self.variant.name} tuned"
         tuned = tuned_variant(self._tuning.recipe, self.variant, arguments)
         entry = {"name": name, "was": self.variant.name, "space": self.space, "trials": self._tuning.trials}
-        folder = variant_folder({"name": self.variant.folder} | arguments)
-        return replace(tuned, name=name, folder=folder), entry | {
-            "arguments": arguments,
-            "score": self.scores.get(best),
-        }
+        entry |= {"arguments": arguments, "score": self.scores.get(best)}
+        return replace(tuned, name=name, folder=variant_folder({"name": self.variant.folder} | arguments)), entry
 
 
 class Tuning:

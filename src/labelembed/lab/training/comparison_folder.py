@@ -81,8 +81,10 @@ class ComparisonFile(BaseModel):
 
 def remove_comparison(folder: Path) -> None:
     """Removes what a comparison left in a folder, its runs and trials with it, and nothing else."""
-    if (folder / DESCRIPTION_FILE).is_file():
-        for name in ("runs", "tuning"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    has_description = (folder / DESCRIPTION_FILE).is_file()
+    if has_description or any(folder.glob("tuning/*/trial-*")):  # a tuning that was stopped has left no description
+        shutil.rmtree(folder / "tuning", ignore_errors=True)
+    if has_description:
+        shutil.rmtree(folder / "runs", ignore_errors=True)
         for name in (DESCRIPTION_FILE, "comparison.csv", "runs.csv", "report.html"):
             (folder / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from yaml.constructor import ConstructorError
 
 from labelembed.lab.errors import RunFolderError, TrainingError
 
-MAXIMUM_BYTES = 100_000  # of YAML: a second and a half of reading, where it is all brackets and commas
+MAXIMUM_YAML_BYTES = 100_000  # a second and a half of reading, where it is all brackets and commas
 
 
 def write_bytes(path: Path, content: bytes) -> None:

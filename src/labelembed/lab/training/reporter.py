@@ -26,7 +26,6 @@ class Progress(NamedTuple):
     epochs: int
     batch: int
     batches: int
-    seconds: float
     line: dict[str, Any] | None
     """The history's line when an epoch has just ended."""
 

@@ -109,11 +109,17 @@ class RunFolder:
     def recipe(self) -> dict[str, Any]:
         """Returns the resolved recipe as plain values."""
         self.require_run()
-        recipe, packages = self.read("recipe.yaml"), self.environment().get("packages")
-        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if made_by.startswith("0.1."):
-            raise RunFolderError(f"{self.path}: made by labelembed {made_by}; use that version, or train again")
+        recipe = self.read("recipe.yaml")
+        if self.made_by.startswith("0.1."):
+            raise RunFolderError(f"{self.path}: made by labelembed {self.made_by}; use that version, or train again")
         return recipe
+
+    @property
+    def made_by(self) -> str:
+        """The version of labelembed that began the run, or in words that nobody knows it."""
+        packages = self.environment().get("packages")
+        known = packages.get("labelembed") if isinstance(packages, dict) else None
+        return str(known or "an unknown version")
 
     def environment(self) -> dict[str, Any]:
         """Returns the versions and the machine of the run; empty where they are not written yet."""

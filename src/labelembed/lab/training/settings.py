@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -23,10 +24,32 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+def _one_of(forms: str) -> pydantic.WrapValidator:
+    """Refuses in one message a value that has none of these forms, where pydantic would name each apart."""
+
+    def check(value: Any, handler: pydantic.ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except pydantic.ValidationError:
+            raise ValueError(f"must be {forms}, got {value!r:.60}") from None
+
+    return pydantic.WrapValidator(check)
+
+
 Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
-_Form = Field(min_length=1, max_length=1)
-BatchSize = PositiveInt | Annotated[dict[Literal["per_label", "tokens"], PositiveInt], _Form]
-Epochs = Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | dict[Literal["steps", "at_least"], PositiveInt]
+BatchSize = Annotated[
+    PositiveInt | Annotated[dict[Literal["per_label", "tokens"], PositiveInt], Field(min_length=1, max_length=1)],
+    _one_of("a whole number >= 1, or {per_label: N}, or {tokens: N}"),
+]
+Epochs = Annotated[
+    PositiveInt | Annotated[dict[Literal["steps", "at_least"], PositiveInt], Field(min_length=1)],
+    _one_of("a whole number >= 1, or {steps: N}, or {steps: N, at_least: N}"),
+]
+
+
+def arguments_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments in a block of a recipe that has a `name`."""
+    return {key: value for key, value in block.items() if key != "name"}
 
 
 class Block(pydantic.BaseModel):

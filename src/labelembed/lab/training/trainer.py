@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.distributed import global_count
@@ -27,7 +26,7 @@ from labelembed.lab.training.network import AnyBatch, Network, TrainingData, mic
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES, load_state, state_tensors
 from labelembed.lab.training.reporter import Progress, Reporter
 from labelembed.lab.training.run_folder import RESULT_FORMAT, RunFolder
-from labelembed.lab.training.settings import TrainingSettings
+from labelembed.lab.training.settings import TrainingSettings, arguments_of
 
 _SECONDS_BETWEEN_PROGRESS = 0.2
 _WAY_OUT = "Try a lower optimizer.learning_rate, or precision: float32"
@@ -66,8 +65,8 @@ class Trainer:
         self.selected_by = by_default if settings.selection.by == "auto" else settings.selection.by
         if settings.compile:
             self.network.encoder.compile()
-        self.optimizer: Optimizer = _component(OPTIMIZERS, settings.optimizer, self.network)
-        self.schedule = _component(SCHEDULES, settings.schedule)
+        self.optimizer = OPTIMIZERS[settings.optimizer["name"]](self.network, **arguments_of(settings.optimizer))
+        self.schedule = SCHEDULES[settings.schedule["name"]](**arguments_of(settings.schedule))
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.model, self.weights = self.accelerator.prepare(self.network), list(self.network.parameters())
         self._writes = self.accelerator.is_main_process
@@ -162,7 +161,7 @@ class Trainer:
                 self._save_or_stop()
             if (now := time.perf_counter()) - self._shown_at > _SECONDS_BETWEEN_PROGRESS:
                 self._shown_at = now
-                self._show_progress(position.seconds + now - started)
+                self._show_progress()
         objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         self._check_weights()
         here = self._here()
@@ -299,19 +298,13 @@ class Trainer:
         if any(wishes) or is_over:
             self.save()
         if line is not None:
-            self._show_progress(position.seconds, line)
+            self._show_progress(line)
         if wishes[0] and not is_over:
             where, way_on = f"epoch {position.epoch + 1} of {self.epochs}", f"labelembed resume {self.folder.path}"
             raise InterruptedTraining(f"stopped in {where}; to go on: {way_on}", signal_number=self.signal.number or 2)
 
-    def _show_progress(self, seconds: float, line: dict[str, Any] | None = None) -> None:
-        position = self.position
-        self.reporter.progress(Progress(position.epoch, self.epochs, position.batch, self.batches, seconds, line))
-
-
-def _component(table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *given: Any) -> Any:
-    """Returns the component of a block of a recipe, built with its arguments."""
-    return table[block["name"]](*given, **{key: value for key, value in block.items() if key != "name"})
+    def _show_progress(self, line: dict[str, Any] | None = None) -> None:
+        self.reporter.progress(Progress(self.position.epoch, self.epochs, self.position.batch, self.batches, line))
 
 
 def _first_not_finite(named: Iterable[tuple[str, Tensor | None]]) -> str | None:
