@@ -16,7 +16,6 @@ from benchmarks import (
     million_labels,
     parallel_runs,
     step_time,
-    text_bag,
 )
 
 BENCHMARKS = {
@@ -24,7 +23,6 @@ BENCHMARKS = {
     "import_time": import_time.run,
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
-    "text_bag": text_bag.run,
     "losses": losses.run,
     "integrations": integrations.run,
     "million_labels": million_labels.run,

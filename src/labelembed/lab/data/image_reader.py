@@ -181,8 +181,10 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
     # Beside folders that are no parts `train` may be a class.
     are_parted = bool(of_train) and (min(map(len, of_train)) > 2 or all(way[0].lower() in PARTS for way in images))
-    for way in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
-        raise DataError(f"{folder}: {printable('/'.join(way))} is in no class folder; expected {way[0]}/class/name.jpg")
+    for stray in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
+        raise DataError(
+            f"{folder}: {printable('/'.join(stray))} is in no class folder; expected {stray[0]}/class/name.jpg"
+        )
     parts: dict[str, list[tuple[str, ...]]] = {"train": []}
     for way in images:
         parts.setdefault(PARTS.get(way[0].lower(), "") if are_parted else "train", []).append(way)

@@ -139,8 +139,8 @@ def learned_tokenizer(lines: Iterable[str], settings: CorpusSettings, where: str
         counts = Counter(chain.from_iterable(map(str.split, plain) if settings.level == "word" else plain))
         frequent = [token for token, count in counts.items() if count >= settings.min_count]
         if not frequent:
-            rare = f"no token occurs {settings.min_count:,} times; set a smaller min_count"
-            raise DataError(f"{where}: {rare if counts else 'has no token, only empty lines'}")
+            too_rare = f"no token occurs {settings.min_count:,} times; set a smaller min_count"
+            raise DataError(f"{where}: {too_rare if counts else 'has no token, only empty lines'}")
         frequent.sort(key=lambda token: (-counts[token], token))
         ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *frequent][: settings.vocabulary_size])}
         if settings.level == "word":
