@@ -19,13 +19,10 @@ def run() -> None:
         for jobs in (1, 2):
             out = Path(folder) / f"jobs-{jobs}"
             began = time.perf_counter()
-            made = compare(
-                "mnist-mlp", **asked, objectives="label_embedding", seeds=SEEDS, out=out, jobs=jobs, quiet=True
-            )
-            failed = made.failed
-            seconds[jobs] = time.perf_counter() - began
-            if failed:
+            how = {"objectives": "label_embedding", "seeds": SEEDS, "out": out, "jobs": jobs, "quiet": True}
+            if failed := compare("mnist-mlp", **asked, **how).failed:
                 raise RuntimeError(f"runs failed: {failed}")
+            seconds[jobs] = time.perf_counter() - began
     print(
         f"  {SEEDS} seeds of {EPOCHS} epochs          --jobs 1 {seconds[1]:.1f} s, --jobs 2 {seconds[2]:.1f} s: "
         f"{seconds[1] / seconds[2]:.2f} times faster, n = 1  (goal at least 1.80)"

@@ -1,7 +1,4 @@
-"""`python -m benchmarks.evidence.fine_tuned FOLDER`: the table of the fourth plan, of a comparison on pictures.
-
-FOLDER is what `labelembed compare cifar10-lwal` made. WordNet's files must be installed.
-"""
+"""`python -m benchmarks.evidence.fine_tuned FOLDER`: the fourth plan's table, of a comparison; needs WordNet's files."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from labelembed.lab.runs.results import Comparison
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import area_under_accuracy_curve, epochs_saved, paired_comparison, summarise
 
-HEADING = (
-    "objective | best accuracy | last | best, over cross entropy | best, over tuned smoothing | AUAC | "
-    "epochs saved, paper's measure | epochs saved, ours | tau-b, labels | tau-b, class means"
-).split(" | ")
+HEADING = [
+    "objective", "best accuracy", "last", "best, over cross entropy", "best, over tuned smoothing", "AUAC",
+    "epochs saved, paper's measure", "epochs saved, ours", "tau-b, labels", "tau-b, class means",
+]  # fmt: skip
 
 
 def _spread(values: Sequence[float | None], digits: int = 1) -> str:
     """Returns mean ± standard deviation; where values are None also of how many."""
     there = [value for value in values if value is not None]
     mean, deviation, _ = summarise(there) if there else (0, 0, 0)
-    few = "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}{few}" if there else "never"
+    of = "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}{of}" if there else "never"
 
 
 def _over(values: Sequence[float], others: Sequence[float]) -> str:
