@@ -1,4 +1,4 @@
-"""`python -m benchmarks.evidence.fine_tuned FOLDER`: the fourth plan's table, of a comparison; needs WordNet's files."""
+"""`python -m benchmarks.evidence.fine_tuned FOLDER`: the fourth plan's table; needs WordNet's files."""
 
 from __future__ import annotations
 
