@@ -96,7 +96,7 @@ def _task(recipe: Recipe, begun: RunFolder | None, data: TrainingData | None, re
 
 
 def _network(task: Task, begun: RunFolder | None, reporter: Reporter) -> Network:
-    network = task.build_network(begun and begun.path)
+    network = task.build_network(begun.path if begun else None)
     for note in [*(f"data: {note}" for note in task.data.notes), *coupling_notes(network, task.recipe.micro_batches)]:
         reporter.warn(note)
     if torch.cuda.is_available():
