@@ -98,7 +98,7 @@ def test_limits_of_the_page_are_those_of_the_code():
     page = (SOURCE.parents[1] / "docs" / "security.md").read_text()
     table = page.split("| limit | value |\n|---|---|\n")[1].split("\n\n")[0]
     assert table.splitlines() == [f"| {what} | {value} |" for what, value in limits.items()]
-    assert f"at most {files.MAXIMUM_BYTES:,} bytes" in page
+    assert f"at most {files.MAXIMUM_YAML_BYTES:,} bytes" in page
 
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
