@@ -186,25 +186,26 @@ def make_page(comparison: Comparison) -> Page:
     known = tuple(map(str, range(count)))
     if labels is not None and count - len(labels.names) in (0, len(SPECIAL_TOKENS)):  # of a vocabulary these are first
         known = (*SPECIAL_TOKENS, *labels.names)[-count:]
+    environment = _flat(shown.environment) if shown else {}
     return Page(
-        comparison,
-        rows,
-        verdict,
-        cost_line(method, comparison, rows) if method else "",
-        [figure for figure in forest if figure is not None],
-        _failures(comparison, rows),
-        report_tables(comparison, rows),
-        calibration_figure(comparison, errors),
-        labels,
-        _tree(labels, titled) if labels else None,
-        {one.title: titled[one.title] for one in (method, reference) if one is not None and one.title in titled},
-        [shortened(name, 40) for name in known],
-        sentence_pairs(method, reference) if method is not None else None,
-        curve_figure(comparison),
-        _settings(comparison),
-        (shown.folder / "recipe.yaml").read_text("utf-8", "replace").rstrip() if shown and shown.recipe else "",
-        shlex.join(shown.command) if shown else "",
-        {key: value for key, value in _flat(shown.environment).items() if key not in _NOT_SHOWN} if shown else {},
+        comparison=comparison,
+        rows=rows,
+        verdict=verdict,
+        cost=cost_line(method, comparison, rows) if method else "",
+        forest=[figure for figure in forest if figure is not None],
+        failures=_failures(comparison, rows),
+        tables=report_tables(comparison, rows),
+        calibration=calibration_figure(comparison, errors),
+        labels=labels,
+        tree=_tree(labels, titled) if labels else None,
+        errors={one.title: titled[one.title] for one in (method, reference) if one is not None and one.title in titled},
+        names=[shortened(name, 40) for name in known],
+        sentences=sentence_pairs(method, reference) if method is not None else None,
+        curves=curve_figure(comparison),
+        settings=_settings(comparison),
+        recipe=(shown.folder / "recipe.yaml").read_text("utf-8", "replace").rstrip() if shown and shown.recipe else "",
+        command=shlex.join(shown.command) if shown else "",
+        environment={key: value for key, value in environment.items() if key not in _NOT_SHOWN},
     )
 
 
