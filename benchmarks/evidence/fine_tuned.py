@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from labelembed.geometry import LabelGeometry, WordNet, kendall_agreement, senses_for
-from labelembed.lab.runs.results import Comparison
+from labelembed.lab.report import Comparison, load_comparison
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import area_under_accuracy_curve, epochs_saved, paired_comparison, summarise
 
@@ -34,10 +34,9 @@ def _tau(geometry: LabelGeometry) -> float:
     return kendall_agreement(geometry.distances(), known, geometry.names).mean
 
 
-def table(comparison: Comparison) -> str:
+def table(read: Comparison) -> str:
     """Returns the table in Markdown: accuracies in per cent, the mean and the standard deviation over seeds."""
-    seeds = comparison.read.seeds
-    runs = {one.name: [RunFolder(one.runs[seed].folder) for seed in seeds] for one in comparison.read.variants}
+    runs = {one.name: [RunFolder(one.runs[seed].folder) for seed in read.seeds] for one in read.variants}
     test, validation = (
         {name: [[line[part]["error"] for line in folder.history()] for folder in of] for name, of in runs.items()}
         for part in ("test", "validation")
@@ -64,4 +63,4 @@ def table(comparison: Comparison) -> str:
 
 
 if __name__ == "__main__":
-    print(table(Comparison.load(sys.argv[1])))
+    print(table(load_comparison(sys.argv[1])))
