@@ -45,12 +45,10 @@ def run() -> None:
     for number, line in enumerate(history):
         in_steps = sum(spent[number * steps : (number + 1) * steps])
         shares.append(1 - in_steps / line["seconds"])
-    evaluation = [1 - line["training_seconds"] / line["seconds"] for line in history]
     print(f"  an epoch                    {statistics.median(line['seconds'] for line in history):.2f} s, n = {EPOCHS}")
     print(
         f"  evaluation and data         {statistics.mean(shares):.1%} ± {statistics.stdev(shares):.1%}  (goal < 10 %)"
     )
-    print(f"  of that, evaluation         {statistics.mean(evaluation):.1%} (15,000 rows)")
     _compare_with_bare_loop()
 
 

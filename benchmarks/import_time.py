@@ -17,18 +17,13 @@ def _seconds(code: str) -> float:
 
 
 def run() -> None:
-    torch_only, with_labelembed, help_only = [], [], []
-    names = "labelembed.LabelEmbedding; labelembed.LabelGeometry; labelembed.OneHot"
-    for number in range(ROUNDS + 1):
-        times = (
-            _seconds("import torch"),
-            _seconds(f"import torch, labelembed; {names}"),
-            _seconds("import sys; sys.argv = ['labelembed', '--help']; from labelembed.lab.cli import main; main()"),
-        )
-        if number:  # the first reads the disk
-            torch_only.append(times[0])
-            with_labelembed.append(times[1])
-            help_only.append(times[2])
+    codes = (
+        "import torch",
+        "import torch, labelembed; labelembed.LabelEmbedding; labelembed.LabelGeometry; labelembed.OneHot",
+        "import sys; sys.argv = ['labelembed', '--help']; from labelembed.lab.cli import main; main()",
+    )
+    rounds = [[_seconds(code) for code in codes] for _ in range(ROUNDS + 1)]
+    torch_only, with_labelembed, help_only = zip(*rounds[1:], strict=True)  # the first reads the disk
     added = [total - alone for total, alone in zip(with_labelembed, torch_only, strict=True)]
     print(f"  import torch                {statistics.median(torch_only):.2f} s, n = {ROUNDS}")
     print(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.timing import highest_memory
 from labelembed.objectives import LabelEmbedding, OneHot
 
 # Of glibc's malloc: large blocks stay with the process, as a library's own pool would keep them.
@@ -149,12 +149,9 @@ def say_memory(size: Size, name: str) -> None:
         torch.cuda.reset_peak_memory_stats()
         highest = torch.cuda.max_memory_allocated
     else:
+        highest = highest_memory
         with suppress(OSError):  # of Linux: the highest resident set begins anew
             Path("/proc/self/clear_refs").write_text("5")
-
-        def highest() -> int:
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
     before = highest()
     _step(loss, leaves, size.device)
     print(max(0, highest() - before - sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 
 import torch
 
+from benchmarks.timing import highest_memory
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot
 
 LABELS, WIDTH, RANK, ROWS, STEPS = 1_000_000, 64, 64, 256, 3
@@ -58,7 +58,7 @@ def measure(name: str, num_labels: int) -> None:
         terms.total.backward()
         optimizer.step()
         times.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+    peak = highest_memory() / 2**30
     weights = sum(value.numel() for value in objective.parameters()) * 4 / 2**30
     said = {"peak": peak, "weights": weights, "built": built, "times": times[1:], "total": float(terms.total.detach())}
     print(json.dumps(said))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -32,6 +35,13 @@ def interleaved(variants: Mapping[str, Callable[[], object]], *, rounds: int, ca
             if number:
                 times[name].append((time.perf_counter() - began) / calls)
     return times
+
+
+def highest_memory() -> int:
+    """Returns the most memory that this process has held, in bytes."""
+    if sys.platform == "linux":  # where `ru_maxrss` of a new process begins at its parent's
+        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def print_ratios(times: Mapping[str, list[float]], *, baseline: str, goals: Mapping[str, float]) -> None:

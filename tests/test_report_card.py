@@ -49,7 +49,9 @@ def test_the_card_and_its_header_say_what_the_run_reached(tmp_path):
     assert all(number in section(card, "Metrics") for number in ("20.00", "0.250", "3.1"))
     assert "0.700" in section(card, "Other metrics")
     assert "temperature 0.5000" in card
-    assert all(part in section(card, "Data") for part in ("source: digits", "'train': 1000", "fingerprint: 4567def"))
+    assert all(
+        part in section(card, "Data") for part in ("source: digits", "examples: train 1000, ", "fingerprint: 4567def")
+    )
     assert re.search(r"\| 0 +\| [13] ", section(card, "Nearest labels"))
     parts = ("labelembed compare digits-mlp --seeds 8", "batch_size: 100", "650,000 trainable parameters")
     assert all(part in section(card, "How it was made") for part in parts)

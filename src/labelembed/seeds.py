@@ -34,6 +34,6 @@ def example_order(examples: int, seed: int, epoch: int) -> Tensor:
 @contextmanager
 def seeded(seed: int, *purpose: object) -> Iterator[None]:
     """Runs a block with torch's global generators set for one purpose and restores them afterwards."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived_seed(seed, *purpose))
         yield

@@ -81,7 +81,7 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
         names: The labels, in the order of their indices.
 
     Raises:
-        DataError: When the file cannot be read, or labels are missing, repeated or unknown; all are listed.
+        DataError: When the file cannot be read, or labels are missing, repeated or unknown; ten of each are listed.
     """
     if str(source) not in _SHIPPED and not Path(source).suffix:
         raise DataError(f"{unknown_name('hierarchy', str(source), _SHIPPED)}; or give a file of groups, as groups.json")
@@ -97,11 +97,11 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     errors = {
         "missing": [repr(name) for name in names if name not in counts],
         "repeated": [repr(name) for name, count in counts.items() if count > 1],
-        # The nearest name takes time to find: of the first ten only.
         "unknown": [repr(name) + (nearest(name, names) if index < 10 else "") for index, name in enumerate(unknown)],
     }
     if any(errors.values()):
-        lines = [f"  {what} ({len(labels)}): {', '.join(labels)}" for what, labels in errors.items() if labels]
+        texts = {what: ", ".join(labels[:10] + ["..."] * (len(labels) > 10)) for what, labels in errors.items()}
+        lines = [f"  {what} ({len(errors[what])}): {text}" for what, text in texts.items() if text]
         raise DataError("\n".join([f"{source}: a hierarchy holds each of the {len(names)} labels once", *lines]))
     paths = dict(leaves)
     return Hierarchy(tuple(names), tuple(paths[name] for name in names), str(source))

@@ -137,7 +137,9 @@ def _go_on(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differe
     """Makes a restored run an unfinished one, of the changed recipe where it was changed."""
     position = trainer.position
     if trainer.epochs < (least := position.epoch + (position.batch > 0)):
-        raise errors.RunFolderError(f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}")
+        raise errors.RunFolderError(
+            f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}: epoch {least} has begun"
+        )
     if changes and position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
         position.patience_from = position.epoch
         trainer.save()
