@@ -9,19 +9,19 @@ import platform
 import torch
 
 from benchmarks import (
-    epoch_share,
     import_time,
     integrations,
     losses,
     million_labels,
     parallel_runs,
     step_time,
+    trainer,
 )
 
 BENCHMARKS = {
     "step_time": step_time.run,
     "import_time": import_time.run,
-    "epoch_share": epoch_share.run,
+    "trainer": trainer.run,
     "parallel_runs": parallel_runs.run,
     "losses": losses.run,
     "integrations": integrations.run,

@@ -36,9 +36,7 @@ KEEP_PAGES = {
     "MALLOC_TOP_PAD_": str(2**28),
 }
 ONE_HOT = "one-hot, naive"
-COMPRESSED, FULL, SHARED = "label embedding, compressed", "label embedding, full", "no second head, compressed"
-# With more labels a full E, [C, C], is left out.
-FULL_LABELS = 10_000
+COMPRESSED, SHARED = "label embedding, compressed", "no second head, compressed"
 # The most that each may take of the naive one-hot's time, by labels; and how much less memory than the naive form.
 GOALS = {COMPRESSED: {8_000: 1.80, 32_000: 1.83}, SHARED: {8_000: 1.08, 32_000: 1.10}}
 MEMORY_GOALS = {COMPRESSED: {32_000: 25}}
@@ -96,19 +94,17 @@ class Made:
             chunked = OneHot.from_linear(layer, impl="chunked")
             return lambda: chunked(self.hidden, self.labels).total, [self.hidden, *given]
         made = self.objective(
-            embedding="full" if FULL in name else "compressed",
+            embedding="compressed",
             auxiliary="shared" if SHARED in name else "separate",
             impl="reference" if "naive" in name else "chunked",
         )
         return lambda: made(self.hidden, self.labels).total, [self.hidden, *made.parameters()]
 
 
-def names(size: Size) -> list[str]:
-    """Returns the variants of a size."""
-    found = [ONE_HOT, "one-hot, chunked", f"{COMPRESSED}, naive", COMPRESSED, SHARED]
-    if hasattr(F, "linear_cross_entropy"):
-        found.insert(2, "one-hot, torch's chunks")
-    return found + [f"{FULL}, naive", FULL] * (size.labels <= FULL_LABELS)
+def names() -> list[str]:
+    """Returns the variants."""
+    torchs = ["one-hot, torch's chunks"] if hasattr(F, "linear_cross_entropy") else []
+    return [ONE_HOT, "one-hot, chunked", *torchs, f"{COMPRESSED}, naive", COMPRESSED, SHARED]
 
 
 def _step(loss: Callable[[], Tensor], leaves: list[Tensor], device: str) -> None:
@@ -125,7 +121,7 @@ def say_times(size: Size, rounds: int) -> None:
     """Prints each variant's seconds of every round but the first, which warms up."""
     torch.set_num_threads(1)
     made = Made(size)
-    variants = {name: made.variant(name) for name in names(size)}
+    variants = {name: made.variant(name) for name in names()}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     clock = time.process_time if size.device == "cpu" else time.perf_counter
     for _ in range(rounds + 1):

@@ -9,7 +9,7 @@ minutes on one core. Needs the extra `pictures`.
 
 from __future__ import annotations
 
-import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,5 @@ def write_features(data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Writes the features of CIFAR's pictures, with their labels.")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    chosen = parser.parse_args()
     torch.set_num_threads(1)
-    write_features(chosen.data, chosen.out)
+    write_features(*map(Path, sys.argv[1:]))

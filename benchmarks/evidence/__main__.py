@@ -1,7 +1,8 @@
 """`python -m benchmarks.evidence --data FOLDER [NAME ...]`: trains what the plan asks for and is not there yet.
 
 `--plan pretrained` and `--plan noise` are the second and the third plan; their `--data` is the folder with what
-`benchmarks.pretrained_features` wrote, `cifar10.npz` and `cifar100.npz`, and with `cifar10h-confusion.csv`.
+`benchmarks.pretrained_features` wrote, `cifar10.npz` and `cifar100.npz`, and with `cifar10h-confusion.csv`. That of
+`--plan captions`, the seventh, has `multi30k`.
 `--summary` prints what is there. `make pictures` draws the forest plot.
 """
 

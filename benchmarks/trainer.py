@@ -1,4 +1,4 @@
-"""What the trainer adds: to the steps of an epoch of MNIST's size, and to each step of a bare PyTorch loop."""
+"""The trainer's steps against those of a bare PyTorch loop, with the same network and optimiser, of MNIST's size."""
 
 from __future__ import annotations
 
@@ -15,45 +15,13 @@ from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import OBJECTIVES
 
-EPOCHS, ROUNDS = 4, 3
+ROUNDS = 3
 
 
 @threads(1)
 def run() -> None:
-    spent: list[float] = []
-    original = Trainer._step
-
-    def timed(trainer: Trainer, batch: object) -> None:
-        began = time.perf_counter()
-        original(trainer, batch)  # type: ignore[arg-type]
-        spent.append(time.perf_counter() - began)
-
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = [f"epochs={EPOCHS}", "data.name=vectors", "objective=one_hot"]
-            recipe, _ = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
-            Trainer._step = timed  # type: ignore[method-assign]
-            run_recipe(recipe, f"{folder}/run", data=build_data(recipe))
-            history = RunFolder(f"{folder}/run").history()
-    finally:
-        Trainer._step = original  # type: ignore[method-assign]
-    steps = len(spent) // EPOCHS
-    shares = []
-    for number, line in enumerate(history):
-        in_steps = sum(spent[number * steps : (number + 1) * steps])
-        shares.append(1 - in_steps / line["seconds"])
-    print(f"  an epoch                    {statistics.median(line['seconds'] for line in history):.2f} s, n = {EPOCHS}")
-    print(
-        f"  evaluation and data         {statistics.mean(shares):.1%} ± {statistics.stdev(shares):.1%}  (goal < 10 %)"
-    )
-    _compare_with_bare_loop()
-
-
-def _compare_with_bare_loop() -> None:
-    """Prints the time of the trainer's steps as a ratio to a bare loop's, with the same network and optimiser."""
     with tempfile.TemporaryDirectory() as folder:
         path = mnist_sized(folder)
         for name in ("one_hot", "label_embedding"):
