@@ -238,7 +238,7 @@ _DOES = """sitting standing walking playing holding looking riding running jumpi
 CAPTIONS: tuple[DataSet, ...] = tuple(
     DataSet(
         name=f"captions-{name}-{train}", load=partial(_captions, words=words), hidden_sizes=(512,), batch_size=50,
-        epochs=30, learning_rate=1e-3, weight_decay=1.5, train=train, validation=train // 2,
+        epochs=30 if train == 1_000 else 10, learning_rate=1e-3, weight_decay=1.5, train=train, validation=train // 2,
     )
     for name, words in (("who", _WHO), ("does", _DOES))
     for train in (1_000, 4_000)
