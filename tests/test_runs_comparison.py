@@ -6,7 +6,10 @@ import pytest
 
 import labelembed
 from labelembed.lab.runs import pools
+from labelembed.lab.runs.comparison import _epochs_made
 from labelembed.lab.runs.pools import default_jobs, visible_gpus
+from labelembed.lab.training.reporter import Progress
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import HerePool, make_runs_here
@@ -80,6 +83,19 @@ def test_a_failure_of_a_run_that_never_began_stays_noted_beside_new_variants(wor
     assert (called.code, "one_hot seed 0: its process died twice" in called.err) == (1, True)
     assert [row["failed_seeds"] for row in called.json] == ["0", ""]
     assert [row["n"] for row in succeed(*words, "--objectives", "one_hot", "--seeds", 1).json] == [1, 1]
+
+
+def test_a_run_of_another_process_says_how_far_it_is_until_it_ends(tmp_path, monkeypatch):
+    def run(recipe, folder, *, options, reporter):
+        reporter.progress(Progress(2, 4, 5, 10, None))
+        assert _epochs_made(RunFolder(folder)) == 2.5
+
+    monkeypatch.setattr("labelembed.lab.runs.run.run_recipe", run)
+    elsewhere, folder = tmp_path / "mine", tmp_path / "run"
+    folder.mkdir()
+    (folder / pools.PROGRESS_FILE).symlink_to(elsewhere)  # of a folder from somebody else
+    assert pools.attempt(pools.Job("one_hot seed 0", None, folder)) == ""
+    assert (list(folder.iterdir()), _epochs_made(RunFolder(folder)), elsewhere.exists()) == ([], 0, False)
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(monkeypatch):

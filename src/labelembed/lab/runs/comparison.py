@@ -300,7 +300,9 @@ class _Making:
             with Shown(quiet=self.quiet).watching() as shown:
                 while running:
                     at = {name: _epochs_made(folder) for name, folder in running.items()}
-                    text = ", ".join(f"{name}: epoch {epoch}/{epochs}" for name, epoch in at.items() if epoch)
+                    text = ", ".join(
+                        f"{name}: epoch {min(int(made) + 1, epochs)}/{epochs}" for name, made in at.items() if made
+                    )
                     shown.show(f"{done} of {total} runs", (done + sum(at.values()) / epochs) / total, text)
                     for job, error in pool.poll(0.25):
                         done, folder = done + 1, running.pop(job.name)
@@ -318,7 +320,7 @@ def _unfinished(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if RunFolder(job.folder).state() != "finished"]
 
 
-def _epochs_made(folder: RunFolder) -> int:
-    with suppress(RunFolderError, OSError):  # the run itself says what is wrong with its folder
-        return len(folder.history())
-    return 0
+def _epochs_made(folder: RunFolder) -> float:
+    with suppress(OSError, ValueError):  # not there yet, or being written
+        return float((folder.path / pools.PROGRESS_FILE).read_text())
+    return 0.0

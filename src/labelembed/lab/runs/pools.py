@@ -1,6 +1,6 @@
 """Runs the jobs of a comparison in processes of this machine, or on the workers of a dask scheduler.
 
-A pool takes jobs and reports how each one ended; a run's progress is in its history, its result in ``result.json``.
+A pool takes jobs and reports how each one ended; a run's progress is in its folder, its result in ``result.json``.
 This module does not import torch at its top: the command imports it while the fork server does, in parallel.
 """
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from labelembed.lab.recipes.schema import Recipe
 
 LOG_FILE = "worker.log"
+#: Of the folder of a run that is made by another process: how many epochs it has made, as `1.25`.
+PROGRESS_FILE = "worker.progress"
 #: What the server of which processes are forked imports.
 PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo", "labelembed.lab.runs.run"]
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -71,15 +73,22 @@ def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
     from labelembed.lab.runs.display import say
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.runs.run import run_recipe
-    from labelembed.lab.training.reporter import Reporter
+    from labelembed.lab.training.reporter import Progress, Reporter
+
+    progress_file = job.folder / PROGRESS_FILE
 
     class JobReporter(Reporter):
+        def progress(self, progress: Progress) -> None:
+            with contextlib.suppress(OSError):  # of a full disk the run's own files tell
+                progress_file.write_text(str(progress.epoch + progress.batch / max(progress.batches, 1)))
+
         def warn(self, text: str) -> None:
             say(text)
 
         def wants_stop(self) -> bool:
             return stop()
 
+    _remove(progress_file)  # of a run that was killed, or a link
     options = RunOptions(device=job.device, track=job.track, lock_seconds=_LOCK_SECONDS)
     try:
         run_recipe(job.recipe, job.folder, options=options, reporter=JobReporter())
@@ -91,6 +100,13 @@ def attempt(job: Job, stop: Callable[[], bool] = lambda: False) -> str:
     except Exception as error:  # one run's error must not take the others with it
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
+    finally:
+        _remove(progress_file)
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
 
 
 # ---- processes of this machine
