@@ -137,7 +137,9 @@ EXAMPLE = {"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share"
 def test_diagnostics_that_cannot_be_true_are_not_shown(tmp_path, change):
     variant, run = made(tmp_path, TABLES[:1]), run_path(tmp_path, EMBEDDING, 0)
     leave_errors(run, [(0, 1, 6)], labels=3)
-    assert error_analysis(variant) is not None
+    found = error_analysis(variant)
+    assert found is not None
+    assert (found.runs, found.pairs) == (1, {(0, 1): 6})
     path = run / "diagnostics" / "errors.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert error_analysis(variant) is None
