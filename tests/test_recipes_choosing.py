@@ -160,7 +160,7 @@ def test_the_subcommands_print_what_was_found_and_take_its_recipe(tmp_path):
     assert any(note.startswith("two labels") for note in checked.json["notes"])
     assert "logistic regression on the same inputs: validation error" in succeed("check", "--data", file).out
     assert succeed("train", "--data", file, "--set", "epochs=1", "--quiet").err.startswith(f"{TEXTS}\n")
-    assert (tmp_path / "runs" / "a-text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
+    assert (tmp_path / "runs" / "a-text-bag-small" / "online_label_smoothing" / "seed-0" / "result.json").is_file()
     # a name that is typed is taken, and nothing is looked for
     assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 

@@ -25,8 +25,11 @@ def _spread(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def _over(values: Sequence[float], others: Sequence[float]) -> str:
+    if values == others:
+        return ""
     found = paired_comparison(values, others)
-    return f"{found.difference:+.1f} [{found.interval_low:.1f}, {found.interval_high:.1f}]"
+    interval = f" [{found.interval_low:.1f}, {found.interval_high:.1f}]" if found.n > 1 else ""
+    return f"{found.difference:+.1f}{interval}"
 
 
 def _tau(geometry: LabelGeometry) -> float:

@@ -1,1 +1,1 @@
-"""Fifteen checks that a run survives what happens to runs, one file a check (docs/reliability.md)."""
+"""Checks that a run survives what happens to runs, one file a check (docs/reliability.md)."""
