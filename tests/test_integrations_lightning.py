@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 pytest.importorskip("lightning", reason="the extra `lightning` is not installed")
@@ -90,6 +92,32 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
     torch.testing.assert_close(module.objective.prediction_centroids, centroids)
     error = (torch.cdist(outputs, centroids).argmin(dim=1) != LABELS).float().mean()
     assert trainer.callback_metrics["val_error"].item() == pytest.approx(error.item())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_the_pass_over_the_examples_has_the_hooks_and_the_precision_of_training(precision, tmp_path):
+    class Scaled(Classifier):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            inputs, *rest = batch
+            return (inputs * 3 + 1, *rest)
+
+    module = Scaled(AdaptiveLabels(8, 3))
+    fit(module, tmp_path, precision=precision)
+    module = module.eval().float()
+    outputs = module.objective.output(module.encoder(INPUTS * 3 + 1)).detach()
+    centroids = torch.stack([outputs[label == LABELS].mean(dim=0) for label in range(3)])
+    loose = {} if precision == "32-true" else {"rtol": 0.05, "atol": 0.05}  # bfloat16 has three digits
+    torch.testing.assert_close(module.objective.prediction_centroids.float(), centroids, **loose)
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_a_run_of_so_many_steps_knows_its_epochs(accumulated, tmp_path):
+    module, announced = Classifier(AdaptiveLabels(8, 3)), []
+    start_epoch = module.objective.start_epoch
+    module.objective.start_epoch = lambda *epoch: (announced.append(epoch), start_epoch(*epoch))
+    steps = 2 * math.ceil(4 / accumulated) + 1  # two epochs and the beginning of a third
+    fit(module, tmp_path, epochs=-1, max_steps=steps, accumulate_grad_batches=accumulated)
+    assert announced == [(epoch, 3, 4) for epoch in range(3)]
 
 
 def test_a_resumed_fit_ends_with_the_same_numbers(tmp_path):

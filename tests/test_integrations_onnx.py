@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from labelembed.errors import LabelEmbedError
+from labelembed.integrations import onnx as onnx_module
 from labelembed.integrations.onnx import export_onnx
-from labelembed.objectives import OBJECTIVES
+from labelembed.objectives import OBJECTIVES, Retrospection
 from labelembed.seeds import generator
 from tests.made_objectives import made_mode
 
@@ -59,6 +61,15 @@ def test_onnxruntime_gives_what_torch_gives(tmp_path, mode, probabilities):
         assert expected.std() > 1e-3  # scores that tell labels apart
         (scores,) = session_of(path).run(None, {"inputs": inputs(number).numpy()})
         np.testing.assert_allclose(scores, expected, **CLOSE)
+
+
+def test_what_only_training_needs_does_not_count_as_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_module, "_LARGEST_BYTES", 20_000)
+    objective = Retrospection(4, 3, num_examples=10_000)
+    export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
+    monkeypatch.setattr(onnx_module, "_LARGEST_BYTES", 100)
+    with pytest.raises(LabelEmbedError, match="one ONNX file holds less than 2 GB"):
+        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
 
 
 def test_the_file_says_what_is_needed_to_use_it(tmp_path):

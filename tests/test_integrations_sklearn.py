@@ -144,6 +144,12 @@ def test_weights_are_repeated_examples(name):
     repeated = made(name, random_state=0).fit(inputs.repeat(weights, axis=0), numbers.repeat(weights))
     # One batch an epoch: the means are the same to the rounding of float32.
     np.testing.assert_allclose(weighted.predict_proba(inputs), repeated.predict_proba(inputs), rtol=1e-3, atol=1e-5)
+    tables = [one.label_geometry_.soft_targets() for one in (weighted, repeated)]
+    torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-4)
+
+
+def test_a_hold_out_that_leaves_too_few_to_train_on_is_left_out():
+    assert made(calibrate=True, validation_fraction=0.99).fit(*blobs(200)).output_temperature_ == 1
 
 
 def test_class_weights_are_weights_of_their_examples():

@@ -140,6 +140,28 @@ def test_no_tensor_of_all_examples_and_labels_is_made(kind, chunks_of):
     assert found["chunked"] <= max(20 * 50, 250 * HIDDEN)
 
 
+@pytest.mark.parametrize("impl", BOTH)
+def test_a_scaled_loss_keeps_small_gradients_of_float16(impl):
+    objective = made("full", 6, impl=impl, dtype=torch.float32)
+    hidden, labels, _ = made_examples(objective, 40, ignored=False)
+    hidden = hidden.half().requires_grad_()
+    exact = hidden.detach().float().requires_grad_()
+    of_many = 2**24  # examples a step, so that the factor of each, 6e-8, is the smallest number of float16
+    with torch.autocast("cpu", dtype=torch.float16):
+        total = objective(hidden, labels, num_items_in_step=of_many).total
+    (total * of_many).backward()
+    (objective(exact, labels, num_items_in_step=of_many).total * of_many).backward()
+    torch.testing.assert_close(hidden.grad.float(), exact.grad, rtol=0.02, atol=0.01 * float(exact.grad.abs().max()))
+
+
+def test_in_chunks_weights_that_are_learned_are_refused():
+    objective = made("full", 6, impl="chunked")
+    hidden, labels, _ = made_examples(objective, 12, ignored=False)
+    total = objective(hidden, labels, sample_weight=torch.ones(12, dtype=hidden.dtype, requires_grad=True)).total
+    with pytest.raises(RuntimeError, match="no weight gets one; set `impl='reference'`"):
+        total.backward()
+
+
 def test_chunks_are_differentiated_once_and_by_their_total_alone():
     objective = made("full", 6, impl="chunked")
     hidden, labels, _ = made_examples(objective, 12, ignored=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,6 +91,12 @@ def test_a_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
     torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
     found, given = objective.label_geometry().soft_targets(), learned.label_geometry().soft_targets()
     torch.testing.assert_close(found, given, rtol=0, atol=0)
+
+
+def test_a_fixed_embedding_is_copied_and_not_rounded():
+    similarities = nn.Parameter(torch.eye(3) + 0.001)
+    objective = LabelEmbedding(4, 3, embedding=LabelGeometry(("a", "b", "c"), similarities=similarities))
+    assert torch.equal(copy.deepcopy(objective).bfloat16().embedding.weight, similarities.detach())
 
 
 @pytest.mark.parametrize("bias", [True, False])

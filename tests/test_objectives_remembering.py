@@ -79,6 +79,25 @@ def test_what_is_stored_is_what_the_network_said_of_each_example(store):
     assert torch.equal(*totals)
 
 
+def test_an_example_that_a_sampler_leaves_out_keeps_its_last_soft_label_or_its_label():
+    objective = made_mode("retrospection", preset="progressive")
+    hidden, labels, _ = made_examples(objective, EXAMPLES, ignored=False)
+    said = []
+    for epoch, seen in enumerate([torch.arange(10), torch.arange(5)]):
+        objective.train().start_epoch(epoch, 4, 1)
+        objective(hidden[seen], labels[seen], seen)
+        objective.end_epoch()
+        said.append(objective.stored.clone())
+        with torch.no_grad():
+            objective.output.weight.mul_(0.5)
+    assert torch.equal(said[1][5:], said[0][5:])
+    assert not torch.equal(said[1][:5], said[0][:5])
+    objective.start_epoch(2, 4, 1)
+    never = torch.arange(10, 12)
+    terms = objective(hidden[never], labels[never], never)
+    torch.testing.assert_close(terms.retrospection, terms.output)
+
+
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [

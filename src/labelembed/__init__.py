@@ -43,7 +43,7 @@ _MODULES = {
     "lab.runs.saved_run": "SavedRun",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted(name for name, module in _MODULE_OF.items() if not module.startswith("lab."))
 
 
 def __getattr__(name: str) -> Any:

@@ -49,8 +49,8 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
         self._ended = False
         batches, epochs = trainer.num_training_batches, trainer.max_epochs  # a stream has infinitely many batches
         if epochs < 0:  # a run of so many steps, or without end
-            wanted = trainer.max_steps * trainer.accumulate_grad_batches
-            epochs = max(math.ceil(wanted / batches), trainer.current_epoch + 1)
+            steps = math.ceil(batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else math.inf
+            epochs = max(math.ceil(trainer.max_steps / steps), trainer.current_epoch + 1)
         for objective in _objectives(pl_module):
             # To the objective each micro-batch is a step.
             objective.start_epoch(trainer.current_epoch, epochs, int(batches) if math.isfinite(batches) else 1)
@@ -73,12 +73,14 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
             loader = trainer.train_dataloader
 
             def read(batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-                return hidden_states(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+                batch = pl_module._on_before_batch_transfer(trainer.precision_plugin.convert_input(batch))
+                return hidden_states(pl_module, trainer.strategy.batch_to_device(batch))
 
             size = getattr(loader, "batch_size", None) or 256  # a loader with a sampler of batches has none
             examples = partial(training_examples, pl_module, loader, read, batch_size=size)
-        for objective in _objectives(pl_module):
-            objective.end_epoch(examples)
+        with trainer.precision_plugin.forward_context():
+            for objective in _objectives(pl_module):
+                objective.end_epoch(examples)
 
 
 def _objectives(module: LightningModule) -> list[Objective]:

@@ -108,9 +108,6 @@ def _exported(graph: PredictionGraph, inputs: Tensor, free: Mapping[int, str], a
     except ImportError as error:
         install = "pip install 'labelembed[export]'"
         raise LabelEmbedError(f"ONNX needs onnx, onnxruntime and onnxscript: {install} ({error})") from error
-    weights = sum(tensor.nbytes for tensor in graph.state_dict().values())
-    if weights > _LARGEST_BYTES:
-        raise LabelEmbedError(f"the weights take {weights / 1e9:.1f} GB, and one ONNX file holds less than 2 GB")
     shapes = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
     try:
         program = torch.export.export(graph, (inputs,), dynamic_shapes=(shapes,))
@@ -122,6 +119,9 @@ def _exported(graph: PredictionGraph, inputs: Tensor, free: Mapping[int, str], a
         reason = f"ONNX has no operator for {operator[1]}" if operator else " ".join(first.split())[:300]
         network = f"{type(graph.encoder).__name__} with {type(graph.objective).__name__}"
         raise LabelEmbedError(f"{network} cannot be exported: {reason}") from error
+    weights = sum(value.const_value.nbytes for value in converted.model.graph.initializers.values())
+    if weights > _LARGEST_BYTES:
+        raise LabelEmbedError(f"the weights take {weights / 1e9:.1f} GB, and one ONNX file holds less than 2 GB")
     model = converted.model_proto
     for dimension, name in free.items():
         model.graph.input[0].type.tensor_type.shape.dim[dimension].dim_param = name
@@ -129,8 +129,7 @@ def _exported(graph: PredictionGraph, inputs: Tensor, free: Mapping[int, str], a
     del model.graph.value_info[:]  # of intermediate values, which have other names for the batch
     for key, text in about.items():
         model.metadata_props.add(key=key, value=text)
-    content: bytes = model.SerializeToString()
-    return content
+    return bytes(model.SerializeToString())
 
 
 def _difference(content: bytes, graph: PredictionGraph, inputs: Tensor) -> float:

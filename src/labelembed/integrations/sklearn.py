@@ -84,11 +84,11 @@ class Network(nn.Module):
         objective = self.objective
         if objective.learns_labels or len(names) > 4_000:  # the distances between so many means take too much memory
             return objective.label_geometry(names)
-        sums = torch.zeros(len(names), objective.output_size, dtype=torch.float64, device=examples.labels.device)
-        for hidden, labels, *_ in self.hidden_states(examples, rows):
-            sums.index_add_(0, labels, objective.output(hidden).double())
-        counts = torch.bincount(examples.labels[rows], minlength=len(names)).clamp_min(1)
-        means = (sums / counts[:, None]).float().cpu()
+        sums = torch.zeros(len(names), objective.output_size + 1, dtype=torch.float64, device=examples.labels.device)
+        for hidden, labels, _, *weight in self.hidden_states(examples, rows):
+            counted = nn.functional.pad(objective.output(hidden).double(), (0, 1), value=1.0)
+            sums.index_add_(0, labels, counted * weight[0][:, None] if weight else counted)
+        means = (sums[:, :-1] / sums[:, -1:].clamp_min(1e-30)).float().cpu()
         return LabelGeometry(tuple(names), vectors=means, source=f"{type(objective).__name__}, class means")
 
 
@@ -257,7 +257,8 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _split(self, labels: Any, seed: int) -> tuple[Tensor, Tensor | None]:
         """Returns the rows to train on and those of the validation set; None where it is not needed or too small."""
         rows, of_class, fraction = np.arange(len(labels)), np.bincount(labels), self.validation_fraction
-        enough = len(rows) * fraction >= max(FEWEST_CALIBRATION_EXAMPLES, len(of_class)) and of_class.min() >= 2
+        smaller = len(rows) * min(fraction, 1 - fraction)
+        enough = smaller >= max(FEWEST_CALIBRATION_EXAMPLES, len(of_class)) and of_class.min() >= 2
         if not self.early_stopping and not (self.calibrate and enough):
             return torch.from_numpy(rows), None
         train, validation = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
@@ -277,7 +278,7 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 layers += [linear, nn.ReLU(inplace=True), *([nn.Dropout(self.dropout)] if self.dropout else [])]
             encoder = nn.Sequential(*layers)
         with torch.no_grad():
-            hidden = encoder.eval()(torch.zeros(1, *shape))
+            hidden = encoder.to(self.device).eval()(torch.zeros(1, *shape, device=self.device))
         if hidden.ndim != 2:
             raise ValueError(f"`encoder` must make [N, H] of inputs [N, ...], got {list(hidden.shape)} of one input")
         return encoder, hidden.shape[1]

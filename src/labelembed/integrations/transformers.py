@@ -114,7 +114,7 @@ class Head(nn.Linear):
             reason = "was replaced after `attach`, as resize_token_embeddings does; attach the objective after that"
             raise RuntimeError(f"the output layer of {type(model).__name__} {reason}")
         hidden = outputs[0] if isinstance(outputs, tuple) else outputs.logits
-        labels = labels.to(hidden.device)
+        labels, indices = labels.to(hidden.device), None if indices is None else indices.to(hidden.device)
         if self.collects:
             return hidden, labels, indices
         self.has_learned = True
@@ -253,8 +253,7 @@ def attach(model: Any, objective: str, *, layer: str | None = None, **arguments:
     if shifts:
         model.loss_type = "ForCausalLM"  # so that Trainer counts the shifted labels
     head = Head(built.output, built, shifts=shifts)
-    owner, _, name = path.rpartition(".")
-    setattr(model.get_submodule(owner), name, head)
+    model.set_submodule(path, head)
     model.register_forward_pre_hook(head.before, with_kwargs=True)
     model.register_forward_hook(head.after)
     model.accepts_loss_kwargs = True  # the loss is scaled here, not by Trainer
@@ -286,8 +285,7 @@ def load(folder: str | Path, **arguments: Any) -> Attachment:
         transformers.utils.logging.set_verbosity(level)
     prefix = f"{saved['layer']}."
     attached = attach(model, saved["objective"], layer=saved["layer"], **_from_json(saved))
-    own = _tensors_of(Path(folder), prefix)
-    missing = set(attached.head.load_state_dict(own, strict=False).missing_keys)
+    missing = set(attached.head.load_state_dict(_tensors_of(Path(folder), prefix), strict=False).missing_keys)
     missing -= {"weight"} if _is_tied(model, attached.head.weight) else set()
     missing |= {name for name in loaded["missing_keys"] if not name.startswith(prefix)}
     if missing:

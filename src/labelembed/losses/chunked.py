@@ -225,9 +225,8 @@ class _LabelEmbedding(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             first = _Layer(weight, bias, dtype, learns=learns)
             second = None if weight2 is None else _Layer(weight2, bias2, dtype, learns=learns)
-            table = None
-            if left is not None:
-                table = _Table(left, right, first.exact, learns=learns and settings.learns_embedding)
+            learns_table = learns and settings.learns_embedding
+            table = None if left is None else _Table(left, right, first.exact, learns=learns_table)
             made = _Pass(settings, first, second, table)
             made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if learns and ctx.needs_input_grad[0] else None
             made.run(hidden.to(dtype), labels, scales.to(first.exact))
@@ -235,16 +234,17 @@ class _LabelEmbedding(torch.autograd.Function):
         gradients = [made.d_hidden, first.d_weight, first.d_bias]
         gradients += [None, None] if second is None else [second.d_weight, second.d_bias]
         gradients += [None, None] if table is None else [table.d_left, table.d_right]
+        # Rounded to float16 here, they would lose what GradScaler's factor keeps: autograd rounds them after it.
         ctx.gradients = [
-            None if gradient is None or value is None else gradient.to(value.dtype)
-            for gradient, value in zip(gradients, arguments, strict=False)
+            None if d is None or value is None else d.to(first.exact if value.dtype == torch.float16 else value.dtype)
+            for d, value in zip(gradients, arguments, strict=False)
         ]
         return tuple(terms)
 
     @staticmethod
     def backward(ctx: Any, total: Tensor | None, *terms: Tensor | None) -> tuple[Tensor | None, ...]:
-        if any(gradient is not None for gradient in terms):
-            raise RuntimeError("in chunks `total` alone has a gradient, not its terms; set `impl='reference'`")
+        if ctx.needs_input_grad[8] or any(gradient is not None for gradient in terms):
+            raise RuntimeError("in chunks `total` alone has a gradient, and no weight gets one; set `impl='reference'`")
         # Not `once_differentiable`: it lets a second derivative pass as 0 where the gradient of the loss is a constant.
         if total is None or torch.is_grad_enabled() or ctx.gradients is None:
             raise RuntimeError("the chunked loss can be differentiated once, not twice; set `impl='reference'`")

@@ -264,16 +264,17 @@ class Objective(nn.Module, ABC):
         return state | {"process_group": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves and casts the module; its own buffers are not rounded below float32."""
-        before = dict(self._buffers)
+        """Moves and casts the module; its buffers are not rounded below float32."""
+        before = [(module, name, buffer) for module in self.modules() for name, buffer in module._buffers.items()]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in before.items():
-            cast = self._buffers[name]
+        for module, name, buffer in before:
+            cast = module._buffers[name]
             if buffer is None or cast is None or buffer.is_meta:
                 continue
             # What is stored as float16 to save memory stays float16, too.
             if torch.float16 in (buffer.dtype, cast.dtype) or cast.dtype == torch.bfloat16:
-                self._buffers[name] = buffer.to(cast.device)
+                kept = torch.float32 if buffer.dtype == torch.float64 else buffer.dtype
+                module._buffers[name] = buffer.to(cast.device, kept)
         return self
 
 

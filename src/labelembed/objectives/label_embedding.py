@@ -77,7 +77,7 @@ class LabelEmbedding(Objective):
         target_weight: Weight of `target`; None: the preset's.
         uniform_weight: Weight of `uniform`; None: the preset's.
         target_warmup: Share of the run's epochs, in [0, 1), in which `target` has no weight, while E is still noise
-            (in the published text code 20,000 of about 50,000 steps: 0.4). Needs `start_epoch`.
+            (in the published text code 20,000 of about 50,000 steps: 0.4). Needs `start_epoch` and `end_epoch`.
         impl: See `OneHot`.
 
     Raises:
@@ -239,7 +239,8 @@ class LabelEmbedding(Objective):
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed: decay pulls softmax(E) towards uniform.
 
-        With `embedding_learning_rate` their group has a `learning_rate_factor`.
+        With `embedding_learning_rate` their group has a `learning_rate_factor`. torch's optimisers do not read it: set
+        the group's `lr` from it.
 
         Args:
             weight_decay: For the output layers.
@@ -276,7 +277,7 @@ class _Embedding(nn.Module):
         scale = math.log(num_labels) + 1.5 if isinstance(initial_scale, str) else initial_scale
         self.projection = None
         if isinstance(kind, LabelGeometry):
-            self.register_buffer("weight", kind.logits().clone())
+            self.register_buffer("weight", kind.logits().detach().clone())
         elif kind == "full":
             self.weight = nn.Parameter(torch.eye(num_labels) * (scale or 1.0))
         else:

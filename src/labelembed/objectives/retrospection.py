@@ -153,7 +153,11 @@ class Retrospection(Objective):
             if self.preset != "published_port":
                 log_p = log_softmax(logits / self.temperature)
                 weight *= self.temperature**2
-            retrospection = kl_divergence(self.stored[rows].to(log_p.dtype), log_p, examples.loss_weights)
+            soft = self.stored[rows].to(log_p.dtype)
+            # A sampler may have left out an example until now: its soft label is the label.
+            one_hot = torch.zeros_like(soft).scatter(1, examples.labels[:, None], 1)
+            soft = torch.where(soft.sum(dim=1, keepdim=True) > 0, soft, one_hot)
+            retrospection = kl_divergence(soft, log_p, examples.loss_weights)
             total = (1 - self._beta) * output + weight * retrospection  # factors of an operation are compiled anew
         if self._stores_now and self.gathered is not None and self._updates_state:
             own = rows[examples.mask], self._softened(logits[examples.mask])
@@ -183,6 +187,7 @@ class Retrospection(Objective):
             return
         if self.gathered is not None:
             self.stored, self.gathered = self.gathered, self.stored
+            self.gathered.copy_(self.stored)  # of what the next epochs do not see the last is kept
         elif training_examples is None:
             raise ValueError(
                 "`training_examples` must be given after every `store_every` epochs, got None: Retrospection looks "
