@@ -44,6 +44,16 @@ def test_a_file_that_is_not_there_is_no_text(learned, word):
     assert "does not exist; expected a .csv" in refused.err
 
 
+def test_what_cannot_be_predicted_or_written_is_said(learned, tmp_path):
+    file = write_csv(tmp_path / "new.csv", [("lovely", "pos"), ("", "neg"), (" ", "neg")], "Kommentar", "Urteil")
+    assert "new.csv: 2 examples without a text: row 3, row 4" in succeed("predict", learned, file).err
+    for words in ((file, "-o", "no/where.csv"), (" ",)):
+        refused = call("predict", learned, *words)
+        assert refused.code == 2
+        assert refused.err.count("\n") == 1
+        assert "no/where.csv" in refused.err or "INPUT: is empty" in refused.err
+
+
 def test_a_folder_is_evaluated_by_its_test_set_with_the_words_and_labels_of_the_training(learned, tmp_path):
     write_csv(tmp_path / "train.csv", reviews(20, seed=3), "Kommentar", "Urteil")
     # words that were never seen in training get no place

@@ -16,7 +16,7 @@ from tests.made_texts import reviews, write_csv
 def test_rare_labels_and_names_that_are_alike_are_noted():
     assert label_notes(torch.tensor([0, 0, 1, 1]), ("a", "b")) == []
     notes = label_notes(torch.tensor([0, 0, 1, 3, 3]), ("Pos", "neg", "none", "pos"))
-    assert [note.partition(": ")[2] for note in notes] == ["neg, none", "Pos, pos"]
+    assert [note.partition(": ")[2] for note in notes] == ["'neg', 'none'", "'Pos', 'pos'"]
 
 
 def test_texts_of_another_split_that_are_in_the_training_set_are_noted(tmp_path):
@@ -48,10 +48,10 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     files = sorted(tmp_path.rglob("*.png"))
     rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
-    assert "column 'label': 2 labels, cat 3, dog 2;" in ImageReader(path=file).read().notes[0]
+    assert "column 'label': 2 labels, 'cat' (3), 'dog' (2);" in ImageReader(path=file).read().notes[0]
     assert not any("taken from" in note for note in ImageReader(path=file, label_column="label").read().notes)
     note = label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), tuple("abcdefg"))
-    assert "7 labels, d 3, a 2, g 1, f 1, e 1, ...; " in note
+    assert "7 labels, 'd' (3), 'a' (2), 'g' (1), 'f' (1), 'e' (1), ...; " in note
 
 
 def test_what_speaks_against_a_comparison_is_told(tmp_path):

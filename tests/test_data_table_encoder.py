@@ -84,7 +84,11 @@ KINDS = [
     ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "counts the examples"),
     ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
     ("x", [f"a remark of several words {n}" for n in range(30)], None, "another value"),
-    ("x", [f"2024-01-{n}" for n in range(10, 30)], None, "another value"),
+    *(
+        ("x", [form.format(n % 9) for n in range(30)], None, "dates")
+        for form in ("2024-01-1{}", "1{}.1.24", "1/{}/2024 12:30")
+    ),
+    ("x", [f"1.{n % 9}.2" for n in range(30)], "categorical", ""),  # a version
     ("x", ["", None, "NA"], None, "no value"),
     ("x", ["7", "7", ""], None, "one value only"),
     # mostly numbers: what is none is asked about, and not taken for thirty categories

@@ -244,7 +244,9 @@ def test_spaces_are_no_part_of_a_label_and_spellings_are_kept_apart_with_a_note(
     file = write_csv(tmp_path / "r.csv", [(t, spelt[n % 3]) for n, (t, _) in enumerate(reviews(40))], "text", "label")
     raw = read(file)
     assert raw.names == ("Positive", "neg", "positive")
-    assert any("case only are kept apart: Positive, positive" in note for note in prepare(raw, validation=None).notes)
+    assert any(
+        "case only are kept apart: 'Positive', 'positive'" in note for note in prepare(raw, validation=None).notes
+    )
 
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):

@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from labelembed.lab.report import write_report
 from labelembed.lab.report.model_card import model_card, write_card
 from tests.made_cli import call, succeed
 from tests.made_runs import ENVIRONMENT, embedding_geometry, history_lines, make_comparison, make_run, metrics, run_path
@@ -28,6 +29,13 @@ def made_run(path, **more):
         "calibrated": CALIBRATED,
     }
     return make_run(path, **how | more)
+
+
+def test_a_run_that_was_resumed_with_other_settings_says_so(tmp_path):
+    run = made_run(tmp_path / "run")
+    run.write("environment.json", run.environment() | {"changes": ["at step 46 (epoch 3): epochs 2 became 3"]})
+    assert "epochs 2 became 3" in section(model_card(run.path), "How it was made")
+    assert "epochs 2 became 3" in write_report(run.path).read_text("utf-8").partition("<h2>Reproduce")[2]
 
 
 def header_of(card):
@@ -57,7 +65,7 @@ def test_the_card_and_its_header_say_what_the_run_reached(tmp_path):
     assert all(part in section(card, "How it was made") for part in parts)
     result = header_of(card)
     values = {metric["type"]: metric["value"] for metric in result["metrics"]}
-    assert values == {"accuracy": 0.8, "nll": 0.7, "calibration_error": 0.1}
+    assert values == {"accuracy": 0.8, "nll": 0.25, "calibration_error": 0.031}
     assert result["task"] == {"type": "image-classification"}  # by its data, whatever shape the inputs have
     assert result["dataset"] == {"name": "digits", "type": "digits", "split": "test"}
     # Nobody has said under which licence weights and data are.

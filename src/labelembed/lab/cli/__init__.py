@@ -17,8 +17,8 @@ from labelembed.lab.training.device import SIGNALS, Stopped, process_count, proc
 # Each adds its subcommands, in the order of the help.
 for _module in ("train", "evaluate", "predict", "translate", "labels", "report", "recipes", "preprocess"):
     import_module(f"labelembed.lab.cli.{_module}")
-# Typer has no public name for it.
-_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+# Typer has no public names for them.
+_UsageError, _FileError = typer.BadParameter.__mro__[1:3]
 
 
 def main() -> None:
@@ -44,7 +44,10 @@ def _exit_code() -> int:
         return _complain(f"{which}{error}", error.exit_code)
     except _UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "labelembed"
-        return _complain(f"{' '.join(error.format_message().split())} See {where} --help", 2)
+        text = " ".join(error.format_message().split())
+        return _complain(f"{text}{'' if text.endswith(('.', '?', ')')) else '.'} See {where} --help", 2)
+    except _FileError as error:  # what --out names cannot be written
+        return _complain(error.format_message(), 2)
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -112,7 +112,7 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns:
     for word in words:
         if word == "-" and not saved.reads_texts:
             raise DataError("-: only texts are read from standard input; name a file")
-        if word == "-" or (saved.reads_texts and is_text(word)):
+        if word == "-" or (word.strip() and saved.reads_texts and is_text(word)):
             texts = list(filter(str.strip, sys.stdin.read().splitlines())) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
             yield _Inputs(values, texts, [{} for _ in texts], notes)
@@ -146,7 +146,7 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
     from labelembed.lab.data.table_files import is_readable
 
     path = Path(word)
-    if not word:
+    if not word.strip():
         raise DataError("INPUT: is empty; name a file or a folder")
     if not path.is_dir():
         return [path]

@@ -128,7 +128,11 @@ def compare(
     ] = None,
     seeds: Annotated[
         str | None,
-        typer.Option("--seeds", metavar="N|A-B|A,B,...", help="How many seeds (8), or which ones (0-7, or 3,5)."),
+        typer.Option(
+            "--seeds",
+            metavar="N|A-B|A,B,...",
+            help="How many seeds (8), or which (0-7, or 3,5); else the recipe's.",
+        ),
     ] = None,
     baseline: shared.BaselineOption = None,
     tuned: Annotated[

@@ -212,7 +212,7 @@ def read_inputs(
 def _picture(path: Path, input_shape: tuple[int, ...], input_range: tuple[float, float]) -> Array:
     if len(input_shape) != 3 or input_shape[0] not in (1, 3) or input_range not in _FIXED_RANGES:
         of = f"inputs of shape {input_shape} with values of {input_range[0]:g} to {input_range[1]:g}"
-        raise DataError(f"{path}: is no array, and the network takes {of}; give a .npy array of such")
+        raise DataError(f"{path}: is no .npy array, and the network takes {of}; save its inputs with numpy.save")
     channels, height, width = input_shape
     try:
         with decoding():

@@ -28,7 +28,7 @@ def label_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     rare = [name for label, name in enumerate(names) if counts[label] < 2]
     alike = [name for name in names if spellings[name.casefold()] > 1]
     groups = {"labels with no or one training example": rare, "labels that differ by case only are kept apart": alike}
-    return [f"{what}: {few(those, _SHOWN)}" for what, those in groups.items() if those]
+    return [f"{what}: {few([repr(name) for name in those], _SHOWN)}" for what, those in groups.items() if those]
 
 
 def comparison_notes(data: LabelledData, *, random_weights: bool = False) -> list[str]:
@@ -64,7 +64,7 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
 def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
     """Returns the note on a label column that was found, with the counts of its training labels [N]."""
     counts = Counter(labels.tolist()).most_common(_SHOWN)
-    shown = ", ".join(f"{printable(names[label][:40])} {count:,}" for label, count in counts)
+    shown = ", ".join(f"'{printable(names[label][:40])}' ({count:,})" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
     labels_of = f"labels are taken from column {column!r}: {len(names):,} labels"
     return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"

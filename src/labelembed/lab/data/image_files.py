@@ -186,7 +186,7 @@ class Images:
             try:
                 return index, work(index)
             except DataError as error:
-                way_out = "; repair it, or leave such out: --set data.skip_unreadable=true" if self.belong else ""
+                way_out = "; repair or remove it, or train with --set data.skip_unreadable=true" if self.belong else ""
                 raise DataError(f"{self.root / self.shown(index)}: {error}{way_out}") from None
 
         # Processes that need the same pictures begin at different ones, and find what the others have kept.

@@ -68,7 +68,7 @@ class MnistReader(ArrayReader):
 def _idx_files(folder: Path) -> dict[str, Path]:
     """Returns the four files: `train_inputs`, `train_labels`, `test_inputs`, `test_labels`."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of files")
+        raise DataError(f"{folder}: {'expected a folder of files' if folder.exists() else 'no such folder'}")
     entries = sorted(entry.name for entry in folder.iterdir())
     files: dict[str, Path] = {}
     for match in filter(None, map(_IDX_NAME.fullmatch, entries)):  # in the order of names: unpacked files come first

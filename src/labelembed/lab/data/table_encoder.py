@@ -30,6 +30,8 @@ _FARTHEST = 20.0
 _TOO_LARGE = 1e150
 # So few different values are categories, whatever most of them look like.
 _FEW = 20
+# 2026-11-25, 25.11.2026, 11/25/26, with or without a time.
+_DATE = r"(\d{4}([-./])\d{1,2}\2\d{1,2}|\d{1,2}([-./])\d{1,2}\3(\d{4}|\d{2}))([T ].*)?"
 
 Kind = Literal["numeric", "categorical"]
 Numbers = npt.NDArray[np.float64]
@@ -168,6 +170,8 @@ def kind_of(table: Table, name: str) -> tuple[Kind | None, str]:
         return (None, "counts the examples") if counts else ("numeric", "")
     if different > _FEW and numbers.notna().mean() > 0.5:
         return "numeric", ""  # a value that is not a number is an error in `transform`
+    if texts.str.fullmatch(_DATE).mean() > 0.5:
+        return None, "dates"
     is_categorical = different <= len(texts) / 2 or len(texts) <= 10
     return ("categorical", "") if is_categorical else (None, "another value in nearly every example")
 

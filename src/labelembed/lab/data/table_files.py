@@ -149,7 +149,7 @@ def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
         line = content.count(b"\n", 0, getattr(error, "start", 0)) + 1
         wrong = f"line {line:,}: {error}"
     if wrong:
-        way = "name the file's own encoding, for instance --set data.encoding=cp1252"
+        way = "save it as UTF-8, or give check, train or compare its own encoding: --set data.encoding=cp1252"
         raise DataError(f"{source}: is not written in {name} ({wrong:.200}); {way}")
     if not text.strip():
         raise DataError(f"{source}: is empty")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.bag_of_words import BagOfWordsEncoder
 from labelembed.lab.data.batch import Examples
-from labelembed.lab.data.checks import content_of, require_file
+from labelembed.lab.data.checks import content_of, counted, few, require_file
 from labelembed.lab.data.columns import find_columns, find_label, find_texts, labelled
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
@@ -173,7 +173,9 @@ class TextReader(TabularReader):
                 names = tuple(table.names)
             texts = _joined_texts(table, names)
             places = [table.place(row) for row in range(len(table))]
-        return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], [])
+        empty = [place for place, text in zip(places, texts, strict=True) if not text.strip()]
+        notes = [f"{file}: {counted(len(empty), 'example')} without a text: {few(empty, 5)}"] if empty else []
+        return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], notes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,8 +50,9 @@ def model_card(run: str | Path) -> str:
     names = [str(block.get("name")) if isinstance(block, dict) else "unknown" for block in blocks]
     shape, title = record.data.get("input_shape") or [], f"{' '.join(names)}, seed {record.seed}"
     task = _TASKS.get("table" if names[0] == "vectors" and len(shape) != 3 else names[0], "image-classification")
-    measured = {
-        name: record.metrics.get(f"{split}_{name}") for name in ("error", "bleu", "chrf", "nll", "calibration_error")
+    measured = {  # as `predict` gives probabilities: after temperature scaling, where there is any
+        name: record.metrics.get(f"{split}_calibrated_{name}", record.metrics.get(f"{split}_{name}"))
+        for name in ("error", "bleu", "chrf", "nll", "calibration_error")
     }
     values = {"accuracy": 1 - (measured.pop("error") or 0.0)} | measured
     data = shortened(single.data_name, 200)
@@ -69,7 +70,7 @@ def model_card(run: str | Path) -> str:
     above = folder.resolve().parents[2:3]
     is_one_of_many = above and (above[0] / "comparison.json").is_file()
     whole = readable(lambda: verdict(load_comparison(*above))) if is_one_of_many else []
-    card = templates().get_template("card.md")
+    card, changes = templates().get_template("card.md"), record.environment.get("changes")
     text = card.render(
         names=names,
         title=title,
@@ -82,6 +83,7 @@ def model_card(run: str | Path) -> str:
         cost=cost_line(variant, single, rows),
         comparison=whole or [],
         command=shlex.join(re.sub(r"[^=,:\[\]]*/(?=[^/=,:\[\]])", "", word.rstrip("/")) for word in record.command),
+        changes=[shortened(str(line), 500) for line in changes] if isinstance(changes, list) else [],
         recipe=without_folders((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")).strip(),
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"))

@@ -114,7 +114,8 @@ def full_verdict(comparison: Comparison) -> Verdict:
         return _written("", "single run", facts, "" if facts["too_short"] or nothing else _command(comparison))
     if not candidates:
         facts["alone"] = listed([one.title for one in comparison.finished])
-        return _written("", "alone", facts, _command(comparison))
+        facts["unfinished"] = any(one.failed or one.missing for one in comparison.variants)
+        return _written("", "alone", facts, _command(comparison) if facts["unfinished"] else "")
     (method, *_), chosen_on = ranked(candidates, comparison)
     contrasts = [_contrast(method, one, comparison, candidates) for one in _references(method, baseline, comparison)]
     first = contrasts[0]

@@ -91,7 +91,8 @@ class RunFolder:
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
         if not self._has_recipe():
-            hint = "; it is a comparison folder, its runs are below runs/" if (self.path / "runs").is_dir() else ""
+            is_comparison = (self.path / "comparison.json").is_file()
+            hint = "; it is a comparison folder, its runs are below runs/" if is_comparison else ""
             raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml{hint}")
 
     def require_finished(self) -> None:
