@@ -96,6 +96,8 @@ def test_an_example_that_a_sampler_leaves_out_keeps_its_last_soft_label_or_its_l
     never = torch.arange(10, 12)
     terms = objective(hidden[never], labels[never], never)
     torch.testing.assert_close(terms.retrospection, terms.output)
+    objective.stored.fill_(torch.nan)
+    assert objective(hidden[never], labels[never], never).total.isnan()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def _spread(values: Sequence[float | None], digits: int = 1) -> str:
     there = [value for value in values if value is not None]
     mean, deviation, _ = summarise(there) if there else (0, 0, 0)
     of = "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}{of}" if there else "never"
+    spread = f" ± {deviation:.{digits}f}" if len(there) > 1 else ""
+    return f"{mean:.{digits}f}{spread}{of}" if there else "never"
 
 
 def _over(values: Sequence[float], others: Sequence[float]) -> str:

@@ -124,7 +124,9 @@ class Stack:
         if self.kind == "progressive":
             self.gathered[networks, places] = log_p.detach().exp()
             weight = self.similarity * self.growth
-            return (1 - weight) * output + weight * _soft(self.memory[networks, places], log_p)
+            soft, one_hot = self.memory[networks, places], F.one_hot(labels, self.num_labels).float()
+            soft = torch.where(soft.sum(2, keepdim=True) == 0, one_hot, soft)
+            return (1 - weight) * output + weight * _soft(soft, log_p)
         if self.kind == "class_means":
             total = total + self.similarity * _soft(self.similarities[networks, labels], log_p)
             self._follow(log_p.detach(), labels)
@@ -179,7 +181,7 @@ class Stack:
             if position + batch_size > count:  # the last, smaller batch of an epoch is left out
                 epoch += 1
                 self.growth = epoch / epochs
-                self.memory, self.gathered = self.gathered, self.memory
+                self.memory, self.gathered = self.gathered, self.gathered.clone()
                 order = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
                 position = 0
             places = order[:, position : position + batch_size]

@@ -156,7 +156,7 @@ class Retrospection(Objective):
             soft = self.stored[rows].to(log_p.dtype)
             # A sampler may have left out an example until now: its soft label is the label.
             one_hot = torch.zeros_like(soft).scatter(1, examples.labels[:, None], 1)
-            soft = torch.where(soft.sum(dim=1, keepdim=True) > 0, soft, one_hot)
+            soft = torch.where(soft.sum(dim=1, keepdim=True) == 0, one_hot, soft)
             retrospection = kl_divergence(soft, log_p, examples.loss_weights)
             total = (1 - self._beta) * output + weight * retrospection  # factors of an operation are compiled anew
         if self._stores_now and self.gathered is not None and self._updates_state:
