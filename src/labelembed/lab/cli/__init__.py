@@ -18,7 +18,8 @@ from labelembed.lab.training.device import SIGNALS, Stopped, process_count, proc
 for _module in ("train", "evaluate", "predict", "translate", "labels", "report", "recipes", "preprocess"):
     import_module(f"labelembed.lab.cli.{_module}")
 # Typer has no public names for them.
-_UsageError, _FileError = typer.BadParameter.__mro__[1:3]
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+_FileError: type[Any] = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
