@@ -17,7 +17,6 @@ from labelembed.geometry import (
     LabelGeometry,
     group_agreement,
     kendall_agreement,
-    label_plane,
     leaf_order,
     linkage,
     multidimensional_scaling,
@@ -155,18 +154,3 @@ def test_scaling_finds_a_plane_again():
     assert procrustes(found, points)[2] < 1e-12
     assert np.array_equal(found, multidimensional_scaling(distances))
     assert multidimensional_scaling([[0.0]]).tolist() == [[0.0, 0.0]]
-
-
-def test_map_is_aligned_with_a_reference_without_what_it_lacks():
-    distances, reference = (made_geometry(6, seed=seed).distances().numpy() for seed in (0, 1))
-    reference[2], reference[:, 2] = np.nan, np.nan
-    rows = [0, 1, 3, 4, 5]
-    found = label_plane(distances, reference)
-    ours, theirs = (multidimensional_scaling(table[np.ix_(rows, rows)]) for table in (distances, reference))
-    assert found.labels == rows
-    assert all(map(np.array_equal, (found.reference, found.points, found.disparity), procrustes(theirs, ours)))
-    for other in (None, np.full((6, 6), np.nan), np.where(np.eye(6) > 0, 0, np.inf)):
-        plain = label_plane(distances, other)
-        assert plain.labels == list(range(6))
-        assert plain.reference is plain.disparity is None
-    assert label_plane(distances, np.zeros((6, 6))).disparity is None  # one point for all labels fits nothing

@@ -133,16 +133,9 @@ def naive_t_interval(differences, confidence):
     return naive_mean(differences) - half, naive_mean(differences) + half
 
 
-def naive_sign_flip_p(values, baseline):
-    """Returns the exact p as a fraction, from decimal numbers given as text: ties are ties."""
-    differences = [Fraction(ours) - Fraction(theirs) for ours, theirs in zip(values, baseline, strict=True)]
-    observed = abs(sum(differences))
-    as_extreme, patterns = 0, 0
-    for signs in itertools.product((1, -1), repeat=len(differences)):
-        flipped = sum(sign * difference for sign, difference in zip(signs, differences, strict=True))
-        as_extreme += 1 if abs(flipped) >= observed else 0
-        patterns += 1
-    return Fraction(as_extreme, patterns)
+def naive_t_p(differences):
+    standard_error = naive_standard_deviation(differences) / math.sqrt(len(differences))
+    return 2 * stats.t.sf(abs(naive_mean(differences)) / standard_error, len(differences) - 1)
 
 
 def naive_power(effect, n, level=0.05):

@@ -13,7 +13,7 @@ from labelembed.geometry.agreement import (
     shipped_hierarchy,
 )
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
-from labelembed.geometry.projection import LabelMap, label_plane, leaf_order, linkage, multidimensional_scaling
+from labelembed.geometry.projection import leaf_order, linkage, multidimensional_scaling
 from labelembed.geometry.wordnet import WordNet, senses_for
 
 __all__ = [
@@ -21,12 +21,10 @@ __all__ = [
     "GroupAgreement",
     "Hierarchy",
     "LabelGeometry",
-    "LabelMap",
     "Neighbour",
     "WordNet",
     "group_agreement",
     "kendall_agreement",
-    "label_plane",
     "leaf_order",
     "linkage",
     "multidimensional_scaling",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -36,48 +34,6 @@ def leaf_order(tree: NDArray[np.float64]) -> list[int]:
     from scipy.cluster.hierarchy import leaves_list
 
     return [int(label) for label in leaves_list(tree)]
-
-
-class LabelMap(NamedTuple):
-    """Labels in a plane.
-
-    Attributes:
-        labels: The indices of those drawn: all, or those that the reference has.
-        points: [L, 2], of `multidimensional_scaling`, aligned with the reference where there is one.
-        reference: [L, 2], the map of the reference; None without one, or where all points of a map fall together.
-        disparity: The sum of squared distances between the two maps, from 0 (equal) to 1; None without a reference.
-    """
-
-    labels: list[int]
-    points: NDArray[np.float64]
-    reference: NDArray[np.float64] | None = None
-    disparity: float | None = None
-
-
-def label_plane(distances: ArrayLike, reference: ArrayLike | None = None) -> LabelMap:
-    """Returns the map of labels, aligned with the map of a reference's distances by Procrustes analysis.
-
-    Args:
-        distances: [C, C].
-        reference: [C, C], e.g. `WordNet.distances`; labels whose row is nan throughout are left out. Fewer than three
-            labels, or an infinite distance, give no reference: two points fit any two.
-
-    Raises:
-        ValueError: As `multidimensional_scaling`.
-    """
-    learned = np.asarray(distances, dtype=np.float64)
-    other = np.full_like(learned, np.nan) if reference is None else np.asarray(reference, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(other).all(axis=1))
-    other = other[np.ix_(known, known)]
-    if len(known) < 3 or not np.isfinite(other).all():
-        return LabelMap(list(range(len(learned))), multidimensional_scaling(learned))
-    points, reference_points = (multidimensional_scaling(table) for table in (learned[np.ix_(known, known)], other))
-    if not (np.ptp(points) > 0 and np.ptp(reference_points) > 0):
-        return LabelMap(known.tolist(), points)
-    from scipy.spatial import procrustes
-
-    reference_points, points, disparity = procrustes(reference_points, points)
-    return LabelMap(known.tolist(), points, reference_points, float(disparity))
 
 
 def multidimensional_scaling(distances: ArrayLike) -> NDArray[np.float64]:

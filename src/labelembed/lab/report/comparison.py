@@ -19,7 +19,7 @@ from labelembed.errors import nearest
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.formatting import shortened, without_folders
 from labelembed.lab.training.comparison_folder import ComparisonFile
-from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder
 
 Content = TypeVar("Content")
 Split = Literal["test", "validation"]
@@ -80,9 +80,13 @@ class RunRecord:
         words = self.environment.get("command")
         return [str(word) for word in words] if isinstance(words, list) else []
 
+    @cached_property
+    def _outcomes(self) -> ExampleOutcomes | None:
+        return readable(RunFolder(self.folder).examples)
+
     def losses(self, split: str) -> dict[str, NDArray[np.float64]]:
         """Returns error, NLL and calibrated NLL of each example [N]; nothing where the run keeps none of this split."""
-        kept, error = readable(RunFolder(self.folder).examples), self.metrics.get(f"{split}_error")
+        kept, error = self._outcomes, self.metrics.get(f"{split}_error")
         if kept is None or kept.split != split or error is None:
             return {}
         wrong = ~kept.right

@@ -53,7 +53,7 @@ def shown_sign(found: PairedComparison) -> int:
     """Returns -1 or 1, the sign of a difference that is beyond chance, else 0.
 
     Both intervals exclude zero, and the p after Holm's correction, where there is one, is at most 5 %. Without a joint
-    interval the one over seeds decides, with fewer than six seeds the intervals alone.
+    interval the one over seeds decides.
     """
     return 0 if contradicted_by_p(found) else sign_of_intervals(found)
 
@@ -115,12 +115,15 @@ def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
+def ranked(
+    variants: Sequence[VariantRuns], comparison: Comparison, metric: str | None = None
+) -> tuple[list[VariantRuns], str]:
     """Returns variants by their mean on validation examples, the best first, and what they were ranked by in words.
 
-    It is by test examples only where one has no validation examples. A variant without a number comes last.
+    By the error or of translations by BLEU where no metric is named. It is by test examples only where one has no
+    validation examples. A variant without a number comes last.
     """
-    metric = comparison.headline
+    metric = metric or comparison.headline
     validated = all(variant.metrics("validation", metric) for variant in variants)
     chosen_on: Split = "validation" if validated else comparison.split
 

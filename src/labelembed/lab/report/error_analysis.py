@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from labelembed.lab.report.comparison import RunRecord, VariantRuns, readable
 from labelembed.lab.report.formatting import number
 from labelembed.lab.report.tables import Table, make_table
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from labelembed.lab.training.run_folder import RunFolder
 
 _BINS, _MOST_SHOWN = 15, 12
@@ -111,23 +112,27 @@ class ErrorAnalysis:
     calibrated: NDArray[np.float64] | None
     wrong: NDArray[np.bool_] | None
 
-    def counts(self, count: int) -> NDArray[np.float64]:
-        """Returns how often each label is predicted as another [count, count], without the special tokens."""
-        table, first = np.zeros((count, count)), self.first.labels - count
+    def counts(self, count: int, first: int = 0) -> NDArray[np.float64]:
+        """Returns how often each of so many labels, from the first on, is predicted as another [count, count]."""
+        table = np.zeros((count, count))
         for (true, predicted), times in self.pairs.items():
-            if min(true, predicted) >= first:
+            if first <= min(true, predicted) and max(true, predicted) < first + count:
                 table[true - first, predicted - first] = times
         return table
 
     def lines(self, nearest: NDArray[np.int64] | None) -> list[str]:
-        """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted."""
+        """Returns in sentences how many distinct examples are wrong, and how often the nearest label is predicted.
+
+        The second where `nearest` has all labels, those of a vocabulary without its special tokens.
+        """
         lines = []
         if self.wrong is not None:
             ever, always = int(self.wrong.any(axis=0).sum()), int(self.wrong.all(axis=0).sum())
             where = f" in at least one of {self.runs} runs, {always:,} in every one" if self.runs > 1 else ""
             lines.append(f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples are wrong{where}.")
-        if nearest is not None and 2 < len(nearest) <= self.first.labels:
-            confused = self.counts(len(nearest))
+        special = self.first.labels - len(nearest) if nearest is not None else -1
+        if nearest is not None and len(nearest) > 2 and special in (0, len(SPECIAL_TOKENS)):
+            confused = self.counts(len(nearest), special)
             near = confused[np.arange(len(nearest)), nearest].sum() / max(confused.sum(), 1)
             chance = f"{100 / (len(nearest) - 1):.0f} % by chance"
             lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from labelembed.lab.report.decision import (
     FEWEST_SEEDS,
     ONE_HOT,
     SMOOTHING,
-    contradicted_by_p,
     largest_gain,
     method_candidates,
     needed,
@@ -32,7 +32,7 @@ from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Use it for its probabilities", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.
-_SMALL = {"error": 0.05, "bleu": 0.01}
+_SMALL = {"error": 0.05, "bleu": 0.01, "calibrated_nll": 0.05}
 _UNTRAINED_BLEU = 0.01
 _ANSWERS: dict[str, Answer] = {"better": "Use it", "worse": "Do not use it", "small gain": "Do not use it"}
 _COSTS = ("calibrated_nll", "nll", "calibration_error")
@@ -96,10 +96,11 @@ def full_verdict(comparison: Comparison) -> Verdict:
     """Returns what the comparison shows.
 
     It is about the learned method that is best on validation examples, by the error or of translations by BLEU: first
-    against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
-    answer follows from the first: use it where it is better by both intervals and the corrected p; do not where it is
-    worse by the same standard, or where any gain is small; else what is needed to tell. Without tuned label smoothing,
-    with fewer than five seeds and where every run still improves at its last epoch the answer is open.
+    against the control, which is label smoothing or cross entropy, whichever is better on validation examples, then
+    against the other, then against the baseline where that is neither. The answer follows from the first: use it where
+    it is better by both intervals and the corrected p; do not where it is worse by the same standard, or where any gain
+    is small; else what is needed to tell. Without tuned label smoothing, with fewer than five seeds, where runs of the
+    method failed and where every run still improves at its last epoch the answer is open.
     """
     nothing, chance = _nothing_learned(comparison)
     facts = {"comparison": comparison, "nothing_learned": nothing, "chance": chance}
@@ -117,15 +118,24 @@ def full_verdict(comparison: Comparison) -> Verdict:
         facts["unfinished"] = any(one.failed or one.missing for one in comparison.variants)
         return _written("", "alone", facts, _command(comparison) if facts["unfinished"] else "")
     (method, *_), chosen_on = ranked(candidates, comparison)
-    contrasts = [_contrast(method, one, comparison, candidates) for one in _references(method, baseline, comparison)]
+    smoothings, one_hot = (
+        [variant for variant in comparison.finished if variant.objective_name == name] for name in (SMOOTHING, ONE_HOT)
+    )
+    controls = ranked([*smoothings, *one_hot], comparison)[0]
+    order = [*controls[:1], *ranked(smoothings, comparison)[0][:1], *one_hot[:1], baseline]
+    if method.objective_name in (SMOOTHING, ONE_HOT):
+        order = [baseline, *one_hot[:1]]
+    references = {one.name: one for one in order if one.name != method.name and one.runs} or {"": baseline}
+    contrasts = [_contrast(method, one, comparison, candidates) for one in references.values()]
     first = contrasts[0]
-    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
     tuned = {entry.get("name") for entry in _tuning_entries(comparison) if entry.get("space")}
     is_tuned = len(smoothings) > 1 or any(one.name in tuned for one in smoothings)
     found, nll = first.found, first.differences.get("calibrated_nll")
     if nll is not None and (nll.n < FEWEST_SEEDS or not shown_sign(nll)):
         nll = None
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
+    probabilities = case in ("small gain", "worse") and is_tuned
+    probabilities = probabilities and _has_better_nll(first, controls, candidates, comparison)
     values = first.reference.metrics(comparison.split, comparison.headline).values()
     ours, theirs = (
         {seed: number_in(run.result.get("seconds")) for seed, run in side.runs.items()} for side in first[:2]
@@ -145,21 +155,24 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "nll": nll,
         "worse": [name for name in _COSTS if name in first.differences and shown_sign(first.differences[name]) > 0],
         "time": fmean(ratios) if min(ratios, default=0.0) > _SLOWER else 0.0,  # short runs differ by chance
-        "is_open_by_p": bool(found and sign_of(*found[2:4]) and contradicted_by_p(found)),
         "candidates": len(candidates),
         "chosen_on": chosen_on,
         "smoothings": len(smoothings),
         "smoothing_chosen_on": ranked(smoothings, comparison)[1],
         "is_tuned": is_tuned,
+        "probabilities": probabilities,
+        "failed": len(method.failed),
+        "runs": len(method.seeds),
         "tuning": _tuning_statement(comparison),
     }
-    answer = _ANSWERS.get(case, "Cannot tell yet")
-    if case == "small gain" and nll is not None and nll.difference < 0:
-        answer = "Use it for its probabilities"
-    if answer.startswith("Use it"):
+    answer = "Use it for its probabilities" if probabilities else _ANSWERS.get(case, "Cannot tell yet")
+    if answer.startswith("Use it") and method.failed:
+        answer, command = "Cannot tell yet", ""
+    elif answer.startswith("Use it"):
         command = _train(comparison, method)
     elif case == "better than untuned":
-        command = _command(comparison, "--tuned", again=False)
+        names = (ONE_HOT, SMOOTHING, _objective(comparison, method))
+        command = _command(comparison, "--tuned", "--objectives", ",".join(names), again=False)
     elif case in ("nothing learned", "too short"):
         command = _longer(comparison)
     elif case == "needs examples":
@@ -180,8 +193,8 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
         return "too few seeds" if paired else "no common seed", 8
     if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
         return "too short", 0
-    small = _SMALL[comparison.headline] * fmean(one.reference.metrics(comparison.split, comparison.headline).values())
-    shown = outcome(paired, smallest_gain=small, more_is_better=comparison.headline == "bleu")
+    is_bleu = comparison.headline == "bleu"
+    shown = outcome(paired, smallest_gain=_smallest_gain(one.reference, comparison), more_is_better=is_bleu)
     if shown != "open":
         untuned = shown == "better" and not is_tuned
         return "better than untuned" if untuned else shown, 2 * paired.n if shown == "no interval" else 0
@@ -191,6 +204,28 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
     if what == "examples" and paired.joint:
         count = max(int(float(f"{count:.2g}")), paired.joint.examples + 1)
     return f"needs {what}" if what else "too small", count
+
+
+def _smallest_gain(reference: VariantRuns, comparison: Comparison, metric: str = "") -> float:
+    """Returns the smallest gain over a reference that is worth having, in the headline's metric or another."""
+    metric = metric or comparison.headline
+    return _SMALL[metric] * fmean(reference.metrics(comparison.split, metric).values())
+
+
+def _has_better_nll(
+    one: Contrast, controls: Sequence[VariantRuns], candidates: Sequence[VariantRuns], comparison: Comparison
+) -> bool:
+    """Returns whether a method with no gain has better probabilities, by the standard of the error.
+
+    Its NLL after temperature scaling is better than that of the control with the best one on validation examples, and a
+    loss in the headline's metric could only be small.
+    """
+    nll = "calibrated_nll"
+    best = ranked(controls, comparison, nll)[0][0]
+    found = _contrast(one.method, best, comparison, candidates).differences.get(nll)
+    loss = largest_gain(one.found, more_is_better=comparison.headline != "bleu") if one.found else math.inf
+    is_better = found is not None and outcome(found, smallest_gain=_smallest_gain(best, comparison, nll)) == "better"
+    return is_better and loss < _smallest_gain(one.reference, comparison)
 
 
 def _written(
@@ -205,16 +240,6 @@ def _written(
     headline, worse, step = (" ".join(parts[part]) for part in ("headline", "worse", "next"))
     notes = facts["comparison"].notes
     return Verdict(answer, headline, parts["detail"], worse, step, command, parts["caveat"], notes, contrast)
-
-
-def _references(method: VariantRuns, baseline: VariantRuns, comparison: Comparison) -> list[VariantRuns]:
-    """Returns the variants that the method is compared with, the most important first."""
-    smoothings = [variant for variant in comparison.finished if variant.objective_name == SMOOTHING]
-    one_hot = [variant for variant in comparison.finished if variant.objective_name == ONE_HOT][:1]
-    order = [*ranked(smoothings, comparison)[0][:1], *one_hot, *([] if baseline in smoothings else [baseline])]
-    if method.objective_name in (SMOOTHING, ONE_HOT):
-        order = [baseline, *one_hot]
-    return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
 def _contrast(
@@ -262,30 +287,37 @@ def _tuning_statement(comparison: Comparison) -> str:
 def _command(
     comparison: Comparison, *more: str, subcommand: str = "compare", again: bool = True, without: Sequence[str] = ()
 ) -> str:
-    """Returns a command with the options of the runs' own, but without some, and with more.
+    """Returns a command with the options of the runs' own, but without some (`--out`, `--set epochs`), and with more.
 
     With all its other options where the same comparison is made `again`, else with those of the recipe and the data.
     """
     again = again and any(run.command[:2] == ["labelembed", "compare"] for run in comparison.runs)
     left_out = (*without, "--overwrite")  # which would remove the runs that are reused
-    own = [pair for pair in _options(comparison) if (again or pair[0] in _OF_RECIPE) and pair[0] not in left_out]
+    own = [pair for pair in _options(comparison) if again or pair[0] in _OF_RECIPE]
+    own = [pair for pair in own if not {pair[0], f"{pair[0]} {pair[1].partition('=')[0]}"} & {*left_out}]
     return shlex.join(["labelembed", subcommand, *(word for pair in own for word in pair if word), *more])
 
 
 def _longer(comparison: Comparison) -> str:
     """Returns the command of the comparison with twice the epochs, into another folder."""
     epochs = max((number_in(run.result.get("epochs")) or 1 for run in comparison.runs), default=1)
-    more = [f"--out={value}-longer" for name, value in _options(comparison) if name in ("--out", "-o")]
-    return _command(comparison, "--set", f"epochs={2 * epochs:.0f}", *more, without=("--epochs", "--out", "-o"))
+    more = ["--set", f"epochs={2 * epochs:.0f}", f"--out={comparison.path}-longer"]
+    return _command(comparison, *more, without=("--epochs", "--set epochs", "--out", "-o"))
+
+
+def _objective(comparison: Comparison, variant: VariantRuns) -> str:
+    """Returns a variant's objective as commands have it; of a tuned one the objective that was tuned."""
+    was = {str(entry.get("name")): str(entry.get("was")) for entry in _tuning_entries(comparison) if entry.get("was")}
+    return was.get(variant.name, variant.name).replace(" ", ":")
 
 
 def _train(comparison: Comparison, variant: VariantRuns) -> str:
-    """Returns the command that trains one run with a variant's objective, and what was tuned beside it."""
-    words = ["--objective", ":".join(variant.name.split(" "))]
+    """Returns the command that trains one run with a variant's objective and what was tuned."""
+    words = ["--objective", _objective(comparison, variant)]
     for entry in _tuning_entries(comparison):
         chosen = entry.get("arguments") if entry.get("name") == variant.name else None
         for key, value in chosen.items() if isinstance(chosen, dict) else ():
-            words += ["--set", f"{key}={value}"] if not key.startswith("objective.") else []
+            words += ["--set", f"{key}={value}"]
     without = ["--lr"] if "--set" in words else []  # it would replace the rate that was tuned
     return _command(comparison, *words, subcommand="train", again=False, without=without)
 
