@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,8 @@ def test_run_that_patience_ended_goes_on_where_it_stopped(tmp_path, monkeypatch)
     succeed("train", *words, "--epochs", 8, "--out", "whole")
     losses = [labelembed.Run.load(folder).table()["train_total"].tolist() for folder in ("run", "whole")]
     assert losses[0] == losses[1]
+    # Of a run with all its epochs another rate would change the recipe and nothing else.
+    called, before = call("resume", "run", "--set", "optimizer.learning_rate=0.5"), listing(tmp_path / "run")
+    assert (called.code, "9 or more" in called.err, listing(tmp_path / "run")) == (2, True, before)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert "the run starts over" in succeed("resume", "run", "--epochs", 9, "--quiet").err

@@ -159,6 +159,27 @@ def test_the_best_on_the_validation_set_is_chosen_and_the_first_of_equals(tmp_pa
     assert (variant.name, about["variants"][0]["score"]) == ("label_smoothing smoothing=0.0 tuned", min(scores))
 
 
+def test_of_equal_errors_the_lowest_nll_is_chosen(tmp_path):
+    plan = plan_of(tmp_path, "label_smoothing:smoothing=0.0", count=4)
+    make_runs = Fake(lambda recipe: 0.25)
+
+    def with_nll(jobs, *counts):
+        lost = make_runs(jobs, *counts)
+        for job in jobs:
+            folder, smoothing = RunFolder(job.folder), job.recipe.objective["smoothing"]
+            folder.write("result.json", folder.result() | {"validation": {"error": 0.25, "nll": 1 - smoothing}})
+        return lost
+
+    (variant,), _ = plan.make(with_nll)
+    assert variant.objective["smoothing"] == max(one for one, _ in tried(plan)[0]) > 0
+
+
+def test_what_a_teacher_weighs_leaves_room_for_a_uniform_part(tmp_path):
+    recipe, _ = load_recipe("digits-mlp")
+    (variant,) = variants_of(recipe, f"distillation:teacher={tmp_path}:teacher_weight=0.6:uniform_weight=0.3")
+    assert search_space(variant, recipe)["objective.teacher_weight"][1] == 0.7
+
+
 def test_test_scores_have_no_part_in_it(tmp_path):
     made = [plan_of(tmp_path / str(test), count=6).make(Fake(distance(0.3), test=test)) for test in (0.0, 0.9)]
     assert made[0] == made[1]

@@ -55,6 +55,14 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     assert losses[0] > losses[1] > losses[2]
 
 
+def test_two_processes_with_batch_normalisation_select_the_same_epoch(commands, tmp_path):
+    # Each has running statistics of its own; with this seed and patience they ended after different epochs.
+    settings = ["model.batch_norm=true", "epochs=30", "seed=4", "selection.patience=2", "objective=one_hot"]
+    for command in start_two(commands, *train_words(tmp_path / "two", settings)):
+        assert command.code() == 0, command.output()
+    assert RunFolder(tmp_path / "two").state() == "finished"
+
+
 def test_two_processes_train_on_a_corpus_what_one_does(commands, tmp_path):
     # Batches of 7 pairs: a share of 4 and one of 3, of other lengths and so with other padding.
     settings = [

@@ -91,9 +91,7 @@ def build_objective(
 
     A teacher's predictions are attached when the run begins.
     """
-    kind, every = OBJECTIVES[recipe.objective["name"]], recipe.objective.get("store_every")
-    if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
-        raise RecipeError([f"objective.store_every: must be less than the {epochs} epochs, got {every}"])
+    kind = OBJECTIVES[recipe.objective["name"]]
     num_examples = 0 if data is None or dry_run else data.train.num_examples
     given: dict[str, Any] = {"num_examples": num_examples, "teacher_logits": None}
     if embedding := given_embedding(recipe, None if data is None else data.names, folder=folder):
@@ -102,6 +100,9 @@ def build_objective(
     arguments |= {key: value for key, value in given.items() if takes(kind, key)}
     with component_errors("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(hidden_size=encoder.hidden_size, num_labels=num_labels, **arguments)
+    every = getattr(objective, "store_every", None)
+    if every is not None and data is not None and (epochs := recipe.number_of_epochs(data)) <= every:
+        raise RecipeError([f"objective.store_every: must be less than the {epochs} epochs, is {every}"])
     for name in ("output", "auxiliary") if encoder.output_std is not None else ():
         layer, std = getattr(objective, name, None), encoder.output_std
         if isinstance(layer, nn.Linear):

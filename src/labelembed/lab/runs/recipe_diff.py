@@ -14,7 +14,7 @@ from labelembed.lab.training.run_folder import RunFolder
 Differences = dict[str, tuple[Any, Any]]
 # What a run can go on with; with another value of any other key it would be neither the old run nor the new one.
 _MAY_CHANGE = ("epochs", "optimizer.learning_rate", "schedule", "selection.patience", "checkpoints")
-_WAY_OUT = f"train in another folder (--out), or change it by labelembed resume --set ({', '.join(_MAY_CHANGE)})"
+_WAY_OUT = f"train in another folder, start over with --overwrite, or change by resume --set {', '.join(_MAY_CHANGE)}"
 
 
 def check_same_recipe(

@@ -136,10 +136,10 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
 def _go_on(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differences) -> None:
     """Makes a restored run an unfinished one, of the changed recipe where it was changed."""
     position = trainer.position
-    if trainer.epochs < (least := position.epoch + (position.batch > 0)):
-        raise errors.RunFolderError(
-            f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}: epoch {least} has begun"
-        )
+    # A change of what all epochs were made with would change nothing but the recipe.
+    if trainer.epochs < (least := position.epoch + (position.batch > 0 or bool(changes))):
+        made = f"{position.epoch} epochs are made{' and the next has begun' if position.batch else ''}"
+        raise errors.RunFolderError(f"{folder.path}: epochs: must be {least} or more, got {trainer.epochs}: {made}")
     if changes and position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
         position.patience_from = position.epoch
         trainer.save()
@@ -172,7 +172,7 @@ def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Rep
             raise errors.InterruptedTraining(str(error), signal_number=trainer.signal.number) from error
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        way_out = "take a smaller batch_size, or micro_batches=N to make a step in N parts"
+        way_out = "start over (--overwrite) with a smaller batch_size, or with micro_batches=N: a step in N parts"
         raise errors.NotEnoughMemory(f"{folder.path}: there is not enough memory for a step; {way_out}") from error
 
 
@@ -181,13 +181,13 @@ def finish(folder: RunFolder, task: Task, trainer: Trainer, result: dict[str, An
 
     The result takes in the SHA-256 of the files, which is held against them whenever they are read.
     """
-    network, names, writes = trainer.network, task.data.names, trainer.accelerator.is_main_process
+    network, names = trainer.network, task.data.names
+    if not trainer.accelerator.is_main_process:
+        return result
     peak = torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == "cuda" else 0
     result["peak_memory"] = {"bytes": peak, "of": "gpu"} if peak else None
     with saving(folder.path):
-        result |= task.final_evaluation(network, folder if writes else None, result)
-        if not writes:
-            return result
+        result |= task.final_evaluation(network, folder, result)
         means = class_means(network, trainer.data.train)
         by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
         geometry = network.objective.label_geometry(names) if network.objective.learns_labels else by_means
@@ -257,5 +257,7 @@ def seconds_of_a_run(recipe: Recipe, data: TrainingData) -> float:
     task = build_task(recipe, data=data)
     trainer = Trainer(task, task.build_network(), recipe, RunFolder("nowhere"), Reporter())
     if "teacher" in recipe.objective:
-        trainer.network.objective.teacher_logits = torch.zeros(data.train.num_examples, data.num_labels)
+        trainer.network.objective.teacher_logits = torch.zeros(
+            data.train.num_examples, data.num_labels, device=trainer.device
+        )
     return trainer.epochs * trainer.batches * min(trainer.time_steps(3))

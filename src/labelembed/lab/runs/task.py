@@ -95,7 +95,7 @@ class Classification:
         examples = self.data.splits.get(split)
         return None if examples is None else evaluate(network, examples)
 
-    def final_evaluation(self, network: Network, folder: RunFolder | None, result: dict[str, Any]) -> dict[str, Any]:
+    def final_evaluation(self, network: Network, folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
         """Returns for ``result.json`` the temperature and the metrics with it."""
         return calibrate(network, self.data, wanted=self.recipe.calibration)
 
@@ -144,14 +144,12 @@ class Sentences:
         metrics: dict[str, Any] = token_metrics(network, self.data.splits[split])
         return metrics | (evaluate_text(network, self.data, split, Decoding())[0] if split == "validation" else {})
 
-    def final_evaluation(self, network: Network, folder: RunFolder | None, result: dict[str, Any]) -> dict[str, Any]:
+    def final_evaluation(self, network: Network, folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
         """Returns for ``result.json`` the metrics of what is written as the recipe decodes, and keeps the texts."""
         metrics: dict[str, Any] = {"temperature": None, "calibration": "none, for a corpus", "calibrated": None}
         for split in [name for name in self.data.splits if name != "train"]:
             its, written = evaluate_text(network, self.data, split, self.decoding)
             metrics[split] = result[split] | its
-            if folder is None:
-                continue
             folder.write(f"translations/{split}.txt", "".join(f"{line}\n" for line in written).encode())
             if split == shown_split(self.data):
                 folder.write("diagnostics/sentences.json", sentence_diagnostics(self.data, split, written))

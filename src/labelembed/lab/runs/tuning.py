@@ -63,6 +63,8 @@ def search_space(variant: Variant, recipe: Recipe) -> Space:
         value, without = recipe.optimizer[key], (1e-4, 1) if recipe.optimizer["name"] == "adamw" else (1e-6, 1e-2)
         low, high = (value / 10, value * 10) if value else without
         space[f"optimizer.{key}"] = (low, high, "log")
+    if "objective.teacher_weight" in space and (uniform := variant.objective.get("uniform_weight")):
+        space["objective.teacher_weight"] = (0.1 * (1 - uniform), 1 - uniform)  # with the uniform part at most 1
     return dict(sorted(space.items()))
 
 
@@ -141,8 +143,12 @@ class _Trials:
 
     def chosen(self) -> tuple[Variant, dict[str, Any]]:
         """Returns the variant with the arguments of its best trial, and what ``comparison.json`` says of it."""
-        best_of = max if self._tuning.metric == "bleu" else min
-        best = best_of(self.scores, key=self.scores.__getitem__, default=0)  # the variant as it was typed
+        sign = -1 if self._tuning.metric == "bleu" else 1
+
+        def loss(number: int) -> tuple[float, float]:  # of equal scores that with the lowest NLL
+            return sign * self.scores[number], self.folder(number).result()["validation"].get("nll", 0.0)
+
+        best = min(self.scores, key=loss, default=0)  # the variant as it was typed
         arguments, name = self.arguments[best], f"{self.variant.name} tuned"
         tuned = tuned_variant(self._tuning.recipe, self.variant, arguments)
         entry = {"name": name, "was": self.variant.name, "space": self.space, "trials": self._tuning.trials}

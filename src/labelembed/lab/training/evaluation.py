@@ -72,11 +72,11 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
     if data.validation is None or not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
         why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
         return {"temperature": None, "calibration": why if wanted else "off", "calibrated": None}
-    logits = predicted_logits(network, data.validation.inputs).numpy()
-    temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
-    splits = {name: data.splits.get(name) for name in ("validation", "test")}
-    its = {name: split and evaluate(network, split, temperature=temperature) for name, split in splits.items()}
-    calibrated = {"temperature": temperature} | its
+    logits, labels = predicted_logits(network, data.validation.inputs).numpy(), data.validation.labels.cpu().numpy()
+    temperature, test = fit_temperature(logits, labels), data.splits.get("test")
+    calibrated: dict[str, Any] = {"temperature": temperature}
+    calibrated["validation"] = classification_metrics(logits, labels, temperature=temperature)
+    calibrated["test"] = test and evaluate(network, test, temperature=temperature)
     return {"temperature": temperature, "calibration": "fitted on the validation examples", "calibrated": calibrated}
 
 

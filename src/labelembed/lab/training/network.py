@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -42,8 +42,6 @@ class Network(nn.Module):
         super().__init__()
         self.scaling, self.encoder, self.objective = scaling, encoder, objective
         self.augmentation, self.mixing = augmentation or nn.Identity(), mixing
-        # The precision that evaluation computes in: that of the weights, unless a trainer sets it.
-        self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
         # For DistributedDataParallel: every process computes the same state of an objective, and need not send it.
         self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name, _ in objective.named_buffers()]
 
@@ -109,12 +107,11 @@ def coupling_notes(network: Network, count: int) -> list[str]:
 
 @contextmanager
 def evaluation_mode(network: Network) -> Iterator[torch.device]:
-    """Puts a network into evaluation mode and its precision for the time of a block; gives its device."""
+    """Puts a network into evaluation mode for the time of a block; gives its device."""
     was_training = network.training
     network.eval()
     try:
-        with network.autocast():
-            yield next(network.parameters()).device
+        yield next(network.parameters()).device
     finally:
         network.train(was_training)
 

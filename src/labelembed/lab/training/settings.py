@@ -64,7 +64,7 @@ class Selection(Block):
     by: Literal["auto", "validation_error", "validation_nll", "validation_bleu", "last_epoch"] = Field(
         "auto", description="auto: validation_error (of a corpus validation_bleu), without a validation set last_epoch"
     )
-    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best on validation")
 
 
 class CheckpointPolicy(Block):

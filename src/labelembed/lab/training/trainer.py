@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
@@ -29,14 +30,14 @@ from labelembed.lab.training.run_folder import RESULT_FORMAT, RunFolder
 from labelembed.lab.training.settings import TrainingSettings, arguments_of
 
 _SECONDS_BETWEEN_PROGRESS = 0.2
-_WAY_OUT = "Try a lower optimizer.learning_rate, or precision: float32"
+_WAY_OUT = "Try a lower optimizer.learning_rate"
 
 
 class Trainer:
     """Trains one network on the data of one task, into one run folder.
 
     The task has `data` and `evaluate(network, split)`, which returns metrics, or None where there is no such split.
-    The device is `cpu`, `cuda`, ...; None: what Accelerate finds. `log` gets the history's line of each epoch.
+    The device is `cpu`, or what Accelerate finds (None). `log` gets the history's line of each epoch.
     """
 
     def __init__(
@@ -55,7 +56,6 @@ class Trainer:
         self.accelerator = make_accelerator(settings.precision, device=device)
         self.device: torch.device = self.accelerator.device
         self.network = network.to(self.device)
-        self.network.autocast = self.accelerator.autocast
         self.data: TrainingData = to_device_if_fits(task.data, self.device)
         self.batch_size = settings.step_size(self.data.num_labels)
         self.batches = self.data.train.number_of_batches(self.batch_size)
@@ -86,8 +86,8 @@ class Trainer:
         for line in damaged:
             self.reporter.warn(f"damaged checkpoint skipped: {line}")
         if checkpoint is None:
-            if damaged:
-                self.reporter.warn(f"{self.folder.path}: none of its checkpoints is whole; the run starts over")
+            if damaged or self.folder.history():
+                self.reporter.warn(f"{self.folder.path}: has no whole checkpoint; the run starts over")
             return
         try:
             position = Position.model_validate(checkpoint.values)
@@ -162,6 +162,8 @@ class Trainer:
             if (now := time.perf_counter()) - self._shown_at > _SECONDS_BETWEEN_PROGRESS:
                 self._shown_at = now
                 self._show_progress()
+        if self.accelerator.num_processes > 1:  # each has statistics of its own, as of batch normalisation
+            broadcast(list(self.network.encoder.buffers()))
         objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         self._check_weights()
         here = self._here()
