@@ -115,15 +115,12 @@ def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def ranked(
-    variants: Sequence[VariantRuns], comparison: Comparison, metric: str | None = None
-) -> tuple[list[VariantRuns], str]:
+def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
     """Returns variants by their mean on validation examples, the best first, and what they were ranked by in words.
 
-    By the error or of translations by BLEU where no metric is named. It is by test examples only where one has no
-    validation examples. A variant without a number comes last.
+    It is by test examples only where one has no validation examples. A variant without a number comes last.
     """
-    metric = metric or comparison.headline
+    metric = comparison.headline
     validated = all(variant.metrics("validation", metric) for variant in variants)
     chosen_on: Split = "validation" if validated else comparison.split
 

@@ -98,7 +98,8 @@ def full_verdict(comparison: Comparison) -> Verdict:
     It is about the learned method that is best on validation examples, by the error or of translations by BLEU: first
     against the control, which is label smoothing or cross entropy, whichever is better on validation examples, then
     against the other, then against the baseline where that is neither. The answer follows from the first: use it where
-    it is better by both intervals and the corrected p; do not where it is worse by the same standard, or where any gain
+    it is better by both intervals and the corrected p, also than every other label smoothing and cross entropy, since
+    few validation examples may choose the wrong one; do not where it is worse by the same standard, or where any gain
     is small; else what is needed to tell. Without tuned label smoothing, with fewer than five seeds, where runs of the
     method failed and where every run still improves at its last epoch the answer is open.
     """
@@ -121,8 +122,9 @@ def full_verdict(comparison: Comparison) -> Verdict:
     smoothings, one_hot = (
         [variant for variant in comparison.finished if variant.objective_name == name] for name in (SMOOTHING, ONE_HOT)
     )
+    smoothings, smoothing_chosen_on = ranked(smoothings, comparison)
     controls = ranked([*smoothings, *one_hot], comparison)[0]
-    order = [*controls[:1], *ranked(smoothings, comparison)[0][:1], *one_hot[:1], baseline]
+    order = [*controls[:1], *smoothings[:1], *one_hot[:1], baseline]
     if method.objective_name in (SMOOTHING, ONE_HOT):
         order = [baseline, *one_hot[:1]]
     references = {one.name: one for one in order if one.name != method.name and one.runs} or {"": baseline}
@@ -134,8 +136,13 @@ def full_verdict(comparison: Comparison) -> Verdict:
     if nll is not None and (nll.n < FEWEST_SEEDS or not shown_sign(nll)):
         nll = None
     case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
-    probabilities = case in ("small gain", "worse") and is_tuned
-    probabilities = probabilities and _has_better_nll(first, controls, candidates, comparison)
+    unbeaten: list[str] = []
+    probabilities = False
+    if case in ("better", "small gain", "worse") and method not in controls:
+        unbeaten, probabilities = _against_all(first, controls, candidates, comparison)
+    if case == "better" and unbeaten:
+        case, count = "better than some", 2 * first.differences[comparison.headline].n
+    probabilities &= is_tuned and case in ("small gain", "worse")
     values = first.reference.metrics(comparison.split, comparison.headline).values()
     ours, theirs = (
         {seed: number_in(run.result.get("seconds")) for seed, run in side.runs.items()} for side in first[:2]
@@ -158,9 +165,10 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "candidates": len(candidates),
         "chosen_on": chosen_on,
         "smoothings": len(smoothings),
-        "smoothing_chosen_on": ranked(smoothings, comparison)[1],
+        "smoothing_chosen_on": smoothing_chosen_on,
         "is_tuned": is_tuned,
         "probabilities": probabilities,
+        "unbeaten": listed(unbeaten),
         "failed": len(method.failed),
         "runs": len(method.seeds),
         "tuning": _tuning_statement(comparison),
@@ -193,8 +201,8 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
         return "too few seeds" if paired else "no common seed", 8
     if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
         return "too short", 0
-    is_bleu = comparison.headline == "bleu"
-    shown = outcome(paired, smallest_gain=_smallest_gain(one.reference, comparison), more_is_better=is_bleu)
+    small, is_bleu = _smallest_gain(one.reference, comparison), comparison.headline == "bleu"
+    shown = outcome(paired, smallest_gain=small, more_is_better=is_bleu)
     if shown != "open":
         untuned = shown == "better" and not is_tuned
         return "better than untuned" if untuned else shown, 2 * paired.n if shown == "no interval" else 0
@@ -206,26 +214,34 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
     return f"needs {what}" if what else "too small", count
 
 
+def _against_all(
+    first: Contrast, controls: Sequence[VariantRuns], candidates: Sequence[VariantRuns], comparison: Comparison
+) -> tuple[list[str], bool]:
+    """Returns the controls that a method is not shown to be better than, and whether its probabilities are better.
+
+    They are where its NLL after temperature scaling is better than that of every control, and a loss against the first
+    could only be small.
+    """
+    contrasts = [_contrast(first.method, one, comparison, candidates) for one in controls]
+    loss = largest_gain(first.found, more_is_better=comparison.headline != "bleu") if first.found else math.inf
+    have_better_nll = all(_is_better(one, comparison, "calibrated_nll") for one in contrasts)
+    unbeaten = [one.reference.title for one in contrasts if not _is_better(one, comparison)]
+    return unbeaten, have_better_nll and loss < _smallest_gain(first.reference, comparison)
+
+
 def _smallest_gain(reference: VariantRuns, comparison: Comparison, metric: str = "") -> float:
     """Returns the smallest gain over a reference that is worth having, in the headline's metric or another."""
     metric = metric or comparison.headline
     return _SMALL[metric] * fmean(reference.metrics(comparison.split, metric).values())
 
 
-def _has_better_nll(
-    one: Contrast, controls: Sequence[VariantRuns], candidates: Sequence[VariantRuns], comparison: Comparison
-) -> bool:
-    """Returns whether a method with no gain has better probabilities, by the standard of the error.
-
-    Its NLL after temperature scaling is better than that of the control with the best one on validation examples, and a
-    loss in the headline's metric could only be small.
-    """
-    nll = "calibrated_nll"
-    best = ranked(controls, comparison, nll)[0][0]
-    found = _contrast(one.method, best, comparison, candidates).differences.get(nll)
-    loss = largest_gain(one.found, more_is_better=comparison.headline != "bleu") if one.found else math.inf
-    is_better = found is not None and outcome(found, smallest_gain=_smallest_gain(best, comparison, nll)) == "better"
-    return is_better and loss < _smallest_gain(one.reference, comparison)
+def _is_better(one: Contrast, comparison: Comparison, metric: str = "") -> bool:
+    """Returns whether a method is better than a reference, in the headline's metric or another."""
+    metric = metric or comparison.headline
+    if (found := one.differences.get(metric)) is None:
+        return False
+    small = _smallest_gain(one.reference, comparison, metric)
+    return outcome(found, smallest_gain=small, more_is_better=metric == "bleu") == "better"
 
 
 def _written(
