@@ -16,7 +16,7 @@ from labelembed.lab.data.checks import few, printable, require_file
 from labelembed.lab.data.columns import find_label, labelled, numbered
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
+from labelembed.lab.data.encoder import Encoder, NewExamples
 from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
 from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
@@ -74,7 +74,7 @@ class ImageReader:
             errors.require(self.inputs == "features" or value == default, key, value, "is for inputs: features")
         errors.raise_if_any()
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; pictures are not decoded yet, except to skip unreadable ones."""
         path = Path(self.path).expanduser()
         with damage_named(path):

@@ -16,7 +16,7 @@ from labelembed.lab.data.checks import content_of, counted, few, require_file
 from labelembed.lab.data.columns import find_columns, find_label, find_texts, labelled
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress, Texts
+from labelembed.lab.data.encoder import Encoder, NewExamples, Texts
 from labelembed.lab.data.splits import assigned, fraction_errors, seen_first
 from labelembed.lab.data.table_encoder import TableEncoder
 from labelembed.lab.data.table_files import ACCEPTED, Reading, Table, decoded, is_missing, read_file
@@ -68,7 +68,7 @@ class TabularReader:
     def find(self, table: Table) -> tuple[tuple[str, ...], str]:
         """Returns the columns of texts (none: of a table) and that of the labels."""
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; an error names the file, the row and the setting that helps."""
         source = Path(self.path).expanduser()
         tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
