@@ -24,14 +24,16 @@ def learned(tmp_path_factory):
 
 
 def test_texts_without_a_heading_are_all_predicted(learned, tmp_path, monkeypatch):
-    content = 'lovely great\r\n\ndull, awful "boring\n'
+    content = 'lovely great\r\n\ndull,\fawful "boring\n'
     (tmp_path / "new.txt").write_bytes(content.encode())
     rows = succeed("predict", learned, "new.txt", "--json").lines
     assert [(row["input"], row["label"]) for row in rows] == [("new.txt line 1", "pos"), ("new.txt line 3", "neg")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
     piped = succeed("predict", learned, "-", "--json").lines
-    assert [row["input"] for row in piped] == ["lovely great", 'dull, awful "boring']
+    assert [row["input"] for row in piped] == ["lovely great", 'dull,\fawful "boring']
     assert [row["probabilities"] for row in piped] == [row["probabilities"] for row in rows]
+    written = succeed("predict", learned, "new.txt", "--format", "csv").out.splitlines()
+    assert [line.split(",")[:2] for line in written[1:]] == [["new.txt line 1", "pos"], ["new.txt line 3", "neg"]]
     for text, label in (("lovely great warm", "pos"), ("dull", "neg"), ("is it awful/dull? " * 40, "neg")):
         (row,) = succeed("predict", learned, text, "--json").lines
         assert (row["input"], row["label"]) == (text, label)

@@ -49,10 +49,16 @@ def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, ngrams, min
         assert torch.equal(learned.inputs.padded(), bags.transform(train).inputs.padded())
 
 
-@given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))
+@given(st.text(max_size=60).filter(lambda text: max(text, default="") < "\u2e80" and not module._UNSPACED.search(text)))
 def test_words_are_those_of_the_naive_form(text):
     text = text.replace("_", " ").replace("\u2019", "'")
     assert words_of(text) == naive_words(text, 100)
+
+
+def test_marks_belong_to_their_letters():
+    words = ["नमस्ते", "தமிழ்", "বাংলা", "السَّلامُ", "ශ්\u200dරී", "été"]
+    assert words_of(" ".join(words).replace("é", "e\u0301") + " \u0301") == words
+    assert words_of("ดีมาก ๒๕๖๗ ខ្មែរ 好が") == ["ดี", "ม", "า", "ก", "๒๕๖๗", "ខ្", "មែ", "រ", "好", "が"]
 
 
 def test_vocabulary_knows_the_training_rows_only(tmp_path):

@@ -13,6 +13,7 @@ from labelembed.lab.data import ImageReader, image_encoder, prepare
 from labelembed.lab.data.image_files import Images, decode, decoding
 from tests.made_data import made_colours, made_images, picture_bytes, write_image, write_parquet
 from tests.made_pictures import write_classes
+from tests.made_texts import write_csv
 
 
 def read(path, **arguments):
@@ -34,14 +35,17 @@ def refusal(path, **arguments):
     return str(caught.value)
 
 
-def test_folders_of_parts_hold_the_classes(tmp_path):
-    for part, each in (("train", 3), ("Test", 2), ("valid", 1), ("sketches", 1)):
+@pytest.mark.parametrize(
+    "names", [("train", "Test", "valid", "train_masks"), ("seg_train", "test_set", "my-val", "seg_pred")]
+)
+def test_folders_of_parts_hold_the_classes(tmp_path, names):
+    for part, each in zip(names, (3, 2, 1, 1), strict=True):
         write_classes(tmp_path / part, {"cat": each, "dog": each}, seed=each)
     raw = read(tmp_path)
     assert counts(raw) == {"train": 6, "validation": 2, "test": 4}
     assert raw.names == ("cat", "dog")
     assert raw.test.labels.tolist() == [0, 0, 1, 1]
-    assert raw.notes == ("folders beside train ignored: sketches",)
+    assert raw.notes == (f"folders beside {names[0]} ignored: {names[3]}",)
 
 
 def test_other_layouts_of_folders(tmp_path):
@@ -54,6 +58,7 @@ def test_other_layouts_of_folders(tmp_path):
     raw = read(folder)
     assert sum(counts(raw).values()) == 18
     assert raw.names == ("ship", "test", "train")
+    assert read(write_classes(tmp_path / "words", {"test tube": 6, "train station": 6})).names[0] == "test tube"
 
 
 def list_of(folder, kind="csv", **columns):
@@ -83,6 +88,9 @@ def test_columns_of_a_list_are_found_named_or_asked_for(tmp_path):
     listed = list_of(folder, image=where, split=parts, shot=["a", "b"] * 6)
     assert counts(read(listed)) == {"train": 8, "validation": 2, "test": 2}
     assert read(listed, label_column="shot").names == ("a", "b")
+    rows = [(name, ("groß", "klein")[n % 2]) for n, name in enumerate(where)]
+    how = {"delimiter": "^", "encoding": "cp1252"}
+    assert read(write_csv(folder / "own.csv", rows, "path", "label", **how), **how).names == ("groß", "klein")
     unclear = list_of(folder, image=range(12), first=where, second=where)
     assert "image_column" in refusal(unclear)
     assert "image_column" in refusal(unclear, image_column="picture")

@@ -41,6 +41,8 @@ def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     assert "customer_id" in data.encoder.left_out
     (note,) = (note for note in data.notes if "also" in note)
     assert note.endswith(": 'length=3.075, colour=blue'")
+    (note,) = (note for note in data.notes if "says the label in every training example" in note)
+    assert (note[:15], note.rpartition(": ")[2]) == ("column 'colour'", "--set 'data.leave_out=[colour]'")
 
 
 def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_path):

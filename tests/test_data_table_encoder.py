@@ -81,9 +81,13 @@ KINDS = [
     ("x", [True, False, None], "categorical", ""),
     ("x", ["a", "b", "a"], "categorical", ""),
     ("x", [str(n) for n in range(30)], None, "counts the examples"),
-    ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "counts the examples"),
+    *(
+        (name, [str(n * 7919 % 104729) for n in range(30)], None, "counts the examples")
+        for name in ("customerId", "index", "", "Unnamed: 0")
+    ),
     ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
     ("x", [f"a remark of several words {n}" for n in range(30)], None, "another value"),
+    ("x", [f"{n},234.5 $" for n in range(1, 30)], None, "numbers that cannot be read, such as '1,234.5 $'"),
     *(
         ("x", [form.format(n % 9) for n in range(30)], None, "dates")
         for form in ("2024-01-1{}", "1{}.1.24", "1/{}/2024 12:30")
@@ -111,6 +115,9 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
         "columns used: 1 of numbers, 1 of categories",
         "columns left out: nr (counts the examples), day (one value only), colour (as asked)",
     } <= set(data.notes)
+    new = write_csv(tmp_path / "new.csv", [(1, "Rome"), (2, ""), (3, "Rome"), (4, "Ulm")], "age", "city")
+    notes = TableReader(path="x.csv").new_examples(new, data.encoder).notes
+    assert notes == [f"{new}: column 'city': values that are none of the categories learned in training: Rome"]
 
 
 @pytest.mark.parametrize("train_examples", [None, 30])
@@ -173,8 +180,14 @@ def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
 
 
 def test_numbers_of_files_with_semicolons_may_have_commas(tmp_path):
-    rows = [(f"{n}", f"{n * 7 % 11},5", f"a {n}, b", ("no", "yes")[n % 2]) for n in range(40)]
-    file = write_csv(tmp_path / "t.csv", rows, "nr", "x", "remark", "class", delimiter=";")
-    table = read_file(file, reading=Reading())
+    total, rate = ("1.234", "999", "-12.345.678,9"), ("1.204", "0.512", "2")
+    rows = [(f"{n * 7 % 11},5", total[n % 3], rate[n % 3], f"a {n}, 1.234") for n in range(40)]
+    table = read_file(
+        write_csv(tmp_path / "t.csv", rows, "x", "total", "rate", "remark", delimiter=";"), reading=Reading()
+    )
     assert table.values("x")[:3] == ["0.5", "7.5", "3.5"]
-    assert table.values("remark")[0] == "a 0, b"
+    assert table.values("total")[:3] == ["1234", "999", "-12345678.9"]
+    assert table.values("rate")[:3] == ["1.204", "0.512", "2"]  # points begin fractions in this column
+    assert table.values("remark")[0] == "a 0, 1.234"
+    points = write_csv(tmp_path / "p.csv", [row[1:] for row in rows[:2]], "total", "rate", "remark", delimiter=";")
+    assert read_file(points, reading=Reading()).values("total") == ["1.234", "999"]  # no comma says what a point is

@@ -57,6 +57,8 @@ def test_empty_lines_are_no_rows_and_are_counted(tmp_path, end):
     table = read_file(tmp_path / "f.csv", reading=Reading())
     assert (table.values("a"), table.values("b")) == (["1", "2\n3"], ["x", "y"])
     assert table.place(0, 1) == "row 4, row 7"
+    (tmp_path / "f.csv").write_bytes(end.join(["a;b;;", "1;x;;", "2;; ;"]).encode())  # columns without name and value
+    assert read_file(tmp_path / "f.csv", reading=Reading()).names == ["a", "b"]
     (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbf" + end.encode())  # a byte order mark and no more
     with pytest.raises(DataError, match="is empty"):
         read_file(tmp_path / "f.csv", reading=Reading())
@@ -113,6 +115,11 @@ def test_splits_come_from_files_and_from_a_column(tmp_path):
     parted = [(text, label, "train" if n < 12 else "Val" if n < 16 else "test") for n, (text, label) in enumerate(ROWS)]
     file = write_csv(tmp_path / "parted.csv", parted, "text", "label", "split")
     named = write_csv(tmp_path / "named.csv", parted, "text", "label", "use")
+    (tmp_path / "two").mkdir()
+    for name in ("X_train.csv", "y_train.csv"):
+        write_csv(tmp_path / "two" / name, ROWS, "text", "label")
+    with pytest.raises(DataError, match=r"X_train.csv and y_train.csv are for the same split; join them"):
+        read(tmp_path / "two")
     for raw in (read(folder), read(file), read(named, split_column="use")):
         found = [pairs(raw, part) for part in ("train", "validation", "test")]
         assert found == [sorted(ROWS[:12]), sorted(ROWS[12:16]), sorted(ROWS[16:])]
@@ -231,7 +238,7 @@ def test_labels_of_numbers_and_truth_values_are_named_in_order(tmp_path):
     texts = [text for text, _ in reviews(60)]
     for values, names in (
         ((10, 9, 2), ("2", "9", "10")),
-        ((True, False), ("false", "true")),
+        ((True, False), ("False", "True")),
         ((1.5, 2.0, 4.5), ("1.5", "2", "4.5")),
         (("a\ud83d", "b"), ("a?", "b")),  # half an emoji, which no file of a run could hold
     ):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def naive_words(text: str, most: int) -> list[str]:
-    """Letters, digits and inner apostrophes; `!` and `?`; lower case."""
+    """Letters, their marks, digits and inner apostrophes; `!` and `?`; lower case."""
     words, word = [], ""
-    text = text.lower() + " "
+    text = unicodedata.normalize("NFC", text.lower()) + " "
     for place, letter in enumerate(text):
         inner = letter == "'" and word and place + 1 < len(text) and text[place + 1].isalnum()
-        if letter.isalnum() or inner:
+        mark = word and (letter == "\u200d" or unicodedata.category(letter).startswith("M"))
+        if letter.isalnum() or inner or mark:
             word += letter
             continue
         if word:

@@ -22,11 +22,7 @@ _LEARNED, _MEANS = "learned labels", "class means of the outputs"
 _MOST_LISTED = 200
 
 
-@subcommand(
-    USE,
-    "labelembed labels runs/digits 4 7 --count 3",
-    "labelembed labels runs/digits --out labels",
-)
+@subcommand(USE, "labelembed labels runs/digits 4 7 --count 3", "labelembed labels runs/digits --out labels")
 def labels(
     run: BestRunArgument,
     names: Annotated[

@@ -113,7 +113,7 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns:
         if word == "-" and not saved.reads_texts:
             raise DataError("-: only texts are read from standard input; name a file")
         if word == "-" or (word.strip() and saved.reads_texts and is_text(word)):
-            texts = list(filter(str.strip, sys.stdin.read().splitlines())) if word == "-" else [word]
+            texts = list(filter(str.strip, sys.stdin.read().split("\n"))) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
             yield _Inputs(values, texts, [{} for _ in texts], notes)
             continue
@@ -134,7 +134,8 @@ def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
     from labelembed.lab.runs.build import build_reader
 
     reading = getattr(build_reader(saved.recipe), "reading", None)
-    if reading is None or not is_readable(file):
+    holds_lines = saved.reads_texts and file.name.lower().endswith((".txt", ".txt.gz"))
+    if reading is None or holds_lines or not is_readable(file):
         return []
     records: list[dict[str, Any]] = read_file(file, reading=reading).frame.to_dict("records")
     return records

@@ -35,7 +35,7 @@ from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the splits with their labels; to evaluate a finished run none is held out, and any label will do."""
 
     def new_encoder(self) -> Encoder:

@@ -18,7 +18,7 @@ from labelembed.errors import DataError, nearest
 from labelembed.lab.data.batch import Split
 from labelembed.lab.data.checks import few, require_file, sizes
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples, ReadingProgress
+from labelembed.lab.data.encoder import Encoder, IdentityEncoder, NewExamples
 from labelembed.lab.data.image_files import Images, decode, decoding
 from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
 from labelembed.lab.data.table_files import damage_named
@@ -129,7 +129,7 @@ class VectorReader(ArrayReader):
     def __post_init__(self) -> None:
         fraction_errors(self.test_fraction).raise_if_any()
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; data to evaluate may have labels without names, which are numbered as the run's."""
         file = Path(self.path).expanduser()
         return raw_data(f"arrays in {file}", read_npz(file), test_fraction=self.test_fraction, to_evaluate=to_evaluate)

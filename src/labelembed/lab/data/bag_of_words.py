@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,14 @@ VOCABULARY_FILE = "words.json"
 #: Words of a text that are read, and features at most, those of the most texts.
 MAXIMUM_WORDS, MAXIMUM_FEATURES = 1_000, 200_000
 
-# Words with the apostrophes inside them, numbers, and the signs that carry a feeling.
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]")
-# Of scripts written without spaces each letter is a word; pairs of them are the n-grams.
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+# Accents, vowel signs and the joiner of Sinhala; marks beyond 0xFFFF would make the patterns slow.
+_MARKS = "\u200d" + "".join(mark for mark in map(chr, range(0x300, 0x10000)) if unicodedata.category(mark)[0] == "M")
+# Words with the marks and apostrophes inside them, numbers, and the signs that carry a feeling.
+_WORD = re.compile(rf"[^\W_]+(?:(?:[{_MARKS}]|'(?=[^\W_]))[^\W_]*)*|[!?]")
+# Of scripts written without spaces each letter is a word with its marks; pairs of them are the n-grams.
+_UNSPACED = re.compile(
+    rf"(?!\d)[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff][{_MARKS}]*"
+)
 
 
 def words_of(text: str) -> list[str]:
@@ -39,7 +44,7 @@ def words_of(text: str) -> list[str]:
     """
     text = text.lower()
     if not text.isascii():
-        text = text.replace("\u2019", "'")  # the apostrophe of typesetters
+        text = unicodedata.normalize("NFC", text).replace("\u2019", "'")  # the apostrophe of typesetters
         text = _UNSPACED.sub(r" \g<0> ", text)
     return _WORD.findall(text)[:MAXIMUM_WORDS]
 

@@ -16,12 +16,12 @@ from labelembed.lab.data.checks import few, printable, require_file
 from labelembed.lab.data.columns import find_label, labelled, numbered
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
+from labelembed.lab.data.encoder import Encoder, NewExamples
 from labelembed.lab.data.image_encoder import ImageFeatures, ImagePixels
 from labelembed.lab.data.image_files import IMAGE_SUFFIXES, Fit, Images, ImageSize
 from labelembed.lab.data.splits import PARTS, assigned, fraction_errors
 from labelembed.lab.data.table_files import Reading, Table, damage_named, is_missing, is_readable, read_columns
-from labelembed.lab.data.tables import read_parts
+from labelembed.lab.data.tables import part_of, read_parts
 from labelembed.lab.pretrained_images import NETWORK, PACKAGED
 
 
@@ -29,10 +29,11 @@ from labelembed.lab.pretrained_images import NETWORK, PACKAGED
 class ImageReader:
     """Pictures in class folders, in a list of files, or in parquet files.
 
-    A folder holds ``class/name.jpg``, or ``train/class/name.jpg``, ``test/...`` and ``val/...``; the names of the class
-    folders, sorted, are the labels, and a class may have folders within it. Or it holds parquet files with a column of
-    {bytes, path}, as the Hugging Face hub has them, or is a saved data set. A list is a CSV or TSV file with a heading,
-    JSON lines or parquet, with a column of paths, relative to the list's folder, and one of labels.
+    A folder holds ``class/name.jpg``, or ``train/class/name.jpg`` (or ``seg_train/...``), ``test/...`` and ``val/...``;
+    the names of the class folders, sorted, are the labels, and a class may have folders within it. Or it holds parquet
+    files with a column of {bytes, path}, as the Hugging Face hub has them, or is a saved data set. A list is a CSV or
+    TSV file with a heading, JSON lines or parquet, with a column of paths, relative to the list's folder, and one of
+    labels. Values of 16 bits are divided by 257: multiply those of 12 bits by 16 first, or pictures are nearly black.
 
     Args:
         path: The folder, the list or the parquet file.
@@ -48,6 +49,8 @@ class ImageReader:
         split_column: Of lists and parquet: column that says which examples are train, val and test; null: one named
             `split` or the like.
         names: Your own names of labels, as {"0": negative, "1": positive}.
+        delimiter: Between the cells of a CSV list; null: found in the first line.
+        encoding: Of lists; null: UTF-8, or what a byte order mark says.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
     """
@@ -62,6 +65,8 @@ class ImageReader:
     label_column: str | None = None
     split_column: str | None = None
     names: dict[str | int, str] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
@@ -74,7 +79,7 @@ class ImageReader:
             errors.require(self.inputs == "features" or value == default, key, value, "is for inputs: features")
         errors.raise_if_any()
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; pictures are not decoded yet, except to skip unreadable ones."""
         path = Path(self.path).expanduser()
         with damage_named(path):
@@ -111,7 +116,8 @@ class ImageReader:
 
     def _of_tables(self, path: Path, to_evaluate: bool) -> RawData:
         """Returns the pictures of a list, or those that stand in the files themselves."""
-        tables = read_parts(path, Reading(), split=self.split_column, to_evaluate=to_evaluate)
+        reading = Reading(self.delimiter, self.encoding)
+        tables = read_parts(path, reading, split=self.split_column, to_evaluate=to_evaluate)
         train = tables["train"]
         stored = [name for name, kind in train.left_aside.items() if kind == "bytes"]
         columns = stored or [name for name in train.names if holds_image_names(train, name)]
@@ -178,16 +184,18 @@ def _of_folder(folder: Path, files: list[Path], to_evaluate: bool) -> RawData:
     if not images:
         held = few(others, 5) or "nothing"
         raise DataError(f"{folder}: holds no pictures in folders, class/name.jpg, but {held}; or give a list of them")
-    of_train = [way for way in images if PARTS.get(way[0].lower()) == "train"]
+    exact = {way[0]: PARTS[way[0].lower()] for way in images if way[0].lower() in PARTS}
+    by_word = {way[0]: part for way in images if len(way) > 2 and (part := part_of(way[0]))}
+    part_at = {top: part for top, part in by_word.items() if part not in exact.values()} | exact
+    of_train = [way for way in images if part_at.get(way[0]) == "train"]
     # Beside folders that are no parts `train` may be a class.
-    are_parted = bool(of_train) and (min(map(len, of_train)) > 2 or all(way[0].lower() in PARTS for way in images))
-    for stray in (way for way in images if are_parted and way[0].lower() in PARTS and len(way) == 2):
-        raise DataError(
-            f"{folder}: {printable('/'.join(stray))} is in no class folder; expected {stray[0]}/class/name.jpg"
-        )
+    are_parted = bool(of_train) and (min(map(len, of_train)) > 2 or all(way[0] in part_at for way in images))
+    for stray in (way for way in images if are_parted and way[0] in part_at and len(way) == 2):
+        place = printable("/".join(stray))
+        raise DataError(f"{folder}: {place} is in no class folder; expected {stray[0]}/class/name.jpg")
     parts: dict[str, list[tuple[str, ...]]] = {"train": []}
     for way in images:
-        parts.setdefault(PARTS.get(way[0].lower(), "") if are_parted else "train", []).append(way)
+        parts.setdefault(part_at.get(way[0], "") if are_parted else "train", []).append(way)
     beside = sorted({way[0] for way in parts.pop("", [])})
     notes = [f"folders beside {of_train[0][0]} ignored: {few(beside)}"] if beside else []
     if others:

@@ -13,11 +13,12 @@ from torch import Tensor
 from labelembed.errors import DataError
 from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import few
-from labelembed.lab.data.data_notes import label_notes, repeat_notes
+from labelembed.lab.data.data_notes import label_notes, repeat_notes, telling_notes
 from labelembed.lab.data.dataset import LabelledData, RawData
 from labelembed.lab.data.encoder import Encoder, IdentityEncoder, ReadingProgress
 from labelembed.lab.data.image_files import Images
 from labelembed.lab.data.splits import hold_out, stratified_order
+from labelembed.lab.data.table_files import Table
 
 
 def prepare(
@@ -110,6 +111,8 @@ def _encoded(
         texts = lambda split, index: str(lines[split][index])  # noqa: E731
         used = {name: its.lines(without=encoder.left_out) for name, its in inputs.items()}
         repeats = repeat_notes(used, lambda split, index: repr(shorten(used[split][index], 60)))
+        if isinstance(inputs["train"], Table):
+            repeats += telling_notes(inputs["train"].without(encoder.left_out).frame, parts["train"].labels)
     if truncated:
         longer = f"{truncated:,} of {encoder.total:,} texts ({truncated / encoder.total:.1%}) are longer than what is"
         repeats.append(f"{longer} read, data.{encoder.limit_key}={getattr(encoder, encoder.limit_key)}")

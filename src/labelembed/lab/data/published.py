@@ -15,7 +15,6 @@ from labelembed.lab.data.arrays import Array, ArrayReader, raw_data
 from labelembed.lab.data.checks import content_of, few, require_file, sizes
 from labelembed.lab.data.columns import numbered
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import ReadingProgress
 from labelembed.lab.data.splits import fraction_errors
 from labelembed.lab.data.table_files import damage_named
 
@@ -50,7 +49,7 @@ class MnistReader(ArrayReader):
     path: str
     names: dict[str | int, str] | None = None
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; refuses files that are missing, damaged or do not go together."""
         folder = Path(self.path).expanduser()
         arrays = {}
@@ -94,7 +93,7 @@ class CifarReader(ArrayReader):
 
     path: str
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         folder = Path(self.path).expanduser()
         title, files, prefix = "CIFAR-10", [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch", "batches.meta"], ""
@@ -141,7 +140,7 @@ class DigitsReader(ArrayReader):
     def __post_init__(self) -> None:
         fraction_errors(self.test_fraction).raise_if_any()
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set."""
         from sklearn.datasets import load_digits  # costs a second to import
 

@@ -166,14 +166,18 @@ def kind_of(table: Table, name: str) -> tuple[Kind | None, str]:
         return None, "one value only" if different else "no value"
     if numbers.notna().all():
         is_whole = different == len(table) > 10 and (numbers % 1 == 0).all()
-        counts = is_whole and ("id" in words_in(name) or numbers.is_monotonic_increasing)
+        is_named = "id" in words_in(name) or name.strip().lower() in ("", "index", "unnamed: 0")
+        counts = is_whole and (is_named or numbers.is_monotonic_increasing)
         return (None, "counts the examples") if counts else ("numeric", "")
     if different > _FEW and numbers.notna().mean() > 0.5:
         return "numeric", ""  # a value that is not a number is an error in `transform`
     if texts.str.fullmatch(_DATE).mean() > 0.5:
         return None, "dates"
-    is_categorical = different <= len(texts) / 2 or len(texts) <= 10
-    return ("categorical", "") if is_categorical else (None, "another value in nearly every example")
+    if different <= len(texts) / 2 or len(texts) <= 10:
+        return "categorical", ""
+    unread = texts[numbers.isna() & texts.str.fullmatch(r"[-+\d.,\s%$€£¥]+")].tolist()
+    why = f"numbers that cannot be read, such as {unread[0]!r:.40}" if unread else ""
+    return None, why if len(unread) > len(texts) / 2 else "another value in nearly every example"
 
 
 def texts_of(values: Any) -> Any:

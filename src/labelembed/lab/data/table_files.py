@@ -106,9 +106,7 @@ def is_missing(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """Returns a value as a text without spaces around it: ``3`` for 3.0, as it is where one is missing, ``true``."""
-    if isinstance(value, bool):
-        return str(value).lower()
+    """Returns a value as a text without spaces around it: ``3`` for 3.0, as it is where one is missing, ``True``."""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
@@ -172,12 +170,22 @@ def _read_csv(text: str, file: Path, delimiter: str, quoting: Any = csv.QUOTE_MI
         if len(cells) != len(names):
             way = f"put texts with a {delimiter!r} in quotation marks, or name the delimiter: --set data.delimiter=..."
             raise DataError(f"{file}: row {number:,} has {len(cells)} cells, not {len(names)}; {way}")
-    if len(set(names)) < len(names):
-        raise DataError(f"{file}: has two columns of one name ({few(names, 12)}); give each a name of its own")
     frame = _frame(file, rows, names)
-    if delimiter == ";":  # as spreadsheets write where a comma stands before the fraction of a number
-        frame = frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True)
+    is_used = [bool(name or frame.iloc[:, place].str.strip().any()) for place, name in enumerate(names)]
+    frame = frame.loc[:, is_used]  # spreadsheets write columns that nobody named or filled
+    if not frame.columns.is_unique:
+        raise DataError(f"{file}: has two columns of one name ({few(names, 12)}); give each a name of its own")
+    if delimiter == ";" and any(frame[name].str.fullmatch(r"\s*[-+]?[\d.]*\d,\d+\s*").any() for name in frame):
+        frame = frame.apply(_with_points)
     return Table(source=file, frame=frame, typed=False)
+
+
+def _with_points(cells: Any) -> Any:
+    """Returns the cells of a column with 1234.5 for 1.234,5, as it is written where a comma begins the fraction."""
+    grouped = cells.str.fullmatch(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?\s*")
+    if not (cells.str.fullmatch(r"\s*[-+]?\d*\.\d+\s*") & ~grouped).any():  # no point begins a fraction, as in 0.5
+        cells = cells.mask(grouped, cells.str.replace(".", "", regex=False))
+    return cells.str.replace(r"^\s*([-+]?\d+),(\d+)\s*$", r"\1.\2", regex=True)
 
 
 def _read_json(text: str, file: Path) -> Table:

@@ -41,13 +41,17 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
     return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
 
 
+def part_of(name: str) -> str | None:
+    """Returns the part that the name of a file or folder has a word of, as `training_set`; None: it has none."""
+    return next((PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS), None)
+
+
 def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     readable = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and is_readable(entry)]
     files: dict[str, list[Path]] = {}
     for entry in readable:
-        words = [word for word in re.split(r"[^a-z]+", entry.name.lower()) if word in PARTS]
-        if words:
-            files.setdefault(PARTS[words[0]], []).append(entry)
+        if part := part_of(entry.name):
+            files.setdefault(part, []).append(entry)
     if "train" not in files:
         if len(readable) == 1:
             return {"train": readable}
@@ -55,7 +59,8 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
         raise DataError(f"{folder}: has no training set (train.csv, .tsv, .jsonl, .parquet) but {there}")
     for part, of_part in files.items():
         if len(of_part) > 1 and any(file.suffix != ".parquet" for file in of_part):
-            raise DataError(f"{folder}: {of_part[0].name} and {of_part[1].name} are for the same split; keep one")
+            two = f"{of_part[0].name} and {of_part[1].name} are for the same split"
+            raise DataError(f"{folder}: {two}; join them into one file, or keep one")
         count = re.search(r"-of-(\d+)", of_part[0].name)
         if count and len(of_part) != int(count[1]):
             raise DataError(f"{folder}: {len(of_part)} of the {int(count[1])} files of the {part} set are there")

@@ -16,9 +16,9 @@ from labelembed.lab.data.checks import content_of, counted, few, require_file
 from labelembed.lab.data.columns import find_columns, find_label, find_texts, labelled
 from labelembed.lab.data.data_notes import label_column_note
 from labelembed.lab.data.dataset import RawData
-from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress, Texts
+from labelembed.lab.data.encoder import Encoder, NewExamples, Texts
 from labelembed.lab.data.splits import assigned, fraction_errors, seen_first
-from labelembed.lab.data.table_encoder import TableEncoder
+from labelembed.lab.data.table_encoder import TableEncoder, texts_of
 from labelembed.lab.data.table_files import ACCEPTED, Reading, Table, decoded, is_missing, read_file
 from labelembed.lab.data.tables import read_parts
 from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
@@ -68,7 +68,7 @@ class TabularReader:
     def find(self, table: Table) -> tuple[tuple[str, ...], str]:
         """Returns the columns of texts (none: of a table) and that of the labels."""
 
-    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False) -> RawData:
         """Returns the data set; an error names the file, the row and the setting that helps."""
         source = Path(self.path).expanduser()
         tables = read_parts(source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
@@ -110,7 +110,7 @@ class TextReader(TabularReader):
     `text_transformer`, which begins with the encoder.
 
     Args:
-        inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.
+        inputs: What texts become: `words`, bags of a text's first 1,000; `features` of a text encoder; its `tokens`.
         text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
             by what stands in it.
         ngrams: Of words: words of a feature at most; 1: words alone, 2: pairs of neighbours too.
@@ -209,8 +209,13 @@ class TableReader(TabularReader):
 
     def new_examples(self, file: Path, encoder: Encoder) -> NewExamples:
         """Returns the examples of a file to predict for."""
+        assert isinstance(encoder, TableEncoder)  # as `new_encoder` made it
         table = read_file(file, reading=self.reading)
-        return NewExamples(table, [f"{file.name} {table.place(row)}" for row in range(len(table))], [])
+        frame = table.frame.reindex(columns=[column.name for column in encoder.categorical])
+        others = {one.name: set(texts_of(frame[one.name]).dropna()) - {*one.categories} for one in encoder.categorical}
+        what = "values that are none of the categories learned in training"
+        notes = [f"{file}: column {name!r}: {what}: {few(sorted(texts))}" for name, texts in others.items() if texts]
+        return NewExamples(table, [f"{file.name} {table.place(row)}" for row in range(len(table))], notes)
 
 
 def _joined_texts(table: Table, names: Sequence[str]) -> list[str]:

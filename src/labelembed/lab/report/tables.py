@@ -17,14 +17,7 @@ from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns, nu
 from labelembed.lab.report.decision import FEWEST_SEEDS
 from labelembed.lab.report.formatting import NOTHING, interval, markdown_text, number, p_text, typeset
 from labelembed.lab.training.files import write_bytes
-from labelembed.metrics import (
-    JointInterval,
-    PairedComparison,
-    holm,
-    joint_interval,
-    paired_by_seed,
-    paired_comparison,
-)
+from labelembed.metrics import JointInterval, PairedComparison, holm, joint_interval, paired_by_seed, paired_comparison
 
 if TYPE_CHECKING:
     from pandas import DataFrame

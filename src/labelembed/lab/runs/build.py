@@ -47,25 +47,14 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
 
 
 def build_data(
-    recipe: Recipe,
-    *,
-    progress: ReadingProgress | None = None,
-    encoder: Encoder | None = None,
-    dry_run: bool = False,
+    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None, dry_run: bool = False
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
     reader: Any = build_reader(recipe)
     if isinstance(reader, TextCorpus):
         return reader
-    raw = reader.read(progress=progress)
-    return prepare(
-        raw,
-        validation=recipe.data["validation"],
-        train_examples=recipe.data["train_examples"],
-        encoder=encoder,
-        progress=progress,
-        dry_run=dry_run,
-    )
+    examples = {key: recipe.data[key] for key in ("validation", "train_examples")}
+    return prepare(reader.read(), **examples, encoder=encoder, progress=progress, dry_run=dry_run)
 
 
 def build_reader(recipe: Recipe) -> Any:

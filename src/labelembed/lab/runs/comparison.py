@@ -27,12 +27,7 @@ from labelembed.lab.runs.results import Comparison
 from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
 from labelembed.lab.runs.run_lock import locked
 from labelembed.lab.runs.tuning import TUNING_FOLDER, Tuning, to_tune, tuned_variant
-from labelembed.lab.training.comparison_folder import (
-    DESCRIPTION_FILE,
-    ComparisonFile,
-    VariantEntry,
-    remove_comparison,
-)
+from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, ComparisonFile, VariantEntry, remove_comparison
 from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.reporter import tracker_names
 from labelembed.lab.training.run_folder import RunFolder

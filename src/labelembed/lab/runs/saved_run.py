@@ -171,7 +171,7 @@ class SavedRun:
 
     def _data_to_evaluate(self, path: str) -> LabelledData:
         task, block = self.classification, self.recipe.data
-        columns = dict.fromkeys(("label_column", "labels"), task.label_column) | {"text_column": task.encoder.column}
+        columns = {"label_column": task.label_column, "text_column": task.encoder.column}
         changes: dict[str, Any] = {key: name for key, name in columns.items() if block.get(key, "") is None}
         changes |= {"path": path} | ({"test_fraction": None} if "test_fraction" in block else {})
         raw = build_reader(self.recipe.model_copy(update={"data": block | changes})).read(to_evaluate=True)
@@ -229,7 +229,7 @@ class SavedRun:
         """Yields the translation of each line, in order, some hundred lines at a time; "" for a line without a token.
 
         What the corpus did to its lines (lower case, subwords) is done here too; without `decoding` the recipe's is
-        used. Raises ValueError when an argument is out of its range, or a line too long for the network.
+        used. Raises ValueError when an argument is out of its range.
         """
         decoding = self.sentences.decoding if decoding is None else decoding
         decoding.search()  # says what is wrong before any line is read

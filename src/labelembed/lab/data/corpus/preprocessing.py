@@ -79,11 +79,7 @@ def preprocess(
 
 
 def _write_split(
-    folder: Path,
-    name: str,
-    pairs: PairFiles,
-    tokenizers: tuple[Tokenizer, ...],
-    settings: CorpusSettings,
+    folder: Path, name: str, pairs: PairFiles, tokenizers: tuple[Tokenizer, ...], settings: CorpusSettings
 ) -> tuple[int, dict[str, int]]:
     """Writes the arrays of a split, and its text unless it is for training; returns how many pairs, and left out."""
     most = settings.max_length if name == "train" else None
