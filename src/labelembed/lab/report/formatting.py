@@ -53,11 +53,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def listed(parts: Sequence[str], *, most: int = 12) -> str:
-    """Returns ``"a"``, ``"a and b"`` or ``"a, b and c"``; of more than `most` the first, and how many others."""
+def listed(parts: Sequence[str], *, most: int = 12, word: str = "and") -> str:
+    """Returns ``"a"``, ``"a and b"`` or ``"a, b and c"``, or with another word.
+
+    Of more than `most` the first, and how many others.
+    """
     if len(parts) > most:
         parts = [*parts[: most - 1], f"{len(parts) - most + 1} others"]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
 def shortened(text: str, limit: int) -> str:

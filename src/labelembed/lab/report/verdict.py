@@ -168,7 +168,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "smoothing_chosen_on": smoothing_chosen_on,
         "is_tuned": is_tuned,
         "probabilities": probabilities,
-        "unbeaten": listed(unbeaten),
+        "unbeaten": listed(unbeaten, word="or"),
         "failed": len(method.failed),
         "runs": len(method.seeds),
         "tuning": _tuning_statement(comparison),
