@@ -14,6 +14,7 @@ import pytest
 
 from labelembed.lab.report import full_verdict, load_comparison, write_report
 from labelembed.lab.report.decision import MOST_DRAWN, best_method, by_weight, drawn_variants
+from labelembed.lab.report.page import make_page
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
@@ -169,6 +170,16 @@ def test_every_seed_is_a_dot_in_each_panel_of_the_forest_plot(usual):
     points = "".join(re.findall(r"PathCollection.*?</g>\s*</g>", forest, re.DOTALL))
     # Two variants against the control, in error and in NLL.
     assert len(re.findall(r'xlink:href="#forest-[^"]*"', points)) == 2 * (2 * 6 + 1)
+
+
+def test_differences_are_shown_to_the_baseline_and_to_the_control_where_that_is_another(tmp_path):
+    errors = {"one_hot": {0: 0.3, 1: 0.3}, "label_smoothing smoothing=0.1": {0: 0.2, 1: 0.2}}
+    folder = make_comparison(tmp_path, errors | {"label_embedding": {0: 0.1, 1: 0.12}})
+    tables = make_page(load_comparison(folder)).tables
+    found = {tables[key].title for key in tables if key.startswith("differences")}
+    assert found == {"Differences to cross entropy", "Differences to label smoothing 0.1"}
+    first = tables["differences to the control"].frame["difference"]
+    assert first.tolist()[:2] == ["10.00", "-9.00"]
 
 
 def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_path):

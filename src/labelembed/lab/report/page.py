@@ -23,6 +23,7 @@ from labelembed.lab.report.tables import (
     Table,
     comparison_rows,
     cost_line,
+    differences_table,
     make_table,
     metrics_table,
     report_tables,
@@ -186,7 +187,9 @@ def make_page(comparison: Comparison) -> Page:
     known = tuple(map(str, range(count)))
     if labels is not None and count - len(labels.names) in (0, len(SPECIAL_TOKENS)):  # of a vocabulary these are first
         known = (*SPECIAL_TOKENS, *labels.names)[-count:]
-    environment = _flat(shown.environment) if shown else {}
+    environment, tables = _flat(shown.environment) if shown else {}, report_tables(comparison, rows)
+    if reference is not None and reference.name != comparison.baseline:
+        tables["differences to the control"] = differences_table(comparison, reference)
     return Page(
         comparison=comparison,
         rows=rows,
@@ -194,7 +197,7 @@ def make_page(comparison: Comparison) -> Page:
         cost=cost_line(method, comparison, rows) if method else "",
         forest=[figure for figure in forest if figure is not None],
         failures=_failures(comparison, rows),
-        tables=report_tables(comparison, rows),
+        tables=tables,
         calibration=calibration_figure(comparison, errors),
         labels=labels,
         tree=_tree(labels, titled) if labels else None,

@@ -259,7 +259,8 @@ def report_tables(comparison: Comparison, rows: DataFrame) -> dict[str, Table]:
     first = metrics_table(comparison, rows)
     others = [name for name in (*RESULT_METRICS, "validation_error", *CALIBRATED_METRICS) if name != "error"]
     others = [name for name in others if _heading(name, comparison) not in first.frame]
-    tables = [first, _of("other-metrics", "Other metrics", others, comparison, rows), _differences(comparison)]
+    tables = [first, _of("other-metrics", "Other metrics", others, comparison, rows)]
+    tables += [differences_table(comparison, comparison.baseline_runs)]
     tables += [_of("cost", "Cost", COST_METRICS, comparison, rows)]
     return {table.key: table for table in tables if len(table.frame.columns) > 1}
 
@@ -302,9 +303,9 @@ def metric_text(row: Mapping[Any, Any], name: str, *, spread: bool = True) -> st
     return text
 
 
-def _differences(comparison: Comparison) -> Table:
-    """Returns each variant minus the baseline, metric by metric."""
-    differences = differences_to_baseline(comparison)
+def differences_table(comparison: Comparison, reference: VariantRuns | None) -> Table:
+    """Returns each variant minus one of them, metric by metric."""
+    differences = differences_to(reference, comparison.variants, comparison.split) if reference else {}
     titles = {variant.name: variant.title for variant in comparison.variants}
     lines = []
     for metric in dict.fromkeys(name for of in differences.values() for name in of):
@@ -318,7 +319,7 @@ def _differences(comparison: Comparison) -> Table:
             line |= {"p": p_text(one.p_value), "p, Holm": p_text(one.p_holm)}
             line["minimum detectable difference"] = number(one.detectable if one.n >= FEWEST_SEEDS else None, **form)
             lines.append(line)
-    return make_table("differences", f"Differences to {titles.get(str(comparison.baseline))}", lines)
+    return make_table("differences", f"Differences to {reference.title if reference else NOTHING}", lines)
 
 
 def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> str:
