@@ -174,22 +174,26 @@ def full_verdict(comparison: Comparison) -> Verdict:
         "tuning": _tuning_statement(comparison),
     }
     answer = "Use it for its probabilities" if probabilities else _ANSWERS.get(case, "Cannot tell yet")
+    command = _next_command(answer, case, count, first, comparison)
     if answer.startswith("Use it") and method.failed:
-        answer, command = "Cannot tell yet", ""
-    elif answer.startswith("Use it"):
-        command = _train(comparison, method)
-    elif case == "better than untuned":
-        names = (ONE_HOT, SMOOTHING, _objective(comparison, method))
-        command = _command(comparison, "--tuned", "--objectives", ",".join(names), again=False)
-    elif case in ("nothing learned", "too short"):
-        command = _longer(comparison)
-    elif case == "needs examples":
-        command = ""
-    elif count:
-        command = _command(comparison, "--seeds", str(count), without=["--seeds"])
-    else:
-        command = _train(comparison, first.reference)
+        answer = "Cannot tell yet"
     return _written(answer, case, facts, command, first)
+
+
+def _next_command(answer: str, case: str, count: int, one: Contrast, comparison: Comparison) -> str:
+    """Returns the command of the next step; empty where that is none of ours."""
+    if answer.startswith("Use it"):
+        return "" if one.method.failed else _train(comparison, one.method)
+    if case == "better than untuned":
+        names = (ONE_HOT, SMOOTHING, _objective(comparison, one.method))
+        return _command(comparison, "--tuned", "--objectives", ",".join(names), again=False)
+    if case in ("nothing learned", "too short"):
+        return _longer(comparison)
+    if case == "needs examples":
+        return ""
+    if count:
+        return _command(comparison, "--seeds", str(count), without=["--seeds"])
+    return _train(comparison, one.reference)
 
 
 def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) -> tuple[str, int]:
