@@ -103,7 +103,7 @@ class Position(BaseModel):
     seconds: float = 0.0  # in finished epochs
     epoch_seconds: float = 0.0  # in the epoch in progress, before it was resumed
     term_sums: dict[str, float] = {}  # each term over the examples of the epoch in progress
-    best_score: float | None = None  # the lowest selection score so far
+    best_score: float | None = None  # the lowest so far; where the last epoch is selected, minus its number
     best_tie: float = 0.0  # what breaks ties of it
     best_epoch: _Count = 0  # from 1; 0 when there is none
     best_line: dict[str, Any] = {}  # the history's line of that epoch
