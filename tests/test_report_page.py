@@ -176,9 +176,9 @@ def test_differences_are_shown_to_the_baseline_and_to_the_control_where_that_is_
     errors = {"one_hot": {0: 0.3, 1: 0.3}, "label_smoothing smoothing=0.1": {0: 0.2, 1: 0.2}}
     folder = make_comparison(tmp_path, errors | {"label_embedding": {0: 0.1, 1: 0.12}})
     tables = make_page(load_comparison(folder)).tables
-    found = {tables[key].title for key in tables if key.startswith("differences")}
+    found = {tables[key].title for key in tables if key.endswith("differences")}
     assert found == {"Differences to cross entropy", "Differences to label smoothing 0.1"}
-    first = tables["differences to the control"].frame["difference"]
+    first = tables["control-differences"].frame["difference"]
     assert first.tolist()[:2] == ["10.00", "-9.00"]
 
 

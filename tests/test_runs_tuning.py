@@ -174,9 +174,9 @@ def test_of_equal_errors_the_lowest_nll_is_chosen(tmp_path):
     assert variant.objective["smoothing"] == max(one for one, _ in tried(plan)[0]) > 0
 
 
-def test_what_a_teacher_weighs_leaves_room_for_a_uniform_part(tmp_path):
+def test_what_a_teacher_weighs_leaves_room_for_a_uniform_part():
     recipe, _ = load_recipe("digits-mlp")
-    (variant,) = variants_of(recipe, f"distillation:teacher={tmp_path}:teacher_weight=0.6:uniform_weight=0.3")
+    (variant,) = variants_of(recipe, "distillation:teacher=run:teacher_weight=0.6:uniform_weight=0.3")
     assert search_space(variant, recipe)["objective.teacher_weight"][1] == 0.7
 
 

@@ -189,7 +189,8 @@ def make_page(comparison: Comparison) -> Page:
         known = (*SPECIAL_TOKENS, *labels.names)[-count:]
     environment, tables = _flat(shown.environment) if shown else {}, report_tables(comparison, rows)
     if reference is not None and reference.name != comparison.baseline:
-        tables["differences to the control"] = differences_table(comparison, reference)
+        key = "control-differences"
+        tables[key] = differences_table(comparison, reference, key)
     return Page(
         comparison=comparison,
         rows=rows,

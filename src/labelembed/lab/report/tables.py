@@ -303,7 +303,7 @@ def metric_text(row: Mapping[Any, Any], name: str, *, spread: bool = True) -> st
     return text
 
 
-def differences_table(comparison: Comparison, reference: VariantRuns | None) -> Table:
+def differences_table(comparison: Comparison, reference: VariantRuns | None, key: str = "differences") -> Table:
     """Returns each variant minus one of them, metric by metric."""
     differences = differences_to(reference, comparison.variants, comparison.split) if reference else {}
     titles = {variant.name: variant.title for variant in comparison.variants}
@@ -319,7 +319,7 @@ def differences_table(comparison: Comparison, reference: VariantRuns | None) -> 
             line |= {"p": p_text(one.p_value), "p, Holm": p_text(one.p_holm)}
             line["minimum detectable difference"] = number(one.detectable if one.n >= FEWEST_SEEDS else None, **form)
             lines.append(line)
-    return make_table("differences", f"Differences to {reference.title if reference else NOTHING}", lines)
+    return make_table(key, f"Differences to {reference.title if reference else NOTHING}", lines)
 
 
 def cost_line(method: VariantRuns, comparison: Comparison, rows: DataFrame) -> str:
