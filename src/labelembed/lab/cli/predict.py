@@ -130,12 +130,11 @@ def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns:
 
 def _columns(saved: SavedRun, file: Path) -> list[dict[str, Any]]:
     """Returns the examples of a table as the file has them; nothing of other files."""
-    from labelembed.lab.data.table_files import is_readable, read_file
+    from labelembed.lab.data.table_files import holds_lines, is_readable, read_file
     from labelembed.lab.runs.build import build_reader
 
     reading = getattr(build_reader(saved.recipe), "reading", None)
-    holds_lines = saved.reads_texts and file.name.lower().endswith((".txt", ".txt.gz"))
-    if reading is None or holds_lines or not is_readable(file):
+    if reading is None or not is_readable(file) or (saved.reads_texts and holds_lines(file)):
         return []
     records: list[dict[str, Any]] = read_file(file, reading=reading).frame.to_dict("records")
     return records
@@ -154,7 +153,7 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
     files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
     if saved.reads_texts or saved.recipe.data["name"] == "table":
         kinds = "file of texts or a table"
-        files = [file for file in files if is_readable(file) or (saved.reads_texts and file.suffix == ".txt")]
+        files = [file for file in files if is_readable(file)]
     else:
         kinds = "picture or .npy array"
         wanted = IMAGE_SUFFIXES if saved.recipe.data["name"] == "images" else {*IMAGE_SUFFIXES, ".npy"}

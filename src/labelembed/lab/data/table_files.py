@@ -115,6 +115,11 @@ def is_readable(file: Path) -> bool:
     return _kind_of(file) is not None
 
 
+def holds_lines(file: Path) -> bool:
+    """Tells whether each line of a file is an example, to a reader of texts, by its name."""
+    return file.name.lower().endswith((".txt", ".txt.gz"))
+
+
 def _kind_of(file: Path) -> str | None:
     return _KINDS.get(Path(file.name.lower().removesuffix(".gz")).suffix)
 

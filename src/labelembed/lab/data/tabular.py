@@ -19,7 +19,7 @@ from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, Texts
 from labelembed.lab.data.splits import assigned, fraction_errors, seen_first
 from labelembed.lab.data.table_encoder import TableEncoder, texts_of
-from labelembed.lab.data.table_files import ACCEPTED, Reading, Table, decoded, is_missing, read_file
+from labelembed.lab.data.table_files import ACCEPTED, Reading, Table, decoded, holds_lines, is_missing, read_file
 from labelembed.lab.data.tables import read_parts
 from labelembed.lab.data.text_encoder import TextFeatures, TextTokens
 
@@ -162,7 +162,7 @@ class TextReader(TabularReader):
         file that knows the names of its columns; in a CSV file that name could be the first text.
         """
         require_file(file, ACCEPTED)
-        if file.name.lower().endswith((".txt", ".txt.gz")):
+        if holds_lines(file):
             lines = re.split(r"\r\n|\n|\r", decoded(content_of(file), file, encoding=self.encoding))
             filled = {f"line {number:,}": line for number, line in enumerate(lines, start=1) if line.strip()}
             places, texts = list(filled), list(filled.values())

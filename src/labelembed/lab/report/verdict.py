@@ -139,7 +139,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
     unbeaten: list[str] = []
     probabilities = False
     if case in ("better", "small gain", "worse") and method not in controls:
-        unbeaten, probabilities = _against_all(first, controls, candidates, comparison)
+        unbeaten, probabilities = _against_all(contrasts, controls, candidates, comparison)
     if case == "better" and unbeaten:
         case, count = "better than some", 2 * first.differences[comparison.headline].n
     probabilities &= is_tuned and case in ("small gain", "worse")
@@ -205,8 +205,7 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
         return "too few seeds" if paired else "no common seed", 8
     if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
         return "too short", 0
-    small, is_bleu = _smallest_gain(one.reference, comparison), comparison.headline == "bleu"
-    shown = outcome(paired, smallest_gain=small, more_is_better=is_bleu)
+    shown = _outcome(one, comparison)
     if shown != "open":
         untuned = shown == "better" and not is_tuned
         return "better than untuned" if untuned else shown, 2 * paired.n if shown == "no interval" else 0
@@ -219,17 +218,21 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
 
 
 def _against_all(
-    first: Contrast, controls: Sequence[VariantRuns], candidates: Sequence[VariantRuns], comparison: Comparison
+    contrasts: Sequence[Contrast],
+    controls: Sequence[VariantRuns],
+    candidates: Sequence[VariantRuns],
+    comparison: Comparison,
 ) -> tuple[list[str], bool]:
     """Returns the controls that a method is not shown to be better than, and whether its probabilities are better.
 
     They are where its NLL after temperature scaling is better than that of every control, and a loss against the first
     could only be small.
     """
-    contrasts = [_contrast(first.method, one, comparison, candidates) for one in controls]
+    first, known = contrasts[0], {one.reference.name: one for one in contrasts}
+    of_all = [known.get(one.name) or _contrast(first.method, one, comparison, candidates) for one in controls]
     loss = largest_gain(first.found, more_is_better=comparison.headline != "bleu") if first.found else math.inf
-    have_better_nll = all(_is_better(one, comparison, "calibrated_nll") for one in contrasts)
-    unbeaten = [one.reference.title for one in contrasts if not _is_better(one, comparison)]
+    have_better_nll = all(_outcome(one, comparison, "calibrated_nll") == "better" for one in of_all)
+    unbeaten = [one.reference.title for one in of_all if _outcome(one, comparison) != "better"]
     return unbeaten, have_better_nll and loss < _smallest_gain(first.reference, comparison)
 
 
@@ -239,13 +242,13 @@ def _smallest_gain(reference: VariantRuns, comparison: Comparison, metric: str =
     return _SMALL[metric] * fmean(reference.metrics(comparison.split, metric).values())
 
 
-def _is_better(one: Contrast, comparison: Comparison, metric: str = "") -> bool:
-    """Returns whether a method is better than a reference, in the headline's metric or another."""
+def _outcome(one: Contrast, comparison: Comparison, metric: str = "") -> str:
+    """Returns the outcome of a contrast in the headline's metric or another: "open" where it is not known."""
     metric = metric or comparison.headline
     if (found := one.differences.get(metric)) is None:
-        return False
+        return "open"
     small = _smallest_gain(one.reference, comparison, metric)
-    return outcome(found, smallest_gain=small, more_is_better=metric == "bleu") == "better"
+    return outcome(found, smallest_gain=small, more_is_better=metric == "bleu")
 
 
 def _written(
