@@ -53,6 +53,21 @@ def test_what_cannot_be_is_one_message_and_nothing_is_written(text, words, messa
     assert listing(text) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--set", "selection.by=validation_bleu"], "selection.by: 'validation_bleu' needs validation"),
+        (["compare", "--tuned"], "--tuned: needs a validation set"),
+    ],
+)
+def test_what_a_corpus_cannot_do_is_said_before_the_training(text, words, message):
+    succeed(*TRAIN, "--out", "corpus")
+    command, *more = words
+    called = call(command, "translation-lstm", "--data", "corpus", "--out", "run", *more)
+    assert (called.code, message in " ".join(called.err.split())) == (2, True), called.err
+    assert not [*text.glob("run/**/recipe.yaml")]
+
+
 def test_nothing_that_is_there_is_replaced(text):
     (text / "corpus").mkdir()  # an empty folder is taken
     succeed(*TRAIN, "--out", "corpus")

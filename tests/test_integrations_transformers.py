@@ -212,9 +212,38 @@ def test_attaching_keeps_frozen_parts_in_their_mode_and_takes_tuples_and_arrays(
 
 
 def test_copies_of_data_parallel_are_refused():
-    replica = attach(bert(), "online_label_smoothing").model._replicate_for_data_parallel()
+    replica = attach(bert(), "online_label_smoothing").objective._replicate_for_data_parallel()
     with pytest.raises(RuntimeError, match="start with torchrun"):
-        replica(**batch(texts()))
+        replica(torch.zeros(2, 16), torch.tensor([0, 1]))
+
+
+def test_names_come_in_the_order_of_their_numbers():
+    attached, _ = attached_to("bert", "online_label_smoothing")
+    attached.model.config.id2label = {2: "c", 0: "a", 1: "b"}
+    assert attached.label_geometry().names == ("a", "b", "c")
+
+
+def test_class_weights_do_not_scale_the_loss_of_trainer(tmp_path):
+    losses = []
+    for weight in ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]):
+        attached, examples = attached_to("bert", "one_hot", weight=weight)
+        losses.append(trainer(attached.model, tmp_path, examples, callbacks=[attached]).train().training_loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_a_stream_is_one_long_epoch(tmp_path):
+    attached, examples = attached_to("bert", target_warmup=0.5)
+    stream = type("Stream", (torch.utils.data.IterableDataset,), {"__iter__": lambda self: iter(examples)})()
+    trainer(attached.model, tmp_path, stream, callbacks=[attached], max_steps=7).train()
+    assert attached.objective._target_weight_now > 0
+
+
+def test_a_mixture_of_experts_keeps_the_loss_of_its_router():
+    more = {"output_router_logits": True, "router_aux_loss_coef": 0.5, "num_local_experts": 2, "num_key_value_heads": 2}
+    theirs = transformers.MixtralForCausalLM(transformers.MixtralConfig(vocab_size=40, **more, **TINY)).train()
+    ours, given = copy.deepcopy(theirs), batch(FAMILIES["llama"][1]())
+    attach(ours, "one_hot")
+    assert ours(**given).loss.item() == pytest.approx(theirs(**given).loss.item())
 
 
 def gemma():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.lab.models import CNN, MLP, AttentionLSTM, BagOfWords, BeamSearch, InputScaling, PaperResNet
+from labelembed.lab.models import CNN, MLP, AttentionLSTM, BagOfWords, InputScaling, PaperResNet
 
 # (what is made, its arguments, how many of them, the first, are wrong)
 CASES = [
@@ -15,8 +15,6 @@ CASES = [
     (PaperResNet, {"depth": 10, "input_shape": (3, 32, 32)}, 1),
     (BagOfWords, {"embedding_size": 0, "layer_size": 0, "feature_dropout": 1.0, "vocabulary_size": 6}, 3),
     (AttentionLSTM, {"width": 7, "source_vocabulary_size": 11, "target_vocabulary_size": 13}, 1),
-    (BeamSearch, {"beam": 0, "minimum_length": -1}, 2),
-    (BeamSearch, {"maximum_length": 2, "length_penalty": float("nan"), "minimum_length": 3}, 2),
 ]
 
 

@@ -60,7 +60,8 @@ class MadeModel:
         return Prefixes(tuple((sentence,) for sentence in range(sentences)))
 
     def search(self, search, sentences, **arguments):
-        return search.search(self.step, self.start(sentences), batch_size=sentences, **arguments)
+        lengths = {"source_lengths": torch.zeros(sentences)} | arguments
+        return search.search(self.step, self.start(sentences), **lengths)
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, -0.7])
@@ -108,10 +109,7 @@ def test_attention_names_a_source_position_for_every_token():
 
 
 @pytest.mark.parametrize("worst", [2.5, float("nan")])
-def test_what_is_no_log_probability_and_lengths_that_do_not_fit_are_refused(worst):
+def test_what_is_no_log_probability_is_refused(worst):
     row = torch.tensor([[-1.0, -1.0, -1.0, -1.0, -3.0, worst]])
     with pytest.raises(ValueError, match="log-probabilities"):
-        BeamSearch(maximum_length=3).search(lambda _, state: (row, state, None), Prefixes(((0,),)), batch_size=1)
-    for lengths in (None, torch.tensor([1, 2, 3])):
-        with pytest.raises(ValueError, match="`source_lengths` must be"):
-            MadeModel(6).search(BeamSearch(), 2, source_lengths=lengths)
+        BeamSearch().search(lambda _, state: (row, state, None), Prefixes(((0,),)), source_lengths=torch.ones(1))

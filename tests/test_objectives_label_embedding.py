@@ -65,7 +65,7 @@ def test_e_comes_to_what_the_second_layer_says():
 
 @every_kind
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
-@pytest.mark.parametrize(("share", "epochs", "silent"), [(0.4, 10, 4), (0.5, 5, 3), (0.001, 10, 1), (0.99, 4, 4)])
+@pytest.mark.parametrize(("share", "epochs", "silent"), [(0.4, 10, 4), (0.4, 1, 0), (0.001, 10, 1), (0.99, 4, 3)])
 def test_target_has_no_weight_in_the_first_share_of_the_epochs(kind, impl, share, epochs, silent):
     # 0.3 has no exact binary form: a weight that passed through float32 would show at 1e-8.
     objective = made(kind, output_weight=0.0, target_weight=0.3, target_warmup=share, impl=impl)

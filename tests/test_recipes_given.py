@@ -87,6 +87,7 @@ def test_another_teacher_is_another_run_and_an_unfinished_one_is_none(teacher, t
     [
         ("names", lambda names: [*names[:3], "three", *names[4:]], ["label 3 is 'three'", "'3' in the data"]),
         ("input_shape", lambda shape: [1, 4, 16], ["[1, 4, 16]", "[1, 8, 8]"]),
+        ("fingerprint", lambda digits: digits[::-1], ["other splits"]),
     ],
 )
 def test_teacher_of_other_labels_or_inputs_is_refused_with_both(key, change, words, teacher, tmp_path):

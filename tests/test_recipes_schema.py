@@ -115,7 +115,6 @@ BAD = [
     ("objective", {"name": "label_embedding", "temperature": -1}, "objective.temperature", "> 0, got -1.0"),
     ("optimizer", {"name": "adam", "learning_rate": float("inf")}, "optimizer.learning_rate", "finite"),
     ("selection.by", "best", "selection.by", "'last_epoch'"),
-    ("selection.by", "validation_nll", "selection.by", "--set data.validation.fraction=0.1"),
     ("selection.by", "validation_bleu", "selection.by", "corpus"),
     ("checkpoints.keep", 1, "checkpoints.keep", ">= 2"),
     ("comparison.objectives", [], "comparison.objectives", "1 or more"),

@@ -71,7 +71,7 @@ class Fake:
     def __call__(self, todo, done=0, total=0):
         for job in todo:
             folder, values = RunFolder(job.folder), job.recipe.of_one_run()
-            folder.path.mkdir(parents=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_recipe(values)
             measured = {"validation": {self.metric: self.score(values)}, "test": {self.metric: self.test}}
             folder.write("result.json", {"format": 1, "status": "finished", "seconds": 1.0, **measured})
@@ -116,6 +116,16 @@ def test_a_tuning_that_was_killed_anywhere_and_repeated_ends_as_one_that_was_not
     assert tried(plan) == tried(whole)
     assert len(stopped.folders) == stop_at
     assert len({*stopped.folders, *again.folders}) == len([*stopped.folders, *again.folders]) == 10  # each once
+
+
+def test_a_trial_that_failed_for_want_of_room_is_made_again(tmp_path):
+    plan, fake = plan_of(tmp_path, count=2), Fake(distance(0.4))
+    job = plan.variants[0].job(0)
+    fake([job])
+    RunFolder(job.folder).write("result.json", {"format": 1, "status": "failed", "message": "No space left"})
+    plan.make(fake)
+    assert len(fake.folders) == 3
+    assert set(plan.variants[0].scores) == {0, 1}
 
 
 def test_every_objective_gets_the_same_number_of_trials_of_a_seed_the_comparison_lacks(tmp_path):

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.evaluation import predicted_logits
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import small_recipe, train
@@ -23,6 +24,15 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits") / "run"
     train(small_recipe(objective={"name": "one_hot"}), folder)
     return folder
+
+
+def test_large_examples_pass_the_network_in_smaller_batches(digits):
+    network, seen = SavedRun.load(digits).network, []
+    network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    predicted_logits(network, torch.zeros(1_200, 1, 8, 8))
+    with pytest.raises(RuntimeError, match="shapes"):
+        predicted_logits(network, torch.zeros(100, 3, 224, 224))
+    assert seen == [1_000, 200, 55]
 
 
 def test_evidence_is_what_the_saved_network_does(digits):

@@ -188,7 +188,7 @@ def test_predictions_are_those_of_evaluation_mode_and_the_mode_is_put_back(train
     inputs = torch.randn(23, 4)
     expected = network.eval().logits(inputs).detach()
     network.train(training)
-    monkeypatch.setattr(evaluation, "EVALUATION_EXAMPLES", 10)  # the last piece has 3 rows
+    monkeypatch.setattr(evaluation, "_EXAMPLES_AT_ONCE", 10)  # the last piece has 3 rows
     found = evaluation.predicted_logits(network, inputs)
     torch.testing.assert_close(found, expected)
     assert (found.dtype, found.requires_grad) == (torch.float32, False)

@@ -12,8 +12,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from labelembed import seeds
+from labelembed.lab.models.mlp import MLP
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES, load_state, state_tensors
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import LabelEmbedding, OneHot
 from tests.made_training import STEPS, small_recipe, train
 
@@ -51,6 +53,15 @@ def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_pa
     train(small_recipe(objective="one_hot", **changes), tmp_path / "run")
     expected = [0.5 * factor for factor in factors("cosine", STEPS, **schedule)]
     assert rates == [pytest.approx([rate, rate]) for rate in expected]
+
+
+def test_the_history_has_the_learning_rate_of_the_recipe(monkeypatch, tmp_path):
+    def groups(encoder):
+        return [{"params": [*encoder.parameters()], "learning_rate_factor": 0.02}]
+
+    monkeypatch.setattr(MLP, "parameter_groups", groups, raising=False)
+    train(small_recipe(optimizer={"name": "sgd", "learning_rate": 0.5}), tmp_path / "run")
+    assert {line["learning_rate"] for line in RunFolder(tmp_path / "run").history()} == {0.5}
 
 
 @pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])

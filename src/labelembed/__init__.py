@@ -47,6 +47,8 @@ __all__ = sorted(name for name, module in _MODULE_OF.items() if not module.start
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("geometry", "integrations", "losses", "metrics", "objectives"):
+        return import_module(f"labelembed.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'labelembed' has no attribute {name!r}")
     value = getattr(import_module(f"labelembed.{_MODULE_OF[name]}"), name)

@@ -157,16 +157,6 @@ def test_what_is_not_finite_moves_no_weight(name, spoil, changes, value, hooks, 
     figure.count("caught before the step, by name", 1, 1)
 
 
-def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
-    def enlarge():
-        weight = next(iter(networks[-1].parameters()))
-        weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
-
-    before_step(hooks, 2, enlarge)
-    recipe = small_recipe(optimizer={"name": "sgd", "learning_rate": 1e-30}, objective="one_hot")
-    assert train(recipe, tmp_path / "run")["status"] == "finished"
-
-
 def test_two_processes_stop_alike_with_the_same_words(commands, tmp_path, figure):
     settings = ["objective={name: label_embedding, embedding: compressed, rank: 4}", "epochs=3"]
     settings += ["data.train_examples=190", "batch_size=40", "model.hidden_sizes=[12]"]

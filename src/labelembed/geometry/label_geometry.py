@@ -202,7 +202,7 @@ class LabelGeometry:
         if self.similarities is not None:
             if len(self) > MOST_DECOMPOSED:
                 what = f"similarities of {len(self):,} labels are too many to decompose (at most {MOST_DECOMPOSED:,})"
-                raise ValueError(f"{what}; take some: geometry.select(range({MOST_DECOMPOSED}))")
+                raise ValueError(f"{what}; take some: geometry.select(geometry.names[:{MOST_DECOMPOSED}])")
             symmetric = (points + points.T) / 2
             low, high = symmetric.aminmax()
             values, eigenvectors = torch.linalg.eigh((symmetric - low) / (high - low).clamp_min(1e-300))

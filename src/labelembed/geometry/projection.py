@@ -21,7 +21,7 @@ def linkage(geometry: LabelGeometry) -> NDArray[np.float64]:
         ValueError: When there are too few or too many labels.
     """
     if not 2 <= len(geometry) <= MOST_LABELS:
-        way_out = f"of more take some: geometry.select(range({MOST_LABELS}))"
+        way_out = f"of more take some: geometry.select(geometry.names[:{MOST_LABELS}])"
         raise ValueError(f"a tree needs 2 to {MOST_LABELS:,} labels, got {len(geometry):,}; {way_out}")
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform

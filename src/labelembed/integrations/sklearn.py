@@ -228,20 +228,21 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.network_.to(self.device).logits(examples, torch.arange(inputs.shape[0])) / self.output_temperature_
 
     def _validated(self, X: Any, **more: Any) -> Any:  # noqa: N803
-        accepted = {"accept_sparse": "csr", "dtype": np.float32, "allow_nd": self.encoder is not None}
+        accepted = {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "allow_nd": self.encoder is not None}
         return validate_data(self, X, **accepted, **more)
 
     def _checked_arguments(self) -> dict[str, Any]:
         """Returns the objective's arguments; raises ValueError with all that is wrong with them and the settings."""
         rules = {
-            "hidden_layer_sizes": (all(map(_is_whole, np.atleast_1d(self.hidden_layer_sizes))), "must be widths >= 1"),
             "encoder": (self.encoder is None or callable(self.encoder), "must be a torch module, a function or None"),
-            "batch_size": (self.batch_size == "auto" or _is_whole(self.batch_size), "must be 'auto' or a number >= 1"),
             "learning_rate_init": (self.learning_rate_init > 0, "must be > 0"),
             "weight_decay": (self.weight_decay >= 0, "must be >= 0"),
             "validation_fraction": (0 < self.validation_fraction < 1, "must be between 0 and 1"),
         }
         errors = ArgumentErrors()
+        for width in np.atleast_1d(self.hidden_layer_sizes):
+            errors.whole("hidden_layer_sizes", width, least=1)
+        errors.whole("batch_size", 1 if self.batch_size == "auto" else self.batch_size, least=1)
         for name, (holds, rule) in rules.items():
             errors.require(holds, name, getattr(self, name), rule)
         errors.whole("max_iter", self.max_iter, least=1)
@@ -387,7 +388,3 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1

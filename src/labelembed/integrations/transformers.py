@@ -87,8 +87,6 @@ class Head(nn.Linear):
 
         In evaluation mode they stay, and the model computes the cross entropy of the objective's logits.
         """
-        if getattr(model, "_is_replica", False):
-            raise RuntimeError("DataParallel trains copies, which lose what the objective learns: start with torchrun")
         indices = inputs.pop("indices", None)
         self._targets, self._was_called = None, False
         has_labels = inputs.get("labels") is not None or inputs.get("shift_labels") is not None
@@ -118,11 +116,16 @@ class Head(nn.Linear):
         if self.collects:
             return hidden, labels, indices
         self.has_learned = True
+        weight, counted = self.objective.weight, labels[labels >= 0]
+        if num_items is not None and weight is not None and len(counted):  # Trainer counts labels, not their weights
+            num_items = num_items * weight[counted].mean()
         # Accelerate's own autocast ends before a hook of the model begins.
         with torch.autocast(hidden.device.type, **self._precision):
             loss = self.objective(hidden, labels, indices, num_items_in_step=num_items).total
         if num_items is not None:  # Trainer multiplies by the number of processes, as the objective has done
             loss = loss / process_count(self.objective.process_group)
+        if getattr(outputs, "aux_loss", None) is not None:  # a mixture of experts adds it where it has labels
+            loss = loss + model.router_aux_loss_coef * outputs.aux_loss
         if isinstance(outputs, tuple):
             return (loss, *outputs[1:])
         return type(outputs)(**{**outputs, "loss": loss, "logits": None})
@@ -139,7 +142,7 @@ class Attachment(transformers.TrainerCallback):  # type: ignore[misc]
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the objective learned about the labels, by the names of `config.id2label` where they fit."""
-        names = [str(name) for name in (self.model.config.id2label or {}).values()]
+        names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         return self.objective.label_geometry(names if len(names) == self.objective.num_labels else None)
 
     def parameter_groups(self, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -170,7 +173,7 @@ class Attachment(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Starts the objective's epoch."""
-        epochs = math.ceil(state.num_train_epochs)
+        epochs = 1 if state.num_train_epochs > state.max_steps else math.ceil(state.num_train_epochs)  # 1 of a stream
         self._ended = False
         epoch, steps = min(int(state.epoch or 0), epochs - 1), max(1, state.max_steps // epochs)
         self.objective.start_epoch(epoch, epochs, steps)
@@ -178,8 +181,8 @@ class Attachment(transformers.TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Ends the objective's epoch after its last step, before the checkpoint of that step is written."""
         if not self.head.has_learned:
-            way_out = "leave out `label_smoothing_factor` (attach 'label_smoothing' for it) and `compute_loss_func`"
-            raise ValueError(f"Trainer computed a loss of its own, so that the objective learned nothing: {way_out}")
+            way_out = "`label_smoothing_factor` (attach 'label_smoothing' for it), `compute_loss_func` and `model_init`"
+            raise ValueError(f"Trainer trained another loss or model than the attached one: leave out {way_out}")
         if float(state.epoch).is_integer():
             self.on_epoch_end(args, state, control, **parts)
 

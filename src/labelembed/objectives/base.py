@@ -231,6 +231,8 @@ class Objective(nn.Module, ABC):
                 f"{type(self).__name__} would train something else: call objective.start_epoch(epoch, epochs, steps) "
                 "before each epoch and objective.end_epoch() after it; to evaluate, call objective.eval() first"
             )
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError("DataParallel trains copies, which lose what the objective learns: start with torchrun")
         return make_examples(
             hidden,
             labels,
@@ -251,11 +253,10 @@ class Objective(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Shows the hyper-parameters in force, defaults and presets filled in."""
         shown = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
-        hidden = ("training", "accumulation_warning")
         return ", ".join(
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
             for name, value in shown.items()
-            if name[0] != "_" and name not in hidden
+            if name[0] != "_" and name not in ("training", "accumulation_warning")
         )
 
     def __getstate__(self) -> dict[str, Any]:

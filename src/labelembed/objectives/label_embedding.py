@@ -78,7 +78,7 @@ class LabelEmbedding(Objective):
         uniform_weight: Weight of `uniform`; None: the preset's.
         target_warmup: Share of the run's epochs, in [0, 1), in which `target` has no weight, while E is still noise
             (in the published text code 20,000 of about 50,000 steps: 0.4). Needs `start_epoch` and `end_epoch`.
-        impl: See `OneHot`.
+        impl: `reference`, `chunked`, `auto`.
 
     Raises:
         ValueError: The geometry has another number of labels, or a full E has more than 20,000.
@@ -234,7 +234,7 @@ class LabelEmbedding(Objective):
     def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
         """Gives `target` its weight once the warm-up is over; see `Objective.start_epoch`."""
         super().start_epoch(epoch, epochs, steps)
-        self._target_weight_now = self.target_weight if epoch >= self.target_warmup * epochs else 0.0
+        self._target_weight_now = self.target_weight if epoch >= min(self.target_warmup * epochs, epochs - 1) else 0.0
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed: decay pulls softmax(E) towards uniform.

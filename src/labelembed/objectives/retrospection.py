@@ -13,11 +13,9 @@ from labelembed.losses.reference import cross_entropy, full_precision, kl_diverg
 from labelembed.objectives.base import CommonArguments, Objective, StepArguments, TrainingExamples, with_preset
 from labelembed.objectives.examples import checked_indices
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"temperature": 5.0, "store_every": 5, "final_weight": 0.9, "store": "pass"},
-    "published_port": {"temperature": 5.0, "store_every": 5, "final_weight": 0.9, "store": "pass"},
-    "progressive": {"temperature": 1.0, "store_every": 1, "final_weight": 0.8, "store": "steps"},
-}
+_BY_PASS: dict[str, Any] = {"temperature": 5.0, "store_every": 5, "final_weight": 0.9, "store": "pass"}
+_BY_STEP: dict[str, Any] = {"temperature": 1.0, "store_every": 1, "final_weight": 0.8, "store": "steps"}
+PRESETS = {"paper": _BY_PASS, "published_port": _BY_PASS, "progressive": _BY_STEP}
 
 
 class RetrospectionTerms(NamedTuple):
@@ -40,7 +38,7 @@ class Retrospection(Objective):
 
     `paper` (LWR; Deng, Zhang 2021): k = 5, tau = 5, ``beta = final_weight k floor(t / k) / T`` with final_weight 0.9.
     `published_port` (what Yu, Verma 2022 compare with): ``(1 - beta) output + beta KL(s || softmax(z))`` with
-    ``beta = final_weight t / T``, which flattens the output, changed since storing or not.
+    ``beta = final_weight t / T``, which flattens even an output unchanged since storing.
     `progressive` (PS-KD; Kim et al. 2021): k = 1, tau = 1, ``beta = final_weight (t - 1) / T`` (the paper: t / T) with
     final_weight 0.8: the target is ``(1 - beta) onehot + beta p``, p the example's prediction in the epoch before.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -33,6 +32,7 @@ def _exit_code() -> int:
     """Calls the subcommand, prints its error if there is one, and returns the exit code."""
     if (name := "".join(sys.argv[1:2])) in OLD:
         return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
+    stdout = sys.stdout
     try:
         with stop_at_once():
             return int(app(prog_name="labelembed", standalone_mode=False) or 0)
@@ -45,13 +45,13 @@ def _exit_code() -> int:
         return _complain(f"{which}{error}", error.exit_code)
     except _UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "labelembed"
-        text = " ".join(error.format_message().split())
+        text = " ".join(error.format_message().replace("Value error, ", "").split())
         return _complain(f"{text}{'' if text.endswith(('.', '?', ')')) else '.'} See {where} --help", 2)
     except _FileError as error:  # what --out names cannot be written
         return _complain(error.format_message(), 2)
-    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except SystemExit:  # typer's, with a stream of its own, when the reader of a pipe has left, as `head` does
+        if sys.stdout is stdout:
+            raise
         return 0
     except UnicodeDecodeError as error:
         return _complain(f"standard input is no {error.encoding} text ({error.reason})", 2)

@@ -26,7 +26,7 @@ OLD = {
 }
 _INTRODUCTION = """labelembed trains networks with learned label representations, and measures whether they help.
 
-  labelembed compare digits-mlp           compare the objectives on the digits: half a minute, no download
+  labelembed compare digits-mlp           compare the objectives on the digits: a minute, no download
   labelembed compare --data reviews.csv   the same on your own texts, tables or pictures
   labelembed --help                       all subcommands"""
 

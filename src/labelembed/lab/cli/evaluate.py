@@ -57,7 +57,7 @@ def evaluate(
         shown = [f"{number(one, form.decimals, scale=form.scale)} {form.unit}".ljust(12) for one in both]
         typer.echo(f"  {form.heading:<24} {'after temperature scaling '.join(shown)}".rstrip())
     if after:
-        typer.echo(f"after temperature scaling: at temperature {temperature:.3g}, which is that of predict")
+        typer.echo(f"after temperature scaling: at temperature {temperature:.3g}, as in `labelembed predict`")
 
 
 def _evaluate_examples(saved: SavedRun, data: str | None, split: str) -> _Evaluated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -14,12 +15,25 @@ from labelembed.errors import LabelEmbedError
 
 def out_option(metavar: str, text: str) -> Any:
     """Returns `--out`, which is called and shortened alike in every subcommand that writes something."""
-    return typer.Option("--out", "-o", metavar=metavar, help=text)
+    return typer.Option("--out", "-o", metavar=metavar, help=text, parser=_path)
 
 
-def is_file(out: IO[str]) -> bool:
-    """Tells whether lines are written to a file of `--out`, and not to standard output."""
-    return getattr(out, "name", "<stdout>") != "<stdout>"
+def _path(text: str) -> Path:
+    if not text:  # a variable of the shell that is not set
+        raise typer.BadParameter("is empty")
+    return Path(text)
+
+
+def is_file(out: IO[str], inputs: Iterable[str]) -> bool:
+    """Tells whether lines are written to a file of `--out`, and not to standard output.
+
+    LabelEmbedError: it would replace an input, or a file in a folder that is one.
+    """
+    name = getattr(out, "name", "<stdout>")
+    path, is_stdout = Path(name).resolve(), name == "<stdout>"
+    if not is_stdout and path.exists() and any(path.is_relative_to(Path(each).resolve()) for each in inputs):
+        raise LabelEmbedError(f"--out: {name} is read, too; name another file")
+    return not is_stdout
 
 
 def use_device(device: str | None) -> str | None:
@@ -96,9 +110,7 @@ BestRunArgument = Annotated[
 DataOption = Annotated[str | None, typer.Option("--data", metavar="PATH", help="File or folder of the data.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key of the recipe: objective.temperature=3; may be repeated."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: epochs=5; may be repeated."),
 ]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training set.")]
 LearningRateOption = Annotated[float | None, typer.Option("--lr", metavar="RATE", help="The learning rate.")]

@@ -62,6 +62,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the label of each input, with its probability: one line for each."""
+    to_file = is_file(out, inputs)
     saved = load_run(run, use_device(device))
     errors: list[str] = []
     notes: Counter[str] = Counter()
@@ -85,7 +86,7 @@ def predict(
         typer.echo(f"note: {note}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
     if errors:
         raise DataError("\n".join(errors if len(errors) == 1 else [f"{len(errors):,} inputs cannot be used", *errors]))
-    if is_file(out):
+    if to_file:
         typer.echo(f"{out.name}: {count:,} lines written")
 
 

@@ -85,7 +85,5 @@ def parse_settings(settings: Sequence[str]) -> CorpusSettings:
         if not errors:
             return TypeAdapter(CorpusSettings).validate_python(typed)
     except ValidationError as error:
-        errors = [
-            ": ".join([*map(str, one["loc"]), f"{one['msg']}, got {one['input']!r:.80}"]) for one in error.errors()
-        ]
+        errors = [": ".join([*map(str, one["loc"]), one["msg"].replace("Value error, ", "")]) for one in error.errors()]
     raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))

@@ -75,7 +75,7 @@ def resume(
     quiet: shared.QuietOption = False,
     as_json: shared.JsonOption = False,
 ) -> None:
-    """Continue a run that was stopped, or train a finished one further with a changed recipe."""
+    """Continue a run that was stopped, or train a finished one for more epochs."""
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.training.run_folder import RunFolder

@@ -47,12 +47,13 @@ def translate(
     from labelembed.lab.runs.display import Shown
     from labelembed.lab.training.device import Stopped
 
+    to_file = is_file(out, [file])
     saved = load_run(run, use_device(device))
     decoding = _decoding(saved, settings or [])
     lines = sys.stdin if file == "-" else read_lines(Path(file))
     done = 0
     try:
-        with Shown(quiet=not is_file(out)).watching() as shown:
+        with Shown(quiet=not to_file).watching() as shown:
             texts = (text.rstrip("\r\n") for text in lines)
             for translation in saved.translate(texts, decoding):
                 print(translation, file=out, flush=True)
@@ -65,7 +66,7 @@ def translate(
         raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
-    if is_file(out):
+    if to_file:
         typer.echo(f"{out.name}: {done:,} lines written")
 
 

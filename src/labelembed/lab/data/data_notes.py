@@ -65,7 +65,7 @@ def telling_notes(frame: Any, labels: Tensor) -> list[str]:
     """Returns a note on each column of the training examples, a DataFrame, that has one value for each label [N]."""
     likely = frame.loc[:, frame.nunique(dropna=False) == len(set(labels.tolist()))]
     tells = likely.groupby(labels.numpy()).nunique(dropna=False).max() == 1
-    way = "says the label in every training example; to leave it out: --set 'data.leave_out=[{}]'"
+    way = "determines the label in every training example; to leave it out: --set 'data.leave_out=[{}]'"
     return [f"column {name!r} {way.format(name)}" for name in likely.columns[tells]]
 
 

@@ -9,7 +9,6 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentErrors
 from labelembed.lab.special_tokens import BEGIN, END, PAD, UNKNOWN
 
 
@@ -42,6 +41,7 @@ class _Sentence:
     best: Hypothesis | None = None
 
 
+@dataclass(frozen=True)
 class BeamSearch:
     """Finds the best sequence of each sentence; with `beam=1` it is greedy search.
 
@@ -57,30 +57,14 @@ class BeamSearch:
     Args:
         beam: Hypotheses kept open for each sentence.
         maximum_length: Most tokens of a hypothesis, END not counted; None: twice the source's and 10.
-        minimum_length: Fewest tokens of a hypothesis, END not counted.
+        minimum_length: Fewest tokens of a hypothesis, END not counted; a smaller maximum comes first.
         length_penalty: 0 compares log-probabilities; 1 nearly their means, which prefers longer hypotheses.
     """
 
-    def __init__(
-        self,
-        *,
-        beam: int = 10,
-        maximum_length: int | None = None,
-        minimum_length: int = 0,
-        length_penalty: float = 0.0,
-    ) -> None:
-        errors = ArgumentErrors()
-        errors.require(beam >= 1, "beam", beam, "must be >= 1")
-        errors.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
-        if maximum_length is not None:
-            rule = f"must be >= 1 and no less than the minimum length of {minimum_length}"
-            holds = maximum_length >= max(1, minimum_length)
-            errors.require(holds, "maximum_length", maximum_length, rule)
-        finite = abs(length_penalty) < float("inf")
-        errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
-        errors.raise_if_any()
-        self.beam = beam
-        self.maximum_length, self.minimum_length, self.length_penalty = maximum_length, minimum_length, length_penalty
+    beam: int = 10
+    maximum_length: int | None = None
+    minimum_length: int = 0
+    length_penalty: float = 0.0
 
     @torch.no_grad()
     def search(
@@ -88,25 +72,22 @@ class BeamSearch:
         step: Callable[[Tensor, State], tuple[Tensor, State, Tensor | None]],
         state: State,
         *,
-        batch_size: int,
-        source_lengths: Tensor | None = None,
+        source_lengths: Tensor,
     ) -> list[Hypothesis | None]:
         """Returns the best hypothesis of each sentence; None where END has no probability.
 
         Args:
             step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
                 comes next, the next state, and the attention [N, S] or None. The first call has the BEGIN of
-                every sentence, N = `batch_size`.
+                every sentence.
             state: The state to begin with, one hypothesis a sentence.
-            batch_size: Number of sentences.
-            source_lengths: Tokens of each source [batch_size]; needed when there is no maximum length. The search is on
-                its device.
+            source_lengths: Tokens of the source of each sentence [B]. The search is on its device.
 
         Raises:
-            ValueError: When the lengths do not fit, or when what `step` returns are no log-probabilities.
+            ValueError: When what `step` returns are no log-probabilities.
         """
-        sentences = [_Sentence(limit) for limit in self._limits(batch_size, source_lengths)]
-        device = None if source_lengths is None else source_lengths.device
+        sentences = [_Sentence(self._limit(length)) for length in source_lengths.tolist()]
+        batch_size, device = len(sentences), source_lengths.device
         # The open hypotheses of the A sentences that are not done, best first: sums of log-probabilities [A, W]; tokens
         # so far, each with the source position that had the highest attention, [A, W, t, 2].
         active = sentences
@@ -144,16 +125,9 @@ class BeamSearch:
             history = history.view(*totals.shape, length + 1, 2)
         return [sentence.best for sentence in sentences]
 
-    def _limits(self, batch_size: int, source_lengths: Tensor | None) -> list[int]:
-        """Returns the most tokens of each sentence."""
-        lengths = None if source_lengths is None else source_lengths.tolist()
-        if lengths is not None and len(lengths) != batch_size:
-            raise ValueError(f"`source_lengths` must be {batch_size} numbers, one a sentence, got {len(lengths)}")
-        if self.maximum_length is not None:
-            return [self.maximum_length] * batch_size
-        if lengths is None:
-            raise ValueError("`source_lengths` must be given when `maximum_length` is None")
-        return [max(2 * int(size) + 10, self.minimum_length) for size in lengths]
+    def _limit(self, source_length: int) -> int:
+        """Returns the most tokens of a sentence."""
+        return self.maximum_length or max(2 * source_length + 10, self.minimum_length)
 
     def _continuations(
         self, totals: Tensor, log_probabilities: Tensor, only_end: Tensor, length: int

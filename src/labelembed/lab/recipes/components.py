@@ -25,6 +25,7 @@ from torch import Tensor
 
 from labelembed.errors import DataError, InvalidArguments, nearest, unknown_name
 from labelembed.geometry import LabelGeometry
+from labelembed.lab.training.optimizers import check_arguments
 from labelembed.lab.training.settings import Block, Number, arguments_of
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.objectives.base import CommonArguments
@@ -172,8 +173,7 @@ def resolve(
 def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, Any]) -> Errors:
     """Returns the errors that a component finds in the values of a block, before any data are read.
 
-    Readers and schedules are constructed, networks on the device `meta`, objectives for a few labels. An optimiser
-    checks its arguments before it uses the network, which is None here.
+    Readers and schedules are constructed, networks on the device `meta`, objectives for a few labels.
     """
     arguments = arguments_of(block)
     if kind == "data":
@@ -183,16 +183,13 @@ def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, 
     elif kind == "objective":
         component, arguments = small_objective, {"block": block}
     elif kind == "optimizer":
-        arguments["network"] = None
+        component, arguments = check_arguments, {"arguments": arguments}
     elif kind == "model":
         component = getattr(component, "check_arguments", component)
         arguments |= {name: size for name, size in _SIZES.items() if takes(component, name)}
     try:
         with torch.device("meta" if kind == "model" else "cpu"):
             component(**arguments)
-    except AttributeError:
-        if kind != "optimizer":  # whose arguments hold, if it went on to the network
-            raise
     except DataError:  # the package of a network is missing, which is said where the network is built
         pass
     except BUILD_ERRORS as error:

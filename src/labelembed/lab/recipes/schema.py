@@ -203,9 +203,6 @@ def _errors_with_examples(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "decoding", f"is for a corpus, not for {reader}"
     if by == "validation_bleu":
         yield "selection.by", f"{by!r} is for a corpus, not for {reader}"
-    elif by.startswith("validation") and recipe.data["validation"] is None:
-        way_out = "set data.validation, for instance --set data.validation.fraction=0.1"
-        yield "selection.by", f"{by!r} needs validation examples; {way_out}"
     if recipe.of_words:
         for key, default in _unusual(recipe, "validation", "train_examples", "mixing_alpha"):
             yield key, f"must be {'left out' if default is None else repr(default)} with {reader}"

@@ -28,6 +28,7 @@ from labelembed.lab.report.decision import (
 from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import counted, listed, templates
 from labelembed.lab.report.tables import Differences, differences_to
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import PairedComparison
 
 Answer = Literal["Use it", "Use it for its probabilities", "Do not use it", "Cannot tell yet", ""]
@@ -314,8 +315,14 @@ def _command(
 
     With all its other options where the same comparison is made `again`, else with those of the recipe and the data.
     """
-    again = again and any(run.command[:2] == ["labelembed", "compare"] for run in comparison.runs)
-    left_out = (*without, "--overwrite")  # which would remove the runs that are reused
+    by_compare = [run.command[:2] == ["labelembed", "compare"] for run in comparison.runs]
+    again = again and (any(by_compare) or not by_compare)
+    left_out = [*without, "--overwrite"]  # which would remove the runs that are reused
+    asked = {str(re.findall(r"--(?:objectives|trials)[ =](\S+)", " ".join(run.command))) for run in comparison.runs}
+    if again and len(asked) > 1:  # objectives or trials were added
+        names = [_objective(comparison, variant) for variant in comparison.variants]
+        trials = ["--trials", str(comparison.tuning["trials"])] if comparison.tuning else []
+        left_out, more = [*left_out, "--objectives", "--trials"], (*more, "--objectives", ",".join(names), *trials)
     own = [pair for pair in _options(comparison) if again or pair[0] in _OF_RECIPE]
     own = [pair for pair in own if not {pair[0], f"{pair[0]} {pair[1].partition('=')[0]}"} & {*left_out}]
     return shlex.join(["labelembed", subcommand, *(word for pair in own for word in pair if word), *more])
@@ -350,7 +357,8 @@ def _options(comparison: Comparison) -> list[tuple[str, str]]:
 
     Of runs of another program, such as a notebook, the recipe and where its data are.
     """
-    own = next((run.command for run in comparison.runs if run.command), [])
+    begun = (RunFolder(path).environment().get("command") for path in comparison.path.glob("runs/*/seed-*"))
+    own = next((command for command in (*(run.command for run in comparison.runs), *begun) if command), [])
     if own[:2] not in (["labelembed", "compare"], ["labelembed", "train"]):
         paths = [data.get("path") for run in comparison.runs if isinstance(data := run.recipe.get("data"), dict)]
         return [("", comparison.recipe), *(("--data", str(path)) for path in paths[:1] if path)]

@@ -50,11 +50,14 @@ def build_data(
     recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None, dry_run: bool = False
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in; see `prepare` for arguments and errors."""
-    reader: Any = build_reader(recipe)
-    if isinstance(reader, TextCorpus):
-        return reader
-    examples = {key: recipe.data[key] for key in ("validation", "train_examples")}
-    return prepare(reader.read(), **examples, encoder=encoder, progress=progress, dry_run=dry_run)
+    data: Any = build_reader(recipe)
+    if not isinstance(data, TextCorpus):
+        examples = {key: recipe.data[key] for key in ("validation", "train_examples")}
+        data = prepare(data.read(), **examples, encoder=encoder, progress=progress, dry_run=dry_run)
+    if data.validation is None and recipe.selection.by.startswith("validation"):
+        way_out = "set data.validation, for instance --set data.validation.fraction=0.1"
+        raise RecipeError([f"selection.by: {recipe.selection.by!r} needs validation examples; {way_out}"])
+    return data  # type: ignore[no-any-return]
 
 
 def build_reader(recipe: Recipe) -> Any:

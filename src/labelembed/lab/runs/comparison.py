@@ -222,6 +222,9 @@ class _Making:
                 check_same_data(self.recipe, folder, data=self.data)
         for run in () if is_done else runs[: len(self.variants)]:
             try_network(run.recipe, self.data)
+        if tuning is not None and self.data.validation is None:
+            message = "needs a validation set to choose by; hold one out with --set data.validation.fraction=0.1"
+            raise RecipeError([message], source="--tuned")
         if overwrite:
             remove_comparison(self.out)
         if tuning is not None:
@@ -234,6 +237,8 @@ class _Making:
         if self.about.variants and (trials is None) == bool(before):
             here, way_out = ("tuned", "give --tuned") if before else ("untuned", "leave out --tuned")
             raise RunFolderError(f"{self.out}: holds {here} variants, and all must be alike: {way_out}, or {_WAY_OUT}")
+        if before and (trials or 0) < before["trials"]:
+            raise RunFolderError(f"{self.out}: holds {before['trials']} trials each; give --trials {before['trials']}")
         asked = {variant.name for variant in self.variants}
         if before.get("trials") != trials and any(entry["was"] not in asked for entry in before.get("variants", ())):
             what = f"the others had {before['trials']} trials each, and all get the same number"

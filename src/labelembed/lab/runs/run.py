@@ -145,13 +145,13 @@ def _go_on(recipe: Recipe, folder: RunFolder, trainer: Trainer, changes: Differe
         trainer.save()
     if trainer.accelerator.is_main_process:
         with saving(folder.path):
+            (folder.path / "result.json").unlink(missing_ok=True)  # first: it is not of the changed recipe
             folder.keep_history(position.epoch)
             if changes:  # for the report and the model card
                 what = "; ".join(f"{key} {here!r} became {asked!r}" for key, (here, asked) in changes.items())
                 noted, line = folder.environment(), f"at step {position.step} (epoch {position.epoch + 1}): {what}"
                 folder.write("environment.json", noted | {"changes": [*noted.get("changes", ()), line]})
                 folder.write_recipe(with_whole_paths(recipe).of_one_run())
-            (folder.path / "result.json").unlink(missing_ok=True)
 
 
 def _fit(trainer: Trainer, folder: RunFolder, options: RunOptions, reporter: Reporter) -> dict[str, Any]:

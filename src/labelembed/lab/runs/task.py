@@ -55,8 +55,7 @@ class Classification:
         recipe, how = self.recipe, self.recipe.data
         kind, arguments = MODELS[recipe.model["name"]], arguments_of(recipe.model)
         # A network that is to predict, or of a run that goes on, has weights in the folder.
-        begun = folder is not None and load_newest(RunFolder(folder).checkpoints)[0] is not None
-        is_filled = self.data is None or begun
+        is_filled = self.data is None or (folder and load_newest(RunFolder(folder).checkpoints)[0] is not None)
         if is_filled and "weights" in arguments:
             arguments["weights"] = RANDOM
         if takes(kind, "vocabulary_size"):

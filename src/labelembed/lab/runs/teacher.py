@@ -35,10 +35,12 @@ def teacher_table(recipe: Recipe, data: Any, *, device: torch.device | None = No
     except RunFolderError as error:
         raise RunFolderError(f"objective.teacher: {error}") from error
     check_same_labels("objective.teacher", run, task.names, data.names)
+    way_out = "give both the same data, train_examples, validation and test_fraction"
     if task.input_shape != data.input_shape or task.encoder.files() != data.encoder.files():
         shapes = f"{list(task.input_shape)} there, {list(data.input_shape)} here"
-        way_out = "give both the same data, train_examples and validation"
         raise RecipeError([f"objective.teacher: {run} was trained on other inputs ({shapes}); {way_out}"])
+    if teacher.folder.environment()["data"]["fingerprint"] != data.fingerprint():  # it may know test examples
+        raise RecipeError([f"objective.teacher: {run} was trained on other data or other splits; {way_out}"])
     network = teacher.network if device is None else teacher.network.to(device)
     return save({"logits": predicted_logits(network, data.train.inputs[:1] if dry_run else data.train.inputs)})
 

@@ -170,9 +170,6 @@ class Tuning:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if trials < 1:
             raise RecipeError([f"must be >= 1, got {trials}"], source="--trials")
-        if not recipe.of_sentences and recipe.data["validation"] is None:
-            message = "needs a validation set to choose by; hold one out with --set data.validation.fraction=0.1"
-            raise RecipeError([message], source="--tuned")
         by = recipe.selection.by.removeprefix("validation_")
         self.metric = by if by in ("error", "nll", "bleu") else "bleu" if recipe.of_sentences else "error"
         self.seed = next(seed for seed in count(_FIRST_SEED) if seed not in taken_seeds)
@@ -190,6 +187,8 @@ class Tuning:
             numbers = range(begin, min(begin + _ROUND, self.trials))
             jobs = [trials.job(number) for trials in self.variants for number in numbers]
             todo, total = [job for job in jobs if not _has_ended(job)], self.trials * len(self.variants)
+            for job in todo:
+                (job.folder / "result.json").unlink(missing_ok=True)  # of one that failed for want of room or memory
             lost = make_runs(todo, begin * len(self.variants) + len(jobs) - len(todo), total)
             if still_open := [job.name for job in jobs if not _has_ended(job)]:  # what comes next depends on them
                 heading = "these trials could not be made; the same command tries again"
@@ -203,4 +202,5 @@ class Tuning:
 
 
 def _has_ended(job: Job) -> bool:
-    return RunFolder(job.folder).state() in ("finished", "failed")
+    folder = RunFolder(job.folder)
+    return folder.state() == "finished" or folder.result().get("diverged_at_step") is not None

@@ -82,9 +82,9 @@ class ComparisonFile(BaseModel):
 def remove_comparison(folder: Path) -> None:
     """Removes what a comparison left in a folder, its runs and trials with it, and nothing else."""
     has_description = (folder / DESCRIPTION_FILE).is_file()
-    if has_description or any(folder.glob("tuning/*/trial-*")):  # a tuning that was stopped has left no description
-        shutil.rmtree(folder / "tuning", ignore_errors=True)
+    runs = ["runs/*/seed-*"] if has_description else []  # a tuning that was stopped has left no description
+    for path in [path for pattern in ("tuning/*/trial-*", *runs) for path in folder.glob(pattern)]:
+        shutil.rmtree(path.parent, ignore_errors=True)
     if has_description:
-        shutil.rmtree(folder / "runs", ignore_errors=True)
         for name in (DESCRIPTION_FILE, "comparison.csv", "runs.csv", "report.html"):
             (folder / name).unlink(missing_ok=True)

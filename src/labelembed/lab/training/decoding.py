@@ -22,8 +22,8 @@ from labelembed.lab.training.network import Network, evaluation_mode
 from labelembed.lab.training.settings import Block, Flag, Number, PositiveInt
 from labelembed.metrics import bleu, chrf, rouge
 
-# Hypotheses and source tokens of one batch: what attention holds for each step.
-_TOKENS_AT_ONCE = 20_000
+# Hypotheses and source tokens of one batch, what attention holds for each step; and probabilities of the next token.
+_TOKENS_AT_ONCE, _PROBABILITIES_AT_ONCE = 20_000, 2**24
 _SHOWN = 200  # sentences for the report
 
 Tokens = npt.NDArray[np.integer[Any]]
@@ -43,7 +43,7 @@ class Decoding(Block):
     )
 
     def search(self) -> BeamSearch:
-        """Returns the search; raises ValueError for lengths that do not go together."""
+        """Returns the search."""
         return BeamSearch(**self.model_dump(exclude={"replace_unknown"}))
 
 
@@ -64,12 +64,13 @@ def decode(network: Network, sources: Sequence[Tokens], decoding: Decoding) -> l
     left = sorted(range(len(sources)), key=lambda index: -len(sources[index]))
     with evaluation_mode(network) as device:
         while left:
-            count = max(1, _TOKENS_AT_ONCE // ((len(sources[left[0]]) + 1) * decoding.beam))
+            count = _TOKENS_AT_ONCE // ((len(sources[left[0]]) + 1) * decoding.beam)
+            count = max(1, min(count, _PROBABILITIES_AT_ONCE // (network.objective.num_labels * decoding.beam)))
             indices, left = left[:count], left[count:]
             tokens = [torch.tensor([*sources[index], END], dtype=torch.int64) for index in indices]
             source = pad_sequence(tokens, batch_first=True, padding_value=PAD).to(device)
             state, lengths = encoder.encode(source), (source != PAD).sum(1)
-            best = search.search(step, state, batch_size=len(indices), source_lengths=lengths)
+            best = search.search(step, state, source_lengths=lengths)
             for index, its in zip(indices, best, strict=True):
                 hypotheses[index] = its
     return hypotheses

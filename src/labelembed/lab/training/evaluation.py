@@ -20,7 +20,7 @@ from labelembed.lab.training.run_folder import ExampleOutcomes
 from labelembed.metrics import FEWEST_CALIBRATION_EXAMPLES, binned_reliability, classification_metrics, fit_temperature
 
 OUTPUT_MEANS_LABELS = 4_000  # above so many labels the means of hidden states are taken
-EVALUATION_EXAMPLES = _TOKENS_AT_ONCE = 1_000  # in a batch; of a corpus padding is counted
+_EXAMPLES_AT_ONCE = _TOKENS_AT_ONCE = 1_000  # of a corpus padding is counted; of 224 pixels 55 pictures
 _SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
 
@@ -31,7 +31,7 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     Of a corpus each target token is one; sentences of like length go together, so that little is padding.
     """
     of_pairs = isinstance(split, SentencePairs)
-    size = TokenBudget(_TOKENS_AT_ONCE) if of_pairs else EVALUATION_EXAMPLES
+    size = TokenBudget(_TOKENS_AT_ONCE) if isinstance(split, SentencePairs) else _examples_at_once(split.inputs)
     batches: Iterator[AnyBatch] = split.batches(size, order=torch.arange(len(split)) if of_pairs else None)
     with evaluation_mode(network) as device:
         for batch in (batch.to(device) for batch in batches):
@@ -50,10 +50,15 @@ def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tenso
 @torch.no_grad()
 def predicted_logits(network: Network, inputs: Tensor | SparseRows) -> Tensor:
     """Returns logits [N, C] float32 on the CPU for inputs [N, ...] as stored, in evaluation mode."""
-    begins = range(0, max(1, len(inputs)), EVALUATION_EXAMPLES)
+    size = _examples_at_once(inputs)
     with evaluation_mode(network) as device:
-        pieces = (inputs[begin : begin + EVALUATION_EXAMPLES] for begin in begins)
+        pieces = (inputs[begin : begin + size] for begin in range(0, max(1, len(inputs)), size))
         return torch.cat([network.logits(piece.to(device)).float().cpu() for piece in pieces])
+
+
+def _examples_at_once(inputs: Tensor | SparseRows) -> int:
+    numbers = inputs[:1].numel() if isinstance(inputs, Tensor) else 1
+    return max(1, min(_EXAMPLES_AT_ONCE, 2**23 // max(1, numbers)))
 
 
 def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dict[str, float]:

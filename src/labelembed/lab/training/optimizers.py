@@ -39,7 +39,7 @@ def _documented(make: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-def _check(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raises InvalidArguments with all that are out of range."""
     errors = ArgumentErrors()
     for name, value in arguments.items():
@@ -93,7 +93,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw,
 
 
 def _build(kind: Callable[..., Optimizer], network: Network, **arguments: Any) -> Optimizer:
-    _check(arguments)
+    check_arguments(arguments)
     decays = {name: arguments.pop(name) for name in ("weight_decay", "head_weight_decay")}
     rate = arguments.pop("learning_rate")
     if "epsilon" in arguments:
@@ -151,7 +151,7 @@ def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 def _schedule(arguments: Mapping[str, Any], factor: Callable[[int, float], float]) -> Schedule:
     """Returns a schedule of linear warm-up times `factor(epoch, progress)`, with progress from 0 to 1 after warm-up."""
-    _check(arguments)
+    check_arguments(arguments)
 
     def of_step(step: int, steps_per_epoch: int, steps: int) -> float:
         warmup_steps = round(arguments["warmup_fraction"] * steps)

@@ -82,7 +82,7 @@ class TrainingSettings(Block):
 
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: Epochs = Field(description="or {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30")
+    epochs: Epochs = Field(description="or {steps: 1000, at_least: 30}: as many as make 1,000 steps, minimum 30")
     batch_size: BatchSize = Field(description="examples of a step; {per_label: 50}: 50 times the number of labels")
     micro_batches: PositiveInt = Field(1, description="parts of a batch, where it does not fit into memory")
     seed: Seed = Field(0, description="of the start, the order of the examples, dropout")

@@ -170,7 +170,7 @@ class Trainer:
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "training_seconds": round(time.perf_counter() - started, 4),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.settings.optimizer["learning_rate"] * self.rate_factor,
             "train": {name: total / examples.num_examples for name, total in position.term_sums.items()},
             "validation": self._evaluate("validation", here),
             "test": self._evaluate("test", here) if self.settings.test_every_epoch else None,
@@ -204,17 +204,13 @@ class Trainer:
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
         # What the step learns from, over all processes together; the last batch of an epoch may be smaller.
-        if isinstance(batch, PairBatch):
-            examples = batch.tokens
-        else:
-            assert isinstance(self.batch_size, int)
-            examples = min(self.batch_size, len(self.data.train) - self.position.batch * self.batch_size)
+        size, number = cast(int, self.batch_size), self.position.batch
+        examples = batch.tokens if isinstance(batch, PairBatch) else min(size, len(self.data.train) - number * size)
         count, processes = settings.micro_batches, accelerator.num_processes
         parts = micro_batches(batch.to(self.device), count, step_examples=examples, processes=processes)
-        steps = self.batches * self.epochs
-        factor = self.schedule(min(step, steps - 1), self.batches, steps)
+        self.rate_factor = self.schedule(step, self.batches, self.batches * self.epochs)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * factor
+            group["lr"] = base * self.rate_factor
         self.optimizer.zero_grad()
         means = self._finite_means(*self._backward(parts))
         if settings.max_gradient_norm is not None:
@@ -265,13 +261,10 @@ class Trainer:
             return by_name
         wrong = [name for name, value in by_name.items() if not math.isfinite(value)]
         gradient = _first_not_finite((name, value.grad) for name, value in self.network.named_parameters())
+        what = f"the gradient is not finite: that of `{gradient or 'all weights together'}`"
         if wrong:  # the total is wrong whenever a term is; the term says where to look
             term = (wrong[1:] or wrong)[0]
             what = f"the loss is not finite: term `{term}` is {by_name[term]}"
-        elif gradient is not None:
-            what = f"the gradient is not finite: that of `{gradient}`"
-        else:  # the squares of finite gradients may overflow
-            return by_name
         position, step = self.position, self.position.step + 1
         what += f" at step {step} (epoch {position.epoch + 1}, batch {position.batch + 1} of {self.batches})"
         raise DivergedTraining(f"{what}. {_WAY_OUT}", step=step)
