@@ -13,6 +13,14 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ["--set", "epochs=10", "--set", "batch_size=20", "--quiet"]
 
 
+def test_an_input_is_not_replaced_and_an_empty_name_is_none(learned):
+    file = learned.parent / "reviews.csv"
+    before = file.read_bytes()
+    called = call("predict", learned, file, "--out", file)
+    assert (called.code, "is read, too" in called.err, file.read_bytes()) == (2, True, before)
+    assert call("train", "digits-mlp", "--out", "").code == 2
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """A run that has learned what the words say, beside its `reviews.csv`; not to be changed."""

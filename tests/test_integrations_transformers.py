@@ -218,7 +218,7 @@ def test_copies_of_data_parallel_are_refused():
 
 
 def test_names_come_in_the_order_of_their_numbers():
-    attached, _ = attached_to("bert", "online_label_smoothing")
+    attached = attach(bert(), "online_label_smoothing")
     attached.model.config.id2label = {2: "c", 0: "a", 1: "b"}
     assert attached.label_geometry().names == ("a", "b", "c")
 

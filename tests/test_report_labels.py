@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -116,32 +115,6 @@ def test_distinct_examples_and_mistakes_with_the_nearest_label_are_counted(tmp_p
 
 
 EXAMPLE = {"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"labels": 0},
-        {"labels": "4"},
-        {"confusions": [[0, 9, 1]]},
-        {"confusions": [[0, 1]]},
-        {"of_label": [1, 2]},
-        {"reliability": {"before": {"count": []}}},
-        {"reliability": None},
-        {"worst": [EXAMPLE | {"png": '"><script>'}]},
-        {"worst": [EXAMPLE | {"png": "AAAA", "label": 77}]},
-        {"worst": [EXAMPLE | {"text": "x" * 1_001}]},
-        {"worst": None},
-    ],
-)
-def test_diagnostics_that_cannot_be_true_are_not_shown(tmp_path, change):
-    variant, run = made(tmp_path, TABLES[:1]), run_path(tmp_path, EMBEDDING, 0)
-    leave_errors(run, [(0, 1, 6)], labels=3)
-    found = error_analysis(variant)
-    assert (found.runs, found.pairs) == (1, {(0, 1): 6})
-    path = run / "diagnostics" / "errors.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert error_analysis(variant) is None
 
 
 def test_sentences_are_sorted_by_the_difference_of_their_scores(tmp_path):

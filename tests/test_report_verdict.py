@@ -139,6 +139,14 @@ def test_the_next_command_has_the_options_of_the_runs_own(ran, errors, wanted, t
     assert shlex.split(full_verdict(load_comparison(tmp_path)).command) == ["labelembed", *shlex.split(wanted)]
 
 
+def test_the_next_command_has_the_objectives_that_were_added(tmp_path):
+    folder = make_comparison(tmp_path, PAIR | {OURS: NOISY})
+    run = RunFolder(run_path(folder, OURS, 0))
+    run.write("environment.json", run.environment() | {"command": shlex.split("labelembed compare x --objectives b")})
+    names = [name.replace(" ", ":") for name in (*PAIR, OURS)]
+    assert f"--objectives {','.join(names)}" in full_verdict(load_comparison(folder)).command
+
+
 def test_a_smoothing_tuned_by_trials_counts_as_tuned_and_notes_are_said(tmp_path):
     folder = make_comparison(tmp_path, {ONE_HOT: BASE, STRONG: BASE, OURS: LOWER})
     assert full_verdict(load_comparison(folder)).answer == CANNOT

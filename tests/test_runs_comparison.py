@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 import labelembed
@@ -58,7 +61,10 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
     assert "epochs: here 1, asked for 3" in called.err
     assert "optimizer.learning_rate: here 0.001, asked for 0.5" in called.err
     assert listing(tmp_path) == before
+    mine = shutil.copytree(Path("out/runs/one_hot"), Path("out/runs/mine/one_hot"))  # of `train`, say
     rows = succeed(*other, "--seeds", 1, "--overwrite").json
+    assert (mine / "seed-0" / "result.json").is_file()
+    shutil.rmtree(mine.parent)
     assert [(row["variant"], row["n"]) for row in rows] == [(objective, 1)]
     assert {path.parent.parent.name for path in tmp_path.rglob("result.json")} == {objective}
 

@@ -124,8 +124,7 @@ def test_a_trial_that_failed_for_want_of_room_is_made_again(tmp_path):
     fake([job])
     RunFolder(job.folder).write("result.json", {"format": 1, "status": "failed", "message": "No space left"})
     plan.make(fake)
-    assert len(fake.folders) == 3
-    assert set(plan.variants[0].scores) == {0, 1}
+    assert (len(fake.folders), [*plan.variants[0].scores]) == (3, [0, 1])
 
 
 def test_every_objective_gets_the_same_number_of_trials_of_a_seed_the_comparison_lacks(tmp_path):

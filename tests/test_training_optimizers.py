@@ -56,10 +56,8 @@ def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_pa
 
 
 def test_the_history_has_the_learning_rate_of_the_recipe(monkeypatch, tmp_path):
-    def groups(encoder):
-        return [{"params": [*encoder.parameters()], "learning_rate_factor": 0.02}]
-
-    monkeypatch.setattr(MLP, "parameter_groups", groups, raising=False)
+    slow = {"learning_rate_factor": 0.02}
+    monkeypatch.setattr(MLP, "parameter_groups", lambda one: [{"params": one.parameters()} | slow], raising=False)
     train(small_recipe(optimizer={"name": "sgd", "learning_rate": 0.5}), tmp_path / "run")
     assert {line["learning_rate"] for line in RunFolder(tmp_path / "run").history()} == {0.5}
 

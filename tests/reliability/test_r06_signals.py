@@ -12,14 +12,12 @@ import time
 
 import pytest
 
-from labelembed.lab.errors import InterruptedTraining
-from labelembed.lab.runs import run as run_module
 from labelembed.lab.runs.run_lock import LOCK
-from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.training.device import SIGNALS
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_survival import KINDS, SELDOM, interrupt_runs, step_of
-from tests.made_training import contents, differences, newest, small_recipe, train, wait_until
+from tests.made_training import newest, wait_until
 from tests.reliability.figures import sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and signals")
@@ -103,27 +101,3 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
     assert "give the same command again" in called.err
     assert began == [True]
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("phase", ["begin", "finish"])
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
-    recipe, folder = small_recipe(), RunFolder(tmp_path / "run")
-    train(recipe, tmp_path / "unbroken")
-    done = getattr(run_module, phase)
-
-    def hit(*arguments, **named):
-        if not late:
-            signal.raise_signal(signal.SIGTERM)
-        done(*arguments, **named)
-        signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, phase, hit)
-        with stop_at_once(), pytest.raises((Stopped, InterruptedTraining)) as stopped:
-            train(recipe, folder.path)
-    state = folder.state()
-    assert ("labelembed resume" in str(stopped.value)) == (state == "unfinished")
-    assert getattr(stopped.value, "exit_code", None) == 143 or stopped.value.code == 143
-    train(recipe, folder.path)
-    assert differences(contents(folder.path), contents(tmp_path / "unbroken")) == []

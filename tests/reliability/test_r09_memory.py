@@ -12,16 +12,10 @@ import pytest
 from labelembed.errors import LabelEmbedError
 from labelembed.files import HEADER_BYTES, MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.geometry import LabelGeometry
-from labelembed.lab.pretrained_images import read_weights
-from labelembed.lab.recipes.references import TEACHER_FILE
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.teacher import read_table
-from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
-from tests.made_checkpoints import vouch_for
 from tests.made_hostile import read_everything, write_runs
 from tests.made_watching import memory_taken
-from tests.reliability.figures import sized
 
 _SLACK = 64 * 2**20  # Python's own, torch's allocator and a parsed header
 _BYTES_A_VALUE = 150  # of a list of small ones
@@ -67,8 +61,6 @@ READERS = {
     "weights": lambda folder, file: SavedRun.load(folder),
     "geometry": lambda folder, file: LabelGeometry.load(file),
     "examples": lambda folder, file: file.replace(RunFolder(folder).examples_file) and RunFolder(folder).examples(),
-    "teacher": lambda folder, file: file.replace(folder / TEACHER_FILE) and read_table(folder),
-    "backbone": lambda folder, file: read_weights(file),
 }
 
 
@@ -83,15 +75,3 @@ def test_header_of_too_much_is_refused_unparsed(reader, kind, done, figure):
     with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than"):
         READERS[reader](done, file)
     figure.at_most("bytes for a header of too much, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)
-
-
-def test_sparse_checkpoint_takes_little_memory(runs, tmp_path, figure):
-    checkpoints = shutil.copytree(runs / "half" / "checkpoints", tmp_path / "checkpoints")
-    file = max(checkpoints.iterdir())
-    file.write_bytes(b"")
-    os.truncate(file, sized(short=2**28, full=2**32))
-    limit = 2 * vouch_for(file).stat().st_size + _SLACK
-    with memory_taken() as taken:
-        checkpoint, damaged = load_newest(checkpoints)
-    assert (checkpoint.step, len(damaged)) == (5, 1)
-    figure.at_most("bytes for a huge checkpoint, of the limit", round(taken[0] / limit, 2), 1.0)

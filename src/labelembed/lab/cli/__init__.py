@@ -32,7 +32,6 @@ def _exit_code() -> int:
     """Calls the subcommand, prints its error if there is one, and returns the exit code."""
     if (name := "".join(sys.argv[1:2])) in OLD:
         return _complain(f"labelembed {name} is gone; instead: {OLD[name]}", 2)
-    stdout = sys.stdout
     try:
         with stop_at_once():
             return int(app(prog_name="labelembed", standalone_mode=False) or 0)
@@ -49,9 +48,7 @@ def _exit_code() -> int:
         return _complain(f"{text}{'' if text.endswith(('.', '?', ')')) else '.'} See {where} --help", 2)
     except _FileError as error:  # what --out names cannot be written
         return _complain(error.format_message(), 2)
-    except SystemExit:  # typer's, with a stream of its own, when the reader of a pipe has left, as `head` does
-        if sys.stdout is stdout:
-            raise
+    except SystemExit:  # of typer or rich, when the reader of a pipe has left, as `head` does
         return 0
     except UnicodeDecodeError as error:
         return _complain(f"standard input is no {error.encoding} text ({error.reason})", 2)
