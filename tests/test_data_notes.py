@@ -41,7 +41,7 @@ def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     assert "customer_id" in data.encoder.left_out
     (note,) = (note for note in data.notes if "also" in note)
     assert note.endswith(": 'length=3.075, colour=blue'")
-    (note,) = (note for note in data.notes if "says the label in every training example" in note)
+    (note,) = (note for note in data.notes if "determines the label in every training example" in note)
     assert (note[:15], note.rpartition(": ")[2]) == ("column 'colour'", "--set 'data.leave_out=[colour]'")
 
 

@@ -90,10 +90,10 @@ def test_search_in_a_batch_equals_search_alone():
 
     source, _ = made_pairs()
     search = BeamSearch(beam=4, maximum_length=12)
-    found = search.search(step, model.encode(source), batch_size=4)
+    found = search.search(step, model.encode(source), source_lengths=torch.tensor(LENGTHS))
     assert len({one.tokens for one in found}) > 2
     for row, length in enumerate(LENGTHS):
-        (alone,) = search.search(step, model.encode(source[row : row + 1, :length]), batch_size=1)
+        (alone,) = search.search(step, model.encode(source[row : row + 1, :length]), source_lengths=torch.ones(1))
         assert (alone.tokens, alone.attention) == (found[row].tokens, found[row].attention)
         assert all(place < length for place in alone.attention)
 
