@@ -52,8 +52,8 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
     assert "column 'label': 2 labels, 'cat' (3), 'dog' (2);" in ImageReader(path=file).read().notes[0]
     assert not any("taken from" in note for note in ImageReader(path=file, label_column="label").read().notes)
-    note = label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), tuple("abcdefg"))
-    assert "7 labels, 'd' (3), 'a' (2), 'g' (1), 'f' (1), 'e' (1), ...; " in note
+    note = label_column_note("d", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), tuple("abcdefg"))
+    assert "7 labels, 'd' (3), 'a' (2), 'g' (1), 'f' (1), 'e' (1), ...; one of them is the column's name: if" in note
 
 
 def test_what_speaks_against_a_comparison_is_told(tmp_path):

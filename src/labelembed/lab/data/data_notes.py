@@ -74,6 +74,7 @@ def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:
     counts = Counter(labels.tolist()).most_common(_SHOWN)
     shown = ", ".join(f"'{printable(names[label][:40])}' ({count:,})" for label, count in counts)
     more = ", ..." if len(names) > len(counts) else ""
+    more += "; one of them is the column's name: if row 1 is an example, put names above it" * (column in names)
     labels_of = f"labels are taken from column {column!r}: {len(names):,} labels"
     return f"{labels_of}, {shown}{more}; to take another: --set data.label_column=NAME"
 
