@@ -159,7 +159,7 @@ def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_pat
     script.write_text(
         "import labelembed\n"
         "print('begun', flush=True)\n"
-        "settings = {'epochs': 300, 'model.hidden_sizes': [8]}\n"
+        "settings = {'epochs': 150, 'model.hidden_sizes': [8]}\n"
         "made = labelembed.compare('digits-mlp', objectives=['one_hot'], seeds=2, settings=settings, jobs=2)\n"
         "print(made.variants, sorted(made.read.variants[0].runs))\n"
     )
