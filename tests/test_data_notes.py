@@ -34,13 +34,13 @@ def test_texts_of_another_split_that_are_in_the_training_set_are_noted(tmp_path)
 
 def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     heading = ("customer_id", "length", "colour", "class")
-    rows = [(n, n % 11 + n / 40, ("red", "blue")[n % 2], ("low", "high")[n % 2]) for n in range(40)]
+    rows = [(n, n % 11 + n / 40, ("red", "blue", "pink", "navy")[n % 4], ("low", "high")[n % 2]) for n in range(40)]
     write_csv(tmp_path / "train.csv", rows[:30], *heading)
     write_csv(tmp_path / "test.csv", [*rows[30:], (99, *rows[3][1:3], "low")], *heading)
     data = prepare(TableReader(path=str(tmp_path)).read(), validation=None)
     assert "customer_id" in data.encoder.left_out
     (note,) = (note for note in data.notes if "also" in note)
-    assert note.endswith(": 'length=3.075, colour=blue'")
+    assert note.endswith(": 'length=3.075, colour=navy'")
     (note,) = (note for note in data.notes if "determines the label in every training example" in note)
     assert (note[:15], note.rpartition(": ")[2]) == ("column 'colour'", "--set 'data.leave_out=[colour]'")
 

@@ -60,7 +60,7 @@ def test_only_common_seeds_are_paired_and_the_others_are_named(tmp_path):
     rows = rows_of(tmp_path, errors)
     assert rows["missing_seeds"]["one_hot"] == rows["unpaired_seeds"][SMOOTHING] == "5"
     assert (rows["difference_n"][SMOOTHING], rows["difference"][SMOOTHING]) == (5, pytest.approx(-0.022, **EXACT))
-    assert "label smoothing 0.4, seeds 5" in write_report(tmp_path).read_text(encoding="utf-8")
+    assert "smoothing 0.4: cross entropy, seeds 5" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_metrics_after_temperature_scaling_are_families_of_their_own_for_holm(tmp_path):

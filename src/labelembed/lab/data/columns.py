@@ -96,7 +96,8 @@ def _called(columns: Sequence[str], words: Sequence[str]) -> list[str]:
 
 
 def _seen(table: Table, name: str) -> list[Any]:
-    return [value for value in table.frame[name].iloc[:_LOOKED_AT].tolist() if not is_missing(value)]
+    some = table.frame[name].sample(min(len(table), _LOOKED_AT), random_state=0)  # a file may be sorted by label
+    return [value for value in some.tolist() if not is_missing(value)]
 
 
 def _mean_words(table: Table, name: str) -> float:

@@ -62,11 +62,14 @@ def repeat_notes(values: Mapping[str, Sequence[str]], shown: Callable[[str, int]
 
 
 def telling_notes(frame: Any, labels: Tensor) -> list[str]:
-    """Returns a note on each column of the training examples, a DataFrame, that has one value for each label [N]."""
-    likely = frame.loc[:, frame.nunique(dropna=False) == len(set(labels.tolist()))]
-    tells = likely.groupby(labels.numpy()).nunique(dropna=False).max() == 1
+    """Returns a note on each column of the training examples, a DataFrame, that determines their labels [N]."""
+    import pandas as pd
+
+    its = pd.Series(labels.numpy(), frame.index)
+    likely = [name for name in frame if frame[name].nunique(dropna=False) <= len(frame) / 2]
+    tells = [name for name in likely if its.groupby(frame[name], dropna=False).nunique().max() == 1]
     way = "determines the label in every training example; to leave it out: --set 'data.leave_out=[{}]'"
-    return [f"column {name!r} {way.format(name)}" for name in likely.columns[tells]]
+    return [f"column {name!r} {way.format(name)}" for name in tells]
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str]) -> str:

@@ -37,11 +37,6 @@ class Detected(NamedTuple):
     recipe: str
     hint: str = ""
 
-    @property
-    def line(self) -> str:
-        """What to say of it."""
-        return f"{self.description}; recipe {self.recipe}{self.hint}"
-
 
 def detect(place: str | Path, given: Mapping[str, Any]) -> Detected:
     """Returns a description of the data in a file or folder and the recipe for them.

@@ -31,9 +31,9 @@ class ImageReader:
 
     A folder holds ``class/name.jpg``, or ``train/class/name.jpg`` (or ``seg_train/...``), ``test/...`` and ``val/...``;
     the names of the class folders, sorted, are the labels, and a class may have folders within it. Or it holds parquet
-    files with a column of {bytes, path}, as the Hugging Face hub has them, or is a saved data set. A list is a CSV or
-    TSV file with a heading, JSON lines or parquet, with a column of paths, relative to the list's folder, and one of
-    labels. Values of 16 bits are divided by 257: multiply those of 12 bits by 16 first, or pictures are nearly black.
+    files with a column of {bytes, path}, as the Hugging Face hub has them. A list is a CSV or TSV file with a heading,
+    JSON lines or parquet, with a column of paths, relative to the list's folder, and one of labels. Values of 16 bits
+    are divided by 257: multiply those of 12 bits by 16 first, or pictures are nearly black.
 
     Args:
         path: The folder, the list or the parquet file.

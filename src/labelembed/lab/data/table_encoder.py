@@ -185,6 +185,7 @@ def texts_of(values: Any) -> Any:
     import pandas as pd
 
     texts = pd.Series(map(as_text, values.tolist()), index=values.index, dtype=object)
+    texts = texts.str.replace(r"^([-+]?\d+)\.0$", r"\1", regex=True)  # pandas writes 1.0 for 1 where one is missing
     return texts.mask(texts.str.lower().isin(_MISSING_WORDS))
 
 

@@ -221,7 +221,7 @@ class TableReader(TabularReader):
 def _joined_texts(table: Table, names: Sequence[str]) -> list[str]:
     """Of several columns, with a line break between; an example without any text has an empty one."""
     columns = map(table.values, find_texts(table, names))
-    cells = [[value if isinstance(value, str) and not is_missing(value) else "" for value in of] for of in columns]
+    cells = [["" if is_missing(value) else str(value) for value in of] for of in columns]
     return ["\n".join(row) if any(row) else "" for row in zip(*cells, strict=True)]
 
 

@@ -30,19 +30,6 @@ MODELS: dict[str, type[nn.Module]] = {
 SEQUENCE_MODELS: dict[str, type[nn.Module]] = {"attention_lstm": AttentionLSTM}
 
 __all__ = [
-    "CNN",
-    "MLP",
-    "MODELS",
-    "SEQUENCE_MODELS",
-    "AttentionLSTM",
-    "Augmentation",
-    "Backbone",
-    "BagOfWords",
-    "BeamSearch",
-    "Hypothesis",
-    "InputScaling",
-    "Mixing",
-    "PaperResNet",
-    "SmallResNet",
-    "TextTransformer",
-]
+    "CNN", "MLP", "MODELS", "SEQUENCE_MODELS", "AttentionLSTM", "Augmentation", "Backbone", "BagOfWords", "BeamSearch",
+    "Hypothesis", "InputScaling", "Mixing", "PaperResNet", "SmallResNet", "TextTransformer",
+]  # fmt: skip

@@ -37,7 +37,7 @@ def choose_recipe(
         if not isinstance(path, str) or not path.strip():
             raise RecipeError(["missing; name one, or give --data PATH and the fitting one is taken"], source="RECIPE")
         detected = detect(path, given)
-        say(detected.line)
+        say(f"{detected.description}; recipe {detected.recipe}{detected.hint}")
         recipe = detected.recipe
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 

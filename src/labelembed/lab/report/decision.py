@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
-from labelembed.lab.report.comparison import Comparison, Split, VariantRuns
+from labelembed.lab.report.comparison import Comparison, RunRecord, Split, VariantRuns
 from labelembed.metrics import PairedComparison
 from labelembed.metrics.joint_interval import variance_of_mean
 from labelembed.metrics.statistics import detectable_shift
@@ -107,12 +106,16 @@ def needed(found: PairedComparison) -> tuple[str, int]:
     return "seeds" if more_seeds else "", more_seeds
 
 
-def still_improving(results: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns whether in every run the best epoch, chosen by validation examples, was the last of several."""
-    return bool(results) and all(
-        run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch"
-        for run in results
-    )
+def still_improving(runs: Sequence[RunRecord]) -> bool:
+    """Returns whether in every run the best epoch, chosen by validation examples, was the last of several.
+
+    Not where each run had that error before: of equal errors the NLL decides, which may fall much longer.
+    """
+    results, curves = [run.result for run in runs], [run.curve("validation", "error").tolist() for run in runs]
+    is_last = [run.get("selected_epoch") == run.get("epochs") != 1 for run in results]
+    is_chosen = [run.get("selected_by") != "last epoch" for run in results]
+    is_lower = [not set(errors[-1:]) & set(errors[:-1]) for errors in curves]
+    return all([*is_last, *is_chosen]) and any(is_lower)
 
 
 def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:

@@ -131,7 +131,7 @@ class ErrorAnalysis:
             where = f" in at least one of {self.runs} runs, {always:,} in every one" if self.runs > 1 else ""
             lines.append(f"{ever:,} of {self.wrong.shape[1]:,} {self.first.split} examples are wrong{where}.")
         special = self.first.labels - len(nearest) if nearest is not None else -1
-        if nearest is not None and len(nearest) > 2 and special in (0, len(SPECIAL_TOKENS)):
+        if nearest is not None and len(nearest) > 2 and self.pairs and special in (0, len(SPECIAL_TOKENS)):
             confused = self.counts(len(nearest), special)
             near = confused[np.arange(len(nearest)), nearest].sum() / max(confused.sum(), 1)
             chance = f"{100 / (len(nearest) - 1):.0f} % by chance"

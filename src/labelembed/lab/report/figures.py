@@ -103,7 +103,7 @@ class Figure:
 
 
 def _name(variant: VariantRuns, width: int = 34) -> str:
-    return fill(shortened(variant.title, 60), width)
+    return fill(variant.title, width, max_lines=2, placeholder="…")
 
 
 def _line(variant: VariantRuns, drawn: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def forest_figure(
             axes.axvline(0, color=INK, lw=0.8, alpha=0.6, zorder=0)
             axes.grid(axis="x", alpha=0.15, linewidth=0.6)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "\u2212"))
-            axes.set_xlabel(label.replace(", ", ",\n", 1) if narrow else label)
+            axes.set_xlabel(label.replace(", ", ",\n", 1) if narrow else label, loc="right" if narrow else "center")
             form, theirs = METRICS[metric], reference.metrics(split, metric)
             for y, one in enumerate(shown):
                 ours = one.metrics(split, metric)

@@ -213,7 +213,8 @@ def label_figure(
             axes.spines[:].set(visible=True, linewidth=0.4, alpha=0.4)
 
     description = f"Tree of {count} labels, from the top: {', '.join(shown[:10])}{', ...' if count > 10 else ''}."
-    return Figure(key, (width, total), description, draw)
+    caption = f"The first {count} of {len(names):,} labels." if count < len(names) else ""
+    return Figure(key, (width, total), description, draw, caption)
 
 
 def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
@@ -227,7 +228,7 @@ def _draw_square(axes: Axes, table: NDArray[np.float64], shows: str) -> None:
         shade = np.log2(np.clip(table, 1.0, 2.0**6))
     else:
         shade = np.clip(1 - table, 0.0, 1.0)
-    full = np.nanquantile(shade, 0.99) or np.nanmax(shade) or 1.0  # all but the most similar pairs lie within
+    full = max(np.nanquantile(shade, 0.99) or np.nanmax(shade), 0.1)  # all but the most similar pairs lie within
     colours = LinearSegmentedColormap.from_list(shows, [(*_COLOURS[shows], 0.0), (*_COLOURS[shows], 1.0)])
     # A picture has 300 pixels a side at least: viewers other than browsers blur what they enlarge.
     blocks = np.kron(shade, np.ones((-(-300 // len(table)),) * 2))

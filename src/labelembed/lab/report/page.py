@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed.errors import unknown_name
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.report.comparison import Comparison, load_comparison
+from labelembed.lab.report.comparison import Comparison, VariantRuns, load_comparison
 from labelembed.lab.report.decision import best_method, by_weight
 from labelembed.lab.report.error_analysis import ErrorAnalysis, error_analysis, sentence_pairs
 from labelembed.lab.report.figures import Figure, calibration_figure, curve_figure, forest_figure
@@ -110,17 +110,14 @@ def write_report(
     file = Path(out) if out is not None else Path(path) / f"report{_ENDINGS[format]}"
     if file.is_dir():
         raise RunFolderError(f"{file}: is a folder; name a file with --out")
-    if format == "html" or figures is not None:
-        page = make_page(comparison)
-        if figures is not None:
-            page.save_figures(Path(figures))
-        if format == "html":
-            return write_text(file, page.html())
-    rows = comparison_rows(comparison)
+    page = make_page(comparison)
+    if figures is not None:
+        page.save_figures(Path(figures))
+    if format == "html":
+        return write_text(file, page.html())
     if format == "csv":
-        return write_csv(rows, file)
-    tables = report_tables(comparison, rows).values()
-    texts = [table.latex() if format == "latex" else table.markdown() for table in tables]
+        return write_csv(page.rows, file)
+    texts = [table.latex() if format == "latex" else table.markdown() for table in page.tables.values()]
     return write_text(file, "\n\n".join(texts) + "\n")
 
 
@@ -197,7 +194,7 @@ def make_page(comparison: Comparison) -> Page:
         verdict=verdict,
         cost=cost_line(method, comparison, rows) if method else "",
         forest=[figure for figure in forest if figure is not None],
-        failures=_failures(comparison, rows),
+        failures=_failures(comparison, reference),
         tables=tables,
         calibration=calibration_figure(comparison, errors),
         labels=labels,
@@ -213,7 +210,7 @@ def make_page(comparison: Comparison) -> Page:
     )
 
 
-def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
+def _failures(comparison: Comparison, reference: VariantRuns | None) -> list[str]:
     """Returns a line for each run and variant without a result."""
     lines = []
     for one in comparison.variants:
@@ -222,8 +219,11 @@ def _failures(comparison: Comparison, rows: DataFrame) -> list[str]:
         if one.missing:
             seeds = ", ".join(map(str, sorted(one.missing)))
             lines.append(f"Not finished: {one.title}, seeds {seeds}; run the comparison again.")
-    unpaired = zip(comparison.variants, rows["unpaired_seeds"], strict=True)
-    return lines + [f"Not in the differences: {one.title}, seeds {seeds}" for one, seeds in unpaired if seeds]
+    for one in comparison.variants:
+        if reference and (unpaired := sorted(one.runs.keys() ^ reference.runs.keys())):
+            seeds = ", ".join(map(str, unpaired))
+            lines.append(f"Not in the differences to {reference.title}: {one.title}, seeds {seeds}")
+    return lines
 
 
 def _tree(labels: LabelSimilarities, errors: dict[str, ErrorAnalysis]) -> Figure:

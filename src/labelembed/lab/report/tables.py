@@ -14,7 +14,7 @@ import numpy as np
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns, number_in
-from labelembed.lab.report.decision import FEWEST_SEEDS
+from labelembed.lab.report.decision import FEWEST_SEEDS, method_candidates
 from labelembed.lab.report.formatting import NOTHING, interval, markdown_text, number, p_text, typeset
 from labelembed.lab.training.files import write_bytes
 from labelembed.metrics import JointInterval, PairedComparison, holm, joint_interval, paired_by_seed, paired_comparison
@@ -243,7 +243,8 @@ class Table:
         style = self.frame.map(typeset).style.hide(axis="index")
         style = style.format(escape="latex").format_index(escape="latex", axis=1)
         columns = "l" + "r" * (len(self.frame.columns) - 1)
-        text = style.to_latex(column_format=columns, hrules=True, caption=self.title, label=f"tab:{self.key}")
+        title = re.sub(r"([&%$#_{}])", r"\\\1", self.title)
+        text = style.to_latex(column_format=columns, hrules=True, caption=title, label=f"tab:{self.key}")
         return re.sub("|".join(_LATEX_SIGNS), lambda sign: _LATEX_SIGNS[sign.group()], str(text))
 
 
@@ -307,6 +308,8 @@ def differences_table(comparison: Comparison, reference: VariantRuns | None, key
     """Returns each variant minus one of them, metric by metric."""
     differences = differences_to(reference, comparison.variants, comparison.split) if reference else {}
     titles = {variant.name: variant.title for variant in comparison.variants}
+    if key != "differences" and reference:  # as the verdict has them
+        differences |= differences_to(reference, method_candidates(comparison), comparison.split)
     lines = []
     for metric in dict.fromkeys(name for of in differences.values() for name in of):
         shown, unit = METRICS[metric], "nats" if "nll" in metric else "points"

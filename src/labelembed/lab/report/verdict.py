@@ -113,7 +113,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
         reached = {
             split: value for split in SPLITS if (value := run.metrics.get(f"{split}_{comparison.headline}")) is not None
         }
-        facts |= {"result": run.result, "too_short": still_improving([run.result]), "reached": reached}
+        facts |= {"result": run.result, "too_short": still_improving([run]), "reached": reached}
         return _written("", "single run", facts, "" if facts["too_short"] or nothing else _command(comparison))
     if not candidates:
         facts["alone"] = listed([one.title for one in comparison.finished])
@@ -136,7 +136,8 @@ def full_verdict(comparison: Comparison) -> Verdict:
     found, nll = first.found, first.differences.get("calibrated_nll")
     if nll is not None and (nll.n < FEWEST_SEEDS or not shown_sign(nll)):
         nll = None
-    case, count = _case(first, comparison, nothing == "all", is_tuned or method.objective_name == SMOOTHING)
+    untrained = nothing == "all" or first.reference.title in re.split(", | and ", nothing)
+    case, count = _case(first, comparison, untrained, is_tuned or method.objective_name == SMOOTHING)
     unbeaten: list[str] = []
     probabilities = False
     if case in ("better", "small gain", "worse") and method not in controls:
@@ -204,7 +205,7 @@ def _case(one: Contrast, comparison: Comparison, nothing: bool, is_tuned: bool) 
         return "nothing learned", 0
     if paired is None or paired.n < FEWEST_SEEDS:
         return "too few seeds" if paired else "no common seed", 8
-    if still_improving([run.result for variant in one[:2] for run in variant.runs.values()]):
+    if still_improving([run for variant in one[:2] for run in variant.runs.values()]):
         return "too short", 0
     shown = _outcome(one, comparison)
     if shown != "open":

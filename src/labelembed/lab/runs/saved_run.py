@@ -173,7 +173,7 @@ class SavedRun:
         task, block = self.classification, self.recipe.data
         columns = {"label_column": task.label_column, "text_column": task.encoder.column}
         changes: dict[str, Any] = {key: name for key, name in columns.items() if block.get(key, "") is None}
-        changes |= {"path": path} | ({"test_fraction": None} if "test_fraction" in block else {})
+        changes |= {"path": path} | dict.fromkeys({"test_fraction", "categorical", "leave_out"} & block.keys())
         raw = build_reader(self.recipe.model_copy(update={"data": block | changes})).read(to_evaluate=True)
         raw = renumbered(raw, task.names)
         if raw.test is None and raw.validation is None:
