@@ -348,15 +348,14 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         steps = -(-len(order) // batch_size)
         network.train()
         network.objective.start_epoch(epoch, self.max_iter, steps)
-        parameters, sizes, values = list(network.parameters()), [], []
+        sizes, values = [], []
         for step, (inputs, labels, indices, weights) in enumerate(examples.batches(order, batch_size)):
             if self.schedule == "cosine":
                 factor = 0.5 + 0.5 * math.cos(math.pi * (epoch + step / steps) / self.max_iter)
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             terms = network.objective(network.encoder(inputs), labels, indices, sample_weight=weights)
-            for parameter in parameters:
-                parameter.grad = None
+            optimizer.zero_grad()
             terms.total.backward()
             optimizer.step()
             sizes.append(len(labels))

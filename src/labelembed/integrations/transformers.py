@@ -289,7 +289,8 @@ def load(folder: str | Path, **arguments: Any) -> Attachment:
     prefix = f"{saved['layer']}."
     attached = attach(model, saved["objective"], layer=saved["layer"], **_from_json(saved))
     missing = set(attached.head.load_state_dict(_tensors_of(Path(folder), prefix), strict=False).missing_keys)
-    missing -= {"weight"} if _is_tied(model, attached.head.weight) else set()
+    others = {id(its) for name, its in model.named_parameters(remove_duplicate=False) if not name.startswith(prefix)}
+    missing = {name for name in missing if id(getattr(attached.head, name, None)) not in others}  # tied: saved there
     missing |= {name for name in loaded["missing_keys"] if not name.startswith(prefix)}
     if missing:
         raise ValueError(f"{folder}: has no weights {', '.join(sorted(missing)[:4])}; was the model saved whole?")

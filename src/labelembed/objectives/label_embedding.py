@@ -286,7 +286,7 @@ class _Embedding(nn.Module):
                 right = torch.randn(rank, num_labels) / rank**0.5  # A B starts with variance 1; relu keeps half of it
             else:
                 left = F.normalize(left, dim=1) * scale**0.5
-                right = left.T.clone()
+                right = left.T.clone(memory_format=torch.contiguous_format)  # safetensors saves no other
             self.weight, self.projection = nn.Parameter(left), nn.Parameter(right)
 
     def forward(self, labels: Tensor) -> Tensor:
