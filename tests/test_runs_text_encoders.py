@@ -19,7 +19,7 @@ from tests.made_training import assert_same_run, stop_after
 
 ENCODED = ["data.maximum_tokens=16", "batch_size=20", "epochs=3"]
 FAST = {
-    "text-features": ("optimizer.learning_rate=0.01", "epochs=15"),
+    "text-features": ("optimizer.learning_rate=0.01", "epochs=30"),
     "text-finetune": ("optimizer.learning_rate=0.02", "model.learning_rate_factor=1", "epochs=8"),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,8 +97,8 @@ def _called(columns: Sequence[str], words: Sequence[str]) -> list[str]:
 
 
 def _seen(table: Table, name: str) -> list[Any]:
-    some = table.frame[name].sample(min(len(table), _LOOKED_AT), random_state=0)  # a file may be sorted by label
-    return [value for value in some.tolist() if not is_missing(value)]
+    rows = np.random.default_rng(0).choice(len(table), min(len(table), _LOOKED_AT), replace=False)  # it may be sorted
+    return [value for value in table.frame[name].iloc[rows].tolist() if not is_missing(value)]
 
 
 def _mean_words(table: Table, name: str) -> float:

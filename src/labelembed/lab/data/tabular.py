@@ -220,8 +220,7 @@ class TableReader(TabularReader):
 
 def _joined_texts(table: Table, names: Sequence[str]) -> list[str]:
     """Of several columns, with a line break between; an example without any text has an empty one."""
-    columns = map(table.values, find_texts(table, names))
-    cells = [["" if is_missing(value) else str(value) for value in of] for of in columns]
+    cells = [["" if is_missing(one) else str(one) for one in table.values(name)] for name in find_texts(table, names)]
     return ["\n".join(row) if any(row) else "" for row in zip(*cells, strict=True)]
 
 

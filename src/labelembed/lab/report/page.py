@@ -186,8 +186,8 @@ def make_page(comparison: Comparison) -> Page:
         known = (*SPECIAL_TOKENS, *labels.names)[-count:]
     environment, tables = _flat(shown.environment) if shown else {}, report_tables(comparison, rows)
     if reference is not None and reference.name != comparison.baseline:
-        key = "control-differences"
-        tables[key] = differences_table(comparison, reference, key)
+        against_control = differences_table(comparison, reference)
+        tables[against_control.key] = against_control
     return Page(
         comparison=comparison,
         rows=rows,

@@ -304,11 +304,12 @@ def metric_text(row: Mapping[Any, Any], name: str, *, spread: bool = True) -> st
     return text
 
 
-def differences_table(comparison: Comparison, reference: VariantRuns | None, key: str = "differences") -> Table:
-    """Returns each variant minus one of them, metric by metric."""
+def differences_table(comparison: Comparison, reference: VariantRuns | None) -> Table:
+    """Returns each variant minus one of them, metric by metric, with the p that the verdict has."""
     differences = differences_to(reference, comparison.variants, comparison.split) if reference else {}
     titles = {variant.name: variant.title for variant in comparison.variants}
-    if key != "differences" and reference:  # as the verdict has them
+    key = "differences" if reference is comparison.baseline_runs else "control-differences"
+    if reference is not None and reference is not comparison.baseline_runs:
         differences |= differences_to(reference, method_candidates(comparison), comparison.split)
     lines = []
     for metric in dict.fromkeys(name for of in differences.values() for name in of):

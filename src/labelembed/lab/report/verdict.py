@@ -105,7 +105,8 @@ def full_verdict(comparison: Comparison) -> Verdict:
     method failed and where every run still improves at its last epoch the answer is open.
     """
     nothing, chance = _nothing_learned(comparison)
-    facts = {"comparison": comparison, "nothing_learned": nothing, "chance": chance}
+    of_all = "all" if nothing and len(nothing) == len(comparison.finished) else listed([one.title for one in nothing])
+    facts = {"comparison": comparison, "nothing_learned": of_all, "chance": chance}
     facts["what"] = "BLEU" if comparison.headline == "bleu" else "error"
     baseline, candidates = comparison.baseline_runs, method_candidates(comparison)
     if baseline is None:
@@ -136,8 +137,7 @@ def full_verdict(comparison: Comparison) -> Verdict:
     found, nll = first.found, first.differences.get("calibrated_nll")
     if nll is not None and (nll.n < FEWEST_SEEDS or not shown_sign(nll)):
         nll = None
-    untrained = nothing == "all" or first.reference.title in re.split(", | and ", nothing)
-    case, count = _case(first, comparison, untrained, is_tuned or method.objective_name == SMOOTHING)
+    case, count = _case(first, comparison, first.reference in nothing, is_tuned or method.objective_name == SMOOTHING)
     unbeaten: list[str] = []
     probabilities = False
     if case in ("better", "small gain", "worse") and method not in controls:
@@ -276,19 +276,17 @@ def _contrast(
     return Contrast(method, reference, own, own.get(comparison.headline))
 
 
-def _nothing_learned(comparison: Comparison) -> tuple[str, float]:
-    """Returns which variants, or `all`, learned nothing, and the error of the most frequent label (0 of BLEU)."""
+def _nothing_learned(comparison: Comparison) -> tuple[list[VariantRuns], float]:
+    """Returns the variants that learned nothing, and the error of the most frequent label (0 of BLEU)."""
     shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
     share = next((share for share in shares if share is not None), None)
-    values = {one.title: one.metrics(comparison.split, comparison.headline).values() for one in comparison.finished}
-    means = {title: fmean(of) for title, of in values.items() if of}
+    values = [(one, one.metrics(comparison.split, comparison.headline).values()) for one in comparison.finished]
+    means = [(one, fmean(of)) for one, of in values if of]
     if comparison.headline == "bleu":
-        nothing, chance = [title for title, mean in means.items() if mean < _UNTRAINED_BLEU], 0.0
-    else:
-        chance = 1 - share if share is not None else 2.0
-        # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
-        nothing = [title for title, mean in means.items() if mean >= chance - 1e-9]
-    return "all" if nothing and len(nothing) == len(values) else listed(nothing), chance
+        return [one for one, mean in means if mean < _UNTRAINED_BLEU], 0.0
+    chance = 1 - share if share is not None else 2.0
+    # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
+    return [one for one, mean in means if mean >= chance - 1e-9], chance
 
 
 def _tuning_entries(comparison: Comparison) -> list[dict[str, Any]]:
