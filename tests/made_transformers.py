@@ -24,8 +24,8 @@ _DISTILBERT = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16, "dropou
 _GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
 _T5 = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
 _BART = {f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in (
-    ("layers", 1), ("attention_heads", 2), ("ffn_dim", 16)
-)} | {"d_model": 16, "max_position_embeddings": 32, "dropout": 0.0}  # fmt: skip
+    ("layers", 1), ("attention_heads", 2), ("ffn_dim", 16), ("layerdrop", 0.0)
+)} | {"d_model": 16, "max_position_embeddings": 32, "dropout": 0.0, "attention_dropout": 0.0}  # fmt: skip
 
 
 def _made(kind, settings, seed=0):
@@ -57,10 +57,9 @@ def t5(*, vocabulary=40):
     return _made(transformers.T5ForConditionalGeneration, {"vocab_size": vocabulary, "decoder_start_token_id": 0} | _T5)
 
 
-def bart():
-    """Returns an encoder-decoder with a base model below its head."""
+def bart(*, kind=transformers.BartForConditionalGeneration):
+    """Returns an encoder-decoder with a base model below its head; M2M100 moves labels to the right in `forward`."""
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
-    kind = transformers.BartForConditionalGeneration
     return _made(kind, {"vocab_size": 40, "forced_eos_token_id": None} | special | _BART)
 
 
@@ -134,6 +133,7 @@ FAMILIES = {
     "gpt2": (gpt2, sentences),
     "t5": (t5, pairs),
     "bart": (bart, pairs),
+    "m2m100": (partial(bart, kind=transformers.M2M100ForConditionalGeneration), pairs),
 }
 
 

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from labelembed.errors import LabelEmbedError
-from labelembed.integrations import onnx as onnx_module
 from labelembed.integrations.onnx import export_onnx
 from labelembed.objectives import OBJECTIVES, Retrospection
 from labelembed.seeds import generator
@@ -63,13 +61,12 @@ def test_onnxruntime_gives_what_torch_gives(tmp_path, mode, probabilities):
         np.testing.assert_allclose(scores, expected, **CLOSE)
 
 
-def test_what_only_training_needs_does_not_count_as_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_module, "_LARGEST_BYTES", 20_000)
+def test_what_only_training_needs_is_not_written_and_names_are_of_all_labels(tmp_path):
     objective = Retrospection(4, 3, num_examples=10_000)
     export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
-    monkeypatch.setattr(onnx_module, "_LARGEST_BYTES", 100)
-    with pytest.raises(LabelEmbedError, match="one ONNX file holds less than 2 GB"):
-        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3))
+    assert (tmp_path / "m.onnx").stat().st_size < 20_000
+    with pytest.raises(ValueError, match="`names` must be of 3 labels, got 2"):
+        export_onnx(tmp_path / "m.onnx", made_encoder(), objective, inputs(3), names=["cat", "dog"])
 
 
 def test_the_file_says_what_is_needed_to_use_it(tmp_path):

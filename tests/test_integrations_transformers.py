@@ -24,7 +24,7 @@ from tests.made_transformers import FAMILIES, TINY, batch, bert, llama, state, t
 
 # Each puts something else between the layer and the loss: nothing, the last token's choice, a shift, a decoder.
 KINDS = ("bert", "llama, texts", "llama, tied", "t5")
-OF_TOKENS = ("llama", "llama, tied", "gpt2", "t5", "bart")
+OF_TOKENS = ("llama", "llama, tied", "gpt2", "t5", "bart", "m2m100")
 CLOSE = {"atol": 1e-6, "rtol": 1e-5}
 
 
@@ -68,8 +68,9 @@ def test_one_hot_is_the_models_own_head_and_loss(family, tmp_path):
     torch.testing.assert_close((found.loss, found.logits), (expected.loss, expected.logits), **CLOSE)
     # Without labels logits come out, in training too; and what is saved is the plain model.
     inputs = {name: value for name, value in given.items() if name != "labels"}
-    if hasattr(ours, "prepare_decoder_input_ids_from_labels"):
-        inputs["decoder_input_ids"] = ours.prepare_decoder_input_ids_from_labels(given["labels"])
+    if family in ("t5", "bart", "m2m100"):
+        start = ours.config.decoder_start_token_id
+        inputs["decoder_input_ids"] = F.pad(given["labels"][:, :-1], (1, 0), value=start).clamp_min(0)
     torch.testing.assert_close(ours.train()(**inputs).logits, expected.logits, **CLOSE)
     ours.save_pretrained(tmp_path)
     for model in (load(tmp_path).model, type(theirs).from_pretrained(tmp_path)):
@@ -106,7 +107,7 @@ def test_trained_by_trainer_evaluated_saved_and_loaded(family, name, tmp_path):
     again = load(tmp_path / "saved")
     assert type(again.objective) is OBJECTIVES[name]
     if family != "vit":
-        tied = family in ("llama, tied", "gpt2", "t5", "bart")
+        tied = family in ("llama, tied", "gpt2", "t5", "bart", "m2m100")
         assert (again.head.weight is again.model.get_input_embeddings().weight) == tied
     assert torch.equal(evaluated(again, given)[1], logits)
     buffers = dict(again.objective.named_buffers())
@@ -211,7 +212,12 @@ def test_attaching_keeps_frozen_parts_in_their_mode_and_takes_tuples_and_arrays(
     assert load(tmp_path).objective.weight.tolist() == [1, 2, 1]
 
 
-def test_copies_of_data_parallel_are_refused():
+def test_copies_of_data_parallel_and_labels_without_their_name_are_refused():
+    given, model = batch(texts()), attach(bert(), "one_hot").model
+    arguments = (given["input_ids"], given["attention_mask"], None, None, None, given["labels"])
+    with pytest.raises(ValueError, match="labels=labels"):
+        model.train()(*arguments)
+    assert model.eval()(*arguments).loss.isfinite()
     replica = attach(bert(), "online_label_smoothing").objective._replicate_for_data_parallel()
     with pytest.raises(RuntimeError, match="start with torchrun"):
         replica(torch.zeros(2, 16), torch.tensor([0, 1]))
@@ -229,6 +235,12 @@ def test_class_weights_do_not_scale_the_loss_of_trainer(tmp_path):
         attached, examples = attached_to("bert", "one_hot", weight=weight)
         losses.append(trainer(attached.model, tmp_path, examples, callbacks=[attached]).train().training_loss)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_what_the_own_optimiser_of_trainer_does_to_label_embeddings_is_said(tmp_path):
+    attached, examples = attached_to("bert", embedding_learning_rate=0.1)
+    with pytest.warns(UserWarning, match="weight decay pulls"), pytest.warns(UserWarning, match="one learning rate"):
+        trainer(attached.model, tmp_path, examples, callbacks=[attached], weight_decay=0.1).train()
 
 
 def test_a_stream_is_one_long_epoch(tmp_path):

@@ -159,6 +159,13 @@ def test_a_sample_weight_is_a_number_of_copies_in_terms_gradients_and_state(mode
     assert_same(weighted.state_dict(), copied.state_dict())
 
 
+def test_a_learned_sample_weight_has_the_gradient_of_the_mean():
+    objective = made_mode("one_hot")
+    hidden, labels, _ = made_examples(objective)
+    weight = torch.linspace(0.5, 2, len(labels), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda given: objective(hidden, labels, sample_weight=given).total, weight)
+
+
 @every_mode
 def test_a_class_weight_is_the_sample_weight_of_its_examples(mode):
     weight = torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0], dtype=torch.float64)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from labelembed.geometry import LabelGeometry, WordNet, kendall_agreement, senses_for
 from labelembed.lab.report import Comparison, load_comparison
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.metrics import area_under_accuracy_curve, epochs_saved, paired_comparison, summarise
+from labelembed.metrics import area_under_accuracy_curve, epochs_saved, paired_comparison
 
 HEADING = [
     "objective", "best accuracy", "last", "best, over cross entropy", "best, over tuned smoothing", "AUAC",
@@ -19,7 +20,7 @@ HEADING = [
 def _spread(values: Sequence[float | None], digits: int = 1) -> str:
     """Returns mean ± standard deviation; where values are None also of how many."""
     there = [value for value in values if value is not None]
-    mean, deviation, _ = summarise(there) if there else (0, 0, 0)
+    mean, deviation = (fmean(there), stdev(there) if len(there) > 1 else 0) if there else (0, 0)
     of = "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
     spread = f" ± {deviation:.{digits}f}" if len(there) > 1 else ""
     return f"{mean:.{digits}f}{spread}{of}" if there else "never"

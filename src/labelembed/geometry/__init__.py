@@ -13,7 +13,7 @@ from labelembed.geometry.agreement import (
     shipped_hierarchy,
 )
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
-from labelembed.geometry.projection import leaf_order, linkage, multidimensional_scaling
+from labelembed.geometry.projection import linkage, multidimensional_scaling
 from labelembed.geometry.wordnet import WordNet, senses_for
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "WordNet",
     "group_agreement",
     "kendall_agreement",
-    "leaf_order",
     "linkage",
     "multidimensional_scaling",
     "read_hierarchy",

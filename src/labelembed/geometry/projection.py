@@ -15,7 +15,8 @@ def linkage(geometry: LabelGeometry) -> NDArray[np.float64]:
     """Returns the tree of 2 to `MOST_LABELS` labels by average linkage, [C - 1, 4] as scipy's `linkage` has it.
 
     Each row holds the two labels or groups that are joined, their linkage distance (the mean distance of their labels),
-    and how many labels the new group has. The trees in Yu, Verma (2022) are drawn so.
+    and how many labels the new group has. The trees in Yu, Verma (2022) are drawn so. From left to right its labels are
+    ``scipy.cluster.hierarchy.leaves_list(tree)``.
 
     Raises:
         ValueError: When there are too few or too many labels.
@@ -27,13 +28,6 @@ def linkage(geometry: LabelGeometry) -> NDArray[np.float64]:
     from scipy.spatial.distance import squareform
 
     return np.asarray(hierarchy.linkage(squareform(geometry.distances().numpy(), checks=False), "average"))
-
-
-def leaf_order(tree: NDArray[np.float64]) -> list[int]:
-    """Returns the label indices from left to right in a tree of `linkage`."""
-    from scipy.cluster.hierarchy import leaves_list
-
-    return [int(label) for label in leaves_list(tree)]
 
 
 def multidimensional_scaling(distances: ArrayLike) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ from labelembed.objectives import OBJECTIVES, Objective
 
 # Of the largest output: float32 sums in another order. Twice this is far more than was ever seen.
 _TOLERANCE = 1e-4
-# No ONNX file can be longer, and the graph takes some room too.
-_LARGEST_BYTES = 1_900_000_000
 
 
 class PredictionGraph(nn.Module):
@@ -68,18 +65,21 @@ def export_onnx(
         free: Further dimensions of the inputs whose length is free, by a name each: ``{1: "length"}``.
 
     Raises:
-        ValueError, LabelEmbedError: Fewer than two examples; a package is missing, the export fails, or outputs differ.
+        ValueError, LabelEmbedError: Too few examples or names; a package is missing; the export fails; outputs differ.
 
     Example:
         ``export_onnx("model.onnx", encoder, objective, validation_inputs[:8], names=["cat", "dog", "car"])``
     """
     if len(inputs) < 2:
         raise ValueError(f"`inputs` must be two or more examples, got {list(inputs.shape)}")
+    labels = [str(name) for name in (range(objective.num_labels) if names is None else names)]
+    if len(labels) != objective.num_labels:
+        raise ValueError(f"`names` must be of {objective.num_labels} labels, got {len(labels)}")
     graph = copy.deepcopy(PredictionGraph(encoder, objective, probabilities=probabilities)).cpu().eval()
     inputs, free = inputs.cpu(), {0: "batch", **(free or {})}
     about = {
         "labelembed": __version__,
-        "labels": json.dumps([str(n) for n in range(objective.num_labels)] if names is None else list(names)),
+        "labels": json.dumps(labels),
         "objective": next((name for name, kind in OBJECTIVES.items() if kind is type(objective)), "unknown"),
         "output": "probabilities" if probabilities else "logits",
         "output_temperature": repr(float(objective.output_temperature)),
@@ -114,14 +114,9 @@ def _exported(graph: PredictionGraph, inputs: Tensor, free: Mapping[int, str], a
         names: dict[str, Any] = {"input_names": ["inputs"], "output_names": [about["output"]]}
         converted: Any = torch.onnx.export(program, (inputs,), dynamo=True, verbose=False, **names)
     except Exception as error:  # torch raises many kinds, some of them of its private modules
-        operator = re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", str(error))
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = f"ONNX has no operator for {operator[1]}" if operator else " ".join(first.split())[:300]
+        reason = " ".join((str(error).splitlines() or [type(error).__name__])[0].split())[:300]
         network = f"{type(graph.encoder).__name__} with {type(graph.objective).__name__}"
         raise LabelEmbedError(f"{network} cannot be exported: {reason}") from error
-    weights = sum(value.const_value.nbytes for value in converted.model.graph.initializers.values())
-    if weights > _LARGEST_BYTES:
-        raise LabelEmbedError(f"the weights take {weights / 1e9:.1f} GB, and one ONNX file holds less than 2 GB")
     model = converted.model_proto
     for dimension, name in free.items():
         model.graph.input[0].type.tensor_type.shape.dim[dimension].dim_param = name

@@ -185,12 +185,11 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows, validation = self._split(labels, seed)
         with seeds.seeded(seed, "encoder"):
             encoder, width = self._new_encoder(inputs.shape[1:])
-        if self.objective == "retrospection":
-            arguments["num_examples"] = len(labels)
+        made: dict[str, Any] = {"num_examples": len(labels)} if self.objective == "retrospection" else {}
         if self.objective == "distillation":
-            arguments["teacher_logits"] = self._teacher_logits(inputs, y, sample_weight, rows.numpy())
+            made["teacher_logits"] = self._teacher_logits(inputs, y, sample_weight, rows.numpy())
         with seeds.seeded(seed, "objective"):
-            objective = self._new_objective(width, arguments)
+            objective = self._new_objective(width, arguments, **made)
         network = Network(encoder, objective).to(self.device)
         self._train(network, examples, rows, validation, seed)
         self.output_temperature_ = 1.0
@@ -233,18 +232,16 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_arguments(self) -> dict[str, Any]:
         """Returns the objective's arguments; raises ValueError with all that is wrong with them and the settings."""
-        rules = {
-            "encoder": (self.encoder is None or callable(self.encoder), "must be a torch module, a function or None"),
-            "learning_rate_init": (self.learning_rate_init > 0, "must be > 0"),
-            "weight_decay": (self.weight_decay >= 0, "must be >= 0"),
-            "validation_fraction": (0 < self.validation_fraction < 1, "must be between 0 and 1"),
-        }
+        rate, decay, fraction = self.learning_rate_init, self.weight_decay, self.validation_fraction
         errors = ArgumentErrors()
+        is_module = self.encoder is None or callable(self.encoder)
+        errors.require(is_module, "encoder", self.encoder, "must be a torch module, a function or None")
+        errors.require(rate > 0, "learning_rate_init", rate, "must be > 0")
+        errors.require(decay >= 0, "weight_decay", decay, "must be >= 0")
+        errors.require(0 < fraction < 1, "validation_fraction", fraction, "must be between 0 and 1")
         for width in np.atleast_1d(self.hidden_layer_sizes):
             errors.whole("hidden_layer_sizes", width, least=1)
         errors.whole("batch_size", 1 if self.batch_size == "auto" else self.batch_size, least=1)
-        for name, (holds, rule) in rules.items():
-            errors.require(holds, name, getattr(self, name), rule)
         errors.whole("max_iter", self.max_iter, least=1)
         errors.whole("n_iter_no_change", self.n_iter_no_change, least=1)
         errors.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
@@ -284,11 +281,11 @@ class ObjectiveClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"`encoder` must make [N, H] of inputs [N, ...], got {list(hidden.shape)} of one input")
         return encoder, hidden.shape[1]
 
-    def _new_objective(self, width: int, arguments: Mapping[str, Any]) -> Objective:
+    def _new_objective(self, width: int, arguments: Mapping[str, Any], **made: Any) -> Objective:
         given = dict(arguments)
         if isinstance(given.get("embedding"), LabelGeometry):
             given["embedding"] = given["embedding"].select([str(label) for label in self.classes_])
-        objective = OBJECTIVES[self.objective](width, len(self.classes_), ignore_index=None, **given)
+        objective = OBJECTIVES[self.objective](width, len(self.classes_), ignore_index=None, **given, **made)
         nn.init.xavier_uniform_(objective.output.weight)  # as the layers of the perceptron, and of MLPClassifier
         return objective
 

@@ -28,6 +28,7 @@ try:
     import transformers
     from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.bart.modeling_bart import shift_tokens_right
 except ImportError as error:
     message = "labelembed.integrations.transformers needs transformers 5: pip install 'labelembed[transformers]'"
     raise ImportError(message) from error
@@ -96,8 +97,10 @@ class Head(nn.Linear):
             inputs.pop(name, None) for name in ("labels", "shift_labels", "num_items_in_batch")
         )
         has_inputs = any(inputs.get(f"decoder_{name}") is not None for name in ("input_ids", "inputs_embeds"))
-        if hasattr(model, "prepare_decoder_input_ids_from_labels") and not has_inputs:
-            inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels)
+        if _has_decoder(model) and not has_inputs:
+            move = getattr(model, "prepare_decoder_input_ids_from_labels", None)  # M2M100 and Whisper have none
+            special = (model.config.pad_token_id, model.config.decoder_start_token_id)
+            inputs["decoder_input_ids"] = move(labels) if move else shift_tokens_right(labels, *special)
         if shifted is None:
             shifted = F.pad(labels[..., 1:], (0, 1), value=-100) if self.shifts else labels
         self._targets = (shifted, indices, num_items)
@@ -106,6 +109,8 @@ class Head(nn.Linear):
     def after(self, model: Any, args: Any, outputs: Any) -> Any:
         """Puts the objective's loss in place of the logits: a forward hook of the model."""
         if self._targets is None:
+            if self.training and getattr(outputs, "loss", None) is not None:
+                raise ValueError("the objective finds labels by their name: model(..., labels=labels)")
             return outputs
         (labels, indices, num_items), self._targets = self._targets, None
         if not self._was_called:
@@ -163,13 +168,15 @@ class Attachment(transformers.TrainerCallback):  # type: ignore[misc]
         return [group for group in groups if group["params"]]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Warns where weight decay reaches label embeddings."""
-        groups = self.objective.parameter_groups(1.0)
+        """Warns where weight decay reaches label embeddings, or their own learning rate has no effect."""
+        groups, theirs = self.objective.parameter_groups(1.0), getattr(parts.get("optimizer"), "param_groups", ())
         spared = {id(each) for group in groups if group["weight_decay"] == 0 for each in group["params"]}
-        for group in getattr(parts.get("optimizer"), "param_groups", ()):
-            if group.get("weight_decay") and spared & {id(each) for each in group["params"]}:
-                way_out = "give Trainer optimizers=(AdamW(attached.parameter_groups(...)), None)"
-                warnings.warn(f"weight decay pulls the label embedding towards uniform; {way_out}", stacklevel=2)
+        way_out = "give Trainer optimizers=(AdamW(attached.parameter_groups(...)), None)"
+        if any(group.get("weight_decay") and spared & {id(each) for each in group["params"]} for group in theirs):
+            warnings.warn(f"weight decay pulls the label embedding towards uniform; {way_out}", stacklevel=2)
+        rates = {group.get("initial_lr", group["lr"]) for group in theirs}
+        if len(rates) == 1 and any(group.get("learning_rate_factor", 1.0) != 1.0 for group in groups):
+            warnings.warn(f"all parameters have one learning rate, label embeddings too; {way_out}", stacklevel=2)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Starts the objective's epoch."""
@@ -318,6 +325,10 @@ def _last_linear(model: Any, linears: Mapping[str, nn.Linear]) -> str:
     return paths[-1]
 
 
+def _has_decoder(model: Any) -> bool:
+    return bool(model.config.is_encoder_decoder) and model.get_output_embeddings() is not None
+
+
 def _is_tied(model: nn.Module, weight: Tensor) -> bool:
     return any(isinstance(each, nn.Embedding) and each.weight is weight for each in model.modules())
 
@@ -329,7 +340,7 @@ def _check_nothing_follows(model: Any, layer: nn.Linear) -> None:
         return
     tokens = torch.arange(4, device=model.device)[None]
     inputs = {"input_ids": tokens, "return_dict": True}
-    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+    if _has_decoder(model):
         inputs["decoder_input_ids"] = tokens
     try:
         with evaluation_mode(model):

@@ -4,14 +4,13 @@ from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temp
 from labelembed.metrics.classification import binned_reliability, classification_metrics, risk_coverage
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
 from labelembed.metrics.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
-from labelembed.metrics.statistics import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
+from labelembed.metrics.statistics import PairedComparison, holm, paired_by_seed, paired_comparison
 from labelembed.metrics.text import TextScore, bleu, chrf, rouge
 
 __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
     "JointInterval",
     "PairedComparison",
-    "Summary",
     "TextScore",
     "area_under_accuracy_curve",
     "binned_reliability",
@@ -27,5 +26,4 @@ __all__ = [
     "paired_comparison",
     "risk_coverage",
     "rouge",
-    "summarise",
 ]

@@ -20,14 +20,6 @@ _LEVEL = 0.05
 _POWER = 0.80
 
 
-class Summary(NamedTuple):
-    """Mean, standard deviation (n - 1 in the denominator; nan for a single value) and number of values of a metric."""
-
-    mean: float
-    standard_deviation: float
-    n: int
-
-
 class PairedComparison(NamedTuple):
     """A metric of one method minus that of a baseline, over seeds that both ran.
 
@@ -54,17 +46,6 @@ class PairedComparison(NamedTuple):
     p_holm: float | None
     detectable: float
     joint: JointInterval | None = None
-
-
-def summarise(values: Sequence[float]) -> Summary:
-    """Returns the summary of a metric's values, one a seed, at least one and finite.
-
-    Example:
-        >>> summarise([1.0, 2.0, 3.0])
-        Summary(mean=2.0, standard_deviation=1.0, n=3)
-    """
-    given = _finite("values", values)
-    return Summary(float(given.mean()), _standard_deviation(given), len(given))
 
 
 def paired_comparison(
@@ -106,7 +87,7 @@ def paired_comparison(
     if n > 1 and np.ptp(differences) > rounding:
         from scipy.special import stdtr, stdtrit  # `scipy.stats` takes half a second to import
 
-        standard_error = _standard_deviation(differences) / n**0.5
+        standard_error = float(differences.std(ddof=1)) / n**0.5
         half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * standard_error
         low, high, detectable = mean - half, mean + half, detectable_shift(n - 1) * standard_error
         p_value = 2 * float(stdtr(n - 1, -abs(mean) / standard_error))
@@ -157,10 +138,6 @@ def _finite(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     if broken.size:
         raise ValueError(f"`{name}` must be finite, got {float(given[broken[0]])!r} at position {broken[0]}")
     return given
-
-
-def _standard_deviation(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
 @lru_cache(maxsize=256)

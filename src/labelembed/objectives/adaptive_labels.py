@@ -120,7 +120,7 @@ class AdaptiveLabels(Objective):
         self.register_buffer("centroids", start)
         self.register_buffer("prediction_centroids", start.clone())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._needs_epochs = prediction == "training_set"
+        self._needs_epochs = prediction == "training_set" or preset == "paper"
         self._batch_seen = False
 
     @classmethod

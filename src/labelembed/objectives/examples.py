@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from labelembed.distributed import Group, global_count, process_count
+from labelembed.distributed import Group, global_count, global_sum, process_count
 
 
 class Examples(NamedTuple):
@@ -68,7 +68,7 @@ def make_examples(
         _check_all((own_weight >= 0) & own_weight.isfinite(), own_weight, "`sample_weight` must be finite and >= 0")
     weights = own_weight if class_weight is None else own_weight * class_weight[labels]
     if num_items_in_step is None:
-        total_weight = global_count(weights.sum(), group=group)
+        total_weight = (global_sum if weights.requires_grad else global_count)(weights.sum(), group=group)
     else:
         total_weight = torch.as_tensor(num_items_in_step, dtype=weights.dtype, device=weights.device)
         valid = (total_weight > 0) | ((total_weight == 0) & ~mask.any())
