@@ -209,11 +209,18 @@ def test_csv_has_the_columns_of_the_input_with_label_and_probability_added(monke
     write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
     succeed("train", "--data", "reviews.csv", "--epochs", 1, "--batch-size", 10, "--quiet", "--out", "run")
     Path("new.csv").write_text('id,review,label\n7,"a fine, lovely film",x\n8,dull,y\n')
-    called = succeed("predict", "run", "new.csv", "--format", "csv", "--probabilities")
+    Path("more.csv").write_text("review\nfine\n")
+    called = succeed("predict", "run", "new.csv", "more.csv", "--format", "csv", "--probabilities")
     rows = list(csv.DictReader(called.out.splitlines()))
     assert list(rows[0])[:5] == ["id", "review", "label", "predicted_label", "predicted_probability"]
-    assert [(row["id"], row["review"]) for row in rows] == [("7", "a fine, lovely film"), ("8", "dull")]
-    assert float(rows[0][f"probability_{rows[0]['predicted_label']}"]) == float(rows[0]["predicted_probability"])
+    assert [(row["id"], row["review"]) for row in rows] == [("7", "a fine, lovely film"), ("8", "dull"), ("", "fine")]
+    of_label = f"predicted_probability_{rows[0]['predicted_label']}"
+    assert float(rows[0][of_label]) == float(rows[0]["predicted_probability"])
+    assert call("predict", "run", "new.csv", "--probabilities").code == 2
+    # Of the examples of another file nobody knows which the run was trained on.
+    with Path("reviews.csv").open("a") as file:
+        file.write("a lovely film,pos\n")
+    assert "has changed since the run was trained" in call("evaluate", "run").err
     assert succeed("predict", "run", "a text", "--format", "csv").out.startswith("input,label,probability\na text,")
 
 
@@ -229,6 +236,7 @@ def test_a_comparison_stands_for_its_best_run_by_validation(monkeypatch):
         called, alone = succeed(name, "compared", "--json"), succeed(name, best, "--json")
         assert f"its best run on the validation set is {best}" in called.err
         assert called.json | {"run": ""} == alone.json | {"run": ""}
+    assert "its comparison needs its settings" in call("resume", best, "--epochs", 9).err
 
 
 def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):

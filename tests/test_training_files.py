@@ -56,10 +56,9 @@ def test_states_follow_one_another(tmp_path):
     assert folder.result() == {"status": "finished"}
 
 
-@pytest.mark.parametrize(("version", "word"), [("0.1.3", "0.1.3; use that version"), ("9.0.0", "made by 9.0.0")])
-def test_recipe_of_another_version_is_refused_with_that_version(version, word, folder):
-    folder.write("environment.json", {"packages": {"labelembed": version}})
-    with pytest.raises(RunFolderError, match=word):
+def test_recipe_of_another_version_is_refused_with_that_version(folder):
+    folder.write("environment.json", {"packages": {"labelembed": "9.0.0"}})
+    with pytest.raises(RunFolderError, match=r"made by 9\.0\.0"):
         stored_recipe(folder)
 
 

@@ -47,19 +47,6 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
         succeed(subcommand, tmp_path / "run")
 
 
-def test_run_of_the_first_edition_is_refused_with_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    train(small_recipe(epochs=1), tmp_path / "run")
-    environment = RunFolder("run").environment()
-    environment["packages"]["labelembed"] = "0.1.0"
-    RunFolder("run").write("environment.json", environment)
-    before = listing(tmp_path)
-    for subcommand in ("resume", "report"):
-        called = call(subcommand, "run")
-        assert (called.code, "labelembed 0.1.0" in called.err) == (2, True)
-    assert listing(tmp_path) == before
-
-
 @pytest.fixture
 def half(tmp_path, monkeypatch):
     """A run stopped after step 7, in its second of three epochs."""

@@ -59,6 +59,8 @@ def _exit_code() -> int:
 
 def _complain(message: str, code: Any) -> int:
     """Prints one message, at most ten lines of it, to standard error; returns the exit code."""
+    if "--overwrite" in sys.argv:
+        message = message.replace("the same command", "the same command without --overwrite")
     lines = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in message.splitlines()] or ["failed"]
     if len(lines) > 10:
         lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]

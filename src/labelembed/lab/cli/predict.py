@@ -62,26 +62,27 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the label of each input, with its probability: one line for each."""
+    if probabilities > (format == "csv") or (as_json and format == "csv"):
+        raise typer.BadParameter("--probabilities goes with --format csv, which --json excludes; --json has them all")
     to_file = is_file(out, inputs)
     saved = load_run(run, use_device(device))
     errors: list[str] = []
     notes: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
     count = 0
-    for read in _read(saved, inputs, errors, with_columns=format == "csv" and not as_json):
+    for read in _read(saved, inputs, errors, with_columns=format == "csv"):
         notes.update(read.notes)
         for one, columns in zip(saved.predict(read.values, read.names), read.columns, strict=True):
             count += 1
             if as_json:
                 print(json.dumps(one, ensure_ascii=False), file=out)
             elif format == "csv":
-                rows.append(_row(one, columns, probabilities=probabilities))
+                rows.append((columns or {"input": one["input"]}, one))
             else:
                 print(_line(one), file=out)
     if rows:
-        import pandas
-
-        out.write(pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+        out.write(_csv(rows, probabilities=probabilities))
+    out.flush()  # a full disk is said here
     for note, times in notes.items():
         typer.echo(f"note: {note}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
     if errors:
@@ -91,29 +92,39 @@ def predict(
 
 
 def _line(one: dict[str, Any]) -> str:
+    from labelembed.lab.runs.results import is_file_name
+
     best = sorted(one["probabilities"].items(), key=lambda pair: -pair[1])[:_SHOWN_LABELS]
     name = one["input"]
-    if is_text(name):
+    if not is_file_name(name):
         name = textwrap.shorten(name, _MOST_SHOWN, placeholder=" ...")
     return f"{name}: {', '.join(f'{label} ({probability:.1%})' for label, probability in best)}"
 
 
-def _row(one: dict[str, Any], columns: dict[str, Any], *, probabilities: bool) -> dict[str, Any]:
-    """Returns a line of CSV: the columns of the input's file, else its name, then what is predicted."""
-    row = columns or {"input": one["input"]}
-    taken = "predicted_" if {"label", "probability"} & row.keys() else ""
-    row = row | {f"{taken}label": one["label"], f"{taken}probability": one["probability"]}
-    if probabilities:
-        row |= {f"probability_{label}": value for label, value in one["probabilities"].items()}
-    return row
+def _csv(rows: list[tuple[dict[str, Any], dict[str, Any]]], *, probabilities: bool) -> str:
+    """Returns a table of the columns of each input's file, else its name, then what is predicted for it."""
+    import pandas
+
+    prefix = ""
+    while any({f"{prefix}label", f"{prefix}probability"} & columns.keys() for columns, _ in rows):
+        prefix += "predicted_"
+    lines = []
+    for columns, one in rows:
+        line = columns | {f"{prefix}label": one["label"], f"{prefix}probability": one["probability"]}
+        of_all = one["probabilities"].items() if probabilities else ()
+        lines.append(line | {f"{prefix}probability_{label}": value for label, value in of_all})
+    text: str = pandas.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def _read(saved: SavedRun, words: list[str], errors: list[str], *, with_columns: bool) -> Iterator[_Inputs]:
     """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
+    from labelembed.lab.runs.results import is_file_name
+
     for word in words:
         if word == "-" and not saved.reads_texts:
             raise DataError("-: only texts are read from standard input; name a file")
-        if word == "-" or (word.strip() and saved.reads_texts and is_text(word)):
+        if word == "-" or (word.strip() and saved.reads_texts and not is_file_name(word)):
             texts = list(filter(str.strip, sys.stdin.read().split("\n"))) if word == "-" else [word]
             values, notes = saved.encode_texts(texts)
             yield _Inputs(values, texts, [{} for _ in texts], notes)
@@ -162,10 +173,3 @@ def _files(saved: SavedRun, word: str) -> list[Path]:
     if not files:
         raise DataError(f"{path}: holds no {kinds} to predict for")
     return sorted(files)
-
-
-def is_text(word: str) -> bool:
-    """Tells whether an argument is a text itself, rather than the name of a file."""
-    from labelembed.lab.runs.results import is_file_name
-
-    return not is_file_name(word)

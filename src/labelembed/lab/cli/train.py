@@ -76,11 +76,14 @@ def resume(
     as_json: shared.JsonOption = False,
 ) -> None:
     """Continue a run that was stopped, or train a finished one for more epochs."""
+    from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.build import changed_recipe, stored_recipe
     from labelembed.lab.runs.options import RunOptions
     from labelembed.lab.training.run_folder import RunFolder
 
     folder, typed = RunFolder(run), shared.recipe_settings(settings, epochs=epochs)
+    if typed and (run.resolve().parents[2:] or [run])[0].joinpath("comparison.json").is_file():
+        raise RunFolderError(f"{run}: its comparison needs its settings as they are; change a copy of the folder")
     options = RunOptions(device=shared.use_device(device), change=bool(typed))
     recipe = changed_recipe(folder, typed) if typed else stored_recipe(folder)
     _run(recipe, run, options, quiet=quiet, as_json=as_json)

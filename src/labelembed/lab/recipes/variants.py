@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -156,7 +156,7 @@ def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[in
         listed = [seed for part in ranges for seed in islice(part, MOST_SEEDS + 1)]
         given = listed if {",", "-"} & set(given) else listed[0]
     try:
-        checked = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
+        checked = ComparisonBlock(seeds=list(given) if isinstance(given, Iterable) else given).seeds
     except pydantic.ValidationError as error:
         wrong = [*model_errors(error, ComparisonBlock).values(), wanted]
         raise RecipeError(["; ".join(wrong)], source=source) from error

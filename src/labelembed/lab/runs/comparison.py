@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelembed.errors import DataError
 from labelembed.lab import report
 from labelembed.lab.data import LabelledData, comparison_notes, reference_errors
 from labelembed.lab.errors import RecipeError, RunFolderError, TrainingError
@@ -225,6 +226,10 @@ class _Making:
         if tuning is not None and self.data.validation is None:
             message = "needs a validation set to choose by; hold one out with --set data.validation.fraction=0.1"
             raise RecipeError([message], source="--tuned")
+        if not is_done and not {"validation", "test"} & self.data.splits.keys():
+            raise DataError(f"{self.data.source}: has neither validation nor test examples to compare by")
+        if self.cluster is not None and not is_done:
+            pools.DaskPool(self.cluster).stop()  # it is there, before anything is removed
         if overwrite:
             remove_comparison(self.out)
         if tuning is not None:

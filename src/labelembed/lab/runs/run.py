@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -80,7 +81,7 @@ def run_recipe(
     except Stopped as stopped:
         if folder.state() != "unfinished":
             raise
-        message = f"stopped; to go on: labelembed resume {folder.path}"
+        message = f"stopped; to go on: labelembed resume {shlex.quote(str(folder.path))}"
         raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
@@ -89,7 +90,7 @@ def _task(recipe: Recipe, begun: RunFolder | None, data: TrainingData | None, re
     if begun is None:
         return build_task(recipe, data=data, reporter=reporter)
     threads = begun.environment().get("threads")
-    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else 1)
+    torch.set_num_threads(threads if isinstance(threads, int) and 0 < threads <= 1024 else 1)
     task = build_task(recipe, data=data, folder=begun, reporter=reporter)
     check_same_data(recipe, begun, data=task.data, reporter=reporter)
     return task

@@ -162,6 +162,11 @@ class SavedRun:
             if data.names != task.names:
                 theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
                 raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
+            begun = self.folder.environment().get("data", {}).get("fingerprint", None)
+            # On another machine features differ in their last digits.
+            if block.get("inputs") != "features" and begun not in (None, data.fingerprint()):
+                what = "has changed since the run was trained, and a new split of it holds training examples"
+                raise DataError(f"{data.source}: {what}; put the old file back, or name new examples with --data")
         else:
             data = self._data_to_evaluate(path)
         if data.input_shape != task.input_shape:

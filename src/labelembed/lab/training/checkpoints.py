@@ -125,7 +125,7 @@ class Position(BaseModel):
         metrics, metric = line["validation"], by.removeprefix("validation_")
         score = -float(line["epoch"]) if by == "last_epoch" else float(metrics[metric])
         score *= -1 if metric == "bleu" else 1
-        tie = float(metrics["nll"]) if metric == "error" else 0.0
+        tie = float(metrics["nll"]) if metric in ("error", "bleu") else 0.0
         if self.best_score is not None and (score, tie) >= (self.best_score, self.best_tie):
             return False
         self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
         what = f"cannot save ({error.strerror or error})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what += f": {shutil.disk_usage(folder).free:,} bytes are free"
-        way_on = way_on or f"When it can be saved again: labelembed resume {folder}"
+        way_on = way_on or f"When it can be saved again: labelembed resume {shlex.quote(str(folder))}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
 
 

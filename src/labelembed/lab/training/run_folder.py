@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -100,7 +101,7 @@ class RunFolder:
         self.require_run()
         if (result := self.result()).get("status") != "finished":
             why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
-            raise RunFolderError(f"{self.path}: {why}; labelembed resume {self.path}")
+            raise RunFolderError(f"{self.path}: {why}; labelembed resume {shlex.quote(str(self.path))}")
 
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
@@ -110,10 +111,7 @@ class RunFolder:
     def recipe(self) -> dict[str, Any]:
         """Returns the resolved recipe as plain values."""
         self.require_run()
-        recipe = self.read("recipe.yaml")
-        if self.made_by.startswith("0.1."):
-            raise RunFolderError(f"{self.path}: made by labelembed {self.made_by}; use that version, or train again")
-        return recipe
+        return self.read("recipe.yaml")
 
     @property
     def made_by(self) -> str:

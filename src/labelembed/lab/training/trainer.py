@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -295,8 +296,9 @@ class Trainer:
         if line is not None:
             self._show_progress(line)
         if wishes[0] and not is_over:
-            where, way_on = f"epoch {position.epoch + 1} of {self.epochs}", f"labelembed resume {self.folder.path}"
-            raise InterruptedTraining(f"stopped in {where}; to go on: {way_on}", signal_number=self.signal.number or 2)
+            where, path = f"epoch {position.epoch + 1} of {self.epochs}", shlex.quote(str(self.folder.path))
+            message = f"stopped in {where}; to go on: labelembed resume {path}"
+            raise InterruptedTraining(message, signal_number=self.signal.number or 2)
 
     def _show_progress(self, line: dict[str, Any] | None = None) -> None:
         self.reporter.progress(Progress(self.position.epoch, self.epochs, self.position.batch, self.batches, line))
