@@ -157,7 +157,7 @@ class ImageFeatures(ImagePixels):
             missing = missing[len(some) :]
         left = (self.left_to_do[0] if self.left_to_do else 0) + len(missing)
         self.left_to_do = (left, left * self._seconds_each) if left else None
-        return Encoded(torch.from_numpy(stand_in))
+        return Encoded(torch.from_numpy(stand_in)) if left else super().transform(images)
 
     @cached_property
     def _network(self) -> FeatureNetwork:

@@ -33,11 +33,10 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_eva
         if "train" not in tables:
             raise DataError(f"{path}: has no split 'train' but {few(list(saved))}")
     else:
-        try:
-            files = _files_by_split(path) if path.is_dir() else {"train": [path]}
-        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-            raise DataError(f"{path}: cannot be read ({error})") from None
+        files = _files_by_split(path) if path.is_dir() else {"train": [path]}
         tables = {part: read_file(*of_part, reading=reading) for part, of_part in files.items()}
+    if split is not None and len(tables) > 1:
+        raise DataError(f"{path}: has its parts in files of their own; leave out data.split_column={split}")
     return _by_column(tables["train"], split, to_evaluate) if list(tables) == ["train"] else tables
 
 

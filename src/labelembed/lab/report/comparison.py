@@ -246,7 +246,7 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     result, history = folder.result(), folder.history()
     calibrated, error = result.get("calibrated") or {}, history_error(history)
     if not isinstance(calibrated, dict) or not (result.get("validation") or result.get("test")):
-        error = "result.json: has neither validation nor test metrics to show"
+        error = "result.json: has neither validation nor test metrics, or is damaged"
     elif not all(_can_be(of.get(split), error_needed=True) for of in (result, calibrated) for split in SPLITS):
         error = "result.json: damaged, an error in it is no fraction"
     if error:

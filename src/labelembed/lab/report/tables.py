@@ -90,8 +90,7 @@ def runs_table(comparison: Comparison) -> DataFrame:
     timed = timed_against(comparison)
     if timed is not None:
         own = frame["variant"] == timed.name
-        times = frame["epoch_seconds"] / frame["seed"].map(frame[own].set_index("seed")["epoch_seconds"])
-        frame["time_ratio"] = times.mask(own)
+        frame["time_ratio"] = frame["epoch_seconds"] / frame["seed"].map(frame[own].set_index("seed")["epoch_seconds"])
     return frame
 
 
@@ -293,8 +292,8 @@ def _heading(name: str, comparison: Comparison) -> str:
 def metric_text(row: Mapping[Any, Any], name: str, *, spread: bool = True) -> str:
     """Returns ``mean ± standard deviation`` of a line of `comparison_rows`, the mean alone for one run, or a dash."""
     mean, n, form = row[f"{name}_mean"], row[f"{name}_n"], METRICS[name]
-    if not n:
-        return "1" if name == "time_ratio" and row["n"] else NOTHING
+    if not n or (name == "time_ratio" and mean == 1):  # what the others are measured by
+        return "1" if n else NOTHING
     decimals = form.decimals
     if form.unit == "s" and mean > 0:
         decimals = max(0, 2 - math.floor(math.log10(mean)))

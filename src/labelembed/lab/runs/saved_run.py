@@ -108,6 +108,7 @@ class SavedRun:
     def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
         shape = self.classification.input_shape
+        inputs = inputs if isinstance(inputs, SparseRows) else torch.as_tensor(inputs)  # arrays of NumPy too
         if tuple(inputs.shape[1:]) != shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
