@@ -214,12 +214,9 @@ def test_csv_has_the_columns_of_the_input_with_label_and_probability_added(monke
     rows = list(csv.DictReader(called.out.splitlines()))
     assert list(rows[0])[:5] == ["id", "review", "label", "predicted_label", "predicted_probability"]
     assert [(row["id"], row["review"]) for row in rows] == [("7", "a fine, lovely film"), ("8", "dull"), ("", "fine")]
-    of_label = f"predicted_probability_{rows[0]['predicted_label']}"
-    assert float(rows[0][of_label]) == float(rows[0]["predicted_probability"])
+    assert rows[0][f"predicted_probability_{rows[0]['predicted_label']}"] == rows[0]["predicted_probability"]
     assert call("predict", "run", "new.csv", "--probabilities").code == 2
-    # Of the examples of another file nobody knows which the run was trained on.
-    with Path("reviews.csv").open("a") as file:
-        file.write("a lovely film,pos\n")
+    write_csv(Path("reviews.csv"), reviews(62), "review", "stars")  # which of them were trained on nobody knows
     assert "has changed since the run was trained" in call("evaluate", "run").err
     assert succeed("predict", "run", "a text", "--format", "csv").out.startswith("input,label,probability\na text,")
 

@@ -170,12 +170,7 @@ def test_checking_a_recipe_moves_no_random_number_and_takes_no_memory():
 
 @pytest.mark.parametrize(
     ("epochs", "examples", "wanted"),
-    [
-        (7, 100, 7),
-        ({"steps": 31}, 95, 4),
-        ({"steps": 30}, 5000, 1),
-        ({"steps": 30, "at_least": 5}, 100, 5),
-    ],
+    [(7, 100, 7), ({"steps": 31}, 95, 4), ({"steps": 30}, 5000, 1), ({"steps": 30, "at_least": 5}, 100, 5)],
 )
 def test_epochs_given_as_steps_are_as_many_as_have_them(epochs, examples, wanted):
     recipe = parse_recipe(with_changes(("epochs", epochs)), source="test")
