@@ -133,7 +133,7 @@ def _reference(reference: str, names: tuple[str, ...]) -> Tensor | Hierarchy:
     if not reference.lower().endswith(".csv"):
         return read_hierarchy(reference, names)
     try:
-        table = pandas.read_csv(reference, index_col=0, dtype={0: str})
+        table = pandas.read_csv(reference, index_col=0, converters={0: str})  # a label may be "NA"
         table.index = table.index.astype(str)
         matrix = torch.tensor(table.loc[list(names), list(names)].to_numpy(float))
     except (KeyError, ValueError, OSError) as error:

@@ -108,7 +108,7 @@ def check(
     if features is not None:
         lines["features"] = f"about {duration(features[1])} for {features[0]:,} pictures, then in the cache"
     lines["network"] = f"{facts['parameters']:,} parameters, objective {facts['objective']}"
-    lines["training"] = f"{facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps"
+    lines["training"] = f"{facts['epochs']} epoch{'s' * (facts['epochs'] != 1)} of {facts['steps_per_epoch']:,} steps"
     lines["one run"] = f"about {duration(seconds)} on one thread"
     jobs, runs = default_jobs(None), len(numbers) * len(variants)
     together = f"{len(numbers)} seeds; about {duration(seconds * runs / min(jobs, runs))} with {jobs} runs at once"

@@ -50,7 +50,7 @@ def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
     if isinstance(text, dict):
         return dict(text)
     # A colon that does not begin `key=` belongs to a value, as in a path.
-    name, *pairs = re.split(r":(?=\s*\w+\s*=)", text.strip())
+    name, *pairs = re.split(r":(?=\s*\w+\s*=)", str(text).strip())
     if ":" in name or "=" in name or not name.strip():
         wanted = "name or name:key=value:key=value, for instance label_smoothing:smoothing=0.2"
         raise RecipeError([f"{shown(text)} must be {wanted}"], source=source)
