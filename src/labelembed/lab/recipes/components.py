@@ -261,6 +261,8 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
         else:
             wrong.setdefault(key, []).append(detail)
             errors[key] = refusal(wrong[key], detail["input"], [leaf for leaf in leaves if isinstance(leaf, str)])
+            if detail["type"] == "string_type" and isinstance(detail["input"], bool):
+                errors[key] += "; in YAML no, yes, on and off need quotation marks"
     return {key: text for key, text in errors.items() if not any(other.startswith(f"{key}.") for other in errors)}
 
 
