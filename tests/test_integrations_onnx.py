@@ -85,7 +85,7 @@ def test_the_file_says_what_is_needed_to_use_it(tmp_path):
 
 @pytest.mark.parametrize("package", ["sklearn", "transformers", "lightning"])
 def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
-    for name in (package, "sklearn.base", "lightning.pytorch"):
+    for name in (package, "sklearn.base", "lightning.pytorch", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"labelembed.integrations.{package}", raising=False)
     with pytest.raises(ImportError, match=rf"labelembed\[{package}\]"):

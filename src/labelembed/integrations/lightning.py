@@ -14,9 +14,12 @@ from labelembed.objectives import Objective
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
-except ImportError as error:
-    message = "labelembed.integrations.lightning needs lightning: pip install 'labelembed[lightning]'"
-    raise ImportError(message) from error
+except ImportError:
+    try:
+        from pytorch_lightning import Callback, LightningModule, Trainer
+    except ImportError as error:
+        message = "labelembed.integrations.lightning needs lightning: pip install 'labelembed[lightning]'"
+        raise ImportError(message) from error
 
 
 class ObjectiveCallback(Callback):  # type: ignore[misc]

@@ -10,9 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-#: From a batch to hidden states [N, H], labels [N] and indices [N] or None.
-ReadBatch = Callable[[Any], tuple[Tensor, Tensor, Tensor | None]]
-
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
@@ -28,9 +25,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def training_examples(
-    model: nn.Module, loader: Any, read: ReadBatch, *, batch_size: int
+    model: nn.Module, loader: Any, read: Callable[[Any], tuple[Tensor, Tensor, Tensor | None]], *, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Yields what `read` makes of each batch of a trainer's whole data set, with the model in evaluation mode.
+    """Yields hidden states, labels and indices, as `read` finds them, of a trainer's whole data set, batch by batch.
 
     The trainer's own loader is not iterated: that would change the order of the next epochs. Every process sees all.
     """
