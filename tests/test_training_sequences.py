@@ -87,8 +87,8 @@ def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_p
         assert result[split] == result[split] | text_metrics(written, corpus.references(split), level="word")
     assert result["temperature"] is None
     assert result["selected_by"] == "validation bleu"
-    scores = [line["validation"]["bleu"] for line in RunFolder(tmp_path).history()]
-    assert result["selected_epoch"] == 1 + scores.index(max(scores))
+    scores = [(-line["validation"]["bleu"], line["validation"]["nll"]) for line in RunFolder(tmp_path).history()]
+    assert result["selected_epoch"] == 1 + scores.index(min(scores))
     geometry = RunFolder(tmp_path).label_geometry()
     assert geometry.names == corpus.names
 
