@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from benchmarks.evidence.runs import REGIMES, SEEDS, Row, read
 
 CONTROL = "label_smoothing"
 CONFIDENCE = 0.95
+_read = functools.cache(read)  # a table has hundreds of numbers of one file
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def level(
     results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False, method: str = CONTROL
 ) -> float:
     """Returns the mean of a method on a data set; not a number where not all splits are there."""
-    rows = chosen(read(results / f"{data_set.name}.csv"), regime, method, fixed=fixed, own_trials=data_set.own_trials)
+    rows = chosen(_read(results / f"{data_set.name}.csv"), regime, method, fixed=fixed, own_trials=data_set.own_trials)
     return float(np.mean([row[metric] for row in rows.values()])) if len(rows) == SEEDS else math.nan
 
 
@@ -128,7 +130,7 @@ def differences(
     """Returns a method's difference from the control on each data set whose splits are all there."""
     found = {}
     for data_set in data_sets:
-        rows = read(results / f"{data_set.name}.csv")
+        rows = _read(results / f"{data_set.name}.csv")
         own, others = (
             chosen(rows, regime, name, fixed=fixed, own_trials=data_set.own_trials)
             for name, fixed in ((method, comparison.methods_fixed), (control, comparison.control_fixed))
