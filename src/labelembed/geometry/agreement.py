@@ -167,9 +167,9 @@ def kendall_agreement(
     finite = np.isfinite(learned).all(axis=1)
     if not finite.all():
         raise ValueError(f"the learned distances of label {labels[finite.argmin()]!r} are not all finite")
-    reference = np.where(np.eye(count, dtype=bool), np.nan, reference)  # to itself a label has no distance that counts
-    known = np.asarray(~np.isnan(reference).all(axis=1))
-    if np.isnan(reference[np.ix_(known, known)]).sum() > known.sum():
+    unknown, itself = np.isnan(reference), np.eye(count, dtype=bool)  # a label's distance to itself does not count
+    known = np.asarray(~(unknown | itself).all(axis=1))
+    if (unknown & ~itself)[np.ix_(known, known)].any():
         raise ValueError("the reference holds nan in the row of a label of which it knows other distances")
 
     from scipy.stats import kendalltau

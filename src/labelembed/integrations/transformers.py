@@ -28,7 +28,6 @@ try:
     import transformers
     from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    from transformers.models.bart.modeling_bart import shift_tokens_right
 except ImportError as error:
     message = "labelembed.integrations.transformers needs transformers 5: pip install 'labelembed[transformers]'"
     raise ImportError(message) from error
@@ -97,10 +96,14 @@ class Head(nn.Linear):
             inputs.pop(name, None) for name in ("labels", "shift_labels", "num_items_in_batch")
         )
         has_inputs = any(inputs.get(f"decoder_{name}") is not None for name in ("input_ids", "inputs_embeds"))
-        if _has_decoder(model) and not has_inputs:
-            move = getattr(model, "prepare_decoder_input_ids_from_labels", None)  # M2M100 and Whisper have none
-            special = (model.config.pad_token_id, model.config.decoder_start_token_id)
-            inputs["decoder_input_ids"] = move(labels) if move else shift_tokens_right(labels, *special)
+        if model.config.is_encoder_decoder and model.get_output_embeddings() is not None and not has_inputs:
+            if move := getattr(model, "prepare_decoder_input_ids_from_labels", None):
+                inputs["decoder_input_ids"] = move(labels)
+            else:  # M2M100 and Whisper do it in `forward`, as BART does
+                from transformers.models.bart.modeling_bart import shift_tokens_right
+
+                special = (model.config.pad_token_id, model.config.decoder_start_token_id)
+                inputs["decoder_input_ids"] = shift_tokens_right(labels, *special)
         if shifted is None:
             shifted = F.pad(labels[..., 1:], (0, 1), value=-100) if self.shifts else labels
         self._targets = (shifted, indices, num_items)
@@ -325,10 +328,6 @@ def _last_linear(model: Any, linears: Mapping[str, nn.Linear]) -> str:
     return paths[-1]
 
 
-def _has_decoder(model: Any) -> bool:
-    return bool(model.config.is_encoder_decoder) and model.get_output_embeddings() is not None
-
-
 def _is_tied(model: nn.Module, weight: Tensor) -> bool:
     return any(isinstance(each, nn.Embedding) and each.weight is weight for each in model.modules())
 
@@ -340,7 +339,7 @@ def _check_nothing_follows(model: Any, layer: nn.Linear) -> None:
         return
     tokens = torch.arange(4, device=model.device)[None]
     inputs = {"input_ids": tokens, "return_dict": True}
-    if _has_decoder(model):
+    if model.config.is_encoder_decoder and model.get_output_embeddings() is not None:
         inputs["decoder_input_ids"] = tokens
     try:
         with evaluation_mode(model):

@@ -62,7 +62,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the label of each input, with its probability: one line for each."""
-    if probabilities > (format == "csv") or (as_json and format == "csv"):
+    if (probabilities and format != "csv") or (as_json and format == "csv"):
         raise typer.BadParameter("--probabilities goes with --format csv, which --json excludes; --json has them all")
     to_file = is_file(out, inputs)
     saved = load_run(run, use_device(device))

@@ -34,7 +34,9 @@ def stored_recipe(folder: RunFolder) -> Recipe:
     try:
         return parse_recipe(values, source="recipe.yaml")
     except Exception as error:
-        what = f"damaged, or of another version of labelembed (it was made by {folder.made_by})"
+        packages = folder.environment().get("packages")
+        made_by = packages.get("labelembed") if isinstance(packages, dict) else None
+        what = f"damaged, or of another version of labelembed (it was made by {made_by or 'an unknown version'})"
         raise RunFolderError(f"{folder.path}: {what}: {error}") from error
 
 

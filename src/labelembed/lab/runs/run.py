@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -27,7 +26,7 @@ from labelembed.lab.runs.task import Task, build_task
 from labelembed.lab.runs.teacher import read_table, teacher_table
 from labelembed.lab.training.device import Stopped
 from labelembed.lab.training.evaluation import class_means, error_diagnostics
-from labelembed.lab.training.files import saving
+from labelembed.lab.training.files import resume_command, saving
 from labelembed.lab.training.network import Network, TrainingData, coupling_notes
 from labelembed.lab.training.reporter import Reporter, tracked
 from labelembed.lab.training.run_folder import RunFolder
@@ -81,7 +80,7 @@ def run_recipe(
     except Stopped as stopped:
         if folder.state() != "unfinished":
             raise
-        message = f"stopped; to go on: labelembed resume {shlex.quote(str(folder.path))}"
+        message = f"stopped; to go on: {resume_command(folder.path)}"
         raise errors.InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 

@@ -163,7 +163,7 @@ class SavedRun:
             if data.names != task.names:
                 theirs, ours = (f"{', '.join(one.names[:6])} ({len(one.names)})" for one in (data, task))
                 raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours}")
-            begun = self.folder.environment().get("data", {}).get("fingerprint", None)
+            begun = self.folder.environment().get("data", {}).get("fingerprint")
             # On another machine features differ in their last digits.
             if block.get("inputs") != "features" and begun not in (None, data.fingerprint()):
                 what = "has changed since the run was trained, and a new split of it holds training examples"

@@ -58,6 +58,11 @@ def check_format(path: Path, version: Any, newest: int) -> None:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
 
 
+def resume_command(folder: Path) -> str:
+    """Returns the command that goes on with a run, for a shell."""
+    return f"labelembed resume {shlex.quote(str(folder))}"
+
+
 @contextmanager
 def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
     """Turns a failed save below a folder into a TrainingError that stops the run and says how to go on."""
@@ -70,7 +75,7 @@ def saving(folder: Path, *, way_on: str = "") -> Iterator[None]:
         what = f"cannot save ({error.strerror or error})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what += f": {shutil.disk_usage(folder).free:,} bytes are free"
-        way_on = way_on or f"When it can be saved again: labelembed resume {shlex.quote(str(folder))}"
+        way_on = way_on or f"When it can be saved again: {resume_command(folder)}"
         raise TrainingError(f"{folder}: {what}; the last whole checkpoint is kept. {way_on}") from error
 
 

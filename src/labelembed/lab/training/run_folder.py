@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +22,7 @@ from safetensors.numpy import save
 from labelembed.files import file_digest, parse_json, read_bounded, read_json, require_header
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.files import check_format, plain_values, reading, write_bytes, write_json
+from labelembed.lab.training.files import check_format, plain_values, reading, resume_command, write_bytes, write_json
 
 _RECIPE_BYTES = 400_000  # at most; it has every key, each with its default
 RESULT_FORMAT = 1
@@ -101,7 +100,7 @@ class RunFolder:
         self.require_run()
         if (result := self.result()).get("status") != "finished":
             why = f"the run failed: {result.get('message')}" if result else "the run has not finished"
-            raise RunFolderError(f"{self.path}: {why}; labelembed resume {shlex.quote(str(self.path))}")
+            raise RunFolderError(f"{self.path}: {why}; {resume_command(self.path)}")
 
     def write_recipe(self, recipe: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
@@ -112,13 +111,6 @@ class RunFolder:
         """Returns the resolved recipe as plain values."""
         self.require_run()
         return self.read("recipe.yaml")
-
-    @property
-    def made_by(self) -> str:
-        """The version of labelembed that began the run, or in words that nobody knows it."""
-        packages = self.environment().get("packages")
-        known = packages.get("labelembed") if isinstance(packages, dict) else None
-        return str(known or "an unknown version")
 
     def environment(self) -> dict[str, Any]:
         """Returns the versions and the machine of the run; empty where they are not written yet."""

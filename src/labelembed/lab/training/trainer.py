@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from labelembed.lab.errors import DivergedTraining, InterruptedTraining, RunFold
 from labelembed.lab.training.checkpoints import Checkpoint, Position, load_newest, save_checkpoint
 from labelembed.lab.training.device import Received, make_accelerator, stop_after_step
 from labelembed.lab.training.evaluation import hidden_states
-from labelembed.lab.training.files import saving
+from labelembed.lab.training.files import resume_command, saving
 from labelembed.lab.training.network import AnyBatch, Network, TrainingData, micro_batches, to_device_if_fits
 from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES, load_state, state_tensors
 from labelembed.lab.training.reporter import Progress, Reporter
@@ -296,9 +295,8 @@ class Trainer:
         if line is not None:
             self._show_progress(line)
         if wishes[0] and not is_over:
-            where, path = f"epoch {position.epoch + 1} of {self.epochs}", shlex.quote(str(self.folder.path))
-            message = f"stopped in {where}; to go on: labelembed resume {path}"
-            raise InterruptedTraining(message, signal_number=self.signal.number or 2)
+            where, way_on = f"epoch {position.epoch + 1} of {self.epochs}", resume_command(self.folder.path)
+            raise InterruptedTraining(f"stopped in {where}; to go on: {way_on}", signal_number=self.signal.number or 2)
 
     def _show_progress(self, line: dict[str, Any] | None = None) -> None:
         self.reporter.progress(Progress(self.position.epoch, self.epochs, self.position.batch, self.batches, line))
